@@ -1,0 +1,304 @@
+"""The model card: all that running a model takes, as JSON inside the ONNX file.
+
+It stands in the file's ``metadata_props`` under `METADATA_KEY`, as canonical JSON (UTF-8, sorted keys, no spaces).
+The vocabulary is bioimage.io's where bioimage.io has a word. `parse_card` reports every problem at once, each with
+its location.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from nuclei_runtime.errors import CardError
+from nuclei_runtime.instances import METHODS
+from nuclei_runtime.preprocess import STEPS, Step
+
+METADATA_KEY = "nuclei.model_card"
+SCHEMA_VERSION = 1
+MAX_CARD_BYTES = 1 << 20
+"""A card is a page of text; anything near a megabyte is not one."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The network's input: batch, rows, columns, channels (axes ``byxc``), float32.
+
+    Attributes
+    ----------
+    name : str
+        Of the ONNX input.
+    height, width : int
+        The fixed size in pixels that the last preprocessing step must give.
+    channels : int
+    """
+
+    name: str
+    height: int
+    width: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """The network's output: batch, rows, columns, one probability (axes ``byxc``), float32, rows and columns as the input's.
+
+    Attributes
+    ----------
+    name : str
+        Of the ONNX output.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One score, as `nuclei-evaluate` measured it.
+
+    Attributes
+    ----------
+    dataset : str
+        The set of images, with its split.
+    digest : str
+        SHA-256 over the identifiers and bytes of the images and masks that were scored.
+    metric : str
+    value : float
+    """
+
+    dataset: str
+    digest: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model is, what it takes and gives, and what it is worth.
+
+    Attributes
+    ----------
+    schema_version : int
+        `SCHEMA_VERSION`; any other is refused.
+    name, version, license, description : str
+    input : InputSpec
+    preprocessing : tuple of Step
+        In order; identifiers from `nuclei_runtime.preprocess.STEPS`.
+    output : OutputSpec
+    postprocessing : Step
+        Identifier from `nuclei_runtime.instances.METHODS`.
+    training_nucleus_diameter_px : float
+        Median diameter, in pixels of the original images, of a disk with the area of a training nucleus.
+    tolerance : float
+        Largest absolute difference in probability between this file on any provider and the Keras checkpoint.
+    evaluation : tuple of Evaluation
+    provenance : dict of str to str
+        Digests, versions, seed, recipe.
+    limitations : tuple of str
+        Sentences for people.
+    """
+
+    schema_version: int
+    name: str
+    version: str
+    license: str
+    description: str
+    input: InputSpec
+    preprocessing: tuple[Step, ...]
+    output: OutputSpec
+    postprocessing: Step
+    training_nucleus_diameter_px: float
+    tolerance: float
+    evaluation: tuple[Evaluation, ...]
+    provenance: dict[str, str]
+    limitations: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """Return the card as canonical JSON."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def parse_card(text: str, source: str) -> ModelCard:
+    """Read a card.
+
+    Parameters
+    ----------
+    text : str
+        JSON.
+    source : str
+        What the card came from, for the message.
+
+    Raises
+    ------
+    CardError
+        With every problem that the card has.
+    """
+    if len(text.encode("utf-8", "replace")) > MAX_CARD_BYTES:
+        raise CardError(source, (f"$: larger than {MAX_CARD_BYTES} bytes",))
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CardError(source, (f"$: not JSON: {error}",)) from error
+    if isinstance(document, dict) and document.get("schema_version") != SCHEMA_VERSION:
+        found = document.get("schema_version")
+        raise CardError(
+            source,
+            (
+                f"schema_version: found {found!r}, this version of nuclei-edge reads {SCHEMA_VERSION}; "
+                "use the nuclei-edge that the model was made for",
+            ),
+        )
+    problems: list[str] = []
+    card = _card(_Reader(document, "$", problems))
+    if problems:
+        raise CardError(source, tuple(problems))
+    return card
+
+
+class _Reader:
+    """Takes typed fields out of one JSON object and notes what is wrong instead of stopping."""
+
+    def __init__(self, value: object, location: str, problems: list[str]) -> None:
+        self.location, self.problems = location, problems
+        self.fields: dict[str, Any] = {}
+        self.taken: set[str] = set()
+        if isinstance(value, dict):
+            self.fields = value
+        else:
+            problems.append(f"{location}: expected an object, found {_kind(value)}")
+
+    def at(self, key: str) -> str:
+        return key if self.location == "$" else f"{self.location}.{key}"
+
+    def take(self, key: str, valid: Callable[[Any], bool], expected: str, default: Any) -> Any:
+        self.taken.add(key)
+        if key not in self.fields:
+            self.problems.append(f"{self.at(key)}: missing, expected {expected}")
+            return default
+        value = self.fields[key]
+        if not valid(value):
+            shown = value if isinstance(value, str | int | float) else _kind(value)
+            self.problems.append(f"{self.at(key)}: expected {expected}, found {shown!r}")
+            return default
+        return value
+
+    def text(self, key: str) -> str:
+        return str(self.take(key, lambda v: isinstance(v, str) and v != "", "a text", ""))
+
+    def count(self, key: str) -> int:
+        return int(self.take(key, lambda v: _is_int(v) and v > 0, "a whole number above 0", 1))
+
+    def number(self, key: str, low: float, high: float) -> float:
+        expected = f"a number from {low:g} to {high:g}"
+        return float(self.take(key, lambda v: _is_number(v) and low <= v <= high, expected, low))
+
+    def objects(self, key: str) -> list[_Reader]:
+        items = self.take(key, lambda v: isinstance(v, list), "a list", [])
+        return [_Reader(item, f"{self.at(key)}[{i}]", self.problems) for i, item in enumerate(items)]
+
+    def object(self, key: str) -> _Reader:
+        value = self.take(key, lambda v: isinstance(v, dict), "an object", None)
+        return _Reader({} if value is None else value, self.at(key), self.problems if value is not None else [])
+
+    def close(self) -> None:
+        for key in sorted(set(self.fields) - self.taken):
+            self.problems.append(f"{self.at(key)}: unknown field")
+
+
+_STEP_ARGUMENTS: dict[str, dict[str, Callable[[_Reader, str], float]]] = {
+    "percentile_normalisation": {
+        "lower": lambda r, key: r.number(key, 0, 100),
+        "upper": lambda r, key: r.number(key, 0, 100),
+    },
+    "resize": {"height": lambda r, key: r.count(key), "width": lambda r, key: r.count(key)},
+    "connected_components": {
+        "threshold": lambda r, key: r.number(key, 0, 1),
+        "min_area_px": lambda r, key: r.count(key),
+    },
+}
+
+
+def _step(reader: _Reader, known: dict[str, Any]) -> Step:
+    step_id = reader.take("id", lambda v: isinstance(v, str) and v in known, f"one of {', '.join(sorted(known))}", "")
+    kwargs = reader.object("kwargs")
+    arguments = {key: take(kwargs, key) for key, take in _STEP_ARGUMENTS.get(step_id, {}).items()}
+    if step_id:
+        kwargs.close()
+    reader.close()
+    return Step(step_id, arguments)
+
+
+def _card(reader: _Reader) -> ModelCard:
+    taken_input = reader.object("input")
+    input_spec = InputSpec(
+        taken_input.text("name"), taken_input.count("height"), taken_input.count("width"), taken_input.count("channels")
+    )
+    taken_input.close()
+    taken_output = reader.object("output")
+    output = OutputSpec(taken_output.text("name"))
+    taken_output.close()
+    evaluation = []
+    for item in reader.objects("evaluation"):
+        evaluation.append(
+            Evaluation(item.text("dataset"), item.text("digest"), item.text("metric"), item.number("value", -1e9, 1e9))
+        )
+        item.close()
+    strings = "a list of texts"
+    card = ModelCard(
+        schema_version=reader.take("schema_version", _is_int, "a whole number", 0),
+        name=reader.text("name"),
+        version=reader.text("version"),
+        license=reader.text("license"),
+        description=reader.text("description"),
+        input=input_spec,
+        preprocessing=tuple(_step(item, STEPS) for item in reader.objects("preprocessing")),
+        output=output,
+        postprocessing=_step(reader.object("postprocessing"), METHODS),
+        training_nucleus_diameter_px=reader.number("training_nucleus_diameter_px", 1, 10_000),
+        tolerance=reader.number("tolerance", 0, 1),
+        evaluation=tuple(evaluation),
+        provenance=dict(reader.take("provenance", _is_text_map, "an object of texts", {})),
+        limitations=tuple(reader.take("limitations", _is_text_list, strings, [])),
+    )
+    reader.close()
+    _check_steps_fit(card, reader.problems)
+    return card
+
+
+def _check_steps_fit(card: ModelCard, problems: list[str]) -> None:
+    last = card.preprocessing[-1] if card.preprocessing else None
+    if last is None or last.id != "resize":
+        problems.append("preprocessing: the last step must be resize, because the input has a fixed size")
+    elif (last.kwargs["height"], last.kwargs["width"]) != (card.input.height, card.input.width):
+        problems.append(
+            f"preprocessing: resize gives {last.kwargs['height']} x {last.kwargs['width']}, "
+            f"the input takes {card.input.height} x {card.input.width}"
+        )
+    if card.input.channels != 3:
+        problems.append(f"input.channels: expected 3, found {card.input.channels}")
+    for index, step in enumerate(card.preprocessing):
+        if step.id == "percentile_normalisation" and step.kwargs["lower"] >= step.kwargs["upper"]:
+            problems.append(f"preprocessing[{index}].kwargs: lower must be below upper")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_text_map(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+
+
+def _is_text_list(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(v, str) for v in value)
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", bool: "a boolean", int: "a number", float: "a number"}
+    return names.get(type(value), "null")

@@ -1,0 +1,110 @@
+"""Every error that nuclei-edge raises on purpose.
+
+Each class is also the builtin that it is, so that code which knows nothing of nuclei-edge can
+still catch it. A message says what was found, what was expected and what to do.
+
+    NucleiError
+    ├── ImageError
+    │   ├── ImageReadError (OSError)           the file cannot be decoded
+    │   ├── ImageShapeError (ValueError)       not (H, W) or (H, W, 1 | 3 | 4)
+    │   └── ImageValueError (ValueError)       NaN, infinite, or of a type that holds no intensities
+    ├── InputsError (ValueError)               no image where images were named
+    ├── ResultsExistError (FileExistsError)    the output folder already holds results
+    ├── ModelError
+    │   ├── ModelNotFoundError (FileNotFoundError)
+    │   ├── ModelFormatError (ValueError)      not ONNX, or a graph that the card does not describe
+    │   └── CardError (ValueError)             no model card, or one with problems: all are listed
+    ├── EnvironmentProblem (RuntimeError)
+    │   ├── MissingExtraError (ImportError)    a package of an extra is not installed
+    │   └── ProviderError (RuntimeError)       the execution provider asked for is not the one obtained
+    ├── DatasetError (ValueError)              training or truth data of an unknown form
+    │   └── ArchiveError (OSError)             a damaged or unsafe zip
+    ├── RunFolderError (ValueError)            a run folder that cannot be started, resumed or exported
+    └── ParityError (ArithmeticError)          ONNX Runtime and Keras disagree beyond the tolerance
+"""
+
+
+class NucleiError(Exception):
+    """Base of all errors of nuclei-edge."""
+
+
+class ImageError(NucleiError):
+    """An image cannot be segmented; the next one may well be."""
+
+
+class ImageReadError(ImageError, OSError):
+    """The file cannot be decoded as an image."""
+
+
+class ImageShapeError(ImageError, ValueError):
+    """The array or file is not one grey or colour image."""
+
+
+class ImageValueError(ImageError, ValueError):
+    """The pixel values are not finite intensities."""
+
+
+class InputsError(NucleiError, ValueError):
+    """The inputs named on the command line hold no image."""
+
+
+class ResultsExistError(NucleiError, FileExistsError):
+    """The output folder already holds results."""
+
+
+class ModelError(NucleiError):
+    """The model cannot be used."""
+
+
+class ModelNotFoundError(ModelError, FileNotFoundError):
+    """There is no file at the model's path."""
+
+
+class ModelFormatError(ModelError, ValueError):
+    """The file is not an ONNX model, or not the one that its card describes."""
+
+
+class CardError(ModelError, ValueError):
+    """The model card is missing or has problems.
+
+    Attributes
+    ----------
+    problems : tuple of str
+        Each as ``location: what is wrong``.
+    """
+
+    def __init__(self, source: str, problems: tuple[str, ...]) -> None:
+        self.problems = problems
+        listed = "\n".join(f"  - {problem}" for problem in problems)
+        super().__init__(f"{source}: the model card has {len(problems)} problem(s):\n{listed}")
+
+
+class EnvironmentProblem(NucleiError, RuntimeError):
+    """The machine lacks something that is needed."""
+
+
+class MissingExtraError(EnvironmentProblem, ImportError):
+    """A package of an optional extra is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f'{package} is not installed; install it with: pip install "nuclei-edge[{extra}]"')
+
+
+class ProviderError(EnvironmentProblem):
+    """The execution provider that was asked for is not available or did not load."""
+
+
+class DatasetError(NucleiError, ValueError):
+    """Training or truth data are not in a form that is known."""
+
+
+class ArchiveError(DatasetError, OSError):
+    """A zip is damaged or would write outside its target."""
+
+
+class RunFolderError(NucleiError, ValueError):
+    """A run folder is not in the state that the command needs."""
+
+
+class ParityError(NucleiError, ArithmeticError):
+    """ONNX Runtime and Keras disagree by more than the declared tolerance."""

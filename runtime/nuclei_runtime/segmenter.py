@@ -1,0 +1,141 @@
+"""Image in, labelled nuclei out: the call that an instrument embeds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuclei_runtime.card import ModelCard
+from nuclei_runtime.instances import Labels, find_instances
+from nuclei_runtime.preprocess import preprocess, resize
+from nuclei_runtime.reading import Image
+from nuclei_runtime.session import CPU_PROVIDER, load_session
+
+DEFAULT_BATCH_SIZE = 4
+"""Images that go through the network at once. On a CPU a larger batch gains nothing and takes memory in proportion."""
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The nuclei of one image.
+
+    Attributes
+    ----------
+    labels : (H, W) ndarray of int32
+        0 is background, nuclei are 1..N, each one 4-connected piece. Read-only.
+    """
+
+    labels: Labels
+
+    @property
+    def count(self) -> int:
+        """How many nuclei there are."""
+        return int(self.labels.max())
+
+
+class Segmenter:
+    """A loaded model that segments images. Its methods may be called from several threads at once.
+
+    Parameters
+    ----------
+    model : path, optional
+        An ONNX file that `nuclei-export` wrote; without it the bundled model.
+    provider : str
+        ONNX Runtime's execution provider. It is the one obtained, or an error is raised.
+    threads : int, optional
+        Threads for one call; without it what the container or the machine grants.
+    batch_size : int
+        Images that go through the network at once.
+
+    Raises
+    ------
+    ModelError, EnvironmentProblem
+        See `nuclei_runtime.session.load_session`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nuclei_runtime import Segmenter
+    >>> segmenter = Segmenter()
+    >>> segmenter.segment(np.zeros((64, 64), np.uint8)).count
+    0
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        provider: str = CPU_PROVIDER,
+        threads: int | None = None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+    ) -> None:
+        if batch_size < 1 or (threads is not None and threads < 1):
+            raise ValueError(f"batch_size and threads must be 1 or more, found {batch_size} and {threads}")
+        self._session = load_session(model, provider=provider, threads=threads)
+        self._batch_size = batch_size
+
+    @property
+    def card(self) -> ModelCard:
+        """The model's card."""
+        return self._session.card
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that runs the network."""
+        return self._session.provider
+
+    @property
+    def threads(self) -> int:
+        """Threads that one call uses."""
+        return self._session.threads
+
+    @property
+    def batch_size(self) -> int:
+        """Images that go through the network at once."""
+        return self._batch_size
+
+    def segment(self, image: Image) -> Segmentation:
+        """Find the nuclei of one image.
+
+        Parameters
+        ----------
+        image : (H, W), (H, W, 3) or (H, W, 4) ndarray
+            Grey, RGB or RGBA, rows first, of any integer, float or bool type and any range of finite values.
+
+        Raises
+        ------
+        ImageShapeError, ImageValueError
+            The array is not one finite image.
+        """
+        return self.segment_batch([image])[0]
+
+    def segment_batch(self, images: Sequence[Image]) -> list[Segmentation]:
+        """Find the nuclei of several images, which may differ in size and type; the results come in their order.
+
+        Raises
+        ------
+        ImageShapeError, ImageValueError
+            One of the arrays is not one finite image.
+        """
+        return [self.find_instances(probability) for probability in self.predict(images)]
+
+    def predict(self, images: Iterable[Image]) -> Iterator[NDArray[np.float32]]:
+        """Yield each image's foreground probability, (H, W) float32 in [0, 1] at the image's own size, in order."""
+        remaining = iter(images)
+        while batch := list(islice(remaining, self._batch_size)):
+            inputs = np.stack([preprocess(image, self.card.preprocessing) for image in batch])
+            for image, probability in zip(batch, self._session.run(inputs), strict=True):
+                height, width = image.shape[:2]
+                # Bilinear: a probability between two others stays between them, so no clipping is needed.
+                yield resize(probability, height=height, width=width)
+
+    def find_instances(self, probability: NDArray[np.float32]) -> Segmentation:
+        """Label the nuclei of a foreground probability with the method in the model's card."""
+        labels = find_instances(probability, self.card.postprocessing)
+        labels.flags.writeable = False
+        return Segmentation(labels)

@@ -1,0 +1,160 @@
+"""An ONNX file -> a checked ONNX Runtime session and its model card."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuclei_runtime.card import METADATA_KEY, ModelCard, parse_card
+from nuclei_runtime.errors import (
+    CardError,
+    MissingExtraError,
+    ModelFormatError,
+    ModelNotFoundError,
+    ProviderError,
+)
+from nuclei_runtime.resources import cpu_count
+
+BUNDLED_MODEL = Path(__file__).with_name("models") / "nuclei.onnx"
+"""The model that is used where none is named."""
+
+CPU_PROVIDER = "CPUExecutionProvider"
+
+
+@dataclass(frozen=True)
+class Session:
+    """A loaded model.
+
+    Attributes
+    ----------
+    card : ModelCard
+    provider : str
+        The execution provider that runs it, in ONNX Runtime's spelling.
+    threads : int
+        Threads that one call uses.
+    """
+
+    card: ModelCard
+    provider: str
+    threads: int
+    _inference: Any
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the network; may be called from several threads at once.
+
+        Parameters
+        ----------
+        batch : (N, H, W, C) ndarray of float32
+            As `nuclei_runtime.preprocess.preprocess` makes them.
+
+        Returns
+        -------
+        (N, H, W) ndarray of float32
+            Foreground probability.
+        """
+        (output,) = self._inference.run([self.card.output.name], {self.card.input.name: batch})
+        return np.asarray(output[..., 0], dtype=np.float32)
+
+
+def import_onnxruntime() -> Any:
+    """Import ONNX Runtime.
+
+    Raises
+    ------
+    MissingExtraError
+        With the pip line that installs it.
+    """
+    if find_spec("onnxruntime") is None:
+        raise MissingExtraError("onnxruntime", "cpu")
+    import onnxruntime
+
+    return onnxruntime
+
+
+def available_providers() -> tuple[str, ...]:
+    """Return the execution providers that this ONNX Runtime was built with, the most capable first.
+
+    Built with is not loadable: `nuclei-doctor` tries each.
+    """
+    return tuple(import_onnxruntime().get_available_providers())
+
+
+def load_session(
+    model: str | os.PathLike[str] | None = None, *, provider: str = CPU_PROVIDER, threads: int | None = None
+) -> Session:
+    """Load a model and check that it is what its card says and runs where it was asked to.
+
+    Parameters
+    ----------
+    model : path, optional
+        An ONNX file with a model card; without it `BUNDLED_MODEL`.
+    provider : str
+        Execution provider, in ONNX Runtime's spelling.
+    threads : int, optional
+        Threads for one call; without it what `nuclei_runtime.resources.cpu_count` grants.
+
+    Raises
+    ------
+    ModelNotFoundError, ModelFormatError, CardError
+        The file is missing, is not ONNX, has no card, a card with problems, or a graph that differs from its card.
+    ProviderError
+        The provider is not in this ONNX Runtime, or did not load. There is no silent fall to the CPU.
+    MissingExtraError
+        ONNX Runtime is not installed.
+    """
+    path = Path(model) if model is not None else BUNDLED_MODEL
+    if not path.is_file():
+        raise ModelNotFoundError(f"{path}: no model file there; name an ONNX file that nuclei-export wrote")
+    ort = import_onnxruntime()
+    if provider not in ort.get_available_providers():
+        raise ProviderError(
+            f"{provider} is not in this ONNX Runtime ({ort.__version__}), which has "
+            f"{', '.join(ort.get_available_providers())}; name one of these or install the build that has it"
+        )
+    n_threads = threads if threads is not None else cpu_count()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = n_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors only; they also come as exceptions
+    # Spinning threads keep cores busy after a run that other programs at the microscope need.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        # By default ONNX Runtime replaces a provider that fails to load by the CPU, and only prints so.
+        inference = ort.InferenceSession(str(path), options, providers=[provider], enable_fallback=0)
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        if type(error).__name__ in {"NoSuchFile", "InvalidProtobuf", "InvalidGraph", "InvalidArgument", "NotImplemented"}:
+            raise ModelFormatError(f"{path}: not an ONNX model that this ONNX Runtime can load: {error}") from error
+        if provider == CPU_PROVIDER:
+            raise ModelFormatError(f"{path}: ONNX Runtime cannot load it: {error}") from error
+        raise ProviderError(f"{provider} did not load: {error}") from error
+    obtained = inference.get_providers()[0]
+    if obtained != provider:
+        raise ProviderError(f"{provider} was asked for and {obtained} was obtained; check its drivers with nuclei-doctor")
+    text = inference.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise CardError(str(path), (f"$: there is no {METADATA_KEY!r} in the file; export it with nuclei-export",))
+    card = parse_card(text, str(path))
+    _check_graph(inference, card, path)
+    return Session(card, provider, n_threads, inference)
+
+
+def _check_graph(inference: Any, card: ModelCard, path: Path) -> None:
+    """Hold the graph's inputs and outputs against the card."""
+    spec = card.input
+    expected = {
+        "inputs": [(spec.name, "tensor(float)", [spec.height, spec.width, spec.channels])],
+        "outputs": [(card.output.name, "tensor(float)", [spec.height, spec.width, 1])],
+    }
+    found = {
+        "inputs": [(v.name, v.type, list(v.shape[1:])) for v in inference.get_inputs()],
+        "outputs": [(v.name, v.type, list(v.shape[1:])) for v in inference.get_outputs()],
+    }
+    for side, described in expected.items():
+        if found[side] != described:
+            raise ModelFormatError(f"{path}: the graph's {side} are {found[side]}, its card says {described}")

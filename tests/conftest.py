@@ -1,0 +1,156 @@
+"""What several tests need: a tiny model, DSB2018-shaped zips of synthetic fields, and the way to the real data."""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import zipfile
+from collections.abc import Callable, Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from nuclei_runtime.card import METADATA_KEY, SCHEMA_VERSION, InputSpec, ModelCard, OutputSpec
+from nuclei_runtime.preprocess import Step
+from nuclei_runtime.synthetic import fluorescence_field
+from PIL import Image
+
+REAL_DATA_VARIABLE = "NUCLEI_DSB2018_DIR"
+
+
+def pytest_report_header() -> list[str]:
+    packages = ["numpy", "scipy", "scikit-image", "onnxruntime", "onnx", "tf2onnx", "tensorflow", "keras", "jax"]
+    found = []
+    for package in packages:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            found.append(f"{package} absent")
+    data = os.environ.get(REAL_DATA_VARIABLE, "not set: TESTS ON THE REAL DATA WILL NOT RUN")
+    return [f"nuclei-edge: python {platform.python_version()}, " + ", ".join(found), f"{REAL_DATA_VARIABLE}: {data}"]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of the real DSB2018 zips."""
+    folder = os.environ.get(REAL_DATA_VARIABLE)
+    if not folder:
+        pytest.skip(f"NOT RUN: {REAL_DATA_VARIABLE} does not name the folder of the DSB2018 zips")
+    path = Path(folder)
+    if not (path / "stage1_train.zip").is_file():
+        pytest.fail(f"{REAL_DATA_VARIABLE}={folder} holds no stage1_train.zip")
+    return path
+
+
+def tiny_card() -> ModelCard:
+    """The card of `tiny_model`."""
+    return ModelCard(
+        schema_version=SCHEMA_VERSION,
+        name="tiny",
+        version="0",
+        license="BSD-3-Clause",
+        description="foreground is where the mean of the channels is above 0.35",
+        input=InputSpec("image", 128, 128, 3),
+        preprocessing=(
+            Step("percentile_normalisation", {"lower": 1.0, "upper": 99.8}),
+            Step("resize", {"height": 128, "width": 128}),
+        ),
+        output=OutputSpec("foreground"),
+        postprocessing=Step("connected_components", {"threshold": 0.5, "min_area_px": 16}),
+        training_nucleus_diameter_px=18.0,
+        tolerance=1e-5,
+        evaluation=(),
+        provenance={"graph_sha256": "none"},
+        limitations=("a threshold, not a network",),
+    )
+
+
+def write_tiny_model(path: Path, metadata: dict[str, str] | None = None, *, size: int = 128) -> Path:
+    """Write an ONNX model that thresholds the mean of its channels; `metadata` replaces the card."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    constants = {
+        "axes": np.array([3], np.int64),
+        "middle": np.array(0.35, np.float32),
+        "steepness": np.array(30.0, np.float32),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["image", "axes"], ["mean"], keepdims=1),
+            helper.make_node("Sub", ["mean", "middle"], ["centred"]),
+            helper.make_node("Mul", ["centred", "steepness"], ["steep"]),
+            helper.make_node("Sigmoid", ["steep"], ["foreground"]),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", size, size, 3])],
+        [helper.make_tensor_value_info("foreground", TensorProto.FLOAT, ["batch", size, size, 1])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(model, {METADATA_KEY: tiny_card().to_json()} if metadata is None else metadata)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ONNX file with a card; see `tiny_card`."""
+    return write_tiny_model(tmp_path_factory.mktemp("tiny") / "tiny.onnx")
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+    """Encode an array as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def write_dsb_zip(
+    path: Path, seeds: Iterable[int], *, with_masks: bool = True, size: tuple[int, int] = (96, 128), level: str = ""
+) -> Path:
+    """Write a zip in Kaggle's layout: image ``field_{seed}`` as RGBA, one mask a nucleus; `level` as ``stage1_train/``."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for seed in seeds:
+            image, labels = fluorescence_field(seed, height=size[0], width=size[1], n_nuclei=8)
+            image_id = f"field_{seed:03d}"
+            rgba = np.dstack([image, image, image, np.full_like(image, 255)])
+            archive.writestr(f"{level}{image_id}/images/{image_id}.png", png_bytes(rgba))
+            for label in range(1, labels.max() + 1) if with_masks else ():
+                mask = np.where(labels == label, 255, 0).astype(np.uint8)
+                archive.writestr(f"{level}{image_id}/masks/nucleus_{label:03d}.png", png_bytes(mask))
+    return path
+
+
+@pytest.fixture
+def make_dsb_zip() -> Callable[..., Path]:
+    """`write_dsb_zip`, for tests that cannot import this file."""
+    return write_dsb_zip
+
+
+def write_label_zip(path: Path, seeds: Iterable[int]) -> Path:
+    """Write a zip in StarDist's layout: ``images/{id}.tif`` and label images ``masks/{id}.tif``."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for seed in seeds:
+            image, labels = fluorescence_field(seed, height=96, width=128, n_nuclei=8)
+            for folder, array in (("images", image), ("masks", labels.astype(np.uint16))):
+                buffer = io.BytesIO()
+                tifffile.imwrite(buffer, array)
+                archive.writestr(f"{folder}/field_{seed:03d}.tif", buffer.getvalue())
+    return path
+
+
+@pytest.fixture
+def make_label_zip() -> Callable[..., Path]:
+    """`write_label_zip`, for tests that cannot import this file."""
+    return write_label_zip
+
+
+@pytest.fixture
+def make_tiny_model() -> Callable[..., Path]:
+    """`write_tiny_model`, for tests that cannot import this file."""
+    return write_tiny_model
