@@ -1,28 +1,53 @@
-"""Commands that need data: nuclei-explore, nuclei-train, nuclei-evaluate."""
+"""Commands that need data: nuclei-explore, nuclei-train, nuclei-evaluate.
+
+The docstrings are the help texts. Heavy imports stay inside the commands.
+"""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from nuclei_runtime.errors import EnvironmentProblem, ModelError, NucleiError
+from nuclei_runtime.commands import run_command
 
-EXIT_USAGE = 2
-EXIT_ENVIRONMENT = 3
+DataArgument = Annotated[
+    Path, typer.Argument(help="A folder with Kaggle's zips, one of the zips, or the folder it unpacks to.")
+]
 
 
 def explore_main() -> None:
     """Entry point of nuclei-explore."""
-    _run(explore)
+    run_command(explore)
 
 
 def train_main() -> None:
     """Entry point of nuclei-train."""
-    _run(train)
+    run_command(train)
 
 
 def evaluate_main() -> None:
     """Entry point of nuclei-evaluate."""
-    _run(evaluate)
+    run_command(evaluate)
+
+
+def explore(
+    data: DataArgument,
+    out: Annotated[Path, typer.Argument(help="Folder for the table and the figures.")],
+) -> None:
+    """Tabulate and show a nuclei data set, and list what is odd in it."""
+
+
+def train(
+    data: DataArgument,
+    run: Annotated[Path, typer.Argument(help="Run folder: checkpoints, curves, logs, run.json.")],
+) -> None:
+    """Build and fit a U-Net."""
+
+
+def evaluate(
+    data: DataArgument,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the report and the pictures.")],
+    model: Annotated[Path | None, typer.Option("--model", help="ONNX model; without it the bundled one.")] = None,
+) -> None:
+    """Score an exported model on every split and truth in DATA."""

@@ -1,0 +1,56 @@
+"""What all commands share: how a function becomes a command, and how an error becomes one sentence and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+import typer
+
+from nuclei_runtime.errors import EnvironmentProblem, MissingExtraError, ModelError, NucleiError
+
+EXIT_SOME_FAILED = 1
+EXIT_USAGE = 2
+EXIT_ENVIRONMENT = 3
+"""The environment or the model, as against the usage: the same command may work elsewhere."""
+
+_EXTRA_OF_PACKAGE = {
+    "onnxruntime": "cpu",
+    "pandas": "data",
+    "matplotlib": "data",
+    "tensorflow": "train",
+    "keras": "train",
+    "tensorboard": "train",
+    "tf2onnx": "export",
+    "onnx": "export",
+}
+
+
+def run_command(command: Callable[..., None]) -> NoReturn:
+    """Parse the process's arguments for one command, run it and exit.
+
+    The command raises `typer.Exit` to leave with a code of its own; 0 is the default. Errors of nuclei-edge become
+    a sentence on stderr and exit code 3 where the model or the environment is at fault, else 2.
+    """
+    # tifffile logs what it makes of damaged files; the reader's own sentence says it already.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(command)
+    try:
+        app()
+    except NucleiError as error:
+        fail(error)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRA_OF_PACKAGE:
+            raise
+        fail(MissingExtraError(package, _EXTRA_OF_PACKAGE[package]))
+    sys.exit(0)
+
+
+def fail(error: NucleiError) -> NoReturn:
+    """Print an error as a person needs it and exit with its code."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(EXIT_ENVIRONMENT if isinstance(error, EnvironmentProblem | ModelError) else EXIT_USAGE)
