@@ -5,6 +5,10 @@ The docstrings are the help texts. Heavy imports stay inside the commands.
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -41,8 +45,49 @@ def explore(
 def train(
     data: DataArgument,
     run: Annotated[Path, typer.Argument(help="Run folder: checkpoints, curves, logs, run.json.")],
+    recipe: Annotated[str, typer.Option(help="What to train, and how.")] = "baseline",
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many epochs instead of the recipe's.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a killed run from its last whole epoch.")
+    ] = False,
 ) -> None:
-    """Build and fit a U-Net."""
+    """Build and fit a U-Net. images.csv beside DATA decides which images are fitted and which validate."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's remarks on the processor
+    from nuclei_train.fit import TrainingConfig, train
+    from nuclei_train.recipes import RECIPES
+
+    if recipe not in RECIPES:
+        raise typer.BadParameter(f"found {recipe!r}, expected one of {', '.join(RECIPES)}", param_hint="--recipe")
+    chosen = RECIPES[recipe] if epochs is None else replace(RECIPES[recipe], epochs=epochs)
+    result = train(TrainingConfig(data, run, chosen, resume), _TrainingReporter())
+    for name, scores in result.scores.items():
+        print(f"{name}: loss {scores['loss']:.4f}, pixel accuracy {scores['accuracy']:.4f}")
+    print(
+        f"{result.epochs} epochs in {result.seconds / 60:.1f} minutes, best epoch {result.best_epoch}; "
+        f"next: nuclei-export {run} model.onnx"
+    )
+
+
+class _TrainingReporter:
+    """Prints sentences on stderr, and a bar there while images are read, if it is a terminal."""
+
+    def say(self, sentence: str) -> None:
+        print(sentence, file=sys.stderr)
+
+    def loading(self, total: int) -> Callable[[], None]:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        progress = Progress(console=Console(stderr=True), disable=not sys.stderr.isatty())
+        task = progress.add_task("reading images", total=total)
+        progress.start()
+
+        def advance() -> None:
+            progress.advance(task)
+            if progress.finished:
+                progress.stop()
+
+        return advance
 
 
 def evaluate(

@@ -288,6 +288,11 @@ def read_split_table(data: Path) -> SplitTable | None:
     )
 
 
+def combined_digest(digests: Iterable[str]) -> str:
+    """Return one SHA-256 for a set of samples, from `Sample.digest` of each in order."""
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
 def open_zip(path: Path) -> zipfile.ZipFile:
     """Open a zip.
 

@@ -1,0 +1,125 @@
+"""A model's sample: one raw image with the probability and the labels that the model must give for it.
+
+It lies beside the model, as ``nuclei.sample.npz`` beside ``nuclei.onnx``, and is replayed on the machine that is to
+run the model: a build, a driver or a processor that computes something else is found there, not in the results.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuclei_runtime.errors import ModelFormatError, ModelNotFoundError
+from nuclei_runtime.instances import Labels
+from nuclei_runtime.reading import Image
+from nuclei_runtime.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a model was seen to do when it was exported.
+
+    Attributes
+    ----------
+    image : (H, W), (H, W, 3) or (H, W, 4) ndarray
+        As a file stores it.
+    probability : (H, W) ndarray of float32
+        As `Segmenter.predict` yields it: foreground probability at the image's own size.
+    labels : (H, W) ndarray of int32
+        The nuclei in `probability`, 0 background, 1..N.
+    """
+
+    image: Image
+    probability: NDArray[np.float32]
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class Replay:
+    """How a replay compares with its sample.
+
+    Attributes
+    ----------
+    difference : float
+        Largest absolute difference in probability.
+    tolerance : float
+        What the model card allows.
+    labels_equal : bool
+        Whether the sample's probability gives the sample's labels. They are found in that probability and not in the
+        replayed one, in which a pixel at the threshold may fall on its other side within the tolerance.
+    """
+
+    difference: float
+    tolerance: float
+    labels_equal: bool
+
+    @property
+    def ok(self) -> bool:
+        """Whether this machine computes what the model did when it was exported."""
+        return self.difference <= self.tolerance and self.labels_equal
+
+
+def sample_path(model: str | os.PathLike[str]) -> Path:
+    """Return where the sample of a model lies."""
+    return Path(model).with_suffix(".sample.npz")
+
+
+def write_sample(path: str | os.PathLike[str], sample: Sample) -> None:
+    """Write a sample.
+
+    Parameters
+    ----------
+    path : path
+        See `sample_path`.
+    """
+    np.savez_compressed(path, image=sample.image, probability=sample.probability, labels=sample.labels)
+
+
+def read_sample(path: str | os.PathLike[str]) -> Sample:
+    """Read a sample.
+
+    Raises
+    ------
+    ModelNotFoundError
+        There is no such file.
+    ModelFormatError
+        The file is damaged, or its arrays are not those of a sample.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            sample = Sample(arrays["image"], arrays["probability"], arrays["labels"])
+    except FileNotFoundError:
+        raise ModelNotFoundError(
+            f"{path}: the model's sample is not there; copy it from where the model comes from, or export the model again"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        raise ModelFormatError(f"{path}: not a sample that can be read: {error}") from error
+    shapes = {sample.image.shape[:2], sample.probability.shape, sample.labels.shape}
+    if len(shapes) > 1:
+        raise ModelFormatError(
+            f"{path}: the arrays of a sample must have one height and width, found {shapes}"
+        )
+    return sample
+
+
+def replay_sample(segmenter: Segmenter, path: str | os.PathLike[str]) -> Replay:
+    """Run a model on its sample and compare.
+
+    Raises
+    ------
+    ModelNotFoundError, ModelFormatError
+        See `read_sample`.
+    """
+    sample = read_sample(path)
+    (probability,) = segmenter.predict([sample.image])
+    labels = segmenter.find_instances(sample.probability).labels
+    return Replay(
+        difference=float(np.abs(probability - sample.probability).max()),
+        tolerance=segmenter.card.tolerance,
+        labels_equal=np.array_equal(labels, sample.labels),
+    )

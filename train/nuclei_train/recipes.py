@@ -1,0 +1,66 @@
+"""Recipes: what to train, on what, for how long. Each decision of a training stands here once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nuclei_runtime.preprocess import Step
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained and how its output is read.
+
+    Attributes
+    ----------
+    name : str
+    seed : int
+        Of the initial weights, dropout, the order of batches and, where there is no images.csv, the split.
+    size_px : int
+        Height and width to which images and masks are resized.
+    normalisation : Step
+        What happens to an image before the resize.
+    batch_size, epochs : int
+    patience : int
+        Epochs without a better validation loss after which training stops.
+    learning_rate : float
+        Of Adam.
+    validation_fraction : float
+        Of the images, drawn at random, where there is no images.csv.
+    threshold : float
+        Foreground is where the probability is above it.
+    tolerance : float
+        Largest absolute difference in probability that the exported model may show against the checkpoint.
+    """
+
+    name: str
+    seed: int
+    size_px: int
+    normalisation: Step
+    batch_size: int
+    epochs: int
+    patience: int
+    learning_rate: float
+    validation_fraction: float
+    threshold: float
+    tolerance: float
+
+
+BASELINE = Recipe(
+    name="baseline",
+    seed=42,
+    size_px=128,
+    # Limits of StarDist's normalisation (Schmidt et al. 2018, code): robust against single hot pixels, and the
+    # same picture in 8, 12 or 16 bits gives the same input.
+    normalisation=Step("percentile_normalisation", {"lower": 1.0, "upper": 99.8}),
+    batch_size=16,
+    epochs=25,
+    patience=2,
+    learning_rate=1e-3,  # Kingma and Ba 2015, and Keras's default
+    validation_fraction=0.1,
+    threshold=0.5,  # of a sigmoid trained with binary cross-entropy: the more probable class
+    # Some hundred times the difference that float32 and another order of summation make (measured: about 1e-6).
+    tolerance=1e-4,
+)
+
+RECIPES = {recipe.name: recipe for recipe in (BASELINE,)}

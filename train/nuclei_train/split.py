@@ -1,0 +1,66 @@
+"""Which samples are fitted and which validate."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from nuclei_runtime.errors import DatasetError
+from nuclei_train.dsb2018 import Dataset, Sample, SplitTable
+
+RANDOM_SPLIT_WARNING = (
+    "No images.csv beside the data: a random {percent:.0f} % of the images validates. Images of one microscope field "
+    "often lie on both sides of such a split (in DSB2018, some 79 % of the validation images have a sibling in "
+    "training), so the validation scores flatter the model. A table images.csv with the columns image_id, split and "
+    "modality keeps fields together."
+)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A division of the training data.
+
+    Attributes
+    ----------
+    train, val : tuple of Sample
+    source : str
+        ``images.csv`` or ``random``.
+    digest : str
+        SHA-256 over the identifiers on either side, in hexadecimal.
+    """
+
+    train: tuple[Sample, ...]
+    val: tuple[Sample, ...]
+    source: str
+    digest: str
+
+
+def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validation_fraction: float) -> Split:
+    """Split by images.csv where it exists, else at random.
+
+    With a table only its splits ``train`` and ``val`` are used: ``test`` and any other are left alone.
+
+    Raises
+    ------
+    DatasetError
+        One side would be empty.
+    """
+    with_truth = [sample for sample in dataset.samples if sample.has_truth]
+    if table is not None:
+        train = [sample for sample in with_truth if table.split.get(sample.image_id) == "train"]
+        val = [sample for sample in with_truth if table.split.get(sample.image_id) == "val"]
+    else:
+        order = np.random.default_rng(seed).permutation(len(with_truth))
+        n_val = max(1, round(validation_fraction * len(with_truth)))
+        val = [with_truth[index] for index in sorted(order[:n_val])]
+        train = [with_truth[index] for index in sorted(order[n_val:])]
+    if not train or not val:
+        raise DatasetError(
+            f"{dataset.path}: {len(train)} images to fit and {len(val)} to validate, expected at least one of each"
+            + (f"; check the column split of {table.path}" if table is not None else "; add images with masks")
+        )
+    sides = ["train", *(s.image_id for s in train), "val", *(s.image_id for s in val)]
+    digest = hashlib.sha256("\n".join(sides).encode()).hexdigest()
+    return Split(tuple(train), tuple(val), "images.csv" if table is not None else "random", digest)
