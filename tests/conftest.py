@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
+
 from nuclei_runtime.card import METADATA_KEY, SCHEMA_VERSION, InputSpec, ModelCard, OutputSpec
 from nuclei_runtime.preprocess import Step
 from nuclei_runtime.synthetic import fluorescence_field
-from PIL import Image
 
 REAL_DATA_VARIABLE = "NUCLEI_DSB2018_DIR"
 
@@ -113,7 +114,7 @@ def png_bytes(image: np.ndarray) -> bytes:
 def write_dsb_zip(
     path: Path, seeds: Iterable[int], *, with_masks: bool = True, size: tuple[int, int] = (96, 128), level: str = ""
 ) -> Path:
-    """Write a zip in Kaggle's layout: image ``field_{seed}`` as RGBA, one mask a nucleus; `level` as ``stage1_train/``."""
+    """Write a zip in Kaggle's layout: RGBA images ``field_{seed}``, one mask a nucleus; `level` as ``stage1_train/``."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for seed in seeds:
             image, labels = fluorescence_field(seed, height=size[0], width=size[1], n_nuclei=8)

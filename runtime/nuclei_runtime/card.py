@@ -43,7 +43,7 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """The network's output: batch, rows, columns, one probability (axes ``byxc``), float32, rows and columns as the input's.
+    """The network's output: batch, rows, columns, one probability (axes ``byxc``), float32, of the input's size.
 
     Attributes
     ----------

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 import typer
 
-from nuclei_runtime.errors import EnvironmentProblem, MissingExtraError, ModelError, NucleiError
+from nuclei_runtime.errors import RuntimeEnvironmentError, MissingExtraError, ModelError, NucleiError
 
 EXIT_SOME_FAILED = 1
 EXIT_USAGE = 2
@@ -50,7 +51,16 @@ def run_command(command: Callable[..., None]) -> NoReturn:
     sys.exit(0)
 
 
+def quiet_tensorflow() -> None:
+    """Keep TensorFlow's remarks on processors and drivers, and absl's on file formats, off the user's terminal.
+
+    To be called before TensorFlow is imported. TF_CPP_MIN_LOG_LEVEL=0 in the environment brings the remarks back.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+
+
 def fail(error: NucleiError) -> NoReturn:
     """Print an error as a person needs it and exit with its code."""
     print(f"error: {error}", file=sys.stderr)
-    sys.exit(EXIT_ENVIRONMENT if isinstance(error, EnvironmentProblem | ModelError) else EXIT_USAGE)
+    sys.exit(EXIT_ENVIRONMENT if isinstance(error, RuntimeEnvironmentError | ModelError) else EXIT_USAGE)

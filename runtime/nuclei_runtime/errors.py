@@ -14,7 +14,7 @@ still catch it. A message says what was found, what was expected and what to do.
     │   ├── ModelNotFoundError (FileNotFoundError)
     │   ├── ModelFormatError (ValueError)      not ONNX, or a graph that the card does not describe
     │   └── CardError (ValueError)             no model card, or one with problems: all are listed
-    ├── EnvironmentProblem (RuntimeError)
+    ├── RuntimeEnvironmentError (RuntimeError)
     │   ├── MissingExtraError (ImportError)    a package of an extra is not installed
     │   └── ProviderError (RuntimeError)       the execution provider asked for is not the one obtained
     ├── DatasetError (ValueError)              training or truth data of an unknown form
@@ -79,18 +79,18 @@ class CardError(ModelError, ValueError):
         super().__init__(f"{source}: the model card has {len(problems)} problem(s):\n{listed}")
 
 
-class EnvironmentProblem(NucleiError, RuntimeError):
+class RuntimeEnvironmentError(NucleiError, RuntimeError):
     """The machine lacks something that is needed."""
 
 
-class MissingExtraError(EnvironmentProblem, ImportError):
+class MissingExtraError(RuntimeEnvironmentError, ImportError):
     """A package of an optional extra is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f'{package} is not installed; install it with: pip install "nuclei-edge[{extra}]"')
 
 
-class ProviderError(EnvironmentProblem):
+class ProviderError(RuntimeEnvironmentError):
     """The execution provider that was asked for is not available or did not load."""
 
 

@@ -2,12 +2,13 @@
 
 Two averages of AP are in use and must not be mixed up:
 
-- *pooled* (`pooled_ap`): true positives, false positives and false negatives are summed over the set first. The
-  StarDist paper's (Schmidt et al. 2018, section 3).
+- *pooled* (`pooled_ap`): true positives, false positives and false negatives are summed over the set first.
+  The StarDist paper's (Schmidt et al. 2018, section 3).
 - *mean over images* (`mean_image_ap`): AP of each image, then their mean. Kaggle's (Data Science Bowl 2018,
   "Evaluation"), which also averages over `THRESHOLDS`: that is `mean AP` here.
 
-AP at a threshold t is TP / (TP + FP + FN), where a true and a predicted nucleus match if their IoU is above t.
+AP at a threshold t is TP / (TP + FP + FN), where a true and a predicted nucleus match if their IoU is above t,
+not if it is t itself.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Matching:
     true_positives: tuple[int, ...]
 
     def ap(self) -> NDArray[np.float64]:
-        """Return AP at each threshold, 0 to 1. Where there is neither a true nor a predicted nucleus it is 1."""
+        """Return AP at each threshold, 0 to 1; 1 where there is neither a true nor a predicted nucleus."""
         hits = np.asarray(self.true_positives, dtype=np.float64)
         union = self.n_true + self.n_predicted - hits
         return np.divide(hits, union, out=np.ones_like(hits), where=union > 0)
@@ -65,7 +66,7 @@ def iou_matrix(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> ND
         Rows and columns in ascending order of the labels.
     """
     if truth.shape != predicted.shape:
-        raise ValueError(f"truth has shape {truth.shape} and the prediction {predicted.shape}; they must be alike")
+        raise ValueError(f"the truth is {truth.shape}, the prediction {predicted.shape}; they must be alike")
     true_ids, true_index = np.unique(truth.ravel(), return_inverse=True)
     predicted_ids, predicted_index = np.unique(predicted.ravel(), return_inverse=True)
     pairs = true_index * len(predicted_ids) + predicted_index
@@ -73,7 +74,7 @@ def iou_matrix(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> ND
     overlap = overlap.reshape(len(true_ids), len(predicted_ids)).astype(np.float64)
     areas_true, areas_predicted = overlap.sum(axis=1), overlap.sum(axis=0)
     iou = overlap / (areas_true[:, np.newaxis] + areas_predicted[np.newaxis, :] - overlap)
-    return iou[true_ids != 0][:, predicted_ids != 0]
+    return np.asarray(iou[true_ids != 0][:, predicted_ids != 0])
 
 
 def match(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> Matching:
@@ -88,7 +89,7 @@ def match(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> Matchin
 
 
 def pool(matchings: Sequence[Matching]) -> Matching:
-    """Sum the matchings of a set of images."""
+    """Sum the matchings of a set of at least one image."""
     return Matching(
         sum(m.n_true for m in matchings),
         sum(m.n_predicted for m in matchings),

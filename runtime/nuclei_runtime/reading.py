@@ -11,11 +11,12 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nuclei_runtime.errors import ImageReadError, ImageShapeError, ImageValueError
+from nuclei_runtime.errors import ImageError, ImageReadError, ImageShapeError, ImageValueError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 """What counts as an image in a folder, in lower case."""
@@ -23,6 +24,9 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 Image = NDArray[np.generic]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PLAIN_MODES = {"P": "RGB", "PA": "RGB", "LA": "L", "La": "L", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB"}
+"""Pillow's modes that are no intensities, or have an alpha that nothing uses, and what they are read as."""
+
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -98,22 +102,14 @@ def _read_with_pillow(data: bytes) -> Image:
             if frames > 1:
                 raise ImageShapeError(f"the file holds {frames} images; save the one to segment on its own")
             picture.load()
-            if picture.mode == "P":
-                picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
-            elif picture.mode in ("LA", "La", "PA"):
-                picture = picture.convert("L")
-            elif picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-                picture = picture.convert("RGB")
-            return np.asarray(picture)
+            return np.asarray(picture.convert(_PLAIN_MODES.get(picture.mode, picture.mode)))
+    except ImageError:
+        raise
     except UnidentifiedImageError:
-        raise ImageReadError(
-            "the content is not an image of a known format; expected PNG, JPEG, BMP or TIFF"
-        ) from None
+        raise ImageReadError("the content is not an image of a known format; expected PNG, JPEG, BMP or TIFF") from None
     except PillowImage.DecompressionBombError as error:
         raise ImageReadError(f"refused: {error}") from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
-        if isinstance(error, ImageShapeError):
-            raise
         raise ImageReadError(f"cannot be decoded, the file may be truncated or damaged: {error}") from error
 
 
@@ -146,7 +142,8 @@ def _read_tiff(data: bytes) -> Image:
                     f"the file holds {len(tiff.series)} image series; save the one to segment on its own"
                 )
             series = tiff.series[0]
-            axes, shape, page = series.axes, series.shape, tiff.pages.first
+            axes, shape = series.axes, series.shape
+            page: Any = series.keyframe
             try:
                 image = series.asarray()
             except (ValueError, ModuleNotFoundError) as error:
@@ -162,7 +159,16 @@ def _read_tiff(data: bytes) -> Image:
                 ) from error
     except ImageShapeError:
         raise
-    except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError, TypeError, struct.error, zlib.error) as error:
+    except (
+        tifffile.TiffFileError,
+        OSError,
+        ValueError,
+        IndexError,
+        KeyError,
+        TypeError,
+        struct.error,
+        zlib.error,
+    ) as error:
         if isinstance(error, ImageReadError):
             raise
         raise ImageReadError(f"cannot be decoded, the TIFF may be truncated or damaged: {error}") from error

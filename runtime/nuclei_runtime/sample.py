@@ -1,7 +1,7 @@
 """A model's sample: one raw image with the probability and the labels that the model must give for it.
 
-It lies beside the model, as ``nuclei.sample.npz`` beside ``nuclei.onnx``, and is replayed on the machine that is to
-run the model: a build, a driver or a processor that computes something else is found there, not in the results.
+It lies beside the model, as ``nuclei.sample.npz`` beside ``nuclei.onnx``, and is replayed on the machine that
+is to run the model: a build, a driver or a processor that computes something else shows at once.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Replay:
     tolerance : float
         What the model card allows.
     labels_equal : bool
-        Whether the sample's probability gives the sample's labels. They are found in that probability and not in the
-        replayed one, in which a pixel at the threshold may fall on its other side within the tolerance.
+        Whether the sample's probability gives the sample's labels. They are found in that probability, not in
+        the replayed one, in which a pixel at the threshold may fall on its other side within the tolerance.
     """
 
     difference: float
@@ -95,7 +95,7 @@ def read_sample(path: str | os.PathLike[str]) -> Sample:
             sample = Sample(arrays["image"], arrays["probability"], arrays["labels"])
     except FileNotFoundError:
         raise ModelNotFoundError(
-            f"{path}: the model's sample is not there; copy it from where the model comes from, or export the model again"
+            f"{path}: the model's sample is not there; copy it from beside the model or export again"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise ModelFormatError(f"{path}: not a sample that can be read: {error}") from error

@@ -54,7 +54,7 @@ class Segmenter:
 
     Raises
     ------
-    ModelError, EnvironmentProblem
+    ModelError, RuntimeEnvironmentError
         See `nuclei_runtime.session.load_session`.
 
     Examples

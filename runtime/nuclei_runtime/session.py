@@ -26,6 +26,9 @@ BUNDLED_MODEL = Path(__file__).with_name("models") / "nuclei.onnx"
 
 CPU_PROVIDER = "CPUExecutionProvider"
 
+_BAD_MODEL = {"InvalidProtobuf", "InvalidGraph", "InvalidArgument", "NotImplemented"}
+"""ONNX Runtime's exceptions that speak of the file and not of the provider."""
+
 
 @dataclass(frozen=True)
 class Session:
@@ -128,14 +131,22 @@ def load_session(
         # By default ONNX Runtime replaces a provider that fails to load by the CPU, and only prints so.
         inference = ort.InferenceSession(str(path), options, providers=[provider], enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions share no base class
-        if type(error).__name__ in {"NoSuchFile", "InvalidProtobuf", "InvalidGraph", "InvalidArgument", "NotImplemented"}:
+        if type(error).__name__ in {
+            "NoSuchFile",
+            "InvalidProtobuf",
+            "InvalidGraph",
+            "InvalidArgument",
+            "NotImplemented",
+        }:
             raise ModelFormatError(f"{path}: not an ONNX model that this ONNX Runtime can load: {error}") from error
         if provider == CPU_PROVIDER:
             raise ModelFormatError(f"{path}: ONNX Runtime cannot load it: {error}") from error
         raise ProviderError(f"{provider} did not load: {error}") from error
     obtained = inference.get_providers()[0]
     if obtained != provider:
-        raise ProviderError(f"{provider} was asked for and {obtained} was obtained; check its drivers with nuclei-doctor")
+        raise ProviderError(
+            f"{provider} was asked for and {obtained} was obtained; check its drivers with nuclei-doctor"
+        )
     text = inference.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
         raise CardError(str(path), (f"$: there is no {METADATA_KEY!r} in the file; export it with nuclei-export",))

@@ -93,6 +93,4 @@ def load_truth(
 
 
 def _unusable(sample: Sample, error: ImageError) -> DatasetError:
-    return DatasetError(
-        f"{sample.image_id}: {error}; leave it out or mend it (nuclei-explore lists all such images)"
-    )
+    return DatasetError(f"{sample.image_id}: {error}; leave it out or mend it (nuclei-explore lists all such images)")

@@ -5,7 +5,6 @@ The docstrings are the help texts. Heavy imports stay inside the commands.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from nuclei_runtime.commands import run_command
+
+from nuclei_runtime.commands import EXIT_SOME_FAILED, run_command
 
 DataArgument = Annotated[
     Path, typer.Argument(help="A folder with Kaggle's zips, one of the zips, or the folder it unpacks to.")
@@ -52,7 +52,7 @@ def train(
     ] = False,
 ) -> None:
     """Build and fit a U-Net. images.csv beside DATA decides which images are fitted and which validate."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's remarks on the processor
+    quiet_tensorflow()
     from nuclei_train.fit import TrainingConfig, train
     from nuclei_train.recipes import RECIPES
 
@@ -92,7 +92,32 @@ class _TrainingReporter:
 
 def evaluate(
     data: DataArgument,
-    out: Annotated[Path, typer.Option("--out", help="Folder for the report and the pictures.")],
-    model: Annotated[Path | None, typer.Option("--model", help="ONNX model; without it the bundled one.")] = None,
+    out: Annotated[Path, typer.Option(file_okay=False, help="New folder for the report and the pictures.")],
+    model: Annotated[Path | None, typer.Option(help="ONNX model; without it the bundled one.")] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="Kaggle's CSV (ImageId, EncodedPixels): truth for images that have no masks."),
+    ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Score only this set or split, such as val; may be repeated.")
+    ] = None,
 ) -> None:
-    """Score an exported model on every split and truth in DATA."""
+    """Score an exported model on every split and truth in DATA. Images without truth become a submission."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from nuclei_train.evaluate import EvaluationConfig, evaluate
+    from nuclei_train.evaluation_report import format_tables
+
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
+        task = progress.add_task("scoring images", total=None)
+        report = evaluate(
+            EvaluationConfig(data, out, model, truth, tuple(split or ())),
+            lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    print(format_tables(report))
+    print(f"\nReport, scores of each image and pictures: {out}")
+    for failure in report.failures:
+        print(f"not scored: {failure.set}: {failure.reason}", file=sys.stderr)
+    if report.failures:
+        raise typer.Exit(EXIT_SOME_FAILED)

@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+
 from nuclei_runtime.errors import MissingExtraError, RunFolderError
 from nuclei_runtime.preprocess import Step
 from nuclei_train import run_folder
 from nuclei_train.arrays import TruthArrays, load_images, load_truth
-from nuclei_train.dsb2018 import Dataset, open_data, read_split_table, training_set
+from nuclei_train.dsb2018 import Dataset, open_data, training_set
 from nuclei_train.figures import draw_curves, draw_samples
 from nuclei_train.recipes import Recipe
 from nuclei_train.resume import STATE_FILE
 from nuclei_train.split import RANDOM_SPLIT_WARNING, Split, split_samples
+from nuclei_train.split_table import read_split_table
 
 CHANNELS = 3
 TEST_SET = "stage1_test"
@@ -155,6 +157,7 @@ def _fit(
 ) -> tuple[Any, Any]:
     """Fit from the start or from the last whole epoch; return the progress and the best checkpoint's model."""
     import keras
+
     from nuclei_train.batches import ShuffledBatches
     from nuclei_train.resume import Progress, ResumableEarlyStopping, SaveProgress, load_state
     from nuclei_train.unet import build_unet
@@ -266,6 +269,8 @@ def _model_description(recipe: Recipe, train_arrays: TruthArrays) -> dict[str, A
         },
         "training_nucleus_diameter_px": round(float(np.median(2 * np.sqrt(train_arrays.areas_px / np.pi))), 1),
         "tolerance": recipe.tolerance,
+        "description": recipe.description,
+        "limitations": list(recipe.limitations),
     }
 
 

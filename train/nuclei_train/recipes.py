@@ -31,6 +31,10 @@ class Recipe:
         Foreground is where the probability is above it.
     tolerance : float
         Largest absolute difference in probability that the exported model may show against the checkpoint.
+    description : str
+        For the model card: what the network is.
+    limitations : tuple of str
+        For the model card: what it cannot do.
     """
 
     name: str
@@ -44,6 +48,8 @@ class Recipe:
     validation_fraction: float
     threshold: float
     tolerance: float
+    description: str
+    limitations: tuple[str, ...]
 
 
 BASELINE = Recipe(
@@ -61,6 +67,14 @@ BASELINE = Recipe(
     threshold=0.5,  # of a sigmoid trained with binary cross-entropy: the more probable class
     # Some hundred times the difference that float32 and another order of summation make (measured: about 1e-6).
     tolerance=1e-4,
+    description="Finds nuclei as foreground: a U-Net on the whole image resized to 128 x 128 pixels.",
+    limitations=(
+        "Touching nuclei come out as one: nuclei are the connected pieces of the foreground.",
+        "Every image is squeezed to 128 x 128 pixels, whatever its size and aspect ratio: outlines are coarse, and "
+        "nuclei that are small against the image are lost. Cut large images into tiles of about 256 x 256 pixels.",
+        "Contrast is stretched to the brightest of the image, so an image without any nucleus may show false ones.",
+        "For research; not validated for diagnosis.",
+    ),
 )
 
 RECIPES = {recipe.name: recipe for recipe in (BASELINE,)}

@@ -65,7 +65,7 @@ class SaveProgress(keras.callbacks.Callback):  # type: ignore[misc]
         self._progress, self._early_stopping, self._path = progress, early_stopping, path
         self._started = 0.0
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:

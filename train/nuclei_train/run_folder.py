@@ -1,14 +1,14 @@
 """The run folder: what a training leaves, and what export and a resumed training read.
 
-    run.json                recipe, versions, digests, timings, scores, and the model card's part that training knows
-    best.keras              the checkpoint of the best validation loss
-    model_for_nuclei.h5     the same, in the older format
-    history.csv             one row an epoch
-    curves.png              loss and accuracy
-    sanity_check.png        images and masks as the network gets them
-    predictions_SET.png     image, truth and prediction of random samples of train, val and test
-    tensorboard/            logs
-    resume.npz              the whole state after the last epoch
+run.json                recipe, versions, digests, timings, scores, and the model card's part that training knows
+best.keras              the checkpoint of the best validation loss
+model_for_nuclei.h5     the same, in the older format
+history.csv             one row an epoch
+curves.png              loss and accuracy
+sanity_check.png        images and masks as the network gets them
+predictions_SET.png     image, truth and prediction of random samples of train, val and test
+tensorboard/            logs
+resume.npz              the whole state after the last epoch
 """
 
 from __future__ import annotations

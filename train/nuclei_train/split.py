@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nuclei_runtime.errors import DatasetError
-from nuclei_train.dsb2018 import Dataset, Sample, SplitTable
+from nuclei_train.dsb2018 import Dataset, Sample
+from nuclei_train.split_table import SplitTable
 
 RANDOM_SPLIT_WARNING = (
     "No images.csv beside the data: a random {percent:.0f} % of the images validates. Images of one microscope field "

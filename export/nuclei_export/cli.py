@@ -1,0 +1,41 @@
+"""nuclei-export. The docstring is the help text; heavy imports stay inside the command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nuclei_runtime.commands import quiet_tensorflow, run_command
+
+
+def export_main() -> None:
+    """Entry point of nuclei-export."""
+    run_command(export)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder that nuclei-train made.")],
+    model: Annotated[Path, typer.Argument(help="ONNX file to write; its sample and report go beside it.")],
+    name: Annotated[str, typer.Option(help="The model's name, for its card.")] = "nuclei-unet",
+    model_version: Annotated[str, typer.Option(help="The model's version, for its card.")] = "1.0.0",
+    model_license: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence.")] = "BSD-3-Clause",
+    opset: Annotated[int, typer.Option(min=17, max=18, help="ONNX operator set.")] = 18,
+    evaluation: Annotated[
+        Path | None, typer.Option(help="evaluation.json of this model, whose scores go into its card.")
+    ] = None,
+) -> None:
+    """Turn the best checkpoint of a run into one ONNX file that holds all that running it takes."""
+    quiet_tensorflow()
+    from nuclei_export.export import ExportConfig, export
+
+    result = export(ExportConfig(run, model, opset, name, model_version, model_license, evaluation))
+    for finding in result.findings:
+        print(f"lint: {finding.what}: {', '.join(finding.nodes)}", file=sys.stderr)
+    print(
+        f"{model}: ONNX Runtime and Keras differ by at most {result.difference:.2g} "
+        f"(tolerance {result.card.tolerance:g})"
+    )
+    print(f"report: {result.report}")

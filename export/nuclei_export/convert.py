@@ -1,0 +1,124 @@
+"""Keras checkpoint -> ONNX graph with names that a person can read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nuclei_runtime.errors import RuntimeEnvironmentError, RunFolderError
+
+OPSETS = (17, 18)
+"""What tf2onnx 1.17 writes and ONNX Runtime 1.20 reads; 19 is refused by tf2onnx."""
+
+
+def load_checkpoint(path: Path) -> Any:
+    """Load a `.keras` checkpoint for inference.
+
+    Raises
+    ------
+    RunFolderError
+        It is missing or cannot be read.
+    RuntimeEnvironmentError
+        Keras runs on another backend than TensorFlow.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeEnvironmentError(
+            f"Keras runs on {keras.backend.backend()} and tf2onnx needs TensorFlow; set KERAS_BACKEND=tensorflow"
+        )
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"{path}: not a checkpoint that Keras can read: {error}") from error
+
+
+def convert(model: Any, opset: int) -> Any:
+    """Convert a functional Keras model with one input and one output, both (N, H, W, C) float32.
+
+    The graph takes any batch; its height and width are the model's. Tensors, nodes and weights are named after the
+    Keras layers, so that the same weights always give the same bytes.
+
+    Returns
+    -------
+    onnx.ModelProto
+    """
+    import onnx
+    import tensorflow as tf
+    import tf2onnx
+
+    (model_input,) = model.inputs
+    name = model_input.name
+    signature = (tf.TensorSpec(model_input.shape, tf.float32, name=name),)
+    proto, _ = tf2onnx.convert.from_keras(model, input_signature=signature, opset=opset)
+    _name_dimensions(proto)
+    _name_after_layers(proto, [layer.name for layer in model.layers])
+    used_domains = {node.domain for node in proto.graph.node}
+    kept = [entry for entry in proto.opset_import if entry.domain in used_domains]
+    del proto.opset_import[:]
+    proto.opset_import.extend(kept)
+    proto.graph.name = model.name
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def graph_digest(proto: Any) -> str:
+    """Return the SHA-256 of graph and weights, without the metadata, in hexadecimal."""
+    import onnx
+
+    bare = onnx.ModelProto()
+    bare.CopyFrom(proto)
+    del bare.metadata_props[:]
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _name_dimensions(proto: Any) -> None:
+    for value in (*proto.graph.input, *proto.graph.output):
+        for axis, dimension in zip(
+            ("batch", "height", "width", "channels"), value.type.tensor_type.shape.dim, strict=True
+        ):
+            if not dimension.HasField("dim_value"):
+                dimension.dim_param = axis
+
+
+def _name_after_layers(proto: Any, layers: Sequence[str]) -> None:
+    """Rename every node, inner tensor and weight to ``{layer}/{what it is}``."""
+    graph = proto.graph
+    fixed = {value.name for value in (*graph.input, *graph.output)}
+    initializers = {initializer.name: initializer for initializer in graph.initializer}
+    names: dict[str, str] = {}
+    used: Counter[str] = Counter()
+
+    def unique(name: str) -> str:
+        used[name] += 1
+        return name if used[name] == 1 else f"{name}_{used[name]}"
+
+    for node in graph.node:
+        layer = _layer_of([node.name, *node.output], layers)
+        node.name = unique(f"{layer}/{node.op_type}")
+        for index, tensor in enumerate(node.input):
+            if tensor in initializers and tensor not in names:
+                role = {1: "kernel", 2: "bias"}.get(index) if "Conv" in node.op_type else None
+                names[tensor] = unique(f"{layer}/{role or f'{node.op_type}_input_{index}'}")
+        for index, tensor in enumerate(node.output):
+            if tensor not in fixed:
+                names[tensor] = f"{node.name}_output" if index == 0 else f"{node.name}_output_{index}"
+    for node in graph.node:
+        node.input[:] = [names.get(tensor, tensor) for tensor in node.input]
+        node.output[:] = [names.get(tensor, tensor) for tensor in node.output]
+    for old, initializer in initializers.items():
+        initializer.name = names.get(old, old)
+    ordered = sorted(graph.initializer, key=lambda initializer: initializer.name)
+    del graph.initializer[:]
+    graph.initializer.extend(ordered)
+    del graph.value_info[:]  # names of before; ONNX Runtime infers the shapes anew
+
+
+def _layer_of(names: Sequence[str], layers: Sequence[str]) -> str:
+    """The Keras layer that a converted node stems from, by the longest layer name that starts a part of its names."""
+    parts = [part for name in names for part in name.split("/")]
+    matches = [layer for layer in layers for part in parts if part.startswith(layer)]
+    return max(matches, key=len, default="graph")

@@ -1,0 +1,188 @@
+"""RUN FOLDER -> model.onnx with its card, its sample and its report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from nuclei_export import convert, lint, parity
+from nuclei_export.report import write_report
+from nuclei_runtime.card import METADATA_KEY, SCHEMA_VERSION, ModelCard, parse_card
+from nuclei_runtime.errors import DatasetError, ParityError, RunFolderError
+from nuclei_runtime.sample import Sample, replay_sample, sample_path, write_sample
+from nuclei_runtime.segmenter import Segmenter
+from nuclei_runtime.session import load_session
+from nuclei_runtime.synthetic import fluorescence_field
+
+SAMPLE_SEED = 2018
+SAMPLE_SIZE_PX = (200, 264)
+"""Neither square nor of the network's size, so that the replay covers both resizes."""
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What nuclei-export was asked to do.
+
+    Attributes
+    ----------
+    run, model : Path
+        The run folder and the ONNX file to write.
+    opset : int
+    name, version, license : str
+        For the model card.
+    evaluation : Path or None
+        An evaluation.json of this very graph, whose scores go into the card.
+    """
+
+    run: Path
+    model: Path
+    opset: int
+    name: str
+    version: str
+    license: str
+    evaluation: Path | None
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export gave.
+
+    Attributes
+    ----------
+    card : ModelCard
+    comparisons : list of Comparison
+    findings : list of Finding
+    report : Path
+    """
+
+    card: ModelCard
+    comparisons: Sequence[parity.Comparison]
+    findings: Sequence[lint.Finding]
+    report: Path
+
+    @property
+    def difference(self) -> float:
+        """Largest absolute difference in probability between ONNX Runtime and Keras."""
+        return max(comparison.difference for comparison in self.comparisons)
+
+
+def export(config: ExportConfig) -> ExportResult:
+    """Write an ONNX model, its sample and its report, or nothing.
+
+    Raises
+    ------
+    RunFolderError
+        There is no finished run in the folder.
+    DatasetError
+        The evaluation is of another graph or cannot be read.
+    CardError
+        The run describes its model in a way that no runtime would take.
+    ParityError
+        ONNX Runtime and Keras differ by more than the tolerance; nothing is written.
+    """
+    run = _read_finished_run(config.run)
+    checkpoint = config.run / "best.keras"
+    keras_model = convert.load_checkpoint(checkpoint)
+    proto = convert.convert(keras_model, config.opset)
+    graph_sha256 = convert.graph_digest(proto)
+    card = _build_card(config, run, checkpoint, graph_sha256)
+    _embed(proto, card)
+
+    config.model.parent.mkdir(parents=True, exist_ok=True)
+    temporary = config.model.with_name(config.model.name + ".part")
+    temporary_sample = sample_path(temporary)
+    try:
+        temporary.write_bytes(proto.SerializeToString(deterministic=True))
+        comparisons = parity.compare(keras_model, load_session(temporary))
+        worst = max(comparisons, key=lambda comparison: comparison.difference)
+        if not worst.difference <= card.tolerance:  # also where it is NaN
+            raise ParityError(
+                f"{config.run}: ONNX Runtime and Keras differ by {worst.difference:.2g} on {worst.batch} "
+                f"{worst.shape}, the declared tolerance is {card.tolerance:g}; nothing was written"
+            )
+        _write_sample(temporary, temporary_sample)
+        findings = lint.lint(proto)
+        temporary.replace(config.model)
+        temporary_sample.replace(sample_path(config.model))
+    finally:
+        temporary.unlink(missing_ok=True)
+        temporary_sample.unlink(missing_ok=True)
+    report = config.model.with_suffix(".report.md")
+    write_report(report, config.model, card, proto, comparisons, findings)
+    return ExportResult(card, comparisons, findings, report)
+
+
+def _read_finished_run(folder: Path) -> dict[str, Any]:
+    path = folder / "run.json"
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path}: cannot be read ({error}); name a folder that nuclei-train made") from error
+    status = run.get("status") if isinstance(run, dict) else None
+    if status != "complete":
+        raise RunFolderError(
+            f"{folder}: the run is {status!r}, expected 'complete'; finish it with nuclei-train --resume"
+        )
+    return dict(run)
+
+
+def _build_card(config: ExportConfig, run: dict[str, Any], checkpoint: Path, graph_sha256: str) -> ModelCard:
+    versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
+    document = {
+        **run["model"],
+        "schema_version": SCHEMA_VERSION,
+        "name": config.name,
+        "version": config.version,
+        "license": config.license,
+        "evaluation": _read_evaluation(config.evaluation, graph_sha256) if config.evaluation else [],
+        "provenance": {
+            "recipe": str(run["recipe"]["name"]),
+            "seed": str(run["recipe"]["seed"]),
+            "trained_with": f"{versions}, backend {run['backend']}",
+            "exported_with": f"tf2onnx {version('tf2onnx')}, onnx {version('onnx')}, opset {config.opset}",
+            "training_data": f"{run['data']['name']}, split {run['split']['source']}",
+            "training_data_sha256": str(run["data_digests"]["train"]),
+            "validation_data_sha256": str(run["data_digests"]["val"]),
+            "split_sha256": str(run["split"]["digest"]),
+            "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+            "graph_sha256": graph_sha256,
+        },
+    }
+    return parse_card(json.dumps(document), str(config.run / "run.json"))
+
+
+def _read_evaluation(path: Path, graph_sha256: str) -> list[dict[str, Any]]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        evaluated, scores = document["model"]["graph_sha256"], list(document["card_evaluation"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path}: not an evaluation.json that nuclei-evaluate wrote: {error}") from error
+    if evaluated != graph_sha256:
+        raise DatasetError(
+            f"{path}: its scores are of graph {evaluated[:12]}, this run gives graph {graph_sha256[:12]}; "
+            "evaluate the exported model first"
+        )
+    return scores
+
+
+def _embed(proto: Any, card: ModelCard) -> None:
+    import onnx
+
+    onnx.helper.set_model_props(proto, {METADATA_KEY: card.to_json()})
+    onnx.checker.check_model(proto, full_check=True)
+
+
+def _write_sample(model: Path, path: Path) -> None:
+    """Record what the exported model does with a synthetic field, as the runtime runs it."""
+    height, width = SAMPLE_SIZE_PX
+    image, _ = fluorescence_field(SAMPLE_SEED, height=height, width=width)
+    segmenter = Segmenter(model)
+    (probability,) = segmenter.predict([image])
+    write_sample(path, Sample(image, probability, segmenter.find_instances(probability).labels))
+    if not replay_sample(segmenter, path).ok:
+        raise ParityError(f"{model}: the model does not give its own sample twice; nothing was written")

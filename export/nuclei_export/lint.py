@@ -1,0 +1,76 @@
+"""What should not be in a graph that has to run fast, and what the graph costs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+_SHAPE_ARITHMETIC = {"Shape", "Size", "Gather", "Slice", "Squeeze", "Unsqueeze", "Cast", "Range", "ConstantOfShape"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A kind of node that should not be there.
+
+    Attributes
+    ----------
+    what : str
+        What it is and what to do about it.
+    nodes : tuple of str
+        Names of the nodes.
+    """
+
+    what: str
+    nodes: tuple[str, ...]
+
+
+def lint(proto: Any) -> list[Finding]:
+    """Name the nodes of an ONNX graph that should not be there.
+
+    Transposes next to the graph's input and output are the price of images as (N, H, W, C); any other is a stray one.
+    """
+    boundary = {value.name for value in (*proto.graph.input, *proto.graph.output)}
+    tiles, transposes, shapes, foreign = [], [], [], []
+    for node in proto.graph.node:
+        if node.op_type == "Tile":
+            tiles.append(node.name)
+        elif node.op_type == "Transpose" and not boundary & {*node.input, *node.output}:
+            transposes.append(node.name)
+        elif node.op_type in _SHAPE_ARITHMETIC:
+            shapes.append(node.name)
+        if node.domain not in ("", "ai.onnx"):
+            foreign.append(node.name)
+    findings = [
+        Finding("Tile: nearest upsampling became copies; use a transposed convolution", tuple(tiles)),
+        Finding("Transpose inside the graph: the layout changes between layers", tuple(transposes)),
+        Finding("shape arithmetic: a size is computed at every run; fix height and width", tuple(shapes)),
+        Finding("operators outside the ONNX standard: other runtimes lack them", tuple(foreign)),
+    ]
+    return [finding for finding in findings if finding.nodes]
+
+
+def flops_per_pixel(proto: Any) -> float:
+    """Return the floating-point operations of all convolutions per pixel of the input, two a multiply-add.
+
+    Counted from the weights and the inferred output shapes; activations, pooling and copies are left out.
+    """
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    shapes = {
+        value.name: [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+        for value in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
+    }
+    weights = {initializer.name: list(initializer.dims) for initializer in proto.graph.initializer}
+    total = 0
+    for node in proto.graph.node:
+        if node.op_type == "Conv":  # every output pixel takes the whole kernel
+            pixels = math.prod(shapes[node.output[0]][2:])
+        elif node.op_type == "ConvTranspose":  # every input pixel gives the whole kernel
+            pixels = math.prod(shapes[node.input[0]][2:])
+        else:
+            continue
+        total += 2 * math.prod(weights[node.input[1]]) * pixels
+    _, height, width, _ = shapes[proto.graph.input[0].name]
+    return float(total / (height * width))

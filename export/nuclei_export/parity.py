@@ -1,0 +1,55 @@
+"""Does ONNX Runtime compute what Keras computed?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuclei_runtime.preprocess import preprocess
+from nuclei_runtime.session import Session
+from nuclei_runtime.synthetic import fluorescence_field
+
+BATCH_SIZES = (1, 2, 5, 8)
+SEED = 42
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One batch through both.
+
+    Attributes
+    ----------
+    batch : str
+        What it held.
+    shape : tuple of int
+    difference : float
+        Largest absolute difference in probability.
+    spread : float
+        Standard deviation of Keras's probabilities: near 0 the comparison would mean little.
+    """
+
+    batch: str
+    shape: tuple[int, ...]
+    difference: float
+    spread: float
+
+
+def compare(model: Any, session: Session) -> list[Comparison]:
+    """Run batches of several sizes, of synthetic fields as the runtime preprocesses them and of noise, through both."""
+    spec = session.card.input
+    rng = np.random.default_rng(SEED)
+    comparisons = []
+    for size in BATCH_SIZES:
+        fields = [fluorescence_field(SEED + index)[0] for index in range(size)]
+        batches: dict[str, NDArray[np.float32]] = {
+            "synthetic fields": np.stack([preprocess(field, session.card.preprocessing) for field in fields]),
+            "noise": rng.random((size, spec.height, spec.width, spec.channels), dtype=np.float32),
+        }
+        for name, batch in batches.items():
+            expected = model.predict(batch, batch_size=size, verbose=0)[..., 0]
+            difference = float(np.abs(session.run(batch) - expected).max())
+            comparisons.append(Comparison(name, batch.shape, difference, float(expected.std())))
+    return comparisons

@@ -1,0 +1,181 @@
+"""What a user names on the command line -> the images to segment, each with the name of its results."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath, PurePosixPath
+
+from nuclei_runtime.errors import InputsError
+from nuclei_runtime.reading import IMAGE_SUFFIXES
+
+LABELS_FOLDER, OVERLAYS_FOLDER = "labels", "overlays"
+NUCLEI_TABLE, IMAGES_TABLE = "nuclei.csv", "images.csv"
+"""What a results folder holds. An earlier result must be known here, because it is not read back as input."""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image to segment.
+
+    Attributes
+    ----------
+    path : Path
+    name : str
+        Path relative to the folder that was named, with ``/``.
+    stem : str
+        What its results are called: `name` without its suffix, or with it where two images of one folder
+        differ in nothing else.
+    """
+
+    path: Path
+    name: str
+    stem: str
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What was found.
+
+    Attributes
+    ----------
+    files : tuple of ImageFile
+        Sorted by folder and name, each file once.
+    n_skipped : int
+        Files whose suffix is not an image's. Hidden files and earlier results are not counted.
+    unreadable : tuple of str
+        Folders that could not be listed, each with the reason.
+    """
+
+    files: tuple[ImageFile, ...]
+    n_skipped: int
+    unreadable: tuple[str, ...]
+
+
+def find_images(sources: Sequence[str | os.PathLike[str]], *, out: str | os.PathLike[str]) -> Inputs:
+    """Expand folders (with their subfolders), globs and single files.
+
+    A glob is expanded here where the shell left it alone, as on Windows. Names are relative to the deepest
+    folder that holds all that was named; for a single folder that is the folder itself.
+
+    Parameters
+    ----------
+    sources : sequence of path or glob
+    out : path
+        The results folder of this run; it may lie inside a source, be one, or hold one.
+
+    Raises
+    ------
+    InputsError
+        A source does not exist, no image was found, or the sources lie on several drives.
+    """
+    named = [path for source in sources for path in _expand(os.fspath(source))]
+    search = _Search(out)
+    for path in named:
+        if path.is_dir():
+            search.add_folder(path)
+        else:
+            search.add_file(path)
+    if not search.images:
+        raise InputsError(_nothing_found(sources, search))
+    try:
+        root = os.path.commonpath([path if path.is_dir() else path.parent for path in named])
+    except ValueError as error:
+        raise InputsError("the inputs lie on several drives; segment each drive's on their own") from error
+    paths = sorted(search.images.values(), key=lambda path: path.parts)
+    names = [PurePath(os.path.relpath(path, root)).as_posix() for path in paths]
+    stems = _stems(names)
+    files = tuple(ImageFile(path, name, stems[name]) for path, name in zip(paths, names, strict=True))
+    return Inputs(files, len(search.skipped), tuple(search.unreadable))
+
+
+def _expand(source: str) -> list[Path]:
+    if os.path.lexists(source):  # first, because brackets may stand in a file's name
+        return [_resolved(source)]
+    if not glob.has_magic(source):
+        raise InputsError(f"{source}: no such file or folder; name images, folders of images or globs")
+    matches = glob.glob(source, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+    if not matches:
+        raise InputsError(f"{source}: no file or folder matches")
+    return [_resolved(match) for match in matches]
+
+
+def _resolved(source: str | os.PathLike[str]) -> Path:
+    """Follow links to folders, but not one to a file: that is an image with a name of its own."""
+    path = Path(source)
+    return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
+
+
+class _Search:
+    """Gathers image files and remembers what it left out."""
+
+    def __init__(self, out: str | os.PathLike[str]) -> None:
+        self.images: dict[str, Path] = {}  # by where it really lies: links may lead there twice
+        self.skipped: set[Path] = set()
+        self.earlier: set[Path] = set()
+        self.unreadable: list[str] = []
+        self._out = Path(out).resolve()
+        self._entered: set[Path] = set()
+
+    def add_folder(self, folder: Path) -> None:
+        if not self._enter(folder):
+            return
+        for here, folders, files in os.walk(folder, onerror=self._note_unreadable, followlinks=True):
+            folders[:] = sorted(name for name in folders if name[0] != "." and self._enter(Path(here, name)))
+            for name in files:
+                if name[0] != ".":
+                    self.add_file(Path(here, name))
+
+    def add_file(self, path: Path) -> None:
+        if self._is_earlier_result(path.parent) or path.name in (NUCLEI_TABLE, IMAGES_TABLE):
+            return
+        is_special = path.exists() and not path.is_file()  # a pipe or a device: reading it may never end
+        if path.suffix.lower() not in IMAGE_SUFFIXES or is_special:
+            self.skipped.add(path)
+            return
+        self.images.setdefault(os.path.normcase(_resolved(path)), path)
+
+    def _enter(self, folder: Path) -> bool:
+        """Whether the folder is to be searched: each once, so that links which lead in a circle end."""
+        real = folder.resolve()
+        if real in self._entered or self._is_earlier_result(folder):
+            return False
+        self._entered.add(real)
+        return True
+
+    def _is_earlier_result(self, folder: Path) -> bool:
+        for candidate in (folder, *folder.parents):
+            if candidate.name in (LABELS_FOLDER, OVERLAYS_FOLDER) and (
+                (candidate.parent / NUCLEI_TABLE).is_file() or candidate.parent.resolve() == self._out
+            ):
+                self.earlier.add(candidate)
+                return True
+        return False
+
+    def _note_unreadable(self, error: OSError) -> None:
+        self.unreadable.append(f"{error.filename}: cannot be listed: {error.strerror}")
+
+
+def _stems(names: Sequence[str]) -> dict[str, str]:
+    """Return the name of each image's results; compared without case, as some file systems do."""
+    whole: set[str] = set()
+    while True:
+        stems = {name: name if name in whole else str(PurePosixPath(name).with_suffix("")) for name in names}
+        uses = Counter(stem.casefold() for stem in stems.values())
+        clashing = {name for name, stem in stems.items() if uses[stem.casefold()] > 1}
+        if clashing <= whole:
+            return stems
+        whole |= clashing  # and again: the whole name of one may be the stem of another
+
+
+def _nothing_found(sources: Iterable[str | os.PathLike[str]], search: _Search) -> str:
+    parts = [f"{', '.join(map(str, sources))}: no image found; looked for {', '.join(IMAGE_SUFFIXES)}"]
+    if search.skipped:
+        suffixes = sorted({path.suffix.lower() or "no suffix" for path in search.skipped})
+        parts.append(f"skipped {len(search.skipped)} other file(s) ({', '.join(suffixes)})")
+    if search.earlier:
+        parts.append(f"left out the earlier results in {', '.join(map(str, sorted(search.earlier)))}")
+    return "; ".join([*parts, *search.unreadable])

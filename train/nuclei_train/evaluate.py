@@ -1,0 +1,200 @@
+"""DATA and a model -> scores, tables and pictures, through the runtime that instruments embed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from nuclei_runtime.errors import DatasetError, ImageError, ImageValueError, ResultsExistError
+from nuclei_runtime.instances import Labels
+from nuclei_runtime.metrics import match, score_pixels
+from nuclei_runtime.segmenter import Segmenter
+from nuclei_train.dsb2018 import Sample, combined_digest, open_data
+from nuclei_train.evaluation_pictures import Comparison, draw_comparisons
+from nuclei_train.evaluation_report import (
+    REPORT_FILE,
+    EvaluationReport,
+    Failure,
+    ImageResult,
+    SetReport,
+    write_report,
+)
+from nuclei_train.evaluation_sets import EvaluationSet, find_sets
+from nuclei_train.kaggle import read_masks, write_submission
+from nuclei_train.modality import guess_modality
+from nuclei_train.scores import ImageScores, SetScores, summarise
+from nuclei_train.split_table import read_split_table
+
+SAMPLE_SEED = 42
+SAMPLES_SHOWN = 4
+WORST_SHOWN = 10
+CAPTION_LENGTH = 24
+"""Of an identifier, in characters: more do not fit over a picture."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What nuclei-evaluate was asked to do.
+
+    Attributes
+    ----------
+    data, out : Path
+        DATA and the folder for the results.
+    model : Path or None
+        ONNX file; None: the bundled model.
+    truth : Path or None
+        Kaggle's CSV with truth for samples that bring none.
+    splits : tuple of str
+        Sets or splits to score; all where empty.
+    """
+
+    data: Path
+    out: Path
+    model: Path | None
+    truth: Path | None
+    splits: tuple[str, ...]
+
+
+def evaluate(config: EvaluationConfig, on_progress: Callable[[int, int], None]) -> EvaluationReport:
+    """Score a model on every set in DATA and write the report, the tables and the pictures.
+
+    A set is a data set or one split of it (see `nuclei_train.evaluation_sets.find_sets`). Sets without truth
+    have their nuclei counted and their prediction written as a Kaggle submission. An image that cannot be read
+    or scored becomes one of the report's failures.
+
+    Parameters
+    ----------
+    config : EvaluationConfig
+    on_progress : callable
+        Called with the number of images done and to do, after each image.
+
+    Raises
+    ------
+    DatasetError
+        DATA, images.csv or the truth CSV is not in a known form, or a split is not there.
+    ResultsExistError
+        The output folder already holds an evaluation.
+    ModelError, RuntimeEnvironmentError
+        See `nuclei_runtime.session.load_session`.
+    """
+    if (config.out / REPORT_FILE).exists():
+        raise ResultsExistError(f"{config.out}: already holds an evaluation; name a new folder")
+    masks = read_masks(config.truth) if config.truth is not None else {}
+    table = read_split_table(config.data)
+    sets = find_sets(open_data(config.data), table, masks, config.splits)
+    segmenter = Segmenter(config.model)
+    config.out.mkdir(parents=True, exist_ok=True)
+    n_images = sum(len(found.samples) for found in sets)
+    counter = count(1)
+    evaluation = _Evaluation(
+        segmenter,
+        config.out,
+        table.modality if table is not None else {},
+        lambda: on_progress(next(counter), n_images),
+    )
+    reports = tuple(evaluation.score_set(found, _file_stem(found, sets)) for found in sets)
+    report = EvaluationReport(
+        segmenter.card, table.digest if table is not None else None, reports, tuple(evaluation.failures)
+    )
+    write_report(config.out, report)
+    return report
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """What the sets of one evaluation share."""
+
+    segmenter: Segmenter
+    out: Path
+    modality: Mapping[str, str]
+    advance: Callable[[], None]
+    failures: list[Failure] = field(default_factory=list)
+
+    def score_set(self, found: EvaluationSet, stem: str) -> SetReport:
+        scored = self._score_images(found)
+        if found.has_truth:
+            images = [image for image, _ in scored]
+            self._draw(found, stem, images)
+        else:
+            images = []
+            write_submission(self.out / f"submission_{stem}.csv", _noting(scored, images))
+        modalities = {image.modality for image in images}
+        parts = {name: [image for image in images if image.modality == name] for name in sorted(modalities)}
+        return SetReport(
+            name=found.name,
+            has_truth=found.has_truth,
+            digest=combined_digest(image.digest for image in images),
+            images=tuple(images),
+            scores=_summary(images),
+            modalities={name: scores for name, part in parts.items() if (scores := _summary(part)) is not None},
+        )
+
+    def _score_images(self, found: EvaluationSet) -> Iterator[tuple[ImageResult, Labels]]:
+        """Yield what became of each image, and its predicted labels; note those that fail."""
+        for sample in found.samples:
+            try:
+                yield self._score_image(found, sample)
+            except (ImageError, DatasetError) as error:
+                self.failures.append(Failure(found.name, sample.image_id, str(error)))
+            self.advance()
+
+    def _score_image(self, found: EvaluationSet, sample: Sample) -> tuple[ImageResult, Labels]:
+        image = sample.read_image()
+        truth = found.read_truth(sample, image) if found.has_truth else None
+        (probability,) = self.segmenter.predict([image])
+        if not np.isfinite(probability).all():
+            raise ImageValueError("the model gives no finite probability for it; export the model anew")
+        labels = self.segmenter.find_instances(probability).labels
+        scores = None
+        if truth is not None:
+            threshold = self.segmenter.card.postprocessing.kwargs["threshold"]
+            scores = ImageScores(match(truth, labels), score_pixels(truth > 0, probability, threshold))
+        modality = self.modality.get(sample.image_id) or guess_modality(image)
+        return ImageResult(sample, modality, found.digest(sample), int(labels.max()), scores), labels
+
+    def _draw(self, found: EvaluationSet, stem: str, images: Sequence[ImageResult]) -> None:
+        """Draw random images and the worst; they are read and segmented anew, so that none has to be kept."""
+        if not images:
+            return
+        chosen = np.sort(np.random.default_rng(SAMPLE_SEED).permutation(len(images))[:SAMPLES_SHOWN])
+        by_score = sorted(images, key=lambda image: image.scores.mean_ap if image.scores else 0.0)
+        for kind, title, shown in (
+            (
+                "samples",
+                f"{found.name}: {len(chosen)} of {len(images)} images, at random",
+                [images[i] for i in chosen],
+            ),
+            ("worst", f"{found.name}: the images of lowest mean AP", by_score[:WORST_SHOWN]),
+        ):
+            comparisons = [self._compare(found, image) for image in shown]
+            draw_comparisons(self.out / f"{kind}_{stem}.png", title, comparisons)
+
+    def _compare(self, found: EvaluationSet, result: ImageResult) -> Comparison:
+        image = result.sample.read_image()
+        truth = found.read_truth(result.sample, image)
+        image_id = result.sample.image_id
+        caption = image_id if len(image_id) <= CAPTION_LENGTH else image_id[: CAPTION_LENGTH - 3] + "..."
+        if result.scores is not None:
+            caption += f"\nAP@0.5 {result.scores.ap_50:.2f}, mean AP {result.scores.mean_ap:.2f}"
+        return Comparison(caption, image, truth, self.segmenter.segment(image).labels)
+
+
+def _noting(scored: Iterable[tuple[ImageResult, Labels]], images: list[ImageResult]) -> Iterator[tuple[str, Labels]]:
+    for image, labels in scored:
+        images.append(image)
+        yield image.sample.image_id, labels
+
+
+def _summary(images: Sequence[ImageResult]) -> SetScores | None:
+    scores = [image.scores for image in images if image.scores is not None]
+    return summarise(scores) if scores else None
+
+
+def _file_stem(found: EvaluationSet, sets: Sequence[EvaluationSet]) -> str:
+    """Name a set's files: by its split, unless another set has the same."""
+    unique = sum(other.split == found.split for other in sets) == 1
+    return found.split if unique else found.name.replace("/", "_")

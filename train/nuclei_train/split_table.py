@@ -1,0 +1,79 @@
+"""``images.csv``: the table beside the data that says which split and which modality each image belongs to."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from nuclei_runtime.errors import DatasetError
+
+SPLIT_FILE = "images.csv"
+"""Beside the zips: columns image_id, modality and split, by microscope field."""
+
+
+@dataclass(frozen=True)
+class SplitTable:
+    """``images.csv``: which split and which modality each image belongs to.
+
+    Attributes
+    ----------
+    path : Path
+    split, modality : dict of str to str
+        By image identifier.
+    """
+
+    path: Path
+    split: dict[str, str]
+    modality: dict[str, str]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the file, in hexadecimal."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+
+def split_table_folders(data: Path) -> tuple[Path, ...]:
+    """Return the folders in which DATA's ``images.csv`` is looked for, in order: DATA itself, and what it lies in."""
+    data = data.resolve()
+    return (data, data.parent) if data.is_dir() else (data.parent,)
+
+
+def read_split_table(data: Path) -> SplitTable | None:
+    """Read ``images.csv`` beside or inside DATA; None where there is none, or where it gives no image a split.
+
+    Raises
+    ------
+    DatasetError
+        The file is not CSV, lacks one of the columns image_id, split and modality, or puts an image on two sides.
+    """
+    candidates = (folder / SPLIT_FILE for folder in split_table_folders(data))
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if path is None:
+        return None
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            missing = {"image_id", "split", "modality"} - set(reader.fieldnames or ())
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(
+            f"{path}: cannot be read as a table of images: {error}; expected CSV in UTF-8"
+        ) from error
+    if missing:
+        raise DatasetError(
+            f"{path}: expected the columns image_id, split and modality, {', '.join(sorted(missing))} missing; "
+            "add them, or rename the file if it is not the data's table of splits"
+        )
+    split: dict[str, str] = {}
+    for row in rows:
+        if split.setdefault(row["image_id"], row["split"]) != row["split"]:
+            raise DatasetError(
+                f"{path}: {row['image_id']} is in the splits {split[row['image_id']]!r} and {row['split']!r}; "
+                "an image belongs to one"
+            )
+    if not any(split.values()):
+        return None
+    return SplitTable(path, split, modality={row["image_id"]: row["modality"] for row in rows})
