@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -10,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from nuclei_runtime.errors import RuntimeEnvironmentError, MissingExtraError, ModelError, NucleiError
+from nuclei_runtime.errors import MissingExtraError, ModelError, NucleiError, RuntimeEnvironmentError
 
 EXIT_SOME_FAILED = 1
 EXIT_USAGE = 2
@@ -37,6 +38,9 @@ def run_command(command: Callable[..., None]) -> NoReturn:
     """
     # tifffile logs what it makes of damaged files; the reader's own sentence says it already.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A pipe may not know a letter that stands in a file's name; stderr escapes such letters by itself.
+        sys.stdout.reconfigure(errors="backslashreplace")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command)
     try:

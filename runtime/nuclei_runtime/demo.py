@@ -62,8 +62,8 @@ def write_demo(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def _as_named(name: str, field: Image) -> Image:
-    if "rgb" in name:  # a camera's false colour: blue, with some green
-        return np.dstack([np.zeros_like(field), field // 3, field])
+    if "rgb" in name:
+        return np.dstack([field, field, field])
     if "12bit" in name:
         return field.astype(np.uint16) * 16
     if "16bit" in name:

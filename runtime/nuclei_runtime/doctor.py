@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
-from nuclei_runtime.errors import NucleiError
+from nuclei_runtime.errors import ModelError, RuntimeEnvironmentError
 from nuclei_runtime.resources import cpu_count, memory_limit_bytes
 from nuclei_runtime.sample import replay_sample, sample_path
 from nuclei_runtime.segmenter import Segmenter
-from nuclei_runtime.session import BUNDLED_MODEL, CPU_PROVIDER, available_providers
+from nuclei_runtime.session import BUNDLED_MODEL, available_providers
 
 _PACKAGES = ("nuclei-edge", "numpy", "scipy", "scikit-image", "pillow", "tifffile", "pypng", "typer", "rich")
 
@@ -20,8 +20,8 @@ _PIP_LINE_OF_PROVIDER = {
     # The wheel brings no CUDA libraries of its own, only through these extras.
     "CUDAExecutionProvider": 'pip install "onnxruntime-gpu[cuda,cudnn]", and an NVIDIA driver that fits',
 }
-"""Providers whose absence is a fault in a build that lists them, and what mends it. A GPU build lists others, such
-as TensorRT's, that only work where something more is installed on purpose: those are told of, not complained of."""
+"""Providers that must load where a build lists them, and what mends it if they do not. A GPU build lists others,
+TensorRT's for one, that need something more, installed on purpose: they are shown, not complained of."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,11 @@ def diagnose(model: str | os.PathLike[str] | None = None) -> Diagnosis:
     lines.append(f"{'memory':<14}{f'{memory / 2**30:.1f} GiB' if memory else 'cannot be told'}")
     path = Path(model) if model is not None else BUNDLED_MODEL
     lines.append(f"{'model':<14}{path}")
-    if not fault:
+    if not path.is_file() and model is None:
+        problems.append("the bundled model is missing; pip install --force-reinstall nuclei-edge")
+    elif not fault:
         _try_providers(path, lines, problems)
-    return Diagnosis(tuple(lines), tuple(problems))
+    return Diagnosis(tuple(lines), tuple(dict.fromkeys(problems)))
 
 
 def _onnxruntime() -> tuple[str, str | None]:
@@ -76,8 +78,8 @@ def _onnxruntime() -> tuple[str, str | None]:
         return "not installed", 'onnxruntime is not installed; pip install "nuclei-edge[cpu]"'
     if len(wheels) > 1:
         return listed, (
-            f"{' and '.join(wheels)} are both installed, and each overwrites the other's files; "
-            f"pip uninstall -y {' '.join(wheels)}, then pip install \"nuclei-edge[cpu]\" or \"nuclei-edge[gpu]\""
+            f"{' and '.join(wheels)} are installed together, and each overwrites the other's files; "
+            f'pip uninstall -y {" ".join(wheels)}, then pip install "nuclei-edge[cpu]" or "nuclei-edge[gpu]"'
         )
     try:
         available_providers()
@@ -89,25 +91,36 @@ def _onnxruntime() -> tuple[str, str | None]:
 def _try_providers(model: Path, lines: list[str], problems: list[str]) -> None:
     """Load the model and replay its sample on each provider that this ONNX Runtime lists."""
     for provider in available_providers():
-        needed = provider == CPU_PROVIDER or provider in _PIP_LINE_OF_PROVIDER
+        mend = _PIP_LINE_OF_PROVIDER.get(provider)
         try:
             segmenter = Segmenter(model, provider=provider)
-        except NucleiError as error:
+        except ModelError as error:  # the same with every provider
+            problems.append(str(error))
+            return
+        except RuntimeEnvironmentError as error:
             lines.append(f"{provider}: does not load")
-            if needed:
-                mend = _PIP_LINE_OF_PROVIDER.get(provider)
-                problems.append(f"{error}; {mend}" if mend else str(error))
+            problems += [f"{error}; {mend}"] if mend else []
             continue
+        loads = f"{provider}: loads {segmenter.card.name} {segmenter.card.version}"
         try:
             replay = replay_sample(segmenter, sample_path(model))
-        except NucleiError as error:
-            lines.append(f"{provider}: loads {segmenter.card.name} {segmenter.card.version}")
+        except ModelError as error:
+            lines.append(loads)
             problems.append(str(error))
             continue
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            lines.append(f"{loads}, but does not run it")
+            problems.append(f"{provider} does not run the model: {error}; {mend or 'use another provider'}")
+            continue
         lines.append(
-            f"{provider}: loads {segmenter.card.name} {segmenter.card.version}; its sample differs by "
+            f"{loads}; its sample differs by "
             f"{replay.difference:.2g} in probability (allowed: {replay.tolerance:.2g})"
             f"{'' if replay.labels_equal else ', and in its labels'}"
         )
-        if not replay.ok:
-            problems.append(...)
+        if replay.difference > replay.tolerance:
+            problems.append(
+                f"{provider} computes other probabilities than the model's own; use another provider, "
+                "update its driver, or pip install --force-reinstall onnxruntime"
+            )
+        if not replay.labels_equal:
+            problems.append("the sample's labels come out otherwise; pip install --force-reinstall nuclei-edge scipy")

@@ -13,9 +13,7 @@ from nuclei_runtime.segmenter import Segmentation, Segmenter
 from nuclei_runtime.tables import Outcome
 
 
-def segment_files(
-    files: Iterable[ImageFile], segmenter: Segmenter, writer: ResultWriter
-) -> Iterator[Outcome]:
+def segment_files(files: Iterable[ImageFile], segmenter: Segmenter, writer: ResultWriter) -> Iterator[Outcome]:
     """Read, segment and write images, and yield what became of each, in their order.
 
     At most `Segmenter.batch_size` images are held in memory.
@@ -34,9 +32,7 @@ def segment_files(
                 yield writer.fail(file, image)
                 continue
             result = next(segmented)
-            yield (
-                writer.fail(file, result) if isinstance(result, str) else _write(writer, file, image, result)
-            )
+            yield (writer.fail(file, result) if isinstance(result, str) else _write(writer, file, image, result))
 
 
 def _read(file: ImageFile) -> Image | str:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
 from nuclei_runtime.errors import InputsError
+from nuclei_runtime.layout import IMAGES_TABLE, LABELS_FOLDER, NUCLEI_TABLE, OVERLAYS_FOLDER
 from nuclei_runtime.reading import IMAGE_SUFFIXES
-
-LABELS_FOLDER, OVERLAYS_FOLDER = "labels", "overlays"
-NUCLEI_TABLE, IMAGES_TABLE = "nuclei.csv", "images.csv"
-"""What a results folder holds. An earlier result must be known here, because it is not read back as input."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +73,14 @@ def find_images(sources: Sequence[str | os.PathLike[str]], *, out: str | os.Path
     named = [path for source in sources for path in _expand(os.fspath(source))]
     search = _Search(out)
     for path in named:
-        if path.is_dir():
+        if _is_folder(path):
             search.add_folder(path)
         else:
             search.add_file(path)
     if not search.images:
         raise InputsError(_nothing_found(sources, search))
     try:
-        root = os.path.commonpath([path if path.is_dir() else path.parent for path in named])
+        root = os.path.commonpath([path if _is_folder(path) else path.parent for path in named])
     except ValueError as error:
         raise InputsError("the inputs lie on several drives; segment each drive's on their own") from error
     paths = sorted(search.images.values(), key=lambda path: path.parts)
@@ -106,7 +104,24 @@ def _expand(source: str) -> list[Path]:
 def _resolved(source: str | os.PathLike[str]) -> Path:
     """Follow links to folders, but not one to a file: that is an image with a name of its own."""
     path = Path(source)
-    return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
+    return path.resolve() if _is_folder(path) else path.parent.resolve() / path.name
+
+
+def _is_folder(path: Path) -> bool:
+    return _mode_is(path, stat.S_ISDIR)
+
+
+def _is_special(path: Path) -> bool:
+    """Whether this is a pipe or a device: reading it might never end."""
+    return _mode_is(path, lambda mode: not stat.S_ISREG(mode))
+
+
+def _mode_is(path: Path, kind: Callable[[int], bool]) -> bool:
+    """Ask for a path's kind; unlike `Path.is_dir`, say no where the answer is not permitted."""
+    try:
+        return kind(path.stat().st_mode)
+    except OSError:
+        return False
 
 
 class _Search:
@@ -132,8 +147,7 @@ class _Search:
     def add_file(self, path: Path) -> None:
         if self._is_earlier_result(path.parent) or path.name in (NUCLEI_TABLE, IMAGES_TABLE):
             return
-        is_special = path.exists() and not path.is_file()  # a pipe or a device: reading it may never end
-        if path.suffix.lower() not in IMAGE_SUFFIXES or is_special:
+        if path.suffix.lower() not in IMAGE_SUFFIXES or _is_special(path):
             self.skipped.add(path)
             return
         self.images.setdefault(os.path.normcase(_resolved(path)), path)
@@ -149,7 +163,7 @@ class _Search:
     def _is_earlier_result(self, folder: Path) -> bool:
         for candidate in (folder, *folder.parents):
             if candidate.name in (LABELS_FOLDER, OVERLAYS_FOLDER) and (
-                (candidate.parent / NUCLEI_TABLE).is_file() or candidate.parent.resolve() == self._out
+                _mode_is(candidate.parent / NUCLEI_TABLE, stat.S_ISREG) or candidate.parent.resolve() == self._out
             ):
                 self.earlier.add(candidate)
                 return True

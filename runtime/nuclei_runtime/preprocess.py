@@ -6,8 +6,10 @@ that exist.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -38,7 +40,8 @@ def percentile_limits(image: Image, lower: float, upper: float) -> tuple[float, 
         In percent, 0 to 100.
     """
     values = image.ravel()
-    ranks = [max(int(np.ceil(p / 100 * values.size)) - 1, 0) for p in (lower, upper)]
+    # Exact, as the decimal is spelt: in floats 1.1 % of 1000 values would be 12.
+    ranks = [max(math.ceil(Fraction(str(p)) * values.size / 100) - 1, 0) for p in (lower, upper)]
     if values.dtype.kind in "bu" and values.dtype.itemsize <= 2:  # counting is faster than partitioning
         cumulative = np.cumsum(np.bincount(values.astype(np.uint16, copy=False)))
         low, high = (int(np.searchsorted(cumulative, rank, side="right")) for rank in ranks)
@@ -63,12 +66,13 @@ def percentile_normalisation(image: Image, *, lower: float, upper: float) -> NDA
     -------
     float32 ndarray of the same shape, in [0, 1]
     """
-    low, high = percentile_limits(image, lower, upper)
+    # Halves, because the difference of two float64 values may be infinite, and that of their halves is not.
+    low, high = (limit / 2 for limit in percentile_limits(image, lower, upper))
     if high <= low:
         return np.zeros(image.shape, np.float32)
     # Float64 until the end: in float32 a 32-bit integer image would lose its low bits before the subtraction.
-    scaled = (image.astype(np.float64) - low) / (high - low)
-    return np.clip(scaled, 0.0, 1.0).astype(np.float32)
+    clipped = np.clip(image.astype(np.float64) / 2, low, high)
+    return ((clipped - low) / (high - low)).astype(np.float32)
 
 
 def resize(image: NDArray[np.float32], *, height: int, width: int) -> NDArray[np.float32]:

@@ -46,7 +46,7 @@ class Replay:
     Attributes
     ----------
     difference : float
-        Largest absolute difference in probability.
+        Largest absolute difference in probability; infinite where either is no number.
     tolerance : float
         What the model card allows.
     labels_equal : bool
@@ -101,9 +101,7 @@ def read_sample(path: str | os.PathLike[str]) -> Sample:
         raise ModelFormatError(f"{path}: not a sample that can be read: {error}") from error
     shapes = {sample.image.shape[:2], sample.probability.shape, sample.labels.shape}
     if len(shapes) > 1:
-        raise ModelFormatError(
-            f"{path}: the arrays of a sample must have one height and width, found {shapes}"
-        )
+        raise ModelFormatError(f"{path}: the arrays of a sample must have one height and width, found {shapes}")
     return sample
 
 
@@ -119,7 +117,7 @@ def replay_sample(segmenter: Segmenter, path: str | os.PathLike[str]) -> Replay:
     (probability,) = segmenter.predict([sample.image])
     labels = segmenter.find_instances(sample.probability).labels
     return Replay(
-        difference=float(np.abs(probability - sample.probability).max()),
+        difference=float(np.nan_to_num(np.abs(probability - sample.probability), nan=np.inf).max()),
         tolerance=segmenter.card.tolerance,
         labels_equal=np.array_equal(labels, sample.labels),
     )

@@ -131,16 +131,8 @@ def load_session(
         # By default ONNX Runtime replaces a provider that fails to load by the CPU, and only prints so.
         inference = ort.InferenceSession(str(path), options, providers=[provider], enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions share no base class
-        if type(error).__name__ in {
-            "NoSuchFile",
-            "InvalidProtobuf",
-            "InvalidGraph",
-            "InvalidArgument",
-            "NotImplemented",
-        }:
+        if provider == CPU_PROVIDER or type(error).__name__ in _BAD_MODEL:
             raise ModelFormatError(f"{path}: not an ONNX model that this ONNX Runtime can load: {error}") from error
-        if provider == CPU_PROVIDER:
-            raise ModelFormatError(f"{path}: ONNX Runtime cannot load it: {error}") from error
         raise ProviderError(f"{provider} did not load: {error}") from error
     obtained = inference.get_providers()[0]
     if obtained != provider:

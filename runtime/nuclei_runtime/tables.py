@@ -95,14 +95,10 @@ def nucleus_rows(name: str, image: Image, labels: Labels) -> list[list[Cell]]:
     """
     if not labels.any():
         return []
-    intensity = (
-        image.astype(np.float64) if image.ndim == 2 else image[..., :3].mean(axis=-1, dtype=np.float64)
-    )
+    intensity = image.astype(np.float64) if image.ndim == 2 else image[..., :3].mean(axis=-1, dtype=np.float64)
     table = regionprops_table(labels, intensity, properties=PROPERTIES)
     first = _cell(name)
-    return [
-        [first, *map(_cell, row)] for row in zip(*(column.tolist() for column in table.values()), strict=True)
-    ]
+    return [[first, *map(_cell, row)] for row in zip(*(column.tolist() for column in table.values()), strict=True)]
 
 
 def _cell(value: Cell) -> Cell:
@@ -126,7 +122,8 @@ class Table:
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self.path = path
-        self._file = path.open("x", encoding="utf-8", newline="")
+        # A file's name may hold bytes that are no text: such an image fails, and is named with them escaped.
+        self._file = path.open("x", encoding="utf-8", errors="backslashreplace", newline="")
         self.add([columns])
 
     def add(self, rows: Iterable[Sequence[Cell]]) -> None:

@@ -40,15 +40,15 @@ def open_zip(path: Path) -> zipfile.ZipFile:
         if last is None:
             raise ArchiveError(f"{path}: is not a zip that can be read ({error}); fetch it again") from error
         raise ArchiveError(
-            f"{path}: is truncated, it ends in or just after the entry {last!r}; fetch the zip again"
+            f"{path}: is truncated, or damaged at its end ({error}): the last entry found is {last!r}; fetch the zip again"
         ) from error
 
 
 def list_entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """Return a zip's files by name, with ``/`` between the parts whatever tool wrote it; of namesakes the last."""
-    return {
-        PureWindowsPath(info.filename).as_posix(): info for info in archive.infolist() if not info.is_dir()
-    }
+    # Not ZipInfo.is_dir: it fails on an empty name, and knows no folder whose name ends in a backslash.
+    files = (info for info in archive.infolist() if not info.filename.endswith(("/", "\\")))
+    return {PureWindowsPath(info.filename).as_posix(): info for info in files}
 
 
 def read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from nuclei_runtime.commands import EXIT_SOME_FAILED, run_command
+from nuclei_runtime.commands import EXIT_SOME_FAILED, quiet_tensorflow, run_command
 
 DataArgument = Annotated[
     Path, typer.Argument(help="A folder with Kaggle's zips, one of the zips, or the folder it unpacks to.")
@@ -37,9 +37,34 @@ def evaluate_main() -> None:
 
 def explore(
     data: DataArgument,
-    out: Annotated[Path, typer.Argument(help="Folder for the table and the figures.")],
+    out: Annotated[
+        Path,
+        typer.Argument(file_okay=False, help="Folder for tables, figures and what the zips unpack to."),
+    ],
 ) -> None:
-    """Tabulate and show a nuclei data set, and list what is odd in it."""
+    """Tabulate and show a nuclei data set, and list what is odd in it. Zips are unpacked into OUT/data."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from nuclei_runtime.errors import NucleiError
+    from nuclei_train.exploration_summary import format_summary
+    from nuclei_train.explore import explore
+
+    try:
+        with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
+            task = progress.add_task("exploring images", total=None)
+            found = explore(
+                data,
+                out,
+                lambda sentence: print(sentence, file=sys.stderr),
+                lambda done, total: progress.update(task, completed=done, total=total),
+            )
+    except NucleiError:
+        raise
+    except OSError as error:  # what cannot be read is a NucleiError
+        raise typer.BadParameter(f"cannot be written: {error}", param_hint="OUT") from error
+    print(format_summary(found.images, found.oddities, found.areas_px))
+    print("Written: " + ", ".join(str(file) for file in found.files))
 
 
 def train(
@@ -107,7 +132,7 @@ def evaluate(
     from rich.progress import Progress
 
     from nuclei_train.evaluate import EvaluationConfig, evaluate
-    from nuclei_train.evaluation_report import format_tables
+    from nuclei_train.evaluation_table import format_tables
 
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
         task = progress.add_task("scoring images", total=None)
@@ -118,6 +143,6 @@ def evaluate(
     print(format_tables(report))
     print(f"\nReport, scores of each image and pictures: {out}")
     for failure in report.failures:
-        print(f"not scored: {failure.set}: {failure.reason}", file=sys.stderr)
+        print(f"not scored: {failure.set}, {failure.image_id}: {failure.reason}", file=sys.stderr)
     if report.failures:
         raise typer.Exit(EXIT_SOME_FAILED)

@@ -25,6 +25,7 @@ from nuclei_runtime.instances import Labels
 from nuclei_runtime.reading import IMAGE_SUFFIXES, Image, read_image
 from nuclei_train.stores import FolderStore, Store, ZipStore
 
+
 @dataclass(frozen=True)
 class Sample:
     """One image with its masks.
@@ -91,13 +92,11 @@ class Sample:
             There are no masks, or they differ in size.
         """
         if not self.has_truth:
-            raise DatasetError(
-                f"{self.image_id}: has no masks, expected one or more; leave it out or add them"
-            )
+            raise DatasetError(f"{self.image_id}: has no masks, expected one or more; leave it out or add them")
         first, *others = self.mask_names
         stored = self.read_mask(first)
         if self.masks_are_labels:
-            return _numbered(stored)
+            return number_labels(stored)
         labels = np.asarray(stored > 0, dtype=np.int32)
         count = int(labels.max())
         for name in others:  # one at a time: a thousand masks of a large image would not fit
@@ -175,9 +174,7 @@ def open_data(data: Path) -> list[Dataset]:
     elif data.suffix.lower() == ".zip":
         zips = [data]
     else:
-        raise DatasetError(
-            f"{data}: expected a zip or a folder, found a {data.suffix or 'file without suffix'}"
-        )
+        raise DatasetError(f"{data}: expected a zip or a folder, found a {data.suffix or 'file without suffix'}")
     if zips:
         datasets = [dataset for path in zips for dataset in _find_datasets(path, path.stem, ZipStore(path))]
     else:
@@ -221,6 +218,23 @@ def training_set(datasets: list[Dataset]) -> Dataset:
     return candidates[0]
 
 
+def number_labels(stored: NDArray[Any]) -> Labels:
+    """Number the nuclei of a stored label image 1..N in the order of their own numbers; 0 and below is background.
+
+    Parameters
+    ----------
+    stored : (H, W) ndarray of any integer or float type
+
+    Returns
+    -------
+    (H, W) ndarray of int32
+    """
+    labels = np.zeros(stored.shape, np.int32)
+    nuclei = stored > 0
+    labels[nuclei] = np.unique(stored[nuclei], return_inverse=True)[1] + 1
+    return labels
+
+
 def combined_digest(digests: Iterable[str]) -> str:
     """Return one SHA-256 for a set of samples, from `Sample.digest` of each in order."""
     return hashlib.sha256("".join(digests).encode()).hexdigest()
@@ -246,9 +260,7 @@ def _find_datasets(path: Path, name: str, store: Store) -> list[Dataset]:
             sample = Sample(entry.stem, str(entry), tuple(sorted(masks.get(home, ()))), False, store)
             levels.setdefault(home.parent, []).append(sample)
         else:
-            sample = Sample(
-                entry.stem, str(entry), tuple(label_images.get(home / entry.stem, ())), True, store
-            )
+            sample = Sample(entry.stem, str(entry), tuple(label_images.get(home / entry.stem, ())), True, store)
             levels.setdefault(home, []).append(sample)
     datasets = []
     for level, samples in sorted(levels.items()):
@@ -282,10 +294,3 @@ def _grey(mask: Image) -> NDArray[Any]:
     if mask.shape[2] > 1 and not (mask[..., 1:3] == grey[..., np.newaxis]).all():
         raise ImageShapeError("is in colour, expected a grey image: 0 is background; save it as grey")
     return grey
-
-
-def _numbered(stored: NDArray[Any]) -> Labels:
-    """Number the nuclei of a label image 1..N, in the order of their own numbers."""
-    ids, index = np.unique(stored, return_inverse=True)
-    has_background = ids[0] == 0
-    return np.asarray(index.reshape(stored.shape) + (0 if has_background else 1), dtype=np.int32)

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
-from nuclei_runtime.errors import DatasetError, ImageError, ImageValueError, ResultsExistError
+from nuclei_runtime.errors import (
+    DatasetError,
+    ImageError,
+    ImageValueError,
+    NucleiError,
+    ResultsExistError,
+    RuntimeEnvironmentError,
+)
 from nuclei_runtime.instances import Labels
 from nuclei_runtime.metrics import match, score_pixels
 from nuclei_runtime.segmenter import Segmenter
 from nuclei_train.dsb2018 import Sample, combined_digest, open_data
 from nuclei_train.evaluation_pictures import Comparison, draw_comparisons
-from nuclei_train.evaluation_report import (
-    REPORT_FILE,
-    EvaluationReport,
-    Failure,
-    ImageResult,
-    SetReport,
-    write_report,
-)
+from nuclei_train.evaluation_report import EvaluationReport, Failure, ImageResult, SetReport, write_report
 from nuclei_train.evaluation_sets import EvaluationSet, find_sets
 from nuclei_train.kaggle import read_masks, write_submission
 from nuclei_train.modality import guess_modality
@@ -77,17 +77,16 @@ def evaluate(config: EvaluationConfig, on_progress: Callable[[int, int], None]) 
     DatasetError
         DATA, images.csv or the truth CSV is not in a known form, or a split is not there.
     ResultsExistError
-        The output folder already holds an evaluation.
+        The output folder is not empty.
     ModelError, RuntimeEnvironmentError
-        See `nuclei_runtime.session.load_session`.
+        See `nuclei_runtime.session.load_session`; or the output folder cannot be written to.
     """
-    if (config.out / REPORT_FILE).exists():
-        raise ResultsExistError(f"{config.out}: already holds an evaluation; name a new folder")
+    if config.out.is_dir() and any(config.out.iterdir()):  # among what is there may be DATA's own images.csv
+        raise ResultsExistError(f"{config.out}: is not empty; name a new folder for the results")
     masks = read_masks(config.truth) if config.truth is not None else {}
     table = read_split_table(config.data)
     sets = find_sets(open_data(config.data), table, masks, config.splits)
     segmenter = Segmenter(config.model)
-    config.out.mkdir(parents=True, exist_ok=True)
     n_images = sum(len(found.samples) for found in sets)
     counter = count(1)
     evaluation = _Evaluation(
@@ -96,11 +95,18 @@ def evaluate(config: EvaluationConfig, on_progress: Callable[[int, int], None]) 
         table.modality if table is not None else {},
         lambda: on_progress(next(counter), n_images),
     )
-    reports = tuple(evaluation.score_set(found, _file_stem(found, sets)) for found in sets)
-    report = EvaluationReport(
-        segmenter.card, table.digest if table is not None else None, reports, tuple(evaluation.failures)
-    )
-    write_report(config.out, report)
+    split_digest = table.digest if table is not None else None
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+        reports = tuple(evaluation.score_set(found, _file_stem(found, sets)) for found in sets)
+        report = EvaluationReport(segmenter.card, split_digest, reports, tuple(evaluation.failures))
+        write_report(config.out, report)
+    except NucleiError:
+        raise
+    except OSError as error:
+        raise RuntimeEnvironmentError(
+            f"{config.out}: cannot be written to: {error.strerror or error}; check permissions and space"
+        ) from error
     return report
 
 
@@ -139,7 +145,8 @@ class _Evaluation:
             try:
                 yield self._score_image(found, sample)
             except (ImageError, DatasetError) as error:
-                self.failures.append(Failure(found.name, sample.image_id, str(error)))
+                reason = str(error).removeprefix(f"{sample.image_id}: ")
+                self.failures.append(Failure(found.name, sample.image_id, reason))
             self.advance()
 
     def _score_image(self, found: EvaluationSet, sample: Sample) -> tuple[ImageResult, Labels]:
@@ -161,17 +168,13 @@ class _Evaluation:
         if not images:
             return
         chosen = np.sort(np.random.default_rng(SAMPLE_SEED).permutation(len(images))[:SAMPLES_SHOWN])
-        by_score = sorted(images, key=lambda image: image.scores.mean_ap if image.scores else 0.0)
+        worst = sorted(images, key=lambda image: image.scores.mean_ap if image.scores else 0.0)[:WORST_SHOWN]
         for kind, title, shown in (
-            (
-                "samples",
-                f"{found.name}: {len(chosen)} of {len(images)} images, at random",
-                [images[i] for i in chosen],
-            ),
-            ("worst", f"{found.name}: the images of lowest mean AP", by_score[:WORST_SHOWN]),
+            ("samples", f"{len(chosen)} of {len(images)} images, at random", [images[index] for index in chosen]),
+            ("worst", f"the {len(worst)} images of lowest mean AP", worst),
         ):
             comparisons = [self._compare(found, image) for image in shown]
-            draw_comparisons(self.out / f"{kind}_{stem}.png", title, comparisons)
+            draw_comparisons(self.out / f"{kind}_{stem}.png", f"{found.name}: {title}", comparisons)
 
     def _compare(self, found: EvaluationSet, result: ImageResult) -> Comparison:
         image = result.sample.read_image()

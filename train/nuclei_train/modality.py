@@ -44,8 +44,8 @@ def guess_modality(image: Image) -> str:
     background = (float(np.median(brightness)) - low) / (high - low) if high > low else 0.0
     if background < DARK_BACKGROUND:
         return FLUORESCENCE
-    colour = float(np.ptp(channels, axis=-1).mean()) / high
-    return HISTOLOGY if colour > COLOURED else BRIGHTFIELD
+    is_coloured = float(np.ptp(channels, axis=-1).mean()) > COLOURED * high
+    return HISTOLOGY if is_coloured else BRIGHTFIELD
 
 
 def modality_group(modality: str) -> str:

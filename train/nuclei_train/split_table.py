@@ -59,9 +59,7 @@ def read_split_table(data: Path) -> SplitTable | None:
             missing = {"image_id", "split", "modality"} - set(reader.fieldnames or ())
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(
-            f"{path}: cannot be read as a table of images: {error}; expected CSV in UTF-8"
-        ) from error
+        raise DatasetError(f"{path}: cannot be read as a table of images: {error}; expected CSV in UTF-8") from error
     if missing:
         raise DatasetError(
             f"{path}: expected the columns image_id, split and modality, {', '.join(sorted(missing))} missing; "

@@ -1,0 +1,68 @@
+"""Images and labels -> an endless stream of augmented crops in which batch i is always the same batch i."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from nuclei_runtime.instances import Labels
+from nuclei_train.augment import Augmentation, random_appearance, random_crop
+from nuclei_train.targets import target_maps
+
+
+class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
+    """Batches of augmented crops at native scale with their target maps.
+
+    A batch depends on nothing but the seed and its number: see `nuclei_train.batches`.
+
+    Parameters
+    ----------
+    images : sequence of (H, W, 3) ndarray of uint8
+        Percentile-normalised, 255 for 1.
+    labels : sequence of (H, W) ndarray of int32
+    shares : (N,) ndarray of float
+        With which probability each image is drawn.
+    batch_size, crop_px : int
+    seed : int
+    first_batch : int
+        The number of the stream's first batch.
+    augmentation : Augmentation
+    """
+
+    def __init__(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        labels: Sequence[Labels],
+        shares: NDArray[np.float64],
+        *,
+        batch_size: int,
+        crop_px: int,
+        seed: int,
+        first_batch: int,
+        augmentation: Augmentation,
+    ) -> None:
+        super().__init__()
+        self._images, self._labels = images, labels
+        self._cumulative = np.cumsum(shares / shares.sum())
+        self._batch_size, self._crop_px = batch_size, crop_px
+        self._seed, self._first_batch = seed, first_batch
+        self._augmentation = augmentation
+
+    @property
+    def num_batches(self) -> None:
+        """None: the stream has no end."""
+        return None
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return images (N, size, size, 3) and maps (N, size, size, 6): `targets.MAPS`, then 1 where they count."""
+        rng = np.random.default_rng([self._seed, self._first_batch + index])
+        images, maps = [], []
+        for _ in range(self._batch_size):
+            chosen = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
+            image, labels, valid = random_crop(rng, self._images[chosen], self._labels[chosen], self._crop_px, self._augmentation)
+            images.append(random_appearance(rng, image, self._augmentation))
+            maps.append(np.concatenate([target_maps(labels), valid[..., np.newaxis]], axis=-1, dtype=np.float32))
+        return np.stack(images), np.stack(maps)

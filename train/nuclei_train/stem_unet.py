@@ -1,0 +1,68 @@
+"""A U-Net that works at half resolution: a strided stem in front, a transposed convolution as its head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+LEVELS = 4
+"""Resolutions, from half to a sixteenth of the image's."""
+
+MULTIPLE_OF_PX = 2**LEVELS
+"""Height and width must be multiples of it."""
+
+
+def build_stem_unet(height: int | None, width: int | None, channels: int, *, filters: int, maps: int) -> keras.Model:
+    """Build a U-Net behind a 4x4 convolution of stride 2, with batch normalisation.
+
+    Nearly all of a U-Net's work lies at full resolution, where nuclei need it least: here nothing but the stem's
+    input and the head's output is.
+
+    Parameters
+    ----------
+    height, width : int or None
+        In pixels, multiples of `MULTIPLE_OF_PX`; None for any.
+    channels : int
+    filters : int
+        At half resolution; they double with each level.
+    maps : int
+        Channels of the output.
+
+    Returns
+    -------
+    keras.Model
+        Input ``image`` (N, H, W, channels) float32 in [0, 1]; output ``maps`` (N, H, W, maps) float32: logits.
+    """
+    import keras
+    from keras import layers
+
+    def convolution(tensor: keras.KerasTensor, n: int, name: str, size: int = 3, strides: int = 1) -> keras.KerasTensor:
+        tensor = layers.Conv2D(
+            n, size, strides=strides, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
+        )(tensor)
+        tensor = layers.BatchNormalization(name=f"{name}_normalisation")(tensor)
+        return layers.ReLU(name=f"{name}_relu")(tensor)
+
+    image = keras.Input((height, width, channels), name="image")
+    tensor = convolution(image, filters, "stem", size=4, strides=2)
+    skips = []
+    for level in range(LEVELS):
+        n = filters * 2**level
+        if level == 0:
+            tensor = convolution(tensor, n, "contraction_0_convolution_1")
+        else:
+            tensor = layers.MaxPooling2D(2, name=f"contraction_{level}_pooling")(tensor)
+            tensor = convolution(tensor, n, f"contraction_{level}_convolution_1")
+            tensor = convolution(tensor, n, f"contraction_{level}_convolution_2")
+        skips.append(tensor)
+    for level in reversed(range(LEVELS - 1)):
+        n = filters * 2**level
+        tensor = layers.Conv2DTranspose(n, 2, strides=2, name=f"expansion_{level}_transposed")(tensor)
+        tensor = layers.Concatenate(name=f"expansion_{level}_concatenation")([tensor, skips[level]])
+        tensor = convolution(tensor, n, f"expansion_{level}_convolution_1")
+        tensor = convolution(tensor, n, f"expansion_{level}_convolution_2")
+    # In float32 also where the rest is trained in bfloat16: eight bits are too few for an offset.
+    maps_out = layers.Conv2DTranspose(maps, 2, strides=2, dtype="float32", name="maps")(tensor)
+    return keras.Model(image, maps_out, name="stem_unet")

@@ -1,0 +1,62 @@
+"""Labels -> the maps that a network learns to separate touching nuclei with."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from nuclei_runtime.instances import Labels
+
+MAPS = ("foreground", "distance", "border", "offset_row", "offset_column")
+"""The channels of `target_maps`, in order; the first three are in [0, 1]."""
+
+OFFSET_SCALE_PX = 16.0
+"""Offsets are learned in units of so many pixels, about a nucleus's radius, so that they are of the order of 1."""
+
+BORDER_REACH_PX = 1
+"""How far the border map extends from the line at which two nuclei touch, beyond the pixels at that line."""
+
+
+def target_maps(labels: Labels) -> NDArray[np.float32]:
+    """Return what stands for the nuclei of a crop.
+
+    Parameters
+    ----------
+    labels : (H, W) ndarray of int32
+        0 background, nuclei any positive numbers.
+
+    Returns
+    -------
+    (H, W, 5) ndarray of float32
+        In the order of `MAPS`: foreground; distance to the nucleus's own edge as a share of its largest, 0 outside;
+        border, 1 where a nucleus touches another; offset to the nucleus's centroid, rows then columns, in units of
+        `OFFSET_SCALE_PX`, 0 outside.
+    """
+    height, width = labels.shape
+    maps = np.zeros((height, width, len(MAPS)), np.float32)
+    inside = labels > 0
+    if not inside.any():
+        return maps
+    maps[..., 0] = inside
+
+    n_labels = int(labels.max()) + 1
+    highest = ndimage.maximum_filter(labels, 3)
+    lowest = ndimage.minimum_filter(np.where(inside, labels, n_labels), 3)
+    touching = inside & (highest != lowest)
+    maps[..., 2] = ndimage.maximum_filter(touching, 2 * BORDER_REACH_PX + 1) & inside
+
+    # One distance transform for all nuclei: the pixels at a touching line count as outside, and as half a pixel in.
+    distance = ndimage.distance_transform_edt(np.pad(inside & ~touching, 1, mode="edge"))[1:-1, 1:-1]
+    distance = np.where(inside, distance + 0.5, 0.0)
+    flat = labels.ravel()
+    largest = np.full(n_labels, 1e-6)
+    np.maximum.at(largest, flat, distance.ravel())
+    maps[..., 1] = np.where(inside, distance / largest[labels], 0.0)
+
+    area = np.maximum(np.bincount(flat, minlength=n_labels), 1)
+    rows, columns = np.indices(labels.shape, dtype=np.float64)
+    for channel, coordinate in ((3, rows), (4, columns)):
+        centre = np.bincount(flat, weights=coordinate.ravel(), minlength=n_labels) / area
+        maps[..., channel] = np.where(inside, (centre[labels] - coordinate) / OFFSET_SCALE_PX, 0.0)
+    return maps
