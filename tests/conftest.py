@@ -114,7 +114,7 @@ def png_bytes(image: np.ndarray) -> bytes:
 def write_dsb_zip(
     path: Path, seeds: Iterable[int], *, with_masks: bool = True, size: tuple[int, int] = (96, 128), level: str = ""
 ) -> Path:
-    """Write a zip in Kaggle's layout: RGBA images ``field_{seed}``, one mask a nucleus; `level` as ``stage1_train/``."""
+    """Write a zip in Kaggle's layout: RGBA images ``field_{seed}``, one mask a nucleus."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for seed in seeds:
             image, labels = fluorescence_field(seed, height=size[0], width=size[1], n_nuclei=8)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nuclei_runtime.errors import RuntimeEnvironmentError, RunFolderError
+from nuclei_runtime.errors import RunFolderError, RuntimeEnvironmentError
 
 OPSETS = (17, 18)
 """What tf2onnx 1.17 writes and ONNX Runtime 1.20 reads; 19 is refused by tf2onnx."""

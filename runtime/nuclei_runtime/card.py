@@ -14,7 +14,8 @@ from typing import Any
 
 from nuclei_runtime.errors import CardError
 from nuclei_runtime.instances import METHODS
-from nuclei_runtime.preprocess import STEPS, Step
+from nuclei_runtime.json_fields import Fields, is_int, parse_json
+from nuclei_runtime.preprocess import CHANNELS, STEPS, Step
 
 METADATA_KEY = "nuclei.model_card"
 SCHEMA_VERSION = 1
@@ -137,10 +138,8 @@ def parse_card(text: str, source: str) -> ModelCard:
     """
     if len(text.encode("utf-8", "replace")) > MAX_CARD_BYTES:
         raise CardError(source, (f"$: larger than {MAX_CARD_BYTES} bytes",))
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CardError(source, (f"$: not JSON: {error}",)) from error
+    problems: list[str] = []
+    document = parse_json(text, problems)
     if isinstance(document, dict) and document.get("schema_version") != SCHEMA_VERSION:
         found = document.get("schema_version")
         raise CardError(
@@ -150,64 +149,13 @@ def parse_card(text: str, source: str) -> ModelCard:
                 "use the nuclei-edge that the model was made for",
             ),
         )
-    problems: list[str] = []
-    card = _card(_Reader(document, "$", problems))
-    if problems:
+    card = _card(Fields(document, "$", problems)) if not problems else None
+    if card is None or problems:
         raise CardError(source, tuple(problems))
     return card
 
 
-class _Reader:
-    """Takes typed fields out of one JSON object and notes what is wrong instead of stopping."""
-
-    def __init__(self, value: object, location: str, problems: list[str]) -> None:
-        self.location, self.problems = location, problems
-        self.fields: dict[str, Any] = {}
-        self.taken: set[str] = set()
-        if isinstance(value, dict):
-            self.fields = value
-        else:
-            problems.append(f"{location}: expected an object, found {_kind(value)}")
-
-    def at(self, key: str) -> str:
-        return key if self.location == "$" else f"{self.location}.{key}"
-
-    def take(self, key: str, valid: Callable[[Any], bool], expected: str, default: Any) -> Any:
-        self.taken.add(key)
-        if key not in self.fields:
-            self.problems.append(f"{self.at(key)}: missing, expected {expected}")
-            return default
-        value = self.fields[key]
-        if not valid(value):
-            shown = value if isinstance(value, str | int | float) else _kind(value)
-            self.problems.append(f"{self.at(key)}: expected {expected}, found {shown!r}")
-            return default
-        return value
-
-    def text(self, key: str) -> str:
-        return str(self.take(key, lambda v: isinstance(v, str) and v != "", "a text", ""))
-
-    def count(self, key: str) -> int:
-        return int(self.take(key, lambda v: _is_int(v) and v > 0, "a whole number above 0", 1))
-
-    def number(self, key: str, low: float, high: float) -> float:
-        expected = f"a number from {low:g} to {high:g}"
-        return float(self.take(key, lambda v: _is_number(v) and low <= v <= high, expected, low))
-
-    def objects(self, key: str) -> list[_Reader]:
-        items = self.take(key, lambda v: isinstance(v, list), "a list", [])
-        return [_Reader(item, f"{self.at(key)}[{i}]", self.problems) for i, item in enumerate(items)]
-
-    def object(self, key: str) -> _Reader:
-        value = self.take(key, lambda v: isinstance(v, dict), "an object", None)
-        return _Reader({} if value is None else value, self.at(key), self.problems if value is not None else [])
-
-    def close(self) -> None:
-        for key in sorted(set(self.fields) - self.taken):
-            self.problems.append(f"{self.at(key)}: unknown field")
-
-
-_STEP_ARGUMENTS: dict[str, dict[str, Callable[[_Reader, str], float]]] = {
+_STEP_ARGUMENTS: dict[str, dict[str, Callable[[Fields, str], float]]] = {
     "percentile_normalisation": {
         "lower": lambda r, key: r.number(key, 0, 100),
         "upper": lambda r, key: r.number(key, 0, 100),
@@ -220,7 +168,7 @@ _STEP_ARGUMENTS: dict[str, dict[str, Callable[[_Reader, str], float]]] = {
 }
 
 
-def _step(reader: _Reader, known: dict[str, Any]) -> Step:
+def _step(reader: Fields, known: dict[str, Any]) -> Step:
     step_id = reader.take("id", lambda v: isinstance(v, str) and v in known, f"one of {', '.join(sorted(known))}", "")
     kwargs = reader.object("kwargs")
     arguments = {key: take(kwargs, key) for key, take in _STEP_ARGUMENTS.get(step_id, {}).items()}
@@ -230,10 +178,13 @@ def _step(reader: _Reader, known: dict[str, Any]) -> Step:
     return Step(step_id, arguments)
 
 
-def _card(reader: _Reader) -> ModelCard:
+def _card(reader: Fields) -> ModelCard:
     taken_input = reader.object("input")
     input_spec = InputSpec(
-        taken_input.text("name"), taken_input.count("height"), taken_input.count("width"), taken_input.count("channels")
+        taken_input.text("name"),
+        taken_input.count("height"),
+        taken_input.count("width"),
+        taken_input.take("channels", lambda v: is_int(v) and v == CHANNELS, f"{CHANNELS}", CHANNELS),
     )
     taken_input.close()
     taken_output = reader.object("output")
@@ -245,9 +196,8 @@ def _card(reader: _Reader) -> ModelCard:
             Evaluation(item.text("dataset"), item.text("digest"), item.text("metric"), item.number("value", -1e9, 1e9))
         )
         item.close()
-    strings = "a list of texts"
     card = ModelCard(
-        schema_version=reader.take("schema_version", _is_int, "a whole number", 0),
+        schema_version=reader.take("schema_version", is_int, "a whole number", 0),
         name=reader.text("name"),
         version=reader.text("version"),
         license=reader.text("license"),
@@ -259,11 +209,12 @@ def _card(reader: _Reader) -> ModelCard:
         training_nucleus_diameter_px=reader.number("training_nucleus_diameter_px", 1, 10_000),
         tolerance=reader.number("tolerance", 0, 1),
         evaluation=tuple(evaluation),
-        provenance=dict(reader.take("provenance", _is_text_map, "an object of texts", {})),
-        limitations=tuple(reader.take("limitations", _is_text_list, strings, [])),
+        provenance=reader.texts_by_name("provenance"),
+        limitations=reader.texts("limitations"),
     )
     reader.close()
-    _check_steps_fit(card, reader.problems)
+    if not any(problem.startswith(("input", "preprocessing")) for problem in reader.problems):
+        _check_steps_fit(card, reader.problems)
     return card
 
 
@@ -276,29 +227,6 @@ def _check_steps_fit(card: ModelCard, problems: list[str]) -> None:
             f"preprocessing: resize gives {last.kwargs['height']} x {last.kwargs['width']}, "
             f"the input takes {card.input.height} x {card.input.width}"
         )
-    if card.input.channels != 3:
-        problems.append(f"input.channels: expected 3, found {card.input.channels}")
     for index, step in enumerate(card.preprocessing):
         if step.id == "percentile_normalisation" and step.kwargs["lower"] >= step.kwargs["upper"]:
             problems.append(f"preprocessing[{index}].kwargs: lower must be below upper")
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_text_map(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
-
-
-def _is_text_list(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(v, str) for v in value)
-
-
-def _kind(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "a text", bool: "a boolean", int: "a number", float: "a number"}
-    return names.get(type(value), "null")

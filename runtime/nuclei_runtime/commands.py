@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -36,8 +37,9 @@ def run_command(command: Callable[..., None]) -> NoReturn:
     The command raises `typer.Exit` to leave with a code of its own; 0 is the default. Errors of nuclei-edge become
     a sentence on stderr and exit code 3 where the model or the environment is at fault, else 2.
     """
-    # tifffile logs what it makes of damaged files; the reader's own sentence says it already.
+    # tifffile logs and Pillow warns what they make of damaged files; the reader's own sentence says it already.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module="PIL")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A pipe may not know a letter that stands in a file's name; stderr escapes such letters by itself.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -52,6 +54,8 @@ def run_command(command: Callable[..., None]) -> NoReturn:
         if package not in _EXTRA_OF_PACKAGE:
             raise
         fail(MissingExtraError(package, _EXTRA_OF_PACKAGE[package]))
+    except OSError as error:  # a folder that cannot be written, a full disk
+        fail(RuntimeEnvironmentError(str(error)))
     sys.exit(0)
 
 

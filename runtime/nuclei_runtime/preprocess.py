@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.reading import Image, check_image
 
+CHANNELS = 3
+"""Of the network's input: RGB, or grey three times."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -119,5 +122,5 @@ def preprocess(image: Image, steps: Sequence[Step]) -> NDArray[np.float32]:
     for step in steps:
         current = STEPS[step.id](current, **step.kwargs)
     if current.ndim == 2:
-        current = np.repeat(current[..., np.newaxis], 3, axis=-1)
+        current = np.repeat(current[..., np.newaxis], CHANNELS, axis=-1)
     return np.ascontiguousarray(current, dtype=np.float32)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.card import ModelCard
+from nuclei_runtime.errors import ImageValueError
 from nuclei_runtime.instances import Labels, find_instances
 from nuclei_runtime.preprocess import preprocess, resize
 from nuclei_runtime.reading import Image
@@ -20,7 +21,7 @@ DEFAULT_BATCH_SIZE = 4
 """Images that go through the network at once. On a CPU a larger batch gains nothing and takes memory in proportion."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value to compare by
 class Segmentation:
     """The nuclei of one image.
 
@@ -130,6 +131,8 @@ class Segmenter:
         while batch := list(islice(remaining, self._batch_size)):
             inputs = np.stack([preprocess(image, self.card.preprocessing) for image in batch])
             for image, probability in zip(batch, self._session.run(inputs), strict=True):
+                if not np.isfinite(probability).all():  # every comparison with NaN is false: no nucleus, in silence
+                    raise ImageValueError("the model gives no finite probability for it; export the model anew")
                 height, width = image.shape[:2]
                 # Bilinear: a probability between two others stays between them, so no clipping is needed.
                 yield resize(probability, height=height, width=width)

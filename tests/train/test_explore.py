@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 import subprocess
 import sysconfig
 import zipfile
@@ -16,17 +15,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nuclei_runtime.errors import DatasetError
 from nuclei_runtime.synthetic import fluorescence_field
+from nuclei_train.explore import explore
 
 MakeZip = Callable[..., Path]
 
 
-def explore(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run_cli(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run the installed command."""
     command = Path(sysconfig.get_path("scripts")) / "nuclei-explore"
     return subprocess.run(
-        [str(command), *map(str, arguments)], capture_output=True, text=True, encoding="utf-8", check=False, cwd=cwd
+        [str(command), *map(str, arguments)], capture_output=True, text=True, encoding="utf-8", check=False
     )
+
+
+def run(data: Path, out: Path) -> list[str]:
+    """Explore within this process and return the sentences that were said."""
+    sentences: list[str] = []
+    explore(data, out, sentences.append, lambda _done, _total: None)
+    return sentences
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -55,7 +63,7 @@ def data(tmp_path: Path, make_dsb_zip: MakeZip, make_label_zip: MakeZip) -> Path
 
 def test_a_folder_of_zips_is_unpacked_tabulated_and_drawn(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = explore(data, out)
+    done = run_cli(data, out)
     assert done.returncode == 0, done.stderr
     table = rows(out / "images.csv")
     assert [(row["dataset"], row["image_id"]) for row in table] == [
@@ -104,18 +112,15 @@ def test_a_folder_of_zips_is_unpacked_tabulated_and_drawn(data: Path, tmp_path: 
 
 def test_a_second_run_unpacks_nothing_and_writes_the_same(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert explore(data, out).returncode == 0
+    assert all("unpacked into" in sentence for sentence in run(data, out))
     first = {name: (out / name).read_bytes() for name in ("images.csv", "oddities.csv", "sample.png", "histograms.png")}
-    again = explore(data, out)
-    assert again.returncode == 0
-    assert again.stderr.count("already unpacked, complete, in") == 3
+    assert ["already unpacked, complete, in" in sentence for sentence in run(data, out)] == [True] * 3
     assert first == {name: (out / name).read_bytes() for name in first}
 
 
 def test_what_was_unpacked_is_data_with_its_table(data: Path, tmp_path: Path) -> None:
-    explore(data, tmp_path / "out")
-    done = explore(tmp_path / "out" / "data", tmp_path / "again")
-    assert done.returncode == 0, done.stderr
+    run(data, tmp_path / "out")
+    assert run(tmp_path / "out" / "data", tmp_path / "again") == []
     first, second = rows(tmp_path / "out" / "images.csv"), rows(tmp_path / "again" / "images.csv")
     for row in first:
         row["path"] = str((tmp_path / "out" / row["path"]).resolve())
@@ -125,22 +130,18 @@ def test_what_was_unpacked_is_data_with_its_table(data: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("form", ["zip", "unpacked", "unpacked with a level"])
 def test_other_forms_of_data(tmp_path: Path, make_dsb_zip: MakeZip, form: str) -> None:
-    data = make_dsb_zip(
-        tmp_path / "in" / "stage1_train.zip" if (tmp_path / "in").mkdir() is None else tmp_path,
-        [3, 4],
-        level="stage1_train/" if form == "unpacked with a level" else "",
-    )
+    (tmp_path / "in").mkdir()
+    level = "stage1_train/" if form == "unpacked with a level" else ""
+    data = make_dsb_zip(tmp_path / "in" / "stage1_train.zip", [3, 4], level=level)
     if form != "zip":
         with zipfile.ZipFile(data) as archive:
             archive.extractall(tmp_path / "stage1_train")
         data = tmp_path / "stage1_train"
-    done = explore(data, tmp_path / "out")
-    assert done.returncode == 0, done.stderr
+    run(data, tmp_path / "out")
     table = rows(tmp_path / "out" / "images.csv")
     assert [(row["dataset"], row["image_id"]) for row in table] == [("stage1_train", f"field_00{n}") for n in (3, 4)]
     assert all((tmp_path / "out" / row["path"]).is_file() for row in table)
     assert [row["split"] + row["modality"] for row in table] == ["", ""]
-    assert "images.csv:" not in done.stdout
 
 
 def test_bad_samples_are_listed_and_the_others_explored(tmp_path: Path, make_dsb_zip: MakeZip) -> None:
@@ -151,7 +152,7 @@ def test_bad_samples_are_listed_and_the_others_explored(tmp_path: Path, make_dsb
         (tmp_path / "in" / image_id / "images" / f"{image_id}.png").write_bytes(image)
     next((tmp_path / "in" / "field_001" / "masks").iterdir()).write_bytes(b"")
     (tmp_path / "in" / "field_001" / "masks" / "zero.png").write_bytes(png(np.zeros((96, 128), np.uint8)))
-    done = explore(tmp_path / "in", tmp_path / "out")
+    done = run_cli(tmp_path / "in", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     found = {(row["image_id"], row["kind"]) for row in rows(tmp_path / "out" / "oddities.csv")}
     assert found == {
@@ -170,61 +171,62 @@ def test_bad_samples_are_listed_and_the_others_explored(tmp_path: Path, make_dsb
     assert "unreadable file: 2 images: bad_image, field_001" in done.stdout
 
 
-@pytest.mark.parametrize("content", [b"no image", png(np.zeros((8, 9), np.uint8))])
+@pytest.mark.parametrize("content", [b"no image", png(np.zeros((8, 9), np.uint8))], ids=["unreadable", "no truth"])
 def test_data_without_anything_to_draw_is_no_crash(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "in" / "a" / "images").mkdir(parents=True)
     (tmp_path / "in" / "a" / "images" / "a.png").write_bytes(content)
-    done = explore(tmp_path / "in", tmp_path / "out")
+    done = run_cli(tmp_path / "in", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert "in: 1 image, no truth" in done.stdout
     assert (tmp_path / "out" / "sample.png").is_file()
     assert (tmp_path / "out" / "histograms.png").is_file()
 
 
-@pytest.mark.parametrize("where", ["the folder", "beside", "the folder of one zip"])
-def test_out_may_not_stand_where_the_table_of_splits_is_looked_for(data: Path, where: str) -> None:
+def test_out_may_not_stand_where_the_table_of_splits_is_looked_for(data: Path) -> None:
     before = (data / "images.csv").read_bytes()
-    out = data.parent if where == "beside" else data
-    done = explore(data / "stage1_train.zip" if where == "the folder of one zip" else data, out)
-    assert done.returncode == 2
-    assert "images.csv" in done.stderr
-    assert (data / "images.csv").read_bytes() == before
-    assert not (out / "oddities.csv").exists()
+    for source, out in ((data, data), (data, data.parent), (data / "stage1_train.zip", data)):
+        with pytest.raises(DatasetError, match=r"images\.csv written there"):
+            run(source, out)
+        assert (data / "images.csv").read_bytes() == before
+        assert not (out / "oddities.csv").exists()
 
 
 def test_out_inside_a_folder_of_zips_is_not_read_back(data: Path) -> None:
     for _ in range(2):
-        assert explore(data, data / "explored").returncode == 0
+        run(data, data / "explored")
         assert len(rows(data / "explored" / "images.csv")) == 5
 
 
-def test_out_inside_unpacked_data_is_not_read_back(data: Path, tmp_path: Path) -> None:
-    explore(data, tmp_path / "out")
-    unpacked = tmp_path / "out" / "data"
+@pytest.fixture
+def unpacked(data: Path, tmp_path: Path) -> Path:
+    """The same data in folders."""
+    for path in data.glob("*.zip"):
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(tmp_path / "unpacked" / path.stem)
+    return tmp_path / "unpacked"
+
+
+def test_out_inside_unpacked_data_is_not_read_back(unpacked: Path) -> None:
     for _ in range(2):
-        assert explore(unpacked, unpacked / "explored").returncode == 0
+        run(unpacked, unpacked / "explored")
         assert len(rows(unpacked / "explored" / "images.csv")) == 5
 
 
 @pytest.mark.parametrize("inside", ["images", "stage1_train", "stage1_train/field_000/masks"])
-def test_out_may_not_be_a_folder_of_unpacked_data(data: Path, tmp_path: Path, inside: str) -> None:
-    explore(data, tmp_path / "out")
-    unpacked = tmp_path / "out" / "data"
+def test_out_may_not_be_a_folder_of_unpacked_data(unpacked: Path, inside: str) -> None:
     before = sorted(unpacked.rglob("*"))
-    done = explore(unpacked, unpacked / inside)
-    assert done.returncode == 2
-    assert "would be read as data" in done.stderr
+    with pytest.raises(DatasetError, match="would be read as data"):
+        run(unpacked, unpacked / inside)
     assert sorted(unpacked.rglob("*")) == before
 
 
 def test_a_half_unpacked_folder_is_not_taken_for_data(data: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    explore(data, out)
-    shutil.rmtree(out / "data" / "stage1_train" / "field_001")
-    done = explore(data, out)
-    assert done.returncode == 2
-    assert "is not what" in done.stderr
-    assert "field_001" in done.stderr
+    half = tmp_path / "out" / "data" / "stage1_train"
+    with zipfile.ZipFile(data / "stage1_train.zip") as archive:
+        archive.extractall(half, archive.namelist()[:5])
+    with pytest.raises(DatasetError, match=r"is not what .* unpacks to"):
+        run(data, tmp_path / "out")
+    assert not (tmp_path / "out" / "images.csv").exists()
 
 
 def test_a_truncated_zip_is_an_error_that_names_the_entry(data: Path, tmp_path: Path) -> None:
@@ -232,7 +234,7 @@ def test_a_truncated_zip_is_an_error_that_names_the_entry(data: Path, tmp_path: 
     content = path.read_bytes()
     name = b"field_002/images/field_002.png"
     path.write_bytes(content[: content.index(name) + len(name) + 100])
-    done = explore(data, tmp_path / "out")
+    done = run_cli(data, tmp_path / "out")
     assert done.returncode == 2
     assert "stage1_train.zip: is truncated" in done.stderr
     assert name.decode() in done.stderr
@@ -243,7 +245,7 @@ def test_a_truncated_zip_is_an_error_that_names_the_entry(data: Path, tmp_path: 
 def test_what_is_not_data_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for data in (tmp_path / "empty", tmp_path / "nothing"):
-        done = explore(data, tmp_path / "out")
+        done = run_cli(data, tmp_path / "out")
         assert done.returncode == 2
         assert done.stderr.startswith(f"error: {data}: ")
         assert done.stderr.count("\n") == 1
@@ -253,7 +255,7 @@ def test_what_is_not_data_is_a_sentence(tmp_path: Path) -> None:
 def test_an_out_that_cannot_be_made_is_a_sentence(data: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for out in (tmp_path / "file", tmp_path / "file" / "out"):
-        done = explore(data, out)
+        done = run_cli(data, out)
         assert done.returncode == 2
-        assert "OUT" in done.stderr
+        assert "'out'" in done.stderr
         assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""Random changes that make one acquisition look like many: of geometry with its labels, and of light, colour and noise."""
+"""Random changes that make one acquisition look like many: of geometry, light, colour and noise."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def random_crop(
     quarter_turns = int(rng.integers(4))
     cropped, cropped_labels = np.rot90(cropped, quarter_turns), np.rot90(cropped_labels, quarter_turns)
     valid = cropped_labels >= 0
-    return cropped / np.float32(255), np.where(valid, cropped_labels, 0).astype(np.int32), valid
+    return np.asarray(cropped / 255, dtype=np.float32), np.where(valid, cropped_labels, 0).astype(np.int32), valid
 
 
 def random_appearance(
@@ -111,7 +111,7 @@ def _change_stain(rng: np.random.Generator, image: NDArray[np.float32]) -> NDArr
 
 def _change_light(rng: np.random.Generator, image: NDArray[np.float32]) -> NDArray[np.float32]:
     if rng.random() < 0.6:
-        image = np.power(np.clip(image, 0.0, 1.0), np.exp(rng.uniform(-0.7, 0.7)))
+        image = np.clip(image, 0.0, 1.0) ** np.float32(np.exp(rng.uniform(-0.7, 0.7)))
     if rng.random() < 0.6:
         image = (image - 0.5) * rng.uniform(0.6, 1.3) + 0.5 + rng.uniform(-0.15, 0.15)
     if rng.random() < 0.2:  # light that falls off to one side
@@ -126,6 +126,6 @@ def _change_light(rng: np.random.Generator, image: NDArray[np.float32]) -> NDArr
         blurred = ndimage.gaussian_filter(image, (1.0, 1.0, 0), truncate=3)
         image = image + rng.uniform(0.3, 1.0) * (image - blurred)
     if rng.random() < 0.35:
-        noise = rng.standard_normal(image.shape[:2] + (1,) if rng.random() < 0.7 else image.shape, dtype=np.float32)
+        noise = rng.standard_normal((*image.shape[:2], 1) if rng.random() < 0.7 else image.shape, dtype=np.float32)
         image = image + rng.uniform(0.01, 0.08) * noise
     return image.astype(np.float32)

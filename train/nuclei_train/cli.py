@@ -62,7 +62,7 @@ def explore(
     except NucleiError:
         raise
     except OSError as error:  # what cannot be read is a NucleiError
-        raise typer.BadParameter(f"cannot be written: {error}", param_hint="OUT") from error
+        raise typer.BadParameter(f"cannot be written: {error}", param_hint="'out'") from error
     print(format_summary(found.images, found.oddities, found.areas_px))
     print("Written: " + ", ".join(str(file) for file in found.files))
 

@@ -62,7 +62,9 @@ class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
         images, maps = [], []
         for _ in range(self._batch_size):
             chosen = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
-            image, labels, valid = random_crop(rng, self._images[chosen], self._labels[chosen], self._crop_px, self._augmentation)
+            image, labels, valid = random_crop(
+                rng, self._images[chosen], self._labels[chosen], self._crop_px, self._augmentation
+            )
             images.append(random_appearance(rng, image, self._augmentation))
             maps.append(np.concatenate([target_maps(labels), valid[..., np.newaxis]], axis=-1, dtype=np.float32))
         return np.stack(images), np.stack(maps)

@@ -12,7 +12,6 @@ import numpy as np
 from nuclei_runtime.errors import (
     DatasetError,
     ImageError,
-    ImageValueError,
     NucleiError,
     ResultsExistError,
     RuntimeEnvironmentError,
@@ -153,8 +152,6 @@ class _Evaluation:
         image = sample.read_image()
         truth = found.read_truth(sample, image) if found.has_truth else None
         (probability,) = self.segmenter.predict([image])
-        if not np.isfinite(probability).all():
-            raise ImageValueError("the model gives no finite probability for it; export the model anew")
         labels = self.segmenter.find_instances(probability).labels
         scores = None
         if truth is not None:

@@ -84,9 +84,10 @@ def _painted(picture: NDArray[np.uint8], labels: Labels) -> NDArray[np.float64]:
     from skimage.color import label2rgb
     from skimage.segmentation import find_boundaries
 
-    filled = label2rgb(labels, picture, alpha=0.5, bg_label=0, saturation=1)
-    filled[find_boundaries(labels, mode="inner")] = 1.0  # white outlines part neighbours of one colour
-    return np.asarray(filled)
+    colours = label2rgb(labels, picture, alpha=0.5, bg_label=0, saturation=1)
+    painted = np.where(labels[..., np.newaxis] > 0, colours, picture / 255)  # label2rgb would dim the background
+    painted[find_boundaries(labels, mode="inner")] = 1.0  # white outlines part neighbours of one colour
+    return painted
 
 
 def _draw_sizes(axes: Axes, images: pd.DataFrame) -> None:

@@ -26,70 +26,76 @@ def format_summary(images: pd.DataFrame, oddities: pd.DataFrame, areas_px: NDArr
     areas_px : ndarray of int
         See `nuclei_train.explore.Exploration`.
     """
-    parts = (_datasets(images), _sizes(images), _modalities(images), _nuclei(images, areas_px), _odd(oddities))
-    return "\n".join(line for part in parts for line in part)
+    sections = {
+        "Data sets": _datasets(images),
+        "Image sizes (height x width in px)": _sizes(images),
+        "Channels": _channels(images),
+        "Modalities": _modalities(images),
+        "Nuclei": _nuclei(images, areas_px),
+        "Oddities": _odd(oddities),
+    }
+    lines: list[str] = []
+    for title, section in sections.items():
+        found = list(section)
+        lines += [title, *(f"  {line}" for line in found)] if found else []
+    return "\n".join(lines)
 
 
 def _datasets(images: pd.DataFrame) -> Iterator[str]:
-    yield "Data sets"
     for name, group in images.groupby("dataset"):
         truth = group["n_nuclei"].dropna()
-        nuclei = f"{truth.sum():,} nuclei" if len(truth) else "no truth"
-        yield f"  {name}: {_count(len(group), 'image')}, {nuclei}"
+        nuclei = _count(truth.sum(), "nucleus", "nuclei") if len(truth) else "no truth"
+        yield f"{name}: {_count(len(group), 'image')}, {nuclei}"
 
 
 def _sizes(images: pd.DataFrame) -> Iterator[str]:
     known = images.dropna(subset=["height", "width"])
     sizes = (known["height"].astype(str) + " x " + known["width"].astype(str)).value_counts()
-    yield "Image sizes (height x width in px)"
     for size, count in sizes.iloc[:SIZES_SHOWN].items():
-        yield f"  {size}: {_count(count, 'image')}"
-    if len(sizes) > SIZES_SHOWN:
-        rest = sizes.iloc[SIZES_SHOWN:]
-        yield f"  {_count(len(rest), 'other size')}: {_count(rest.sum(), 'image')}"
-    for (channels, dtype), count in known.groupby(["channels", "dtype"]).size().items():
-        yield f"  {_count(channels, 'channel')}, {dtype}: {_count(count, 'image')}"
+        yield f"{size}: {_count(count, 'image')}"
+    if len(rest := sizes.iloc[SIZES_SHOWN:]):
+        yield f"{_count(len(rest), 'other size')}: {_count(rest.sum(), 'image')}"
+
+
+def _channels(images: pd.DataFrame) -> Iterator[str]:
+    for (channels, dtype), count in images.groupby(["channels", "dtype"]).size().items():
+        yield f"{channels} of {dtype}: {_count(count, 'image')}"
 
 
 def _modalities(images: pd.DataFrame) -> Iterator[str]:
-    yield "Modalities"
     if images["modality"].notna().any():
         counts = images["modality"].fillna("not listed").value_counts()
-        yield "  images.csv: " + ", ".join(f"{name} {count}" for name, count in counts.items())
-    yield "  guessed: " + ", ".join(f"{n} {c}" for n, c in images["modality_guess"].value_counts().items())
+        yield "images.csv: " + ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    guesses = images["modality_guess"].value_counts()
+    if len(guesses):
+        yield "guessed: " + ", ".join(f"{name} {count:,}" for name, count in guesses.items())
     both = images.dropna(subset=["modality", "modality_guess"])
     if len(both):
-        agree = int((both["modality"].map(modality_group) == both["modality_guess"]).sum())
-        yield f"  the guess agrees with images.csv for {agree} of {len(both)} images"
+        agree = (both["modality"].map(modality_group) == both["modality_guess"]).sum()
+        yield f"the guess agrees with images.csv for {agree:,} of {_count(len(both), 'image')}"
 
 
 def _nuclei(images: pd.DataFrame, areas_px: NDArray[np.int64]) -> Iterator[str]:
-    if not len(areas_px):
-        return
-    counts = images["n_nuclei"].dropna()
-    yield "Nuclei"
-    yield f"  an image: {counts.min()} to {counts.max()}, median {counts.median():g}"
-    yield f"  area: {areas_px.min()} to {areas_px.max()} px, median {np.median(areas_px):g} px"
+    if len(areas_px):
+        counts = images["n_nuclei"].dropna()
+        yield f"an image: {counts.min()} to {counts.max():,}, median {counts.median():g}"
+        yield f"area: {areas_px.min()} to {areas_px.max():,} px, median {np.median(areas_px):g} px"
 
 
 def _odd(oddities: pd.DataFrame) -> Iterator[str]:
-    if not len(oddities):
-        yield "Oddities: none"
-        return
-    yield "Oddities"
     for kind in KINDS:
         found = oddities[oddities["kind"] == kind]
         ids = found.drop_duplicates(["dataset", "image_id"])["image_id"]
         if len(ids):
-            shown = ", ".join(_short(image_id) for image_id in ids.iloc[:IDS_SHOWN])
-            times = (
-                f"{len(found)} in {_count(len(ids), 'image')}" if len(found) > len(ids) else _count(len(ids), "image")
-            )
-            yield f"  {kind}: {times}: {shown}{', ...' if len(ids) > IDS_SHOWN else ''}"
+            times = f"{len(found):,} in " if len(found) > len(ids) else ""
+            shown = [_short(image_id) for image_id in ids.iloc[:IDS_SHOWN]] + ["..."] * (len(ids) > IDS_SHOWN)
+            yield f"{kind}: {times}{_count(len(ids), 'image')}: {', '.join(shown)}"
+    if not len(oddities):
+        yield "none"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _short(image_id: str) -> str:

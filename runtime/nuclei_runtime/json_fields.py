@@ -1,0 +1,127 @@
+"""A JSON document whose problems are noted, each with its location, instead of ending at the first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+_SHOWN_CHARACTERS = 60
+
+
+def parse_json(text: str, problems: list[str]) -> object:
+    """Parse JSON; what is not JSON, or names a field twice, becomes a problem."""
+
+    def note_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        problems.extend(f"$: {name!r} is there twice in one object" for name in {*names} if names.count(name) > 1)
+        return dict(pairs)
+
+    try:
+        return json.loads(text, object_pairs_hook=note_duplicates)
+    except (ValueError, RecursionError) as error:
+        problems.append(f"$: not JSON: {error}")
+        return None
+
+
+class Fields:
+    """The fields of one JSON object, taken out one by one and held against what is expected.
+
+    A field with a problem comes as a value of the right type, so that the next ones can be looked at.
+
+    Parameters
+    ----------
+    value : object
+        What stands where an object is expected.
+    location : str
+        ``$`` is the whole document, ``input.name`` and ``preprocessing[1].id`` are inside it.
+    problems : list of str
+        Is added to.
+    """
+
+    def __init__(self, value: object, location: str, problems: list[str]) -> None:
+        self.location, self.problems = location, problems
+        self.fields: dict[str, Any] = {}
+        self.taken: set[str] = set()
+        if isinstance(value, dict):
+            self.fields = value
+        else:
+            problems.append(f"{location}: expected an object, found {_shown(value)}")
+
+    def at(self, key: str) -> str:
+        """Return the location of a field."""
+        return key if self.location == "$" else f"{self.location}.{key}"
+
+    def take(self, key: str, valid: Callable[[Any], bool], expected: str, default: Any) -> Any:
+        """Return a field if it is valid, else the default."""
+        self.taken.add(key)
+        if key not in self.fields:
+            self.problems.append(f"{self.at(key)}: missing, expected {expected}")
+            return default
+        value = self.fields[key]
+        if not valid(value):
+            self.problems.append(f"{self.at(key)}: expected {expected}, found {_shown(value)}")
+            return default
+        return value
+
+    def text(self, key: str) -> str:
+        """Return a text that is not empty."""
+        return str(self.take(key, lambda v: _is_text(v) and v != "", "a text", ""))
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a list of texts."""
+        return tuple(self.take(key, lambda v: isinstance(v, list) and all(map(_is_text, v)), "a list of texts", []))
+
+    def texts_by_name(self, key: str) -> dict[str, str]:
+        """Return an object of texts."""
+
+        def valid(value: object) -> bool:
+            return isinstance(value, dict) and all(_is_text(text) for item in value.items() for text in item)
+
+        return dict(self.take(key, valid, "an object of texts", {}))
+
+    def count(self, key: str) -> int:
+        """Return a whole number above 0."""
+        return int(self.take(key, lambda v: is_int(v) and v > 0, "a whole number above 0", 1))
+
+    def number(self, key: str, low: float, high: float) -> float:
+        """Return a number in a range, both ends included."""
+        expected = f"a number from {low:g} to {high:g}"
+        return float(self.take(key, lambda v: _is_number(v) and low <= v <= high, expected, low))
+
+    def object(self, key: str) -> Fields:
+        """Return the fields of an object inside this one."""
+        value = self.take(key, lambda v: isinstance(v, dict), "an object", None)
+        # Of what is not there no field is missed.
+        return Fields({} if value is None else value, self.at(key), self.problems if value is not None else [])
+
+    def objects(self, key: str) -> list[Fields]:
+        """Return the fields of each object in a list."""
+        items = self.take(key, lambda v: isinstance(v, list), "a list", [])
+        return [Fields(item, f"{self.at(key)}[{i}]", self.problems) for i, item in enumerate(items)]
+
+    def close(self) -> None:
+        """Note the fields that nothing took."""
+        for key in sorted(set(self.fields) - self.taken):
+            self.problems.append(f"{self.at(key)}: unknown field")
+
+
+def is_int(value: object) -> bool:
+    """Whether this is a whole number; Python counts booleans as such."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_text(value: object) -> bool:
+    """Whether this is a text that can be written: JSON can spell half a character, a lone surrogate."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict | list):
+        return "a list" if isinstance(value, list) else "an object"
+    spelt = ascii(value) if isinstance(value, str) else json.dumps(value)
+    return spelt if len(spelt) <= _SHOWN_CHARACTERS else f"{spelt[:_SHOWN_CHARACTERS]}..."
