@@ -40,7 +40,8 @@ def open_zip(path: Path) -> zipfile.ZipFile:
         if last is None:
             raise ArchiveError(f"{path}: is not a zip that can be read ({error}); fetch it again") from error
         raise ArchiveError(
-            f"{path}: is truncated, or damaged at its end ({error}): the last entry found is {last!r}; fetch the zip again"
+            f"{path}: is truncated, or damaged at its end ({error}): the last entry found is {last!r}; "
+            "fetch the zip again"
         ) from error
 
 

@@ -1,0 +1,81 @@
+"""What a container grants, read from files like the kernel's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nuclei_runtime import resources
+
+
+@pytest.fixture
+def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in place of /sys/fs/cgroup."""
+    monkeypatch.setattr(resources, "_CGROUP", tmp_path)
+    return tmp_path
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_without_a_cgroup_the_machine_counts(cgroup: Path) -> None:
+    assert list(cgroup.iterdir()) == []
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert resources.cpu_count() == affinity
+
+
+@pytest.mark.parametrize(
+    ("text", "granted"),
+    [("100000 100000\n", 1), ("50000 100000\n", 1), ("1000 100000\n", 1), ("100000000 100000\n", None)],
+)
+def test_the_quota_of_version_2_limits(cgroup: Path, text: str, granted: int | None) -> None:
+    unlimited = resources.cpu_count()
+    write(cgroup / "cpu.max", text)
+    assert resources.cpu_count() == (granted or unlimited)
+
+
+@pytest.mark.parametrize("text", ["max 100000\n", "", "nonsense\n", "100000 0\n", "-1 100000\n", "1 2 3\n"])
+def test_what_is_no_quota_does_not_limit(cgroup: Path, text: str) -> None:
+    unlimited = resources.cpu_count()
+    write(cgroup / "cpu.max", text)
+    assert resources.cpu_count() == unlimited
+
+
+def test_the_quota_is_rounded_up(cgroup: Path) -> None:
+    write(cgroup / "cpu.max", "150000 100000\n")
+    assert resources._cgroup_cpu_quota(cgroup) == 1.5
+    assert resources.cpu_count() == min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+
+
+def test_the_quota_of_version_1_limits(cgroup: Path) -> None:
+    write(cgroup / "cpu" / "cpu.cfs_quota_us", "100000\n")
+    write(cgroup / "cpu" / "cpu.cfs_period_us", "100000\n")
+    assert resources.cpu_count() == 1
+    write(cgroup / "cpu" / "cpu.cfs_quota_us", "-1\n")
+    assert resources._cgroup_cpu_quota(cgroup) is None
+
+
+@pytest.mark.parametrize("name", ["memory.max", "memory/memory.limit_in_bytes"])
+def test_the_memory_limit_is_the_smallest(cgroup: Path, name: str) -> None:
+    machine = resources.memory_limit_bytes()
+    write(cgroup / name, "1048576\n")
+    assert resources.memory_limit_bytes() == 1 << 20
+    write(cgroup / name, f"{1 << 62}\n")
+    assert resources.memory_limit_bytes() == (machine or 1 << 62)
+    write(cgroup / name, "max\n")
+    assert resources.memory_limit_bytes() == machine
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="NOT RUN: this system has no affinity mask")
+def test_the_affinity_mask_limits() -> None:
+    code = (
+        "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]);"
+        "from nuclei_runtime.resources import cpu_count; print(cpu_count())"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
