@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import platform
+import subprocess
+import sysconfig
 import zipfile
 from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
@@ -155,3 +157,24 @@ def make_label_zip() -> Callable[..., Path]:
 def make_tiny_model() -> Callable[..., Path]:
     """`write_tiny_model`, for tests that cannot import this file."""
     return write_tiny_model
+
+
+@pytest.fixture(scope="session")
+def training_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small ``stage1_train.zip`` and ``stage1_test.zip``."""
+    folder = tmp_path_factory.mktemp("data")
+    write_dsb_zip(folder / "stage1_train.zip", range(40))
+    write_dsb_zip(folder / "stage1_test.zip", range(50, 54), with_masks=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished_run(training_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a baseline training of five epochs, made once by the installed command."""
+    run = tmp_path_factory.mktemp("training") / "run"
+    command = Path(sysconfig.get_path("scripts")) / "nuclei-train"
+    done = subprocess.run(
+        [command, str(training_data), str(run), "--epochs", "5"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return run

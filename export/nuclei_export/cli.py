@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from nuclei_runtime.commands import quiet_tensorflow, run_command
+from nuclei_export.convert import OPSETS
+from nuclei_runtime.commands import quiet_tensorflow, require_extra, run_command
 
 
 def export_main() -> None:
@@ -18,16 +19,19 @@ def export_main() -> None:
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder that nuclei-train made.")],
-    model: Annotated[Path, typer.Argument(help="ONNX file to write; its sample and report go beside it.")],
+    model: Annotated[
+        Path, typer.Argument(dir_okay=False, help="ONNX file to write; its sample and report go beside it.")
+    ],
     name: Annotated[str, typer.Option(help="The model's name, for its card.")] = "nuclei-unet",
     model_version: Annotated[str, typer.Option(help="The model's version, for its card.")] = "1.0.0",
     model_license: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence.")] = "BSD-3-Clause",
-    opset: Annotated[int, typer.Option(min=17, max=18, help="ONNX operator set.")] = 18,
+    opset: Annotated[int, typer.Option(min=OPSETS[0], max=OPSETS[-1], help="ONNX operator set.")] = OPSETS[-1],
     evaluation: Annotated[
         Path | None, typer.Option(help="evaluation.json of this model, whose scores go into its card.")
     ] = None,
 ) -> None:
     """Turn the best checkpoint of a run into one ONNX file that holds all that running it takes."""
+    require_extra("export", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
     quiet_tensorflow()
     from nuclei_export.export import ExportConfig, export
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from nuclei_runtime.errors import RunFolderError, RuntimeEnvironmentError
 
@@ -32,8 +34,10 @@ def load_checkpoint(path: Path) -> Any:
         )
     try:
         return keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunFolderError(f"{path}: not a checkpoint that Keras can read: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+        raise RunFolderError(
+            f"{path}: not a checkpoint that Keras can read ({error}); train again, or copy the run folder anew"
+        ) from error
 
 
 def convert(model: Any, opset: int) -> Any:

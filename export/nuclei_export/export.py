@@ -100,7 +100,7 @@ def export(config: ExportConfig) -> ExportResult:
         temporary.write_bytes(proto.SerializeToString(deterministic=True))
         comparisons = parity.compare(keras_model, load_session(temporary))
         worst = max(comparisons, key=lambda comparison: comparison.difference)
-        if not worst.difference <= card.tolerance:  # also where it is NaN
+        if worst.difference > card.tolerance:
             raise ParityError(
                 f"{config.run}: ONNX Runtime and Keras differ by {worst.difference:.2g} on {worst.batch} "
                 f"{worst.shape}, the declared tolerance is {card.tolerance:g}; nothing was written"
@@ -132,15 +132,12 @@ def _read_finished_run(folder: Path) -> dict[str, Any]:
 
 
 def _build_card(config: ExportConfig, run: dict[str, Any], checkpoint: Path, graph_sha256: str) -> ModelCard:
-    versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
-    document = {
-        **run["model"],
-        "schema_version": SCHEMA_VERSION,
-        "name": config.name,
-        "version": config.version,
-        "license": config.license,
-        "evaluation": _read_evaluation(config.evaluation, graph_sha256) if config.evaluation else [],
-        "provenance": {
+    source = config.run / "run.json"
+    evaluation = _read_evaluation(config.evaluation, graph_sha256) if config.evaluation else []
+    try:
+        versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
+        model = dict(run["model"])
+        provenance = {
             "recipe": str(run["recipe"]["name"]),
             "seed": str(run["recipe"]["seed"]),
             "trained_with": f"{versions}, backend {run['backend']}",
@@ -151,15 +148,25 @@ def _build_card(config: ExportConfig, run: dict[str, Any], checkpoint: Path, gra
             "split_sha256": str(run["split"]["digest"]),
             "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
             "graph_sha256": graph_sha256,
-        },
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunFolderError(f"{source}: lacks what the model card needs ({error!r}); train again") from error
+    document = {
+        **model,
+        "schema_version": SCHEMA_VERSION,
+        "name": config.name,
+        "version": config.version,
+        "license": config.license,
+        "evaluation": evaluation,
+        "provenance": provenance,
     }
-    return parse_card(json.dumps(document), str(config.run / "run.json"))
+    return parse_card(json.dumps(document), str(source))
 
 
 def _read_evaluation(path: Path, graph_sha256: str) -> list[dict[str, Any]]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        evaluated, scores = document["model"]["graph_sha256"], list(document["card_evaluation"])
+        evaluated, scores = str(document["model"]["graph_sha256"]), list(document["card_evaluation"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path}: not an evaluation.json that nuclei-evaluate wrote: {error}") from error
     if evaluated != graph_sha256:

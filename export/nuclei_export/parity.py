@@ -26,7 +26,7 @@ class Comparison:
         What it held.
     shape : tuple of int
     difference : float
-        Largest absolute difference in probability.
+        Largest absolute difference in probability; infinite where either is no number.
     spread : float
         Standard deviation of Keras's probabilities: near 0 the comparison would mean little.
     """
@@ -50,6 +50,7 @@ def compare(model: Any, session: Session) -> list[Comparison]:
         }
         for name, batch in batches.items():
             expected = model.predict(batch, batch_size=size, verbose=0)[..., 0]
-            difference = float(np.abs(session.run(batch) - expected).max())
+            # A NaN would pass every comparison with the tolerance and hide in a maximum.
+            difference = float(np.nan_to_num(np.abs(session.run(batch) - expected), nan=np.inf).max())
             comparisons.append(Comparison(name, batch.shape, difference, float(expected.std())))
     return comparisons

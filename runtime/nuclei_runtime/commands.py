@@ -8,11 +8,12 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import NoReturn
 
 import typer
 
-from nuclei_runtime.errors import MissingExtraError, ModelError, NucleiError, RuntimeEnvironmentError
+from nuclei_runtime.errors import MissingExtraError, ModelError, NucleiError, ParityError, RuntimeEnvironmentError
 
 EXIT_SOME_FAILED = 1
 EXIT_USAGE = 2
@@ -59,6 +60,19 @@ def run_command(command: Callable[..., None]) -> NoReturn:
     sys.exit(0)
 
 
+def require_extra(extra: str, *packages: str) -> None:
+    """Look for the packages of an extra before any work is begun.
+
+    Raises
+    ------
+    MissingExtraError
+        One of them is not installed.
+    """
+    for package in packages:
+        if find_spec(package) is None:
+            raise MissingExtraError(package, extra)
+
+
 def quiet_tensorflow() -> None:
     """Keep TensorFlow's remarks on processors and drivers, and absl's on file formats, off the user's terminal.
 
@@ -71,4 +85,4 @@ def quiet_tensorflow() -> None:
 def fail(error: NucleiError) -> NoReturn:
     """Print an error as a person needs it and exit with its code."""
     print(f"error: {error}", file=sys.stderr)
-    sys.exit(EXIT_ENVIRONMENT if isinstance(error, RuntimeEnvironmentError | ModelError) else EXIT_USAGE)
+    sys.exit(EXIT_ENVIRONMENT if isinstance(error, RuntimeEnvironmentError | ModelError | ParityError) else EXIT_USAGE)

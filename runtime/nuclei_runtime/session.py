@@ -27,6 +27,9 @@ BUNDLED_MODEL = Path(__file__).with_name("models") / "nuclei.onnx"
 CPU_PROVIDER = "CPUExecutionProvider"
 
 _ANY = "any"
+_Value = tuple[str, str, list[int | str]]
+"""An input or output of a graph: name, type and shape."""
+
 _BAD_MODEL = {"InvalidProtobuf", "InvalidGraph", "InvalidArgument", "NotImplemented"}
 """ONNX Runtime's exceptions that speak of the file and not of the provider."""
 
@@ -143,27 +146,30 @@ def load_session(
         raise ProviderError(
             f"{provider} was asked for and {obtained} was obtained; check its drivers with nuclei-doctor"
         )
-    text = inference.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    try:
+        text = inference.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        found = {"inputs": _describe(inference.get_inputs()), "outputs": _describe(inference.get_outputs())}
+    except UnicodeDecodeError as error:
+        raise ModelFormatError(f"{path}: the file is damaged: {error}") from error
     if text is None:
         raise CardError(str(path), (f"$: there is no {METADATA_KEY!r} in the file; export it with nuclei-export",))
     card = parse_card(text, str(path))
-    _check_graph(inference, card, path)
+    _check_graph(found, card, path)
     return Session(card, provider, n_threads, inference)
 
 
-def _check_graph(inference: Any, card: ModelCard, path: Path) -> None:
+def _check_graph(found: dict[str, list[_Value]], card: ModelCard, path: Path) -> None:
     """Hold the graph's inputs and outputs against the card."""
     spec = card.input
     expected = {
         "inputs": [(spec.name, "tensor(float)", [_ANY, spec.height, spec.width, spec.channels])],
         "outputs": [(card.output.name, "tensor(float)", [_ANY, spec.height, spec.width, 1])],
     }
-    found = {"inputs": _describe(inference.get_inputs()), "outputs": _describe(inference.get_outputs())}
     for side, described in expected.items():
         if found[side] != described:
             raise ModelFormatError(f"{path}: the graph's {side} are {found[side]}, its card says {described}")
 
 
-def _describe(values: Any) -> list[tuple[str, str, list[int | str]]]:
-    """Return name, type and shape of each; a size that is not fixed has a name in ONNX."""
+def _describe(values: Any) -> list[_Value]:
+    """Describe inputs or outputs; a size that is not fixed has a name or nothing in ONNX."""
     return [(v.name, v.type, [size if isinstance(size, int) else _ANY for size in v.shape]) for v in values]

@@ -123,7 +123,7 @@ def test_numbers_that_are_none_or_huge_are_refused(number: str) -> None:
         ("nuclei", "$: not JSON: "),
         (VALID[:-30], "$: not JSON: "),
         ("[" * 100_000, "$: not JSON: "),
-        ('{"schema_version":' * 100_000, "$: not JSON: "),
+        ('{"a":' * 100_000, "$: not JSON: "),
         ('{"tolerance": 1' + "0" * 10_000 + "}", "$: not JSON: "),
         ("null", "$: expected an object, found null"),
         ("[]", "$: expected an object, found a list"),
@@ -142,8 +142,8 @@ def test_nesting_inside_a_field_is_refused() -> None:
 
 
 def test_a_field_that_is_there_twice_is_refused() -> None:
-    twice = VALID.replace('"height": 128,', '"height": 64, "height": 128,')
-    assert problems_of(twice) == ["$: 'height' is there twice in one object"] * 2
+    twice = VALID.replace('"height": 128,', '"height": 64, "height": 128,', 1)
+    assert problems_of(twice) == ["$: 'height' is there twice in one object"]
 
 
 def test_a_card_error_is_a_model_error() -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.errors import DatasetError, ImageError
 from nuclei_runtime.preprocess import Step, preprocess, resize
-from nuclei_train.dsb2018 import Sample, combined_digest
+from nuclei_train.dsb2018 import Sample
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,12 @@ class TruthArrays:
     foreground : (N, size, size, 1) ndarray of bool
     areas_px : ndarray of int
         Area of every nucleus in pixels of the original images, all images together.
-    digest : str
-        SHA-256 over the samples' digests, in hexadecimal.
     """
 
     ids: tuple[str, ...]
     images: NDArray[np.float32]
     foreground: NDArray[np.bool_]
     areas_px: NDArray[np.int64]
-    digest: str
 
 
 def load_images(samples: Sequence[Sample], steps: Sequence[Step], advance: Callable[[], None]) -> NDArray[np.float32]:
@@ -66,7 +63,7 @@ def load_truth(
     DatasetError
         An image or mask cannot be read, or they differ in size; the message names the image.
     """
-    images, foregrounds, areas, digests = [], [], [], []
+    images, foregrounds, areas = [], [], []
     for sample in samples:
         try:
             image, labels = sample.read_image(), sample.read_labels()
@@ -81,14 +78,12 @@ def load_truth(
         foreground = resize((labels > 0).astype(np.float32), height=size_px, width=size_px)
         foregrounds.append(foreground[..., np.newaxis] >= 0.5)
         areas.append(np.bincount(labels.ravel())[1:])
-        digests.append(sample.digest())
         advance()
     return TruthArrays(
         tuple(sample.image_id for sample in samples),
         np.stack(images),
         np.stack(foregrounds),
         np.concatenate(areas),
-        combined_digest(digests),
     )
 
 

@@ -117,7 +117,7 @@ def _change_light(rng: np.random.Generator, image: NDArray[np.float32]) -> NDArr
     if rng.random() < 0.2:  # light that falls off to one side
         height, width = image.shape[:2]
         ramp = np.linspace(-1, 1, height)[:, np.newaxis] * rng.normal() + np.linspace(-1, 1, width) * rng.normal()
-        image = image * (1 + 0.25 * np.tanh(ramp))[..., np.newaxis]
+        image = image * (1 + 0.25 * np.tanh(ramp)).astype(np.float32)[..., np.newaxis]
     softness = rng.random()
     if softness < 0.25:
         sigma = rng.uniform(0.4, 1.8)

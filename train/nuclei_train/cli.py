@@ -6,7 +6,8 @@ The docstrings are the help texts. Heavy imports stay inside the commands.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -78,11 +79,12 @@ def train(
 ) -> None:
     """Build and fit a U-Net. images.csv beside DATA decides which images are fitted and which validate."""
     quiet_tensorflow()
-    from nuclei_train.fit import TrainingConfig, train
     from nuclei_train.recipes import RECIPES
 
     if recipe not in RECIPES:
         raise typer.BadParameter(f"found {recipe!r}, expected one of {', '.join(RECIPES)}", param_hint="--recipe")
+    from nuclei_train.fit import TrainingConfig, train
+
     chosen = RECIPES[recipe] if epochs is None else replace(RECIPES[recipe], epochs=epochs)
     result = train(TrainingConfig(data, run, chosen, resume), _TrainingReporter())
     for name, scores in result.scores.items():
@@ -99,20 +101,14 @@ class _TrainingReporter:
     def say(self, sentence: str) -> None:
         print(sentence, file=sys.stderr)
 
-    def loading(self, total: int) -> Callable[[], None]:
+    @contextmanager
+    def loading(self, total: int) -> Iterator[Callable[[], None]]:
         from rich.console import Console
         from rich.progress import Progress
 
-        progress = Progress(console=Console(stderr=True), disable=not sys.stderr.isatty())
-        task = progress.add_task("reading images", total=total)
-        progress.start()
-
-        def advance() -> None:
-            progress.advance(task)
-            if progress.finished:
-                progress.stop()
-
-        return advance
+        with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+            task = progress.add_task("reading images", total=total)
+            yield lambda: progress.advance(task)
 
 
 def evaluate(

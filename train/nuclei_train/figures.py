@@ -59,7 +59,7 @@ def draw_samples(
     for row, index in zip(grid, chosen, strict=True):
         for axes, (name, stack) in zip(row, columns, strict=True):
             _show(axes, stack[index])
-            axes.set_title(f"{name} {ids[index][:8]}" if name == "image" else name, fontsize=9)
+            axes.set_title(f"{name} {ids[index][:12]}" if name == "image" else name, fontsize=9)
     figure.savefig(path, dpi=110)
 
 

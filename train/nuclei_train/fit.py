@@ -6,25 +6,26 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from nuclei_runtime.errors import MissingExtraError, RunFolderError
-from nuclei_runtime.preprocess import Step
+from nuclei_runtime.errors import DatasetError, MissingExtraError, RunFolderError
+from nuclei_runtime.preprocess import CHANNELS
 from nuclei_train import run_folder
 from nuclei_train.arrays import TruthArrays, load_images, load_truth
-from nuclei_train.dsb2018 import Dataset, open_data, training_set
+from nuclei_train.dsb2018 import open_data, training_set
 from nuclei_train.figures import draw_curves, draw_samples
 from nuclei_train.recipes import Recipe
 from nuclei_train.resume import STATE_FILE
-from nuclei_train.split import RANDOM_SPLIT_WARNING, Split, split_samples
+from nuclei_train.run_description import describe_model, describe_run
+from nuclei_train.split import RANDOM_SPLIT_WARNING, split_samples
 from nuclei_train.split_table import read_split_table
 
-CHANNELS = 3
 TEST_SET = "stage1_test"
 
 
@@ -73,8 +74,8 @@ class Reporter(Protocol):
     def say(self, sentence: str) -> None:
         """Take a sentence for the user."""
 
-    def loading(self, total: int) -> Callable[[], None]:
-        """Take the number of images to be read; return what is called after each."""
+    def loading(self, total: int) -> AbstractContextManager[Callable[[], None]]:
+        """Take the number of images to be read; while they are, hand out what is called after each."""
 
 
 def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
@@ -94,20 +95,26 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
     split = split_samples(dataset, table, recipe.seed, recipe.validation_fraction)
     if table is None:
         reporter.say(RANDOM_SPLIT_WARNING.format(percent=100 * recipe.validation_fraction))
-    reporter.say(f"{dataset.path}: {len(split.train)} images to fit, {len(split.val)} to validate ({split.source})")
+    n_train, n_val = len(split.train), len(split.val)
+    reporter.say(
+        f"{dataset.path}: {n_train} images to fit, {n_val} to validate, "
+        f"{len(dataset.samples) - n_train - n_val} left out ({split.source})"
+    )
 
-    identity = _identity(recipe, dataset, split)
+    identity = describe_run(recipe, dataset, split)
     has_state = run_folder.prepare(config.run, identity, resume=config.resume)
-    run_folder.write_run(config.run, {"status": "running", **identity, "versions": run_folder.versions()})
 
-    steps = _preprocessing(recipe)
     test = next((d for d in datasets if d.name == TEST_SET), None)
-    advance = reporter.loading(len(split.train) + len(split.val) + (len(test.samples) if test else 0))
     started = time.perf_counter()
-    train_arrays = load_truth(split.train, steps, recipe.size_px, advance)
-    val_arrays = load_truth(split.val, steps, recipe.size_px, advance)
-    test_images = load_images(test.samples, steps, advance) if test else None
+    with reporter.loading(n_train + n_val + (len(test.samples) if test else 0)) as advance:
+        train_arrays = load_truth(split.train, recipe.preprocessing, recipe.size_px, advance)
+        val_arrays = load_truth(split.val, recipe.preprocessing, recipe.size_px, advance)
+        test_images = load_images(test.samples, recipe.preprocessing, advance) if test else None
     loading_seconds = time.perf_counter() - started
+    if not train_arrays.areas_px.size:
+        raise DatasetError(f"{dataset.path}: no nucleus in the masks of all {n_train} images to fit; check the masks")
+    # Only now: data that cannot be used leave a folder in which they can be tried again once they are mended.
+    run_folder.write_run(config.run, {"status": "running", **identity, "versions": run_folder.versions()})
     draw_samples(
         config.run / "sanity_check.png",
         "As the network gets them",
@@ -140,13 +147,12 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
             "status": "complete",
             **identity,
             "versions": run_folder.versions(),
-            "data_digests": {"train": train_arrays.digest, "val": val_arrays.digest},
             "parameters": int(model.count_params()),
             "epochs": progress.epochs_done,
             "best_epoch": best_epoch,
             "scores": scores,
             "seconds": {"loading": round(loading_seconds, 1), "epochs": round(seconds, 1)},
-            "model": _model_description(recipe, train_arrays),
+            "model": describe_model(recipe, train_arrays.areas_px),
         },
     )
     return TrainingResult(progress.epochs_done, best_epoch, scores, seconds)
@@ -230,48 +236,6 @@ def _tensorboard(run: Path, reporter: Reporter) -> list[Any]:
     if find_spec("tensorboard") is None:
         raise MissingExtraError("tensorboard", "train")
     return [keras.callbacks.TensorBoard(run / run_folder.TENSORBOARD_FOLDER)]
-
-
-def _identity(recipe: Recipe, dataset: Dataset, split: Split) -> dict[str, Any]:
-    """What a run is a run of."""
-    import keras
-
-    return {
-        "recipe": asdict(recipe),
-        "backend": keras.backend.backend(),
-        "data": {"name": dataset.name, "images": len(dataset.samples)},
-        "split": {
-            "source": split.source,
-            "digest": split.digest,
-            "train": len(split.train),
-            "val": len(split.val),
-        },
-    }
-
-
-def _preprocessing(recipe: Recipe) -> tuple[Step, ...]:
-    return (recipe.normalisation, Step("resize", {"height": recipe.size_px, "width": recipe.size_px}))
-
-
-def _model_description(recipe: Recipe, train_arrays: TruthArrays) -> dict[str, Any]:
-    """The model card's part that only training knows, in the card's own words."""
-    return {
-        "input": {"name": "image", "height": recipe.size_px, "width": recipe.size_px, "channels": CHANNELS},
-        "output": {"name": "foreground"},
-        "preprocessing": [asdict(step) for step in _preprocessing(recipe)],
-        "postprocessing": {
-            "id": "connected_components",
-            "kwargs": {
-                "threshold": recipe.threshold,
-                # Nothing smaller was ever called a nucleus by those who drew the training masks.
-                "min_area_px": int(train_arrays.areas_px.min()),
-            },
-        },
-        "training_nucleus_diameter_px": round(float(np.median(2 * np.sqrt(train_arrays.areas_px / np.pi))), 1),
-        "tolerance": recipe.tolerance,
-        "description": recipe.description,
-        "limitations": list(recipe.limitations),
-    }
 
 
 def _draw_predictions(

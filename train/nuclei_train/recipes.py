@@ -51,6 +51,11 @@ class Recipe:
     description: str
     limitations: tuple[str, ...]
 
+    @property
+    def preprocessing(self) -> tuple[Step, ...]:
+        """What happens to an image before the network, in order."""
+        return (self.normalisation, Step("resize", {"height": self.size_px, "width": self.size_px}))
+
 
 BASELINE = Recipe(
     name="baseline",

@@ -9,12 +9,16 @@ from __future__ import annotations
 import json
 import os
 import time
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
+
+from nuclei_runtime.errors import RunFolderError
 
 STATE_FILE = "resume.npz"
 
@@ -47,6 +51,7 @@ class ResumableEarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[mis
         self._progress = progress
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Take up the best and the counter."""
         super().on_train_begin(logs)
         if self._progress.best_val_loss is not None:
             self.best = self._progress.best_val_loss
@@ -66,9 +71,11 @@ class SaveProgress(keras.callbacks.Callback):  # type: ignore[misc]
         self._started = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
+        """Start the epoch's clock."""
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Write the state."""
         seconds = round(time.perf_counter() - self._started, 2)
         metrics = {name: float(value) for name, value in (logs or {}).items()}
         self._progress.history.append({"epoch": epoch + 1, **metrics, "seconds": seconds})
@@ -93,12 +100,24 @@ def save_state(path: Path, model: keras.Model, progress: Progress) -> None:
 
 
 def load_state(path: Path, model: keras.Model) -> Progress:
-    """Put the variables back into a compiled model and return the progress."""
+    """Put the variables back into a compiled model and return the progress.
+
+    Raises
+    ------
+    RunFolderError
+        The file is damaged, or it is the state of another network or from another version of Keras.
+    """
     model.optimizer.build(model.trainable_variables)
-    with np.load(path, allow_pickle=False) as state:
-        for index, variable in enumerate(_variables(model)):
-            variable.assign(state[f"{index:04d}"])
-        return Progress(**json.loads(state["progress"].tobytes()))
+    try:
+        with np.load(path, allow_pickle=False) as state:
+            progress = Progress(**json.loads(state["progress"].tobytes()))
+            for index, variable in enumerate(_variables(model)):
+                variable.assign(state[f"{index:04d}"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+        raise RunFolderError(
+            f"{path}: not a state that this training can go on from ({error}); train again in a new folder"
+        ) from error
+    return progress
 
 
 def _variables(model: keras.Model) -> list[Any]:

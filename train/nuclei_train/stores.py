@@ -13,9 +13,11 @@ from nuclei_train.archive import list_entries, open_zip, read_entry
 class Store(Protocol):
     """Named files, in a zip or in a folder; names are relative and have ``/`` between their parts."""
 
-    def names(self) -> Iterable[str]: ...
+    def names(self) -> Iterable[str]:
+        """Return the name of every file."""
 
-    def read(self, name: str) -> bytes: ...
+    def read(self, name: str) -> bytes:
+        """Return the content of one file, or raise a DatasetError."""
 
 
 class ZipStore:
@@ -26,9 +28,11 @@ class ZipStore:
         self._entries = list_entries(self._zip)
 
     def names(self) -> list[str]:
+        """Return the name of every file, in the order of the zip."""
         return list(self._entries)
 
     def read(self, name: str) -> bytes:
+        """Return the content of one file."""
         return read_entry(self._zip, self._entries[name])
 
 
@@ -39,9 +43,11 @@ class FolderStore:
         self._path = path
 
     def names(self) -> list[str]:
+        """Return the name of every file, sorted."""
         return sorted(p.relative_to(self._path).as_posix() for p in self._path.rglob("*") if p.is_file())
 
     def read(self, name: str) -> bytes:
+        """Return the content of one file."""
         try:
             return (self._path / name).read_bytes()
         except OSError as error:

@@ -1,0 +1,123 @@
+"""The rules that hold the project together, each run by the tool that knows it and tried on code that breaks it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {"nuclei_train": ROOT / "train", "nuclei_export": ROOT / "export", "nuclei_runtime": ROOT / "runtime"}
+MODULES = sorted(path for name, folder in PACKAGES.items() for path in (folder / name).rglob("*.py"))
+MAX_MODULE_LINES = 300
+
+
+def run(*command: str, cwd: Path = ROOT, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        env={**os.environ, "PYTHONUTF8": "1", "NO_COLOR": "1", **variables},
+    )
+
+
+def lint_imports(cwd: Path, *folders: Path) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
+    return run("-c", code, cwd=cwd, PYTHONPATH=os.pathsep.join(map(str, folders)))
+
+
+def test_the_import_rules_hold() -> None:
+    done = lint_imports(ROOT, *PACKAGES.values())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Contracts: 3 kept, 0 broken." in done.stdout
+
+
+def test_the_import_rules_find_what_breaks_them(tmp_path: Path) -> None:
+    for name, folder in PACKAGES.items():
+        shutil.copytree(folder / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "models"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for module, line in {
+        "nuclei_runtime/instances.py": "import pandas",
+        "nuclei_train/unet.py": "import nuclei_export.convert",
+        "nuclei_export/lint.py": "import nuclei_runtime.cli",
+    }.items():
+        with (tmp_path / module).open("a") as file:
+            file.write(f"\n\ndef _later():\n    {line}\n")
+    done = lint_imports(tmp_path, tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Contracts: 0 kept, 3 broken." in done.stdout
+    for finding in (
+        "nuclei_runtime is not allowed to import pandas",
+        "nuclei_train is not allowed to import nuclei_export",
+        "nuclei_export.lint is not allowed to import nuclei_runtime.cli",
+    ):
+        assert finding in done.stdout
+
+
+def test_the_types_are_right() -> None:
+    done = run("-m", "mypy")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_linter_finds_nothing() -> None:
+    done = run("-m", "ruff", "check", "--no-cache", "--output-format=concise", ".")
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_code_is_formatted() -> None:
+    done = run("-m", "ruff", "format", "--no-cache", "--check", ".")
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("code", "rule"),
+    [
+        *((f'"""Doc."""\n\nimport {name}\n\nprint({name})\n', "TID251") for name in ("fcntl", "resource", "pwd")),
+        ("import sys\n\nprint(sys.path)\n", "D100"),
+        ('"""Doc."""\n\n\ndef segment() -> None:\n    print(1)\n', "D103"),
+        ('"""Doc."""\n\n\nclass Segmenter:\n    x = 1\n', "D101"),
+    ],
+)
+def test_the_linter_finds_what_breaks_its_rules(code: str, rule: str) -> None:
+    """No import that only POSIX has, and a docstring for everything public."""
+    name = "runtime/nuclei_runtime/new.py"
+    done = run(
+        "-m", "ruff", "check", "--no-cache", "--output-format=concise", "--stdin-filename", name, "-", stdin=code
+    )
+    assert done.returncode == 1
+    assert f" {rule} " in done.stdout
+
+
+def test_a_module_fits_on_a_few_screens_and_is_named_for_what_it_holds() -> None:
+    assert len(MODULES) > 30
+    lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_MODULE_LINES} == {}
+    assert {"utils.py", "util.py", "helpers.py", "common.py", "misc.py", "tools.py"} & set(lengths) == set()
+
+
+def test_packages_are_flat_and_typed() -> None:
+    for name, folder in PACKAGES.items():
+        assert [path.name for path in folder.iterdir() if (path / "__init__.py").is_file()] == [name]
+        assert (folder / name / "__init__.py").is_file()
+        assert (folder / name / "py.typed").is_file()
+        assert [path for path in MODULES if path.is_relative_to(folder) and path.parent != folder / name] == []
+
+
+def test_the_build_knows_every_package_and_every_command_has_its_function() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert {ROOT / path for path in packages} == {folder / name for name, folder in PACKAGES.items()}
+    for target in project["project"]["scripts"].values():
+        module, _, function = target.partition(":")
+        package, _, name = module.partition(".")
+        assert name == "cli"
+        assert f"def {function}() -> N" in (PACKAGES[package] / package / "cli.py").read_text(encoding="utf-8")
