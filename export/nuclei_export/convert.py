@@ -16,6 +16,10 @@ OPSETS = (17, 18)
 """What tf2onnx 1.17 writes and ONNX Runtime 1.20 reads; 19 is refused by tf2onnx."""
 
 
+CONVERSION_SIZE_PX = 256
+"""Height and width at which a network that takes any is converted, and its operations are counted."""
+
+
 def load_checkpoint(path: Path) -> Any:
     """Load a `.keras` checkpoint for inference.
 
@@ -43,7 +47,9 @@ def load_checkpoint(path: Path) -> Any:
 def convert(model: Any, opset: int) -> Any:
     """Convert a functional Keras model with one input and one output, both (N, H, W, C) float32.
 
-    The graph takes any batch; its height and width are the model's. Tensors, nodes and weights are named after the
+    The graph takes any batch. Where the model takes any height and width, so does the graph: it is converted at one
+    size and then freed, because tf2onnx would compute every size anew at each run, and no node of a network of
+    convolutions depends on it (the parity check runs several sizes). Tensors, nodes and weights are named after the
     Keras layers, so that the same weights always give the same bytes.
 
     Returns
@@ -56,9 +62,11 @@ def convert(model: Any, opset: int) -> Any:
 
     (model_input,) = model.inputs
     name = model_input.name
-    signature = (tf.TensorSpec(model_input.shape, tf.float32, name=name),)
+    batch, height, width, channels = model_input.shape
+    shape = (batch, height or CONVERSION_SIZE_PX, width or CONVERSION_SIZE_PX, channels)
+    signature = (tf.TensorSpec(shape, tf.float32, name=name),)
     proto, _ = tf2onnx.convert.from_keras(model, input_signature=signature, opset=opset)
-    _name_dimensions(proto)
+    _name_dimensions(proto, any_size=height is None)
     _name_after_layers(proto, [layer.name for layer in model.layers])
     used_domains = {node.domain for node in proto.graph.node}
     kept = [entry for entry in proto.opset_import if entry.domain in used_domains]
@@ -79,12 +87,12 @@ def graph_digest(proto: Any) -> str:
     return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
 
 
-def _name_dimensions(proto: Any) -> None:
+def _name_dimensions(proto: Any, *, any_size: bool) -> None:
     for value in (*proto.graph.input, *proto.graph.output):
         for axis, dimension in zip(
             ("batch", "height", "width", "channels"), value.type.tensor_type.shape.dim, strict=True
         ):
-            if not dimension.HasField("dim_value"):
+            if axis == "batch" or (any_size and axis in ("height", "width")):
                 dimension.dim_param = axis
 
 

@@ -86,7 +86,7 @@ def export(config: ExportConfig) -> ExportResult:
         ONNX Runtime and Keras differ by more than the tolerance; nothing is written.
     """
     run = _read_finished_run(config.run)
-    checkpoint = config.run / "best.keras"
+    checkpoint = config.run / _checkpoint_name(run)
     keras_model = convert.load_checkpoint(checkpoint)
     proto = convert.convert(keras_model, config.opset)
     graph_sha256 = convert.graph_digest(proto)
@@ -129,6 +129,14 @@ def _read_finished_run(folder: Path) -> dict[str, Any]:
             f"{folder}: the run is {status!r}, expected 'complete'; finish it with nuclei-train --resume"
         )
     return dict(run)
+
+
+def _checkpoint_name(run: dict[str, Any]) -> str:
+    """The run's own word for what is to be exported, which has to be a file in its folder."""
+    name = str(run.get("checkpoint"))
+    if Path(name).name != name:
+        raise RunFolderError(f"run.json: found the checkpoint {name!r}, expected a file's name; train again")
+    return name
 
 
 def _build_card(config: ExportConfig, run: dict[str, Any], checkpoint: Path, graph_sha256: str) -> ModelCard:
@@ -189,7 +197,7 @@ def _write_sample(model: Path, path: Path) -> None:
     height, width = SAMPLE_SIZE_PX
     image, _ = fluorescence_field(SAMPLE_SEED, height=height, width=width)
     segmenter = Segmenter(model)
-    (probability,) = segmenter.predict([image])
-    write_sample(path, Sample(image, probability, segmenter.find_instances(probability).labels))
+    (maps,) = segmenter.predict([image])
+    write_sample(path, Sample(image, maps, segmenter.find_instances(maps).labels))
     if not replay_sample(segmenter, path).ok:
         raise ParityError(f"{model}: the model does not give its own sample twice; nothing was written")

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from nuclei_export.convert import CONVERSION_SIZE_PX
+
 _SHAPE_ARITHMETIC = {"Shape", "Size", "Gather", "Slice", "Squeeze", "Unsqueeze", "Cast", "Range", "ConstantOfShape"}
 
 
@@ -57,7 +59,13 @@ def flops_per_pixel(proto: Any) -> float:
     """
     import onnx
 
-    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    sized = onnx.ModelProto()
+    sized.CopyFrom(proto)
+    for dimension in sized.graph.input[0].type.tensor_type.shape.dim[1:3]:
+        if dimension.dim_param:
+            dimension.dim_value = CONVERSION_SIZE_PX
+    del sized.graph.output[0].type.tensor_type.shape.dim[:]
+    inferred = onnx.shape_inference.infer_shapes(sized, data_prop=True)
     shapes = {
         value.name: [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
         for value in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)

@@ -13,6 +13,9 @@ from nuclei_runtime.session import Session
 from nuclei_runtime.synthetic import fluorescence_field
 
 BATCH_SIZES = (1, 2, 5, 8)
+SIZES_PX = ((64, 192), (208, 128), (256, 256), (48, 352))
+"""Heights and widths for a network that takes any, one a batch size."""
+
 SEED = 42
 
 
@@ -42,14 +45,15 @@ def compare(model: Any, session: Session) -> list[Comparison]:
     spec = session.card.input
     rng = np.random.default_rng(SEED)
     comparisons = []
-    for size in BATCH_SIZES:
-        fields = [fluorescence_field(SEED + index)[0] for index in range(size)]
+    for size, any_size_px in zip(BATCH_SIZES, SIZES_PX, strict=True):
+        height, width = (spec.height, spec.width) if spec.height and spec.width else any_size_px
+        fields = [fluorescence_field(SEED + index, height=height, width=width)[0] for index in range(size)]
         batches: dict[str, NDArray[np.float32]] = {
             "synthetic fields": np.stack([preprocess(field, session.card.preprocessing) for field in fields]),
-            "noise": rng.random((size, spec.height, spec.width, spec.channels), dtype=np.float32),
+            "noise": rng.random((size, height, width, spec.channels), dtype=np.float32),
         }
         for name, batch in batches.items():
-            expected = model.predict(batch, batch_size=size, verbose=0)[..., 0]
+            expected = model.predict(batch, batch_size=size, verbose=0)
             # A NaN would pass every comparison with the tolerance and hide in a maximum.
             difference = float(np.nan_to_num(np.abs(session.run(batch) - expected), nan=np.inf).max())
             comparisons.append(Comparison(name, batch.shape, difference, float(expected.std())))

@@ -48,22 +48,20 @@ def write_report(
         "",
         *(f"{index}. `{step.id}` {step.kwargs}" for index, step in enumerate(card.preprocessing, 1)),
         f"{len(card.preprocessing) + 1}. the network",
-        f"{len(card.preprocessing) + 2}. the probability is resized to the image's own size",
+        f"{len(card.preprocessing) + 2}. {_way_back(card)}",
         f"{len(card.preprocessing) + 3}. `{card.postprocessing.id}` {card.postprocessing.kwargs}",
         "",
         "## Parity of ONNX Runtime (CPU) and Keras",
         "",
         f"Tolerance {card.tolerance:g}, largest difference "
-        f"{max(comparison.difference for comparison in comparisons):.2g}, in probability.",
+        f"{max(comparison.difference for comparison in comparisons):.2g} in any map.",
         "",
-        "| batch | shape | largest difference | standard deviation of the probabilities |",
+        "| batch | shape | largest difference | standard deviation of the maps |",
         "|---|---|---|---|",
         *(
             f"| {c.batch} | {' x '.join(map(str, c.shape))} | {c.difference:.2g} | {c.spread:.3f} |"
             for c in comparisons
         ),
-        "",
-        "The height and width are fixed in the graph, so no other shapes were compared.",
         "",
         "## Lint of the graph",
         "",
@@ -79,6 +77,13 @@ def write_report(
         lines += ["None yet: run nuclei-evaluate, then export again with --evaluation."]
     lines += ["", "## Limitations", "", *(f"- {sentence}" for sentence in card.limitations), ""]
     path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _way_back(card: ModelCard) -> str:
+    tiling = card.input.tiling
+    if tiling is None:
+        return "the maps are resized to the image's own size"
+    return f"the maps of tiles of {tiling.core_px} px, seen with {tiling.halo_px} px more on each side, are put together"
 
 
 def _signature(value: Any) -> str:

@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nuclei_runtime.errors import CardError
-from nuclei_runtime.instances import METHODS
+from nuclei_runtime.instances import MAPS, METHODS
 from nuclei_runtime.json_fields import Fields, is_int, parse_json
 from nuclei_runtime.preprocess import CHANNELS, STEPS, Step
+from nuclei_runtime.tiling import Tiling
 
 METADATA_KEY = "nuclei.model_card"
 SCHEMA_VERSION = 1
@@ -31,28 +32,34 @@ class InputSpec:
     ----------
     name : str
         Of the ONNX input.
-    height, width : int
-        The fixed size in pixels that the last preprocessing step must give.
+    height, width : int or None
+        The fixed size in pixels that the last preprocessing step must give; both None where the network takes any.
     channels : int
+    tiling : Tiling or None
+        How an image goes through a network that takes any size; None where the size is fixed.
     """
 
     name: str
-    height: int
-    width: int
+    height: int | None
+    width: int | None
     channels: int
+    tiling: Tiling | None
 
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """The network's output: batch, rows, columns, one probability (axes ``byxc``), float32, of the input's size.
+    """The network's output: batch, rows, columns, maps (axes ``byxc``), float32 in [0, 1], of the input's size.
 
     Attributes
     ----------
     name : str
         Of the ONNX output.
+    maps : tuple of str
+        What the channels are: the first ones of `nuclei_runtime.instances.MAPS`.
     """
 
     name: str
+    maps: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -165,6 +172,13 @@ _STEP_ARGUMENTS: dict[str, dict[str, Callable[[Fields, str], float]]] = {
         "threshold": lambda r, key: r.number(key, 0, 1),
         "min_area_px": lambda r, key: r.count(key),
     },
+    "marker_watershed": {
+        "threshold": lambda r, key: r.number(key, 0, 1),
+        "marker_distance": lambda r, key: r.number(key, 0, 1),
+        "marker_border": lambda r, key: r.number(key, 0, 1),
+        "min_marker_area_px": lambda r, key: r.count(key),
+        "min_area_px": lambda r, key: r.count(key),
+    },
 }
 
 
@@ -178,17 +192,27 @@ def _step(reader: Fields, known: dict[str, Any]) -> Step:
     return Step(step_id, arguments)
 
 
+def _input(reader: Fields) -> InputSpec:
+    name = reader.text("name")
+    channels = reader.take("channels", lambda v: is_int(v) and v == CHANNELS, f"{CHANNELS}", CHANNELS)
+    if reader.fields.get("tiling") is not None:
+        nothing = ("null, because there is a tiling", None)
+        height, width = (reader.take(key, lambda v: v is None, *nothing) for key in ("height", "width"))
+        fields = reader.object("tiling")
+        tiling = Tiling(fields.count("core_px"), fields.count("halo_px"), fields.count("multiple_of_px"))
+        fields.close()
+        reader.close()
+        return InputSpec(name, height, width, channels, tiling)
+    reader.take("tiling", lambda v: v is None, "an object or null", None)
+    spec = InputSpec(name, reader.count("height"), reader.count("width"), channels, None)
+    reader.close()
+    return spec
+
+
 def _card(reader: Fields) -> ModelCard:
-    taken_input = reader.object("input")
-    input_spec = InputSpec(
-        taken_input.text("name"),
-        taken_input.count("height"),
-        taken_input.count("width"),
-        taken_input.take("channels", lambda v: is_int(v) and v == CHANNELS, f"{CHANNELS}", CHANNELS),
-    )
-    taken_input.close()
+    input_spec = _input(reader.object("input"))
     taken_output = reader.object("output")
-    output = OutputSpec(taken_output.text("name"))
+    output = OutputSpec(taken_output.text("name"), taken_output.texts("maps"))
     taken_output.close()
     evaluation = []
     for item in reader.objects("evaluation"):
@@ -215,12 +239,25 @@ def _card(reader: Fields) -> ModelCard:
     reader.close()
     if not any(problem.startswith(("input", "preprocessing")) for problem in reader.problems):
         _check_steps_fit(card, reader.problems)
+    if not any(problem.startswith(("output", "postprocessing")) for problem in reader.problems):
+        needed = METHODS[card.postprocessing.id].maps
+        if card.output.maps[: len(needed)] != needed or card.output.maps != MAPS[: len(card.output.maps)]:
+            reader.problems.append(
+                f"output.maps: expected the first of {', '.join(MAPS)} and at least {', '.join(needed)}, which "
+                f"{card.postprocessing.id} needs; found {', '.join(card.output.maps) or 'none'}"
+            )
     return card
 
 
 def _check_steps_fit(card: ModelCard, problems: list[str]) -> None:
     last = card.preprocessing[-1] if card.preprocessing else None
-    if last is None or last.id != "resize":
+    tiling = card.input.tiling
+    if tiling is not None:
+        if any(step.id == "resize" for step in card.preprocessing):
+            problems.append("preprocessing: resize has no place where the network takes any size")
+        if tiling.core_px % tiling.multiple_of_px or tiling.halo_px % tiling.multiple_of_px:
+            problems.append("input.tiling: core_px and halo_px must be multiples of multiple_of_px")
+    elif last is None or last.id != "resize":
         problems.append("preprocessing: the last step must be resize, because the input has a fixed size")
     elif (last.kwargs["height"], last.kwargs["width"]) != (card.input.height, card.input.width):
         problems.append(

@@ -1,4 +1,4 @@
-"""A model's sample: one raw image with the probability and the labels that the model must give for it.
+"""A model's sample: one raw image with the maps and the labels that the model must give for it.
 
 It lies beside the model, as ``nuclei.sample.npz`` beside ``nuclei.onnx``, and is replayed on the machine that
 is to run the model: a build, a driver or a processor that computes something else shows at once.
@@ -12,10 +12,9 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nuclei_runtime.errors import ModelFormatError, ModelNotFoundError
-from nuclei_runtime.instances import Labels
+from nuclei_runtime.instances import Labels, Maps
 from nuclei_runtime.reading import Image
 from nuclei_runtime.segmenter import Segmenter
 
@@ -28,14 +27,14 @@ class Sample:
     ----------
     image : (H, W), (H, W, 3) or (H, W, 4) ndarray
         As a file stores it.
-    probability : (H, W) ndarray of float32
-        As `Segmenter.predict` yields it: foreground probability at the image's own size.
+    maps : (H, W, M) ndarray of float32
+        As `Segmenter.predict` yields them: the network's output at the image's own size.
     labels : (H, W) ndarray of int32
-        The nuclei in `probability`, 0 background, 1..N.
+        The nuclei in `maps`, 0 background, 1..N.
     """
 
     image: Image
-    probability: NDArray[np.float32]
+    maps: Maps
     labels: Labels
 
 
@@ -50,7 +49,7 @@ class Replay:
     tolerance : float
         What the model card allows.
     labels_equal : bool
-        Whether the sample's probability gives the sample's labels. They are found in that probability, not in
+        Whether the sample's maps give the sample's labels. They are found in those maps, not in
         the replayed one, in which a pixel at the threshold may fall on its other side within the tolerance.
     """
 
@@ -77,7 +76,7 @@ def write_sample(path: str | os.PathLike[str], sample: Sample) -> None:
     path : path
         See `sample_path`.
     """
-    np.savez_compressed(path, image=sample.image, probability=sample.probability, labels=sample.labels)
+    np.savez_compressed(path, image=sample.image, maps=sample.maps, labels=sample.labels)
 
 
 def read_sample(path: str | os.PathLike[str]) -> Sample:
@@ -92,14 +91,14 @@ def read_sample(path: str | os.PathLike[str]) -> Sample:
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            sample = Sample(arrays["image"], arrays["probability"], arrays["labels"])
+            sample = Sample(arrays["image"], arrays["maps"], arrays["labels"])
     except FileNotFoundError:
         raise ModelNotFoundError(
             f"{path}: the model's sample is not there; copy it from beside the model or export again"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise ModelFormatError(f"{path}: not a sample that can be read: {error}") from error
-    shapes = {sample.image.shape[:2], sample.probability.shape, sample.labels.shape}
+    shapes = {sample.image.shape[:2], sample.maps.shape[:2], sample.labels.shape}
     if len(shapes) > 1:
         raise ModelFormatError(f"{path}: the arrays of a sample must have one height and width, found {shapes}")
     return sample
@@ -114,10 +113,10 @@ def replay_sample(segmenter: Segmenter, path: str | os.PathLike[str]) -> Replay:
         See `read_sample`.
     """
     sample = read_sample(path)
-    (probability,) = segmenter.predict([sample.image])
-    labels = segmenter.find_instances(sample.probability).labels
+    (maps,) = segmenter.predict([sample.image])
+    labels = segmenter.find_instances(sample.maps).labels
     return Replay(
-        difference=float(np.nan_to_num(np.abs(probability - sample.probability), nan=np.inf).max()),
+        difference=float(np.nan_to_num(np.abs(maps - sample.maps), nan=np.inf).max()),
         tolerance=segmenter.card.tolerance,
         labels_equal=np.array_equal(labels, sample.labels),
     )

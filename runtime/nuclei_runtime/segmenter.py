@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nuclei_runtime.card import ModelCard
 from nuclei_runtime.errors import ImageValueError
-from nuclei_runtime.instances import Labels, find_instances
+from nuclei_runtime.instances import Labels, Maps, find_instances
 from nuclei_runtime.preprocess import preprocess, resize
 from nuclei_runtime.reading import Image
 from nuclei_runtime.session import CPU_PROVIDER, load_session
+from nuclei_runtime.tiling import run_tiled
 
 DEFAULT_BATCH_SIZE = 4
 """Images that go through the network at once. On a CPU a larger batch gains nothing and takes memory in proportion."""
@@ -123,22 +123,37 @@ class Segmenter:
         ImageShapeError, ImageValueError
             One of the arrays is not one finite image.
         """
-        return [self.find_instances(probability) for probability in self.predict(images)]
+        return [self.find_instances(maps) for maps in self.predict(images)]
 
-    def predict(self, images: Iterable[Image]) -> Iterator[NDArray[np.float32]]:
-        """Yield each image's foreground probability, (H, W) float32 in [0, 1] at the image's own size, in order."""
-        remaining = iter(images)
-        while batch := list(islice(remaining, self._batch_size)):
-            inputs = np.stack([preprocess(image, self.card.preprocessing) for image in batch])
-            for image, probability in zip(batch, self._session.run(inputs), strict=True):
-                if not np.isfinite(probability).all():  # every comparison with NaN is false: no nucleus, in silence
-                    raise ImageValueError("the model gives no finite probability for it; export the model anew")
-                height, width = image.shape[:2]
-                # Bilinear: a probability between two others stays between them, so no clipping is needed.
-                yield resize(probability, height=height, width=width)
+    def predict(self, images: Iterable[Image]) -> Iterator[Maps]:
+        """Yield each image's maps, (H, W, M) float32 in [0, 1] at the image's own size, in order.
 
-    def find_instances(self, probability: NDArray[np.float32]) -> Segmentation:
-        """Label the nuclei of a foreground probability with the method in the model's card."""
-        labels = find_instances(probability, self.card.postprocessing)
+        The first map is the probability of nucleus; the model's card names the others.
+        """
+        run_all = self._run_resized if self.card.input.tiling is None else self._run_tiled
+        for maps in run_all(iter(images)):
+            if not np.isfinite(maps).all():  # every comparison with NaN is false: no nucleus, in silence
+                raise ImageValueError("the model gives no finite probability for it; export the model anew")
+            yield maps
+
+    def find_instances(self, maps: Maps) -> Segmentation:
+        """Label the nuclei that an image's maps show with the method in the model's card."""
+        labels = find_instances(maps, self.card.postprocessing)
         labels.flags.writeable = False
         return Segmentation(labels)
+
+    def _run_resized(self, images: Iterator[Image]) -> Iterator[Maps]:
+        """Run a network of fixed size over images, a batch at a time."""
+        while batch := list(islice(images, self._batch_size)):
+            inputs = np.stack([preprocess(image, self.card.preprocessing) for image in batch])
+            for image, maps in zip(batch, self._session.run(inputs), strict=True):
+                height, width = image.shape[:2]
+                # Bilinear: a value between two others stays between them, so no clipping is needed.
+                yield resize(maps, height=height, width=width)
+
+    def _run_tiled(self, images: Iterator[Image]) -> Iterator[Maps]:
+        """Run a network of any size over images, a tile at a time."""
+        tiling = self.card.input.tiling
+        assert tiling is not None
+        for image in images:
+            yield run_tiled(self._session.run, preprocess(image, self.card.preprocessing), tiling)

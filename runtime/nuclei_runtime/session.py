@@ -62,11 +62,11 @@ class Session:
 
         Returns
         -------
-        (N, H, W) ndarray of float32
-            Foreground probability.
+        (N, H, W, M) ndarray of float32
+            The maps that the card's output names.
         """
         (output,) = self._inference.run([self.card.output.name], {self.card.input.name: batch})
-        return np.asarray(output[..., 0], dtype=np.float32)
+        return np.asarray(output, dtype=np.float32)
 
 
 def import_onnxruntime() -> Any:
@@ -161,9 +161,10 @@ def load_session(
 def _check_graph(found: dict[str, list[_Value]], card: ModelCard, path: Path) -> None:
     """Hold the graph's inputs and outputs against the card."""
     spec = card.input
+    size = [spec.height or _ANY, spec.width or _ANY]
     expected = {
-        "inputs": [(spec.name, "tensor(float)", [_ANY, spec.height, spec.width, spec.channels])],
-        "outputs": [(card.output.name, "tensor(float)", [_ANY, spec.height, spec.width, 1])],
+        "inputs": [(spec.name, "tensor(float)", [_ANY, *size, spec.channels])],
+        "outputs": [(card.output.name, "tensor(float)", [_ANY, *size, len(card.output.maps)])],
     }
     for side, described in expected.items():
         if found[side] != described:

@@ -71,7 +71,7 @@ def explore(
 def train(
     data: DataArgument,
     run: Annotated[Path, typer.Argument(help="Run folder: checkpoints, curves, logs, run.json.")],
-    recipe: Annotated[str, typer.Option(help="What to train, and how.")] = "baseline",
+    recipe: Annotated[str, typer.Option(help="What to train, and how: native or baseline.")] = "native",
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many epochs instead of the recipe's.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a killed run from its last whole epoch.")
@@ -88,7 +88,7 @@ def train(
     chosen = RECIPES[recipe] if epochs is None else replace(RECIPES[recipe], epochs=epochs)
     result = train(TrainingConfig(data, run, chosen, resume), _TrainingReporter())
     for name, scores in result.scores.items():
-        print(f"{name}: loss {scores['loss']:.4f}, pixel accuracy {scores['accuracy']:.4f}")
+        print(f"{name}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items()))
     print(
         f"{result.epochs} epochs in {result.seconds / 60:.1f} minutes, best epoch {result.best_epoch}; "
         f"next: nuclei-export {run} model.onnx"

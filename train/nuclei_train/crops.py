@@ -57,7 +57,7 @@ class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
         return None
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return images (N, size, size, 3) and maps (N, size, size, 6): `targets.MAPS`, then 1 where they count."""
+        """Return images (N, size, size, 3) and maps (N, size, size, 6): `targets.TARGETS`, then 1 where they count."""
         rng = np.random.default_rng([self._seed, self._first_batch + index])
         images, maps = [], []
         for _ in range(self._batch_size):

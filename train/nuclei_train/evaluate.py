@@ -151,12 +151,12 @@ class _Evaluation:
     def _score_image(self, found: EvaluationSet, sample: Sample) -> tuple[ImageResult, Labels]:
         image = sample.read_image()
         truth = found.read_truth(sample, image) if found.has_truth else None
-        (probability,) = self.segmenter.predict([image])
-        labels = self.segmenter.find_instances(probability).labels
+        (maps,) = self.segmenter.predict([image])
+        labels = self.segmenter.find_instances(maps).labels
         scores = None
         if truth is not None:
             threshold = self.segmenter.card.postprocessing.kwargs["threshold"]
-            scores = ImageScores(match(truth, labels), score_pixels(truth > 0, probability, threshold))
+            scores = ImageScores(match(truth, labels), score_pixels(truth > 0, maps[..., 0], threshold))
         modality = self.modality.get(sample.image_id) or guess_modality(image)
         return ImageResult(sample, modality, found.digest(sample), int(labels.max()), scores), labels
 

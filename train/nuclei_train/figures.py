@@ -14,16 +14,15 @@ SAMPLES_SHOWN = 4
 
 
 def draw_curves(path: Path, history: Sequence[dict[str, float]], best_epoch: int) -> None:
-    """Draw loss and accuracy of fitted and validation images over the epochs; the best epoch is marked."""
+    """Draw the loss, and the accuracy where there is one, over the epochs; the best epoch is marked."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     epochs = [row["epoch"] for row in history]
-    for axes, metric, title in zip(
-        figure.subplots(1, 2), ("loss", "accuracy"), ("Binary cross-entropy", "Pixel accuracy"), strict=True
-    ):
+    metrics = [name for name in ("loss", "accuracy") if name in history[0]]
+    for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
         axes.plot(epochs, [row[metric] for row in history], "o-", markersize=3, label="train")
         axes.plot(epochs, [row[f"val_{metric}"] for row in history], "o-", markersize=3, label="val")
         axes.axvline(best_epoch, color="grey", linestyle=":", label=f"best val loss (epoch {best_epoch})")
-        axes.set(title=title, xlabel="epoch")
+        axes.set(title=metric, xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend()
     figure.savefig(path, dpi=120)
@@ -60,6 +59,24 @@ def draw_samples(
         for axes, (name, stack) in zip(row, columns, strict=True):
             _show(axes, stack[index])
             axes.set_title(f"{name} {ids[index][:12]}" if name == "image" else name, fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
+def draw_maps(path: Path, title: str, images: NDArray[np.float32], maps: NDArray[np.float32]) -> None:
+    """Draw crops, and below each its maps: distance in red, border in green, foreground in blue.
+
+    Parameters
+    ----------
+    images : (N, H, W, 3) ndarray of float32 in [0, 1]
+    maps : (N, H, W, 3 or more) ndarray of float32 in [0, 1]
+        `nuclei_runtime.instances.MAPS` and whatever follows.
+    """
+    columns = min(len(images), 2 * SAMPLES_SHOWN)
+    figure = Figure(figsize=(1.8 * columns, 4), layout="constrained")
+    figure.suptitle(f"{title}: distance red, touching borders green, foreground blue")
+    for row, stack in zip(figure.subplots(2, columns, squeeze=False), (images, maps[..., [1, 2, 0]]), strict=True):
+        for axes, picture in zip(row, stack, strict=False):
+            _show(axes, picture)
     figure.savefig(path, dpi=110)
 
 

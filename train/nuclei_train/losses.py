@@ -21,7 +21,7 @@ def map_loss(truth: Any, predicted: Any) -> Any:
     Parameters
     ----------
     truth : (N, H, W, 6) tensor
-        `nuclei_train.targets.MAPS`, then 1 where a pixel counts.
+        `nuclei_train.targets.TARGETS`, then 1 where a pixel counts.
     predicted : (N, H, W, 5) tensor
         Logits of foreground, distance and border, then the offsets.
     """

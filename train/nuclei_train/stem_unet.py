@@ -14,7 +14,23 @@ MULTIPLE_OF_PX = 2**LEVELS
 """Height and width must be multiples of it."""
 
 
-def build_stem_unet(height: int | None, width: int | None, channels: int, *, filters: int, maps: int) -> keras.Model:
+HALO_PX = 96
+"""What a pixel of the output can see in each direction, rounded up to a multiple of `MULTIPLE_OF_PX`.
+
+By level: half the kernels' reach times the stride, 1 + 2 + 8 + 16 + 32 + 16 + 8 + 4 = 87, and up to 8 because pooling
+and transposed convolution look to one side. `tests/train/test_stem_unet.py` measures it.
+"""
+
+
+def build_stem_unet(
+    height: int | None,
+    width: int | None,
+    channels: int,
+    *,
+    filters: int,
+    maps: int,
+    activation: str | None = None,
+) -> keras.Model:
     """Build a U-Net behind a 4x4 convolution of stride 2, with batch normalisation.
 
     Nearly all of a U-Net's work lies at full resolution, where nuclei need it least: here nothing but the stem's
@@ -29,11 +45,13 @@ def build_stem_unet(height: int | None, width: int | None, channels: int, *, fil
         At half resolution; they double with each level.
     maps : int
         Channels of the output.
+    activation : str, optional
+        Of the output; without it logits.
 
     Returns
     -------
     keras.Model
-        Input ``image`` (N, H, W, channels) float32 in [0, 1]; output ``maps`` (N, H, W, maps) float32: logits.
+        Input ``image`` (N, H, W, channels) float32 in [0, 1]; output ``maps`` (N, H, W, maps) float32.
     """
     import keras
     from keras import layers
@@ -64,5 +82,5 @@ def build_stem_unet(height: int | None, width: int | None, channels: int, *, fil
         tensor = convolution(tensor, n, f"expansion_{level}_convolution_1")
         tensor = convolution(tensor, n, f"expansion_{level}_convolution_2")
     # In float32 also where the rest is trained in bfloat16: eight bits are too few for an offset.
-    maps_out = layers.Conv2DTranspose(maps, 2, strides=2, dtype="float32", name="maps")(tensor)
+    maps_out = layers.Conv2DTranspose(maps, 2, strides=2, activation=activation, dtype="float32", name="maps")(tensor)
     return keras.Model(image, maps_out, name="stem_unet")

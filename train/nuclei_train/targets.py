@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nuclei_runtime.instances import Labels
+from nuclei_runtime.instances import MAPS, Labels
 
-MAPS = ("foreground", "distance", "border", "offset_row", "offset_column")
-"""The channels of `target_maps`, in order; the first three are in [0, 1]."""
+TARGETS = (*MAPS, "offset_row", "offset_column")
+"""The channels of `target_maps`, in order. The offsets only help the network to tell nuclei apart while it learns."""
 
 OFFSET_SCALE_PX = 16.0
 """Offsets are learned in units of so many pixels, about a nucleus's radius, so that they are of the order of 1."""
@@ -29,12 +29,12 @@ def target_maps(labels: Labels) -> NDArray[np.float32]:
     Returns
     -------
     (H, W, 5) ndarray of float32
-        In the order of `MAPS`: foreground; distance to the nucleus's own edge as a share of its largest, 0 outside;
+        In the order of `TARGETS`: foreground; distance to the nucleus's own edge as a share of its largest, 0 outside;
         border, 1 where a nucleus touches another; offset to the nucleus's centroid, rows then columns, in units of
         `OFFSET_SCALE_PX`, 0 outside.
     """
     height, width = labels.shape
-    maps = np.zeros((height, width, len(MAPS)), np.float32)
+    maps = np.zeros((height, width, len(TARGETS)), np.float32)
     inside = labels > 0
     if not inside.any():
         return maps
