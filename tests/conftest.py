@@ -8,7 +8,9 @@ import platform
 import subprocess
 import sysconfig
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -18,8 +20,10 @@ import tifffile
 from PIL import Image
 
 from nuclei_runtime.card import METADATA_KEY, SCHEMA_VERSION, InputSpec, ModelCard, OutputSpec
+from nuclei_runtime.instances import MAPS
 from nuclei_runtime.preprocess import Step
 from nuclei_runtime.synthetic import fluorescence_field
+from nuclei_runtime.tiling import Tiling
 
 REAL_DATA_VARIABLE = "NUCLEI_DSB2018_DIR"
 
@@ -56,12 +60,12 @@ def tiny_card() -> ModelCard:
         version="0",
         license="BSD-3-Clause",
         description="foreground is where the mean of the channels is above 0.35",
-        input=InputSpec("image", 128, 128, 3),
+        input=InputSpec("image", 128, 128, 3, tiling=None),
         preprocessing=(
             Step("percentile_normalisation", {"lower": 1.0, "upper": 99.8}),
             Step("resize", {"height": 128, "width": 128}),
         ),
-        output=OutputSpec("foreground"),
+        output=OutputSpec("foreground", ("foreground",)),
         postprocessing=Step("connected_components", {"threshold": 0.5, "min_area_px": 16}),
         training_nucleus_diameter_px=18.0,
         tolerance=1e-5,
@@ -104,6 +108,75 @@ def write_tiny_model(path: Path, metadata: dict[str, str] | None = None, *, size
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ONNX file with a card; see `tiny_card`."""
     return write_tiny_model(tmp_path_factory.mktemp("tiny") / "tiny.onnx")
+
+
+TILING = Tiling(core_px=32, halo_px=8, multiple_of_px=2)
+
+
+def write_tiled_model(path: Path) -> Path:
+    """Write an ONNX model of convolutions that takes any even size and gives all maps; see `tiled_model`."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = {
+        "smooth": np.full((1, 3, 3, 3), 1 / 32),
+        "stem": np.full((1, 1, 4, 4), 1 / 16),
+        "back": np.ones((1, 1, 2, 2)),
+        "head": np.array([16.0, 2.0, 0.0]).reshape(3, 1, 1, 1) * np.full((3, 1, 3, 3), 1 / 8),
+        "shift": np.array([-4.5, -0.5, 0.0]),
+        "low": np.array(0.0),
+        "high": np.array(1.0),
+    }
+    nodes = [
+        helper.make_node("Transpose", ["image"], ["channels_first"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["channels_first", "smooth"], ["smoothed"], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["smoothed", "stem"], ["half"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("ConvTranspose", ["half", "back"], ["full"], strides=[2, 2]),
+        helper.make_node("Conv", ["full", "head", "shift"], ["unclipped"], pads=[1, 1, 1, 1]),
+        helper.make_node("Clip", ["unclipped", "low", "high"], ["clipped"]),
+        helper.make_node("Transpose", ["clipped"], ["maps"], perm=[0, 2, 3, 1]),
+    ]
+    any_size = ["batch", "height", "width"]
+    graph = helper.make_graph(
+        nodes,
+        "tiled",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [*any_size, 3])],
+        [helper.make_tensor_value_info("maps", TensorProto.FLOAT, [*any_size, len(MAPS)])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
+    )
+    card = replace(
+        tiny_card(),
+        name="tiled",
+        description="foreground is where the image, smoothed, is bright; distance is its brightness",
+        input=InputSpec("image", None, None, 3, TILING),
+        preprocessing=(Step("percentile_normalisation", {"lower": 1.0, "upper": 99.8}),),
+        output=OutputSpec("maps", MAPS),
+        postprocessing=Step(
+            "marker_watershed",
+            {
+                "threshold": 0.5,
+                "marker_distance": 0.5,
+                "marker_border": 0.5,
+                "min_marker_area_px": 8,
+                "min_area_px": 16,
+            },
+        ),
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(model, {METADATA_KEY: card.to_json()})
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiled_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ONNX file that takes any even size: smoothing, a convolution of stride 2, a transposed one, smoothing.
+
+    A pixel of its output sees 4 pixels in each direction. All weights are powers of 2, so that on an image of whole
+    256ths nothing is rounded, on any processor.
+    """
+    return write_tiled_model(tmp_path_factory.mktemp("tiled") / "tiled.onnx")
 
 
 def png_bytes(image: np.ndarray) -> bytes:
@@ -174,7 +247,43 @@ def finished_run(training_data: Path, tmp_path_factory: pytest.TempPathFactory) 
     run = tmp_path_factory.mktemp("training") / "run"
     command = Path(sysconfig.get_path("scripts")) / "nuclei-train"
     done = subprocess.run(
-        [command, str(training_data), str(run), "--epochs", "5"], capture_output=True, text=True, check=False
+        [command, str(training_data), str(run), "--recipe", "baseline", "--epochs", "5"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
+    return run
+
+
+class SilentReporter:
+    """Hears how a training goes and keeps it to itself."""
+
+    def say(self, sentence: str) -> None:
+        pass
+
+    @contextmanager
+    def loading(self, total: int) -> Iterator[Callable[[], None]]:  # noqa: ARG002
+        yield lambda: None
+
+
+@pytest.fixture(scope="session")
+def native_run(training_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of the recipe `native`, made small, trained within this process; to be left as it is."""
+    from nuclei_train.fit import TrainingConfig, train
+    from nuclei_train.native import Native
+
+    small = replace(
+        Native(),
+        epochs=2,
+        steps_per_epoch=3,
+        batch_size=4,
+        filters=8,
+        crop_px=96,
+        warmup_steps=2,
+        validation_batches=1,
+        tile_core_px=64,
+    )
+    run = tmp_path_factory.mktemp("native") / "run"
+    train(TrainingConfig(training_data, run, small, resume=False), SilentReporter())
     return run

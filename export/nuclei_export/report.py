@@ -83,7 +83,8 @@ def _way_back(card: ModelCard) -> str:
     tiling = card.input.tiling
     if tiling is None:
         return "the maps are resized to the image's own size"
-    return f"the maps of tiles of {tiling.core_px} px, seen with {tiling.halo_px} px more on each side, are put together"
+    halo = f"seen with {tiling.halo_px} px more on each side"
+    return f"the maps of tiles of {tiling.core_px} px, {halo}, are put together"
 
 
 def _signature(value: Any) -> str:

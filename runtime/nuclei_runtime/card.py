@@ -256,7 +256,10 @@ def _check_steps_fit(card: ModelCard, problems: list[str]) -> None:
         if any(step.id == "resize" for step in card.preprocessing):
             problems.append("preprocessing: resize has no place where the network takes any size")
         if tiling.core_px % tiling.multiple_of_px or tiling.halo_px % tiling.multiple_of_px:
-            problems.append("input.tiling: core_px and halo_px must be multiples of multiple_of_px")
+            problems.append(
+                f"input.tiling: core_px and halo_px must be multiples of multiple_of_px, {tiling.multiple_of_px}; "
+                f"found {tiling.core_px} and {tiling.halo_px}"
+            )
     elif last is None or last.id != "resize":
         problems.append("preprocessing: the last step must be resize, because the input has a fixed size")
     elif (last.kwargs["height"], last.kwargs["width"]) != (card.input.height, card.input.width):

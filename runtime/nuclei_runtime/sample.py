@@ -110,10 +110,15 @@ def replay_sample(segmenter: Segmenter, path: str | os.PathLike[str]) -> Replay:
     Raises
     ------
     ModelNotFoundError, ModelFormatError
-        See `read_sample`.
+        See `read_sample`; or the sample is another model's.
     """
     sample = read_sample(path)
     (maps,) = segmenter.predict([sample.image])
+    if maps.shape != sample.maps.shape:
+        raise ModelFormatError(
+            f"{path}: the sample's maps are {sample.maps.shape}, the model gives {maps.shape}; "
+            "copy the sample from beside the model or export again"
+        )
     labels = segmenter.find_instances(sample.maps).labels
     return Replay(
         difference=float(np.nan_to_num(np.abs(maps - sample.maps), nan=np.inf).max()),

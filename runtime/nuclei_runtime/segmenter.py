@@ -51,7 +51,7 @@ class Segmenter:
     threads : int, optional
         Threads for one call; without it what the container or the machine grants.
     batch_size : int
-        Images that go through the network at once.
+        Images that go through a network of fixed size at once; one of any size takes a tile at a time.
 
     Raises
     ------

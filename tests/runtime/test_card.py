@@ -1,7 +1,7 @@
 """The model card: what is written is read back, and what is wrong is all named at once.
 
-Each file in ``cards/`` is a case: a JSON merge patch (RFC 7396, null removes) on ``valid.json`` and the problems
-that the parser must find.
+Each file in ``cards/`` is a case: a JSON merge patch (RFC 7396, null removes) on ``valid.json``, or on the card that
+``base`` names, and the problems that the parser must find.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ from typing import Any
 
 import pytest
 
-from nuclei_runtime.card import MAX_CARD_BYTES, Evaluation, ModelCard, parse_card
+from nuclei_runtime.card import MAX_CARD_BYTES, Evaluation, InputSpec, ModelCard, OutputSpec, parse_card
 from nuclei_runtime.errors import CardError, ModelError
 from nuclei_runtime.preprocess import Step
+from nuclei_runtime.tiling import Tiling
 
 CARDS = Path(__file__).with_name("cards")
 VALID = (CARDS / "valid.json").read_text(encoding="utf-8")
-CASES = sorted(path for path in CARDS.glob("*.json") if path.name != "valid.json")
+TILED = (CARDS / "valid_tiled.json").read_text(encoding="utf-8")
+CASES = sorted(path for path in CARDS.glob("*.json") if not path.name.startswith("valid"))
+
+both_cards = pytest.mark.parametrize("text", [VALID, TILED], ids=["fixed size", "any size"])
 
 
 def merged(document: Any, patch: Any) -> Any:
@@ -50,7 +54,8 @@ def card() -> ModelCard:
 def test_a_card_is_read() -> None:
     read = card()
     assert (read.name, read.version, read.description) == ("nuclei-unet", "1.0.0", "Nuclei, β version")
-    assert (read.input.name, read.input.height, read.input.width, read.input.channels) == ("image", 128, 128, 3)
+    assert read.input == InputSpec("image", 128, 128, 3, tiling=None)
+    assert read.output == OutputSpec("foreground", ("foreground",))
     assert read.preprocessing == (
         Step("percentile_normalisation", {"lower": 1.0, "upper": 99.8}),
         Step("resize", {"height": 128, "width": 128}),
@@ -61,17 +66,50 @@ def test_a_card_is_read() -> None:
     assert read.limitations == ("Touching nuclei become one.",)
 
 
-def test_what_is_written_is_read_back() -> None:
-    assert parse_card(card().to_json(), "again") == card()
+def test_a_card_of_a_network_that_takes_any_size_is_read() -> None:
+    read = parse_card(TILED, "valid_tiled.json")
+    assert read.input == InputSpec("image", None, None, 3, Tiling(core_px=512, halo_px=96, multiple_of_px=16))
+    assert read.output == OutputSpec("maps", ("foreground", "distance", "border"))
+    assert read.preprocessing == (Step("percentile_normalisation", {"lower": 1.0, "upper": 99.8}),)
+    assert read.postprocessing.id == "marker_watershed"
+    assert read.postprocessing.kwargs == {
+        "threshold": 0.5,
+        "marker_distance": 0.4,
+        "marker_border": 0.6,
+        "min_marker_area_px": 3,
+        "min_area_px": 16,
+    }
 
 
-def test_the_json_is_canonical() -> None:
+def test_a_method_may_be_given_more_maps_than_it_needs() -> None:
+    document = json.loads(VALID)
+    document["output"]["maps"] = ["foreground", "distance"]
+    assert parse_card(json.dumps(document), "more").output.maps == ("foreground", "distance")
+
+
+def test_an_image_may_go_into_the_network_as_it_is() -> None:
+    """Only where the size is fixed something has to give it."""
+    document = json.loads(TILED)
+    document["preprocessing"] = []
+    assert parse_card(json.dumps(document), "bare").preprocessing == ()
+
+
+@both_cards
+def test_what_is_written_is_read_back(text: str) -> None:
+    read = parse_card(text, "first")
+    assert parse_card(read.to_json(), "again") == read
+
+
+@both_cards
+def test_the_json_is_canonical(text: str) -> None:
     """The same card gives the same bytes, however its JSON was laid out."""
-    text = card().to_json()
-    assert text == json.dumps(json.loads(VALID), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    shuffled = json.dumps(dict(reversed(json.loads(VALID).items())), indent=3)
-    assert parse_card(shuffled, "shuffled").to_json() == text
-    assert text.encode().startswith(b'{"description":"Nuclei, \xce\xb2 version","evaluation":[{"dataset":"field val"')
+    written = parse_card(text, "first").to_json()
+    assert written == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    shuffled = json.dumps(dict(reversed(json.loads(text).items())), indent=3)
+    assert parse_card(shuffled, "shuffled").to_json() == written
+    assert written.encode().startswith(
+        b'{"description":"Nuclei, \xce\xb2 version","evaluation":[{"dataset":"field val"'
+    )
 
 
 def test_a_card_with_a_number_that_json_lacks_is_not_written() -> None:
@@ -82,10 +120,12 @@ def test_a_card_with_a_number_that_json_lacks_is_not_written() -> None:
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_every_problem_is_named_with_its_location(path: Path) -> None:
     case = json.loads(path.read_text(encoding="utf-8"))
-    assert problems_of(json.dumps(merged(json.loads(VALID), case["patch"]))) == case["problems"]
+    base = json.loads((CARDS / case.get("base", "valid.json")).read_text(encoding="utf-8"))
+    assert problems_of(json.dumps(merged(base, case["patch"]))) == case["problems"]
 
 
-def test_every_field_is_needed() -> None:
+@both_cards
+def test_every_field_is_needed(text: str) -> None:
     """One by one, at every depth: what is removed is what is missed."""
 
     def removed(document: Any, location: str) -> list[tuple[str, Any]]:
@@ -102,10 +142,12 @@ def test_every_field_is_needed() -> None:
                     found.append((deeper, copy))
         return found
 
-    cases = removed(json.loads(VALID), "")
+    cases = removed(json.loads(text), "")
     assert len(cases) > 30
     for location, document in cases:
-        (problem,) = problems_of(json.dumps(document))
+        problem, *others = problems_of(json.dumps(document))
+        if text != TILED or location != "input.tiling":  # without it the size is missed as well
+            assert others == []
         assert problem.startswith((f"{location}: missing, expected", f"{location}: found None"))
 
 

@@ -33,8 +33,8 @@ def model(tmp_path: Path, make_tiny_model: Callable[..., Path]) -> Path:
     path = make_tiny_model(tmp_path / "tiny.onnx")
     segmenter = Segmenter(path)
     image = fluorescence_field(5, height=90, width=110, n_nuclei=8)[0]
-    (probability,) = segmenter.predict([image])
-    write_sample(sample_path(path), Sample(image, probability, segmenter.find_instances(probability).labels))
+    (maps,) = segmenter.predict([image])
+    write_sample(sample_path(path), Sample(image, maps, segmenter.find_instances(maps).labels))
     return path
 
 
@@ -44,12 +44,12 @@ def change(model: Path, **arrays: np.ndarray) -> None:
 
 def test_a_sample_comes_back_as_it_was_written(tmp_path: Path) -> None:
     image, labels = fluorescence_field(1, height=20, width=30)
-    sample = Sample(image, np.linspace(0, 1, 600, dtype=np.float32).reshape(20, 30), labels)
+    sample = Sample(image, np.linspace(0, 1, 1800, dtype=np.float32).reshape(20, 30, 3), labels)
     path = sample_path(tmp_path / "nuclei.onnx")
     assert path.name == "nuclei.sample.npz"
     write_sample(path, sample)
     read = read_sample(path)
-    for name in ("image", "probability", "labels"):
+    for name in ("image", "maps", "labels"):
         np.testing.assert_array_equal(getattr(read, name), getattr(sample, name))
         assert getattr(read, name).dtype == getattr(sample, name).dtype
 
@@ -59,13 +59,13 @@ def test_a_replay_measures_the_difference(model: Path) -> None:
     same = replay_sample(segmenter, path)
     assert same.ok
     assert same.difference <= same.tolerance == segmenter.card.tolerance
-    probability = read_sample(path).probability.copy()
-    probability[4, 5] = 1 - probability[4, 5]
-    change(model, probability=probability)
+    maps = read_sample(path).maps.copy()
+    maps[4, 5, -1] = 1 - maps[4, 5, -1]
+    change(model, maps=maps)
     other = replay_sample(segmenter, path)
     assert not other.ok
     assert other.difference > 0.5
-    change(model, probability=read_sample(path).probability + np.float32(np.nan))
+    change(model, maps=read_sample(path).maps + np.float32(np.nan))
     assert not replay_sample(segmenter, path).ok
 
 
@@ -85,9 +85,9 @@ def test_a_damaged_sample_is_an_error(model: Path) -> None:
     with pytest.raises(ModelFormatError, match="one height and width"):
         read_sample(path)
     np.savez(path, image=np.zeros((2, 2)))
-    with pytest.raises(ModelFormatError, match="probability"):
+    with pytest.raises(ModelFormatError, match="maps"):
         read_sample(path)
-    np.savez(path, image=np.array([{}], dtype=object), probability=np.zeros(1), labels=np.zeros(1))
+    np.savez(path, image=np.array([{}], dtype=object), maps=np.zeros(1), labels=np.zeros(1))
     with pytest.raises(ModelFormatError):  # a pickle is not opened
         read_sample(path)
     path.write_bytes(path.read_bytes()[:100])
@@ -96,6 +96,17 @@ def test_a_damaged_sample_is_an_error(model: Path) -> None:
     path.unlink()
     with pytest.raises(ModelNotFoundError, match=r"tiny\.sample\.npz"):
         read_sample(path)
+
+
+def test_the_sample_of_another_model_is_an_error(tiled_model: Path, model: Path, tmp_path: Path) -> None:
+    path = sample_path(model)
+    with pytest.raises(ModelFormatError, match=r"maps are \(90, 110, 1\), the model gives \(90, 110, 3\)"):
+        replay_sample(Segmenter(tiled_model), path)
+    other = shutil.copy(tiled_model, tmp_path / "tiled.onnx")
+    shutil.copy(path, sample_path(other))
+    done = doctor("--model", other)
+    assert done.returncode == 3
+    assert "copy the sample from beside the model" in done.stdout
 
 
 def test_all_is_good(model: Path) -> None:
@@ -115,7 +126,7 @@ def test_all_is_good(model: Path) -> None:
 
 
 def test_a_model_that_computes_something_else_is_a_problem(model: Path) -> None:
-    change(model, probability=1 - read_sample(sample_path(model)).probability)
+    change(model, maps=1 - read_sample(sample_path(model)).maps)
     done = doctor("--model", model)
     assert done.returncode == 3
     assert "OK" not in done.stdout.splitlines()

@@ -21,10 +21,16 @@ def segmenter(tiny_model: Path) -> Segmenter:
     return Segmenter(tiny_model, threads=1)
 
 
-@pytest.fixture(scope="module", params=["tiny", "bundled"])
-def model(request: pytest.FixtureRequest, tiny_model: Path) -> Path:
-    """What must hold for any network, held for a real one as well."""
-    return tiny_model if request.param == "tiny" else BUNDLED_MODEL
+@pytest.fixture(scope="module", params=["tiny", "tiled", "bundled"])
+def model(request: pytest.FixtureRequest, tiny_model: Path, tiled_model: Path) -> Path:
+    """What must hold for any network, held for one that takes any size and for a real one as well."""
+    return {"tiny": tiny_model, "tiled": tiled_model, "bundled": BUNDLED_MODEL}[request.param]
+
+
+@pytest.fixture(scope="module", params=["tiny", "tiled"])
+def either(request: pytest.FixtureRequest, tiny_model: Path, tiled_model: Path) -> Segmenter:
+    """A network of fixed size, and one that takes any."""
+    return Segmenter({"tiny": tiny_model, "tiled": tiled_model}[request.param], threads=1)
 
 
 FIELD, TRUTH = fluorescence_field(11, height=128, width=128, n_nuclei=9)
@@ -54,8 +60,8 @@ def test_the_same_picture_gives_the_same_nuclei(model: Path) -> None:
         assert np.array_equal(segmenter.segment(image).labels, expected), kind
 
 
-def test_the_nuclei_lie_where_they_are(segmenter: Segmenter) -> None:
-    found = segmenter.segment(FIELD).labels > 0
+def test_the_nuclei_lie_where_they_are(either: Segmenter) -> None:
+    found = either.segment(FIELD).labels > 0
     overlap = (found & (TRUTH > 0)).sum() / (found | (TRUTH > 0)).sum()
     assert overlap > 0.6
 
@@ -74,34 +80,34 @@ SHAPES = [(1, 1), (1, 2), (1, 500), (500, 1), (2, 3), (31, 17), (128, 128), (129
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("channels", [(), (3,), (4,)])
 def test_any_size_gives_labels_of_that_size(
-    segmenter: Segmenter, shape: tuple[int, int], channels: tuple[int, ...]
+    either: Segmenter, shape: tuple[int, int], channels: tuple[int, ...]
 ) -> None:
     image = np.random.default_rng(shape[1]).integers(0, 256, shape + channels, dtype=np.uint8)
-    labels = segmenter.segment(image).labels
+    labels = either.segment(image).labels
     assert labels.shape == shape
     assert labels.dtype == np.int32
     assert labels.min() >= 0
-    (probability,) = segmenter.predict([image])
-    assert probability.shape == shape
-    assert probability.dtype == np.float32
-    assert 0 <= probability.min() <= probability.max() <= 1
+    (maps,) = either.predict([image])
+    assert maps.shape == (*shape, len(either.card.output.maps))
+    assert maps.dtype == np.float32
+    assert 0 <= maps.min() <= maps.max() <= 1
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_labels_are_numbered_without_a_gap_and_each_is_one_piece(segmenter: Segmenter, seed: int) -> None:
+def test_labels_are_numbered_without_a_gap_and_each_is_one_piece(either: Segmenter, seed: int) -> None:
     image, _ = fluorescence_field(seed, height=200, width=300, n_nuclei=30)
-    result = segmenter.segment(image)
+    result = either.segment(image)
     assert result.count > 5
     assert np.unique(result.labels).tolist() == list(range(result.count + 1))
     for label in range(1, result.count + 1):
         piece = result.labels == label
         assert ndimage.label(piece)[1] == 1
-        assert piece.sum() >= segmenter.card.postprocessing.kwargs["min_area_px"]
+        assert piece.sum() >= either.card.postprocessing.kwargs["min_area_px"]
 
 
 @pytest.mark.parametrize("value", [0, 255])
-def test_an_image_without_nuclei_gives_none(segmenter: Segmenter, value: int) -> None:
-    result = segmenter.segment(np.full((50, 60), value, np.uint8))
+def test_an_image_without_nuclei_gives_none(either: Segmenter, value: int) -> None:
+    result = either.segment(np.full((50, 60), value, np.uint8))
     assert result.count == 0
     assert not result.labels.any()
     assert result.labels.shape == (50, 60)
@@ -121,12 +127,15 @@ def test_a_batch_equals_one_at_a_time(model: Path) -> None:
             assert np.array_equal(one, other.labels)
 
 
-def test_no_images_give_no_results(segmenter: Segmenter) -> None:
-    assert segmenter.segment_batch([]) == []
-    assert list(segmenter.predict(iter([]))) == []
+def test_no_images_give_no_results(either: Segmenter) -> None:
+    assert either.segment_batch([]) == []
+    assert list(either.predict(iter([]))) == []
 
 
-def test_images_are_taken_from_an_iterator_no_sooner_than_needed(tiny_model: Path) -> None:
+@pytest.mark.parametrize(("kind", "expected"), [("tiny", 2), ("tiled", 1)])
+def test_images_are_taken_from_an_iterator_no_sooner_than_needed(
+    tiny_model: Path, tiled_model: Path, kind: str, expected: int
+) -> None:
     taken = 0
 
     def images() -> object:
@@ -135,13 +144,14 @@ def test_images_are_taken_from_an_iterator_no_sooner_than_needed(tiny_model: Pat
             taken += 1
             yield FIELD
 
-    results = Segmenter(tiny_model, batch_size=2).predict(images())  # type: ignore[arg-type]
+    model = tiny_model if kind == "tiny" else tiled_model
+    results = Segmenter(model, batch_size=2).predict(images())  # type: ignore[arg-type]
     next(results)
-    assert taken == 2
+    assert taken == expected
 
 
-def test_a_result_cannot_be_changed(segmenter: Segmenter) -> None:
-    result = segmenter.segment(FIELD)
+def test_a_result_cannot_be_changed(either: Segmenter) -> None:
+    result = either.segment(FIELD)
     with pytest.raises(ValueError, match="read-only"):
         result.labels[0, 0] = 5
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -158,25 +168,25 @@ def test_results_can_be_compared_and_kept_in_sets(segmenter: Segmenter) -> None:
     assert isinstance(first, Segmentation)
 
 
-def test_the_image_is_left_as_it_was(segmenter: Segmenter) -> None:
+def test_the_image_is_left_as_it_was(either: Segmenter) -> None:
     image = FIELD.copy()
-    segmenter.segment(image)
+    either.segment(image)
     assert np.array_equal(image, FIELD)
     assert image.flags.writeable
 
 
 @pytest.mark.parametrize("shape", [(9,), (9, 9, 2), (9, 9, 5), (2, 9, 9, 3), (0, 9), (9, 0, 3)])
-def test_a_wrong_shape_is_refused(segmenter: Segmenter, shape: tuple[int, ...]) -> None:
+def test_a_wrong_shape_is_refused(either: Segmenter, shape: tuple[int, ...]) -> None:
     with pytest.raises(ImageShapeError, match="found an array of shape"):
-        segmenter.segment(np.zeros(shape, np.uint8))
+        either.segment(np.zeros(shape, np.uint8))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_values_that_are_not_finite_are_refused(segmenter: Segmenter, value: float) -> None:
+def test_values_that_are_not_finite_are_refused(either: Segmenter, value: float) -> None:
     image = np.zeros((9, 9))
     image[4, 4] = value
     with pytest.raises(ImageValueError, match="1 of 81 values are NaN or infinite"):
-        segmenter.segment_batch([FIELD, image])
+        either.segment_batch([FIELD, image])
 
 
 def test_several_threads_share_one_segmenter(model: Path) -> None:

@@ -32,11 +32,21 @@ def test_a_model_is_loaded_with_its_card(tiny_model: Path) -> None:
 
 def test_the_network_is_run(tiny_model: Path) -> None:
     batch = RNG.random((3, 128, 128, 3), dtype=np.float32)
-    probability = load_session(tiny_model).run(batch)
-    assert probability.shape == (3, 128, 128)
-    assert probability.dtype == np.float32
-    expected = 1 / (1 + np.exp(-30 * (batch.mean(axis=-1) - 0.35)))
-    np.testing.assert_allclose(probability, expected, atol=1e-5)
+    maps = load_session(tiny_model).run(batch)
+    assert maps.shape == (3, 128, 128, 1)
+    assert maps.dtype == np.float32
+    expected = 1 / (1 + np.exp(-30 * (batch.mean(axis=-1, keepdims=True) - 0.35)))
+    np.testing.assert_allclose(maps, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 40), (1, 130, 12)])
+def test_a_network_that_takes_any_size_is_run(tiled_model: Path, shape: tuple[int, int, int]) -> None:
+    session = load_session(tiled_model)
+    assert session.card.input.tiling is not None
+    bright = session.run(np.ones((*shape, 3), np.float32))
+    assert bright.shape == (*shape, 3)
+    np.testing.assert_array_equal(bright.max(axis=(1, 2)), np.tile([1.0, 1.0, 0.0], (shape[0], 1)))
+    assert not session.run(np.zeros((*shape, 3), np.float32)).any()
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -138,6 +148,25 @@ def take_any_width(graph: Any) -> None:
         value.type.tensor_type.shape.dim[2].dim_param = "width"
 
 
+def fix_the_size(graph: Any) -> None:
+    for value in (graph.input[0], graph.output[0]):
+        for axis in (1, 2):
+            value.type.tensor_type.shape.dim[axis].dim_value = 128
+
+
+def fix_the_width(graph: Any) -> None:
+    for value in (graph.input[0], graph.output[0]):
+        value.type.tensor_type.shape.dim[2].dim_value = 128
+
+
+def give_one_map(graph: Any) -> None:
+    graph.node[-1].output[0] = "all"
+    for name, value in {"from": 0, "to": 1, "axis": 3}.items():
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array([value], np.int64), name))
+    graph.node.append(onnx.helper.make_node("Slice", ["all", "from", "to", "axis"], ["maps"]))
+    graph.output[0].type.tensor_type.shape.dim[3].dim_value = 1
+
+
 def give_two_outputs(graph: Any) -> None:
     graph.node.append(onnx.helper.make_node("Identity", ["foreground"], ["copy"]))
     graph.output.append(onnx.helper.make_tensor_value_info("copy", onnx.TensorProto.FLOAT, ["batch", 128, 128, 1]))
@@ -159,6 +188,23 @@ def test_a_graph_that_its_card_does_not_describe_is_refused(
 ) -> None:
     path = rewritten(tiny_model, tmp_path / "other.onnx", change)
     with pytest.raises(ModelFormatError, match=rf"the graph's {side} are .*{found}.*, its card says"):
+        load_session(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "side", "found"),
+    [
+        (fix_the_size, "inputs", r"\['any', 128, 128, 3\]"),
+        (fix_the_width, "inputs", r"\['any', 'any', 128, 3\]"),
+        (give_one_map, "outputs", r"\['any', 'any', 'any', 1\]"),
+    ],
+)
+def test_a_graph_that_does_not_take_any_size_or_lacks_maps_is_refused(
+    tiled_model: Path, tmp_path: Path, change: Callable[[Any], None], side: str, found: str
+) -> None:
+    path = rewritten(tiled_model, tmp_path / "other.onnx", change)
+    expected = r"\['any', 'any', 'any', 3\]"
+    with pytest.raises(ModelFormatError, match=rf"the graph's {side} are .*{found}.*, its card says .*{expected}"):
         load_session(path)
 
 

@@ -106,8 +106,8 @@ def test_every_set_is_scored(data: Path, tiny_model: Path, tmp_path: Path) -> No
     for sample in val:
         image, truth = sample.read_image(), sample.read_labels()
         matchings.append(match(truth, segmenter.segment(image).labels))
-        (probability,) = segmenter.predict([image])
-        pixels.append(score_pixels(truth > 0, probability, 0.5))
+        (maps,) = segmenter.predict([image])
+        pixels.append(score_pixels(truth > 0, maps[..., 0], 0.5))
     scores = sets["stage1_train/val"]["scores"]
     assert scores["ap_pooled"] == pooled_ap(matchings).tolist()
     assert scores["ap_mean_over_images"] == mean_image_ap(matchings).tolist()

@@ -16,7 +16,7 @@ import pytest
 def test_an_epoch_with_jax(training_data: Path, tmp_path: Path) -> None:
     command = Path(sysconfig.get_path("scripts")) / "nuclei-train"
     run = subprocess.run(
-        [command, str(training_data), str(tmp_path / "run"), "--epochs", "1"],
+        [command, str(training_data), str(tmp_path / "run"), "--epochs", "1", "--recipe", "baseline"],
         env={**os.environ, "KERAS_BACKEND": "jax"},
         capture_output=True,
         text=True,

@@ -23,7 +23,8 @@ COMMAND = Path(sysconfig.get_path("scripts")) / "nuclei-train"
 
 
 def train(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False)
+    command = [COMMAND, *map(str, arguments), "--recipe", "baseline"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +87,7 @@ def test_both_checkpoints_predict_alike_and_the_keras_one_can_be_fitted_on(finis
 def test_a_killed_run_goes_on_as_if_it_had_not_been(finished_run: Path, training_data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     log = tmp_path / "log.txt"
-    command = [COMMAND, str(training_data), str(run), "--epochs", str(EPOCHS)]
+    command = [COMMAND, str(training_data), str(run), "--epochs", str(EPOCHS), "--recipe", "baseline"]
     with log.open("w") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONUNBUFFERED": "1"}

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.errors import DatasetError, ImageError
+from nuclei_runtime.instances import Labels
 from nuclei_runtime.preprocess import Step, preprocess, resize
+from nuclei_runtime.reading import Image
 from nuclei_train.dsb2018 import Sample
 
 
@@ -30,6 +32,26 @@ class TruthArrays:
     images: NDArray[np.float32]
     foreground: NDArray[np.bool_]
     areas_px: NDArray[np.int64]
+
+
+def read_with_truth(sample: Sample) -> tuple[Image, Labels]:
+    """Return a sample's image and its labels, which are of one size.
+
+    Raises
+    ------
+    DatasetError
+        The image or a mask cannot be read, or they differ in size; the message names the image.
+    """
+    try:
+        image, labels = sample.read_image(), sample.read_labels()
+    except ImageError as error:
+        raise _unusable(sample, error) from error
+    if labels.shape != image.shape[:2]:
+        raise DatasetError(
+            f"{sample.image_id}: the image is {image.shape[:2]} and its masks are {labels.shape}; "
+            "leave it out or mend it (nuclei-explore lists all such images)"
+        )
+    return image, labels
 
 
 def load_images(samples: Sequence[Sample], steps: Sequence[Step], advance: Callable[[], None]) -> NDArray[np.float32]:
@@ -61,19 +83,11 @@ def load_truth(
     Raises
     ------
     DatasetError
-        An image or mask cannot be read, or they differ in size; the message names the image.
+        See `read_with_truth`.
     """
     images, foregrounds, areas = [], [], []
     for sample in samples:
-        try:
-            image, labels = sample.read_image(), sample.read_labels()
-        except ImageError as error:
-            raise _unusable(sample, error) from error
-        if labels.shape != image.shape[:2]:
-            raise DatasetError(
-                f"{sample.image_id}: the image is {image.shape[:2]} and its masks are {labels.shape}; "
-                "leave it out or mend it (nuclei-explore lists all such images)"
-            )
+        image, labels = read_with_truth(sample)
         images.append(preprocess(image, steps))
         foreground = resize((labels > 0).astype(np.float32), height=size_px, width=size_px)
         foregrounds.append(foreground[..., np.newaxis] >= 0.5)

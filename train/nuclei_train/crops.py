@@ -46,7 +46,8 @@ class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self._images, self._labels = images, labels
-        self._cumulative = np.cumsum(shares / shares.sum())
+        cumulative = np.cumsum(shares)
+        self._cumulative = cumulative / cumulative[-1]  # ends at 1 exactly: no random number lies beyond
         self._batch_size, self._crop_px = batch_size, crop_px
         self._seed, self._first_batch = seed, first_batch
         self._augmentation = augmentation

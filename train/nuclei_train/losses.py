@@ -44,7 +44,6 @@ def map_loss(truth: Any, predicted: Any) -> Any:
     error = ops.abs(ops.sigmoid(predicted[..., 1]) - distance)
     loss += ops.sum(error * valid * (1.0 + 3.0 * foreground), axis=(1, 2)) / n_valid
 
-    weight = valid * (1.0 + BORDER_WEIGHT * border)
     loss += ops.sum(_cross_entropy(border, predicted[..., 2]) * weight, axis=(1, 2)) / n_valid
 
     error = ops.sum(ops.abs(predicted[..., 3:5] - truth[..., 3:5]), axis=-1)

@@ -2,11 +2,12 @@
 
 run.json                recipe, versions, digests, timings, scores, and the model card's part that training knows
 best.keras              the checkpoint of the best validation loss
+inference.keras         the part of it that is exported (recipe native)
 model_for_nuclei.h5     the same, in the older format
 history.csv             one row an epoch
 curves.png              loss and accuracy
 sanity_check.png        images and masks as the network gets them
-predictions_SET.png     image, truth and prediction of random samples of train, val and test
+predictions_SET.png     image, truth and prediction of random samples of train, val and test (recipe baseline)
 tensorboard/            logs
 resume.npz              the whole state after the last epoch
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
 
 from nuclei_runtime.instances import Labels, Maps, find_instances
 from nuclei_runtime.metrics import match, mean_image_ap
@@ -21,6 +20,8 @@ def search_parameters(
 ) -> tuple[Step, list[dict[str, float]]]:
     """Try all combinations and keep the one of the highest mean AP (Kaggle's average over images).
 
+    Of combinations that are equally good the first is kept, which has the lowest thresholds.
+
     Parameters
     ----------
     maps : sequence of (H, W, 3) ndarray
@@ -36,7 +37,7 @@ def search_parameters(
     search : list of dict
         Each combination with its mean AP and AP@0.5, the best first.
     """
-    tried: list[dict[str, Any]] = []
+    tried: list[tuple[Step, dict[str, float]]] = []
     for threshold, distance, border, marker_area in product(
         THRESHOLDS, MARKER_DISTANCES, MARKER_BORDERS, MIN_MARKER_AREAS_PX
     ):
@@ -49,7 +50,6 @@ def search_parameters(
         }
         method = Step("marker_watershed", kwargs)
         ap = mean_image_ap([match(truth, find_instances(one, method)) for one, truth in zip(maps, truths, strict=True)])
-        tried.append({**kwargs, "mean AP": float(ap.mean()), "AP@0.5": float(ap[0])})
-    tried.sort(key=lambda row: -row["mean AP"])
-    best = {key: value for key, value in tried[0].items() if key not in ("mean AP", "AP@0.5")}
-    return Step("marker_watershed", best), tried
+        tried.append((method, {"mean AP": float(ap.mean()), "AP@0.5": float(ap[0])}))
+    tried.sort(key=lambda one: -one[1]["mean AP"])
+    return tried[0][0], [{**method.kwargs, **scores} for method, scores in tried]

@@ -13,12 +13,12 @@ LEVELS = 4
 MULTIPLE_OF_PX = 2**LEVELS
 """Height and width must be multiples of it."""
 
-
-HALO_PX = 96
+HALO_PX = 112
 """What a pixel of the output can see in each direction, rounded up to a multiple of `MULTIPLE_OF_PX`.
 
-By level: half the kernels' reach times the stride, 1 + 2 + 8 + 16 + 32 + 16 + 8 + 4 = 87, and up to 8 because pooling
-and transposed convolution look to one side. `tests/train/test_stem_unet.py` measures it.
+Each 3x3 convolution sees its stride further: 2 + 8 + 16 + 32 px on the way down, 16 + 8 + 4 px on the way up, and the
+stem 2 px; pooling, which takes a pixel's neighbour in as well, adds up to 2 + 4 + 8 px. That makes 102, as
+`tests/train/test_stem_unet.py` measures.
 """
 
 

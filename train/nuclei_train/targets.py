@@ -47,7 +47,11 @@ def target_maps(labels: Labels) -> NDArray[np.float32]:
     maps[..., 2] = ndimage.maximum_filter(touching, 2 * BORDER_REACH_PX + 1) & inside
 
     # One distance transform for all nuclei: the pixels at a touching line count as outside, and as half a pixel in.
-    distance = ndimage.distance_transform_edt(np.pad(inside & ~touching, 1, mode="edge"))[1:-1, 1:-1]
+    free = inside & ~touching
+    if free.all():  # one nucleus fills the crop: no edge in sight, from which the transform could measure
+        distance = np.ones(labels.shape)
+    else:
+        distance = ndimage.distance_transform_edt(np.pad(free, 1, mode="edge"))[1:-1, 1:-1]
     distance = np.where(inside, distance + 0.5, 0.0)
     flat = labels.ravel()
     largest = np.full(n_labels, 1e-6)

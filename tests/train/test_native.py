@@ -1,0 +1,245 @@
+"""The recipe `native`: a whole training, made small, within this process; what it leaves and how it goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from nuclei_runtime.card import parse_card
+from nuclei_runtime.errors import DatasetError
+from nuclei_runtime.instances import MAPS
+from nuclei_runtime.preprocess import Step
+from nuclei_runtime.tiling import Tiling, run_tiled
+from nuclei_train.dsb2018 import open_data, training_set
+from nuclei_train.native import INFERENCE_CHECKPOINT, LabelledImages, Native, NativeMaterial
+from nuclei_train.recipe import Sources
+from nuclei_train.recipes import RECIPES
+from nuclei_train.resume import Progress, load_state, save_state
+from nuclei_train.search import search_parameters
+from nuclei_train.split import Split, split_samples
+from nuclei_train.stem_unet import HALO_PX, MULTIPLE_OF_PX
+
+TINY = replace(Native(), epochs=2, steps_per_epoch=2, batch_size=2, filters=4, crop_px=64, validation_batches=1)
+
+
+def nothing() -> None:
+    pass
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    return dict(json.loads((run / "run.json").read_text(encoding="utf-8")))
+
+
+@pytest.fixture(scope="module")
+def split(training_data: Path) -> Split:
+    return split_samples(training_set(open_data(training_data)), None, 42, 0.1)
+
+
+@pytest.fixture(scope="module")
+def material(split: Split) -> NativeMaterial:
+    modality = {sample.image_id: "purple" for sample in split.train[:9]}
+    return TINY.load(Sources(split, modality, ()), nothing)
+
+
+def test_it_can_be_named() -> None:
+    assert list(RECIPES) == ["baseline", "native"]
+    for name, recipe in RECIPES.items():
+        assert recipe.name == name
+        assert is_dataclass(recipe)
+        json.dumps(asdict(recipe))
+
+
+def test_every_choice_of_the_recipe_is_written_down(native_run: Path) -> None:
+    recipe = read_run(native_run)["recipe"]
+    assert set(recipe) == {field.name for field in fields(Native)}
+    assert recipe["name"] == "native"
+    assert recipe["augmentation"] == {"scale": [0.7, 1.6], "rotate": True, "light": True, "stain": True}
+    assert (recipe["seed"], recipe["filters"], recipe["steps_per_epoch"]) == (42, 8, 3)
+
+
+def test_the_run_folder_holds_all(native_run: Path) -> None:
+    assert sorted(path.name for path in native_run.iterdir()) == [
+        "best.keras",
+        "curves.png",
+        "history.csv",
+        "inference.keras",
+        "model_for_nuclei.h5",
+        "resume.npz",
+        "run.json",
+        "sanity_check.png",
+        "tensorboard",
+    ]
+    run = read_run(native_run)
+    assert run["status"] == "complete"
+    assert run["checkpoint"] == INFERENCE_CHECKPOINT
+    assert (run["split"]["train"], run["split"]["val"]) == (36, 4)
+    with (native_run / "history.csv").open(newline="") as file:
+        history = list(csv.DictReader(file))
+    assert [row["epoch"] for row in history] == ["1", "2"]
+    assert all(np.isfinite(float(row[name])) for row in history for name in ("loss", "val_loss"))
+    losses = [float(row["val_loss"]) for row in history]
+    assert run["best_epoch"] == 1 + losses.index(min(losses))
+
+
+@pytest.mark.parametrize("name", ["sanity_check", "curves"])
+def test_its_pictures_show_something(native_run: Path, name: str) -> None:
+    with Image.open(native_run / f"{name}.png") as picture:
+        assert min(picture.size) > 300
+        assert np.asarray(picture.convert("L")).std() > 10
+
+
+def test_its_description_of_the_model_is_a_card(native_run: Path) -> None:
+    texts = dict.fromkeys(("name", "version", "license"), "x")
+    document = {**read_run(native_run)["model"], **texts, "schema_version": 1, "evaluation": [], "provenance": {}}
+    card = parse_card(json.dumps(document), "run.json")
+    assert (card.input.height, card.input.width) == (None, None)
+    assert card.input.tiling == Tiling(64, HALO_PX, MULTIPLE_OF_PX)
+    assert card.output.maps == MAPS
+    assert [step.id for step in card.preprocessing] == ["percentile_normalisation"]
+    assert card.postprocessing.id == "marker_watershed"
+    assert 5 < card.training_nucleus_diameter_px < 40
+
+
+def test_the_inference_checkpoint_is_the_best_one_in_float32(native_run: Path) -> None:
+    best = keras.models.load_model(native_run / "best.keras", compile=False)
+    inference = keras.models.load_model(native_run / INFERENCE_CHECKPOINT, compile=False)
+    assert {layer.compute_dtype for layer in inference.layers} == {"float32"}
+    assert inference.input_shape == (None, None, None, 3)
+    batch = np.random.default_rng(1).random((2, 96, 96, 3), dtype=np.float32)
+    maps = inference.predict_on_batch(batch)
+    logits = best.predict_on_batch(batch)[..., : len(MAPS)]
+    np.testing.assert_allclose(maps, 1 / (1 + np.exp(-logits)), atol=0.02)  # bfloat16 has 8 bits
+    assert maps.std(axis=(0, 1, 2)).min() > 1e-4
+    for one, other in zip(best.get_weights()[:-2], inference.get_weights()[:-2], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_its_parameters_are_the_best_on_the_validation_images(native_run: Path, split: Split) -> None:
+    run = read_run(native_run)
+    chosen = run["model"]["postprocessing"]
+    assert chosen["kwargs"].items() <= run["search"][0].items()
+    assert run["scores"] == {"val": {name: run["search"][0][name] for name in ("mean AP", "AP@0.5")}}
+
+    inference = keras.models.load_model(native_run / INFERENCE_CHECKPOINT, compile=False)
+    tiling = Tiling(**run["model"]["input"]["tiling"])
+    material = TINY.load(Sources(split, {}, ()), nothing)
+    assert chosen["kwargs"]["min_area_px"] == material.areas_px.min()
+    maps = [
+        run_tiled(inference.predict_on_batch, np.asarray(image / 255, np.float32), tiling)
+        for image in material.val.images
+    ]
+    method, search = search_parameters(maps, material.val.labels, int(material.areas_px.min()))
+    assert method == Step(**chosen)
+    assert search == run["search"]
+    assert len(search) == 72
+
+
+def test_images_are_kept_as_the_runtime_normalises_them(material: NativeMaterial, split: Split) -> None:
+    assert material.train.ids == tuple(sample.image_id for sample in split.train)
+    assert material.train.modalities.count("purple") == 9
+    for index in (0, 7):
+        image, labels = material.train.images[index], material.train.labels[index]
+        assert image.shape == (96, 128, 3)
+        assert image.dtype == np.uint8
+        assert (image.min(), image.max()) == (0, 255)
+        np.testing.assert_array_equal(labels, split.train[index].read_labels())
+    areas = np.concatenate([np.unique(labels, return_counts=True)[1][1:] for labels in material.train.labels])
+    np.testing.assert_array_equal(material.areas_px, areas)
+
+
+def test_a_modality_is_drawn_in_proportion_to_the_root_of_its_images() -> None:
+    image, labels = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.int32)
+    modalities = ("a",) * 16 + ("b",) * 4 + ("",)
+    images = LabelledImages(tuple(map(str, range(21))), modalities, (image,) * 21, (labels,) * 21)
+    shares = images.shares
+    assert shares.sum() == pytest.approx(1)
+    of_each = [shares[np.array(modalities) == name].sum() for name in ("a", "b", "")]
+    assert of_each == pytest.approx([4 / 7, 2 / 7, 1 / 7])
+
+
+def test_validation_is_always_the_same_and_keeps_the_scale(material: NativeMaterial) -> None:
+    images, maps = material.validation
+    again, _ = material.validation
+    np.testing.assert_array_equal(images, again)
+    assert images.shape == (2, 64, 64, 3)
+    assert maps.shape == (2, 64, 64, 6)
+    assert maps[..., 5].mean() > 0.96  # the images are larger than the crops
+    pixels = {value for image in material.val.images for value in np.unique(image)}
+    assert images.max() <= max(pixels) / 255
+
+
+def test_an_epoch_begins_where_the_one_before_ended(material: NativeMaterial) -> None:
+    assert material.steps_per_epoch == 2
+    for one, other in zip(material.batches(0)[5], material.batches(2)[1], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_an_image_that_cannot_be_used_is_named(split: Split, tmp_path: Path) -> None:
+    folder = tmp_path / "stage1_train" / "odd"
+    for name, size in (("images", (40, 50)), ("masks", (40, 51))):
+        (folder / name).mkdir(parents=True)
+        Image.fromarray(np.full(size, 200, np.uint8)).save(folder / name / "odd.png")
+    (dataset,) = open_data(tmp_path)
+    with pytest.raises(DatasetError, match=r"^odd: the image is \(40, 50\) and its masks are \(40, 51\); leave it out"):
+        TINY.load(Sources(replace(split, val=dataset.samples), {}, ()), nothing)
+
+
+def test_the_network_is_trained_in_half_precision_and_nothing_else_is() -> None:
+    model = TINY.build()
+    assert {layer.compute_dtype for layer in model.layers if "convolution" in layer.name} == {"bfloat16"}
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    assert model.layers[-1].compute_dtype == "float32"
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    recipe = Native()
+    schedule = recipe.build().optimizer._learning_rate
+    steps = recipe.epochs * recipe.steps_per_epoch
+    rates = [float(schedule(step)) for step in (0, recipe.warmup_steps // 2, recipe.warmup_steps, steps // 2, steps)]
+    assert rates[0] == 0
+    assert rates[1] == pytest.approx(recipe.learning_rate / 2)
+    assert rates[2] == pytest.approx(recipe.learning_rate)
+    assert rates[2] > rates[3] > rates[4]
+    assert rates[4] == pytest.approx(0.002 * recipe.learning_rate, rel=0.01)
+
+
+def test_a_training_goes_on_as_if_it_had_not_been_interrupted(material: NativeMaterial, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(TINY.seed)
+    model = TINY.build()
+    model.jit_compile = False  # which would take many seconds more
+
+    def fit(first_epoch: int, *callbacks: Any) -> list[float]:
+        history = model.fit(
+            material.batches(first_epoch),
+            steps_per_epoch=material.steps_per_epoch,
+            epochs=TINY.epochs,
+            initial_epoch=first_epoch,
+            shuffle=False,
+            verbose=0,
+            callbacks=list(callbacks),
+        )
+        return list(history.history["loss"])
+
+    def save(epoch: int, _logs: Any) -> None:
+        save_state(tmp_path / f"{epoch}.npz", model, Progress(epochs_done=epoch + 1))
+
+    losses = fit(0, keras.callbacks.LambdaCallback(on_epoch_end=save))
+    weights = model.get_weights()
+    # The same model, because a second one would have to be compiled for many seconds; nothing in it is left.
+    for variable in (*model.variables, *model.optimizer.variables):
+        variable.assign(keras.ops.full_like(variable, 3))
+    assert load_state(tmp_path / "0.npz", model).epochs_done == 1
+    assert int(model.optimizer.iterations) == material.steps_per_epoch
+    assert fit(1) == losses[1:]
+    for one, other in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert int(model.optimizer.iterations) == TINY.epochs * TINY.steps_per_epoch
