@@ -78,12 +78,12 @@ def train(
     ] = False,
 ) -> None:
     """Build and fit a U-Net. images.csv beside DATA decides which images are fitted and which validate."""
-    quiet_tensorflow()
     from nuclei_train.recipes import RECIPES
 
     if recipe not in RECIPES:
         raise typer.BadParameter(f"found {recipe!r}, expected one of {', '.join(RECIPES)}", param_hint="--recipe")
-    from nuclei_train.fit import TrainingConfig, train
+    with quiet_tensorflow():
+        from nuclei_train.fit import TrainingConfig, train
 
     chosen = RECIPES[recipe] if epochs is None else replace(RECIPES[recipe], epochs=epochs)
     result = train(TrainingConfig(data, run, chosen, resume), _TrainingReporter())
