@@ -6,6 +6,7 @@ import io
 import os
 import platform
 import subprocess
+import sys
 import sysconfig
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -241,18 +242,53 @@ def training_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def finished_run(training_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of a baseline training of five epochs, made once by the installed command."""
-    run = tmp_path_factory.mktemp("training") / "run"
-    command = Path(sysconfig.get_path("scripts")) / "nuclei-train"
-    done = subprocess.run(
-        [command, str(training_data), str(run), "--recipe", "baseline", "--epochs", "5"],
+def run_installed(name: str, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run an installed command as a user does."""
+    # A command that ran within this process has set it here, and would quiet TensorFlow for this one as well.
+    inherited = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    return subprocess.run(
+        [str(Path(sysconfig.get_path("scripts")) / name), *map(str, arguments)],
         capture_output=True,
         text=True,
+        encoding="utf-8",
         check=False,
+        env={**inherited, "PYTHONUTF8": "1", **variables},
     )
+
+
+@pytest.fixture(scope="session")
+def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`run_installed`, for tests that cannot import this file."""
+    return run_installed
+
+
+@pytest.fixture
+def run_main(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command's entry point within this process, which saves the import of TensorFlow."""
+
+    def run(main: Callable[[], None], *arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        assert isinstance(exit_.value.code, int)
+        return exit_.value.code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished_run(training_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a baseline training of five epochs, made once by the installed command; to be left as it is.
+
+    What the command printed lies beside it in ``stdout.txt`` and ``stderr.txt``.
+    """
+    run = tmp_path_factory.mktemp("training") / "run"
+    done = run_installed("nuclei-train", training_data, run, "--epochs", 5)
     assert done.returncode == 0, done.stderr
+    (run.parent / "stdout.txt").write_text(done.stdout, encoding="utf-8")
+    (run.parent / "stderr.txt").write_text(done.stderr, encoding="utf-8")
     return run
 
 

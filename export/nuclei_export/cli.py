@@ -32,7 +32,9 @@ def export(
 ) -> None:
     """Turn the best checkpoint of a run into one ONNX file that holds all that running it takes."""
     require_extra("export", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
-    quiet_tensorflow()
+    with quiet_tensorflow():
+        import tensorflow  # noqa: F401
+
     from nuclei_export.export import ExportConfig, export
 
     result = export(ExportConfig(run, model, opset, name, model_version, model_license, evaluation))

@@ -109,7 +109,9 @@ def _name_after_layers(proto: Any, layers: Sequence[str]) -> None:
         return name if used[name] == 1 else f"{name}_{used[name]}"
 
     for node in graph.node:
-        layer = _layer_of([node.name, *node.output], layers)
+        weights = [tensor for tensor in node.input if tensor in initializers]
+        # tf2onnx makes some convolutions anew, without a name; their weights keep theirs.
+        layer = _layer_of([node.name, *node.output], layers) or _layer_of(weights, layers) or "graph"
         node.name = unique(f"{layer}/{node.op_type}")
         for index, tensor in enumerate(node.input):
             if tensor in initializers and tensor not in names:
@@ -130,7 +132,7 @@ def _name_after_layers(proto: Any, layers: Sequence[str]) -> None:
 
 
 def _layer_of(names: Sequence[str], layers: Sequence[str]) -> str:
-    """The Keras layer that a converted node stems from, by the longest layer name that starts a part of its names."""
+    """The Keras layer that names of converted things stem from: the longest that starts a part of them, or nothing."""
     parts = [part for name in names for part in name.split("/")]
     matches = [layer for layer in layers for part in parts if part.startswith(layer)]
-    return max(matches, key=len, default="graph")
+    return max(matches, key=len, default="")

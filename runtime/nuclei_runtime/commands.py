@@ -7,7 +7,8 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import NoReturn
 
@@ -19,6 +20,9 @@ EXIT_SOME_FAILED = 1
 EXIT_USAGE = 2
 EXIT_ENVIRONMENT = 3
 """The environment or the model, as against the usage: the same command may work elsewhere."""
+
+_STDERR = 2
+"""Its file descriptor: what libraries in C++ write to."""
 
 _EXTRA_OF_PACKAGE = {
     "onnxruntime": "cpu",
@@ -73,13 +77,28 @@ def require_extra(extra: str, *packages: str) -> None:
             raise MissingExtraError(package, extra)
 
 
-def quiet_tensorflow() -> None:
+@contextmanager
+def quiet_tensorflow() -> Iterator[None]:
     """Keep TensorFlow's remarks on processors and drivers, and absl's on file formats, off the user's terminal.
 
-    To be called before TensorFlow is imported. TF_CPP_MIN_LOG_LEVEL=0 in the environment brings the remarks back.
+    TensorFlow is to be imported inside. It prints the remarks (2.21) before it reads any setting, so stderr itself
+    is turned away for so long. TF_CPP_MIN_LOG_LEVEL=0 in the environment lets everything through.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
+        yield
+        return
     logging.getLogger("absl").setLevel(logging.ERROR)
+    sys.stderr.flush()
+    kept = os.dup(_STDERR)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, _STDERR)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, _STDERR)
+        os.close(kept)
 
 
 def fail(error: NucleiError) -> NoReturn:

@@ -45,6 +45,14 @@ def test_arrays_have_the_asked_shapes_and_keep_the_area(dataset: Dataset) -> Non
     np.testing.assert_array_equal(load_images(dataset.samples, STEPS, nothing), arrays.images)
 
 
+def test_a_shrunk_mask_keeps_its_area(make_dsb_zip: Callable[..., Path], tmp_path: Path) -> None:
+    """From the size that most images of the Data Science Bowl have, or nearly so."""
+    (dataset,) = open_data(make_dsb_zip(tmp_path / "large.zip", range(3), size=(256, 320)))
+    arrays = load_truth(dataset.samples, STEPS, 128, nothing)
+    share = [np.mean(sample.read_labels() > 0) for sample in dataset.samples]
+    np.testing.assert_allclose(arrays.foreground.mean(axis=(1, 2, 3)), share, rtol=0.05)
+
+
 def test_the_foreground_lies_where_the_image_is_bright(dataset: Dataset) -> None:
     arrays = load_truth(dataset.samples, STEPS, 128, nothing)
     inside = arrays.foreground[..., 0]
@@ -88,10 +96,22 @@ def test_with_a_table_test_and_stardist_are_left_alone(dataset: Dataset, tmp_pat
     assert [s.image_id for s in split.val] == wanted["val"]
 
 
+def test_images_without_masks_are_on_no_side(
+    make_dsb_zip: Callable[..., Path], dataset: Dataset, tmp_path: Path
+) -> None:
+    (unmasked,) = open_data(make_dsb_zip(tmp_path / "stage1_test.zip", [50, 51], with_masks=False))
+    mixed = Dataset("mixed", tmp_path, (*unmasked.samples, *dataset.samples[:4]))
+    split = split_samples(mixed, None, 42, 0.1)
+    assert len(split.val) == 1
+    assert {sample.image_id for sample in (*split.train, *split.val)} == {s.image_id for s in dataset.samples[:4]}
+    with pytest.raises(DatasetError, match=r"0 images to fit and 1 to validate.*add images with masks"):
+        split_samples(Dataset("one", tmp_path, dataset.samples[:1]), None, 42, 0.1)
+
+
 def test_a_side_without_images_is_an_error(dataset: Dataset, tmp_path: Path) -> None:
     rows = [f"{sample.image_id},fluorescence,train" for sample in dataset.samples]
     (tmp_path / "images.csv").write_text("\n".join(["image_id,modality,split", *rows]) + "\n")
-    with pytest.raises(DatasetError, match="20 images to fit and 0 to validate"):
+    with pytest.raises(DatasetError, match=r"20 images to fit and 0 to validate.*column split of .*images\.csv"):
         split_samples(dataset, read_split_table(tmp_path), 42, 0.1)
 
 
@@ -115,4 +135,6 @@ def test_a_batch_depends_on_its_number_alone() -> None:
         np.testing.assert_array_equal(late[6 + step][0], resumed[step][0])
     assert not np.array_equal(late[0][0], batches(0, seed=2)[0][0])
     images, foreground = late[0]
+    assert (images.dtype, foreground.dtype) == (np.float32, np.float32)
     np.testing.assert_array_equal(foreground, images > 4)
+    assert [len(late[step][0]) for step in range(6)] == [4, 4, 2, 4, 4, 2]

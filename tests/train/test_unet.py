@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import pytest
 
 from nuclei_train.unet import build_unet
@@ -22,6 +23,8 @@ def test_size_and_shapes(unet: keras.Model) -> None:
     assert unet.input_shape == (None, 128, 128, 3)
     assert unet.output_shape == (None, 128, 128, 1)
     assert [tensor.name for tensor in unet.inputs] == ["image"]
+    assert unet.output_names == ["foreground"]
+    assert build_unet(32, 48, 3).output_shape == (None, 32, 48, 1)
 
 
 def test_contraction_and_expansion(unet: keras.Model) -> None:
@@ -39,3 +42,25 @@ def test_head(unet: keras.Model) -> None:
     head = unet.layers[-1]
     assert head.kernel_size == (1, 1)
     assert head.activation is keras.activations.sigmoid
+
+
+def test_each_level_meets_its_own_contraction(unet: keras.Model) -> None:
+    for level in range(4):
+        up, across = unet.get_layer(f"expansion_{level}_concatenation").input
+        assert up is unet.get_layer(f"expansion_{level}_transposed").output
+        assert across is unet.get_layer(f"contraction_{level}_convolution_2").output
+        transposed = unet.get_layer(f"expansion_{level}_transposed")
+        assert (transposed.kernel_size, transposed.strides) == ((2, 2), (2, 2))
+
+
+def test_it_gives_probabilities_and_one_seed_gives_one_network() -> None:
+    batch = np.random.default_rng(0).random((2, 32, 32, 3), dtype=np.float32)
+    outputs = []
+    for seed in (42, 42, 43):
+        keras.utils.set_random_seed(seed)
+        outputs.append(build_unet(32, 32, 3).predict(batch, verbose=0))
+    assert outputs[0].shape == (2, 32, 32, 1)
+    assert outputs[0].min() > 0
+    assert outputs[0].max() < 1
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    assert not np.array_equal(outputs[0], outputs[2])

@@ -71,19 +71,19 @@ def explore(
 def train(
     data: DataArgument,
     run: Annotated[Path, typer.Argument(help="Run folder: checkpoints, curves, logs, run.json.")],
-    recipe: Annotated[str, typer.Option(help="What to train, and how: native or baseline.")] = "native",
+    recipe: Annotated[str, typer.Option(help="What to train, and how: baseline or native.")] = "baseline",
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many epochs instead of the recipe's.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a killed run from its last whole epoch.")
     ] = False,
 ) -> None:
     """Build and fit a U-Net. images.csv beside DATA decides which images are fitted and which validate."""
-    quiet_tensorflow()
     from nuclei_train.recipes import RECIPES
 
     if recipe not in RECIPES:
         raise typer.BadParameter(f"found {recipe!r}, expected one of {', '.join(RECIPES)}", param_hint="--recipe")
-    from nuclei_train.fit import TrainingConfig, train
+    with quiet_tensorflow():
+        from nuclei_train.fit import TrainingConfig, train
 
     chosen = RECIPES[recipe] if epochs is None else replace(RECIPES[recipe], epochs=epochs)
     result = train(TrainingConfig(data, run, chosen, resume), _TrainingReporter())

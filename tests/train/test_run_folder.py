@@ -1,0 +1,88 @@
+"""Which folders a run may use, and how its files are written."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from nuclei_runtime.errors import RunFolderError
+from nuclei_train.recipes import BASELINE
+from nuclei_train.run_folder import prepare, read_run, versions, write_history, write_run
+
+IDENTITY = {"recipe": {"name": "baseline", "limitations": ("a", "b")}, "backend": "tensorflow"}
+
+
+def test_a_new_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
+    assert prepare(tmp_path / "a" / "b", IDENTITY, resume=False) is False
+    assert (tmp_path / "a" / "b").is_dir()
+    assert prepare(tmp_path / "a" / "b", IDENTITY, resume=False) is False  # an empty one will do
+
+
+def test_a_run_can_go_on_where_its_identity_and_a_state_are_there(tmp_path: Path) -> None:
+    write_run(tmp_path, {"status": "running", **IDENTITY})
+    assert prepare(tmp_path, IDENTITY, resume=True) is False
+    (tmp_path / "resume.npz").write_bytes(b"state")
+    assert prepare(tmp_path, IDENTITY, resume=True) is True
+    with pytest.raises(RunFolderError, match="already holds a run; add --resume"):
+        prepare(tmp_path, IDENTITY, resume=False)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"backend": "jax"}, "differs from this command in backend and"),
+        ({"recipe": {"name": "other"}, "backend": "jax"}, "differs from this command in recipe, backend and"),
+        ({"split": {"source": "random"}}, "differs from this command in split and"),
+    ],
+)
+def test_a_run_of_something_else_is_refused(tmp_path: Path, changed: dict[str, object], named: str) -> None:
+    write_run(tmp_path, {"status": "complete", **IDENTITY})
+    with pytest.raises(RunFolderError, match=named):
+        prepare(tmp_path, {**IDENTITY, **changed}, resume=True)
+
+
+def test_a_file_or_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    for path in (tmp_path, tmp_path / "notes.txt"):
+        with pytest.raises(RunFolderError, match="not empty and not a run"):
+            prepare(path, IDENTITY, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b"{", "cannot be read"), (b"\xff", "cannot be read"), (b"", "cannot be read"), (b"[1]", "expected an object")],
+)
+def test_a_damaged_run_file_is_a_sentence(tmp_path: Path, content: bytes, expected: str) -> None:
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(RunFolderError, match=rf"run\.json: {expected}.*name a folder that nuclei-train made"):
+        prepare(tmp_path, IDENTITY, resume=True)
+
+
+def test_the_run_file_is_written_in_one_step_and_read_back(tmp_path: Path) -> None:
+    write_run(tmp_path, {"status": "running", "name": "Größe"})
+    write_run(tmp_path, {"status": "complete", "name": "Größe"})
+    assert read_run(tmp_path) == {"status": "complete", "name": "Größe"}
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_the_history_has_a_row_an_epoch(tmp_path: Path) -> None:
+    history = [{"epoch": 1, "loss": 0.123456789012345, "seconds": 2.5}, {"epoch": 2, "loss": 1e-7, "seconds": 2.0}]
+    write_history(tmp_path, history)
+    with (tmp_path / "history.csv").open(newline="", encoding="utf-8") as file:
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    assert rows == history
+
+
+def test_the_versions_are_those_of_what_is_installed() -> None:
+    found = versions()
+    assert {"python", "nuclei-edge", "keras", "numpy", "scipy", "scikit-image", "pillow"} <= set(found)
+    assert all(number[0].isdigit() for number in found.values())
+
+
+def test_the_baseline_is_the_recipe_that_was_asked_for() -> None:
+    assert (BASELINE.seed, BASELINE.size_px, BASELINE.batch_size, BASELINE.epochs) == (42, 128, 16, 25)
+    assert (BASELINE.patience, BASELINE.validation_fraction, BASELINE.threshold) == (2, 0.1, 0.5)
+    assert [step.id for step in BASELINE.preprocessing] == ["percentile_normalisation", "resize"]
+    assert BASELINE.preprocessing[-1].kwargs == {"height": 128, "width": 128}
