@@ -285,7 +285,7 @@ def finished_run(training_data: Path, tmp_path_factory: pytest.TempPathFactory) 
     What the command printed lies beside it in ``stdout.txt`` and ``stderr.txt``.
     """
     run = tmp_path_factory.mktemp("training") / "run"
-    done = run_installed("nuclei-train", training_data, run, "--epochs", 5)
+    done = run_installed("nuclei-train", training_data, run, "--recipe", "baseline", "--epochs", 5)
     assert done.returncode == 0, done.stderr
     (run.parent / "stdout.txt").write_text(done.stdout, encoding="utf-8")
     (run.parent / "stderr.txt").write_text(done.stderr, encoding="utf-8")

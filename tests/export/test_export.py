@@ -116,8 +116,9 @@ def test_the_sample_replays_and_shows_something(exported: Path) -> None:
     sample = read_sample(sample_path(exported))
     assert sample.image.shape[:2] == (200, 264)
     assert sample.labels.max() >= 3
-    assert sample.probability.min() < 0.1
-    assert sample.probability.max() > 0.9
+    assert sample.maps.shape == (200, 264, 1)
+    assert sample.maps.min() < 0.1
+    assert sample.maps.max() > 0.9
 
 
 def test_the_segmenter_gives_what_keras_gives(exported: Path, finished_run: Path, training_data: Path) -> None:
@@ -127,12 +128,12 @@ def test_the_segmenter_gives_what_keras_gives(exported: Path, finished_run: Path
     images = [sample.read_image() for sample in open_data(training_data)[0].samples[:3]]
     images.append(fluorescence_field(7, height=150, width=90)[0])
     inputs = np.stack([preprocess(image, segmenter.card.preprocessing) for image in images])
-    expected = keras_model.predict(inputs, verbose=0)[..., 0]
+    expected = keras_model.predict(inputs, verbose=0)
     found = 0
-    for image, small, probability in zip(images, expected, segmenter.predict(images), strict=True):
+    for image, small, maps in zip(images, expected, segmenter.predict(images), strict=True):
         height, width = image.shape[:2]
         resized = resize(small, height=height, width=width)
-        np.testing.assert_allclose(probability, resized, atol=segmenter.card.tolerance)
+        np.testing.assert_allclose(maps, resized, atol=segmenter.card.tolerance)
         labels = segmenter.segment(image).labels
         np.testing.assert_array_equal(labels > 0, find_instances(resized, segmenter.card.postprocessing) > 0)
         found += int(labels.max())
@@ -262,7 +263,7 @@ def test_a_description_that_no_runtime_would_take_is_refused_with_all_its_proble
 
 
 def test_a_description_of_another_graph_is_refused(copied_run: Path, run_main: RunMain, tmp_path: Path) -> None:
-    change_run(copied_run, lambda run: run["model"].update(output={"name": "probability"}))
+    change_run(copied_run, lambda run: run["model"].update(output={"name": "probability", "maps": ["foreground"]}))
     code, _, err = run_main(export_main, copied_run, tmp_path / "out" / "m.onnx")
     assert code == 3
     assert "its card says" in err

@@ -17,10 +17,11 @@ import pytest
 from PIL import Image
 
 from nuclei_runtime.errors import DatasetError, RunFolderError
+from nuclei_train.baseline import Baseline
 from nuclei_train.fit import TrainingConfig, TrainingResult, train
-from nuclei_train.recipes import BASELINE, Recipe
+from nuclei_train.recipe import Recipe
 
-SMALL = replace(BASELINE, size_px=32, batch_size=8, epochs=4, patience=2)
+SMALL = replace(Baseline(), size_px=32, batch_size=8, epochs=4, patience=2)
 TWO_EPOCHS = replace(SMALL, epochs=2)
 SEEDS = range(16)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nuclei_runtime.errors import RunFolderError
-from nuclei_train.recipes import BASELINE
+from nuclei_train.baseline import Baseline
 from nuclei_train.run_folder import prepare, read_run, versions, write_history, write_run
 
 IDENTITY = {"recipe": {"name": "baseline", "limitations": ("a", "b")}, "backend": "tensorflow"}
@@ -82,7 +82,7 @@ def test_the_versions_are_those_of_what_is_installed() -> None:
 
 
 def test_the_baseline_is_the_recipe_that_was_asked_for() -> None:
-    assert (BASELINE.seed, BASELINE.size_px, BASELINE.batch_size, BASELINE.epochs) == (42, 128, 16, 25)
-    assert (BASELINE.patience, BASELINE.validation_fraction, BASELINE.threshold) == (2, 0.1, 0.5)
-    assert [step.id for step in BASELINE.preprocessing] == ["percentile_normalisation", "resize"]
-    assert BASELINE.preprocessing[-1].kwargs == {"height": 128, "width": 128}
+    assert (Baseline().seed, Baseline().size_px, Baseline().batch_size, Baseline().epochs) == (42, 128, 16, 25)
+    assert (Baseline().patience, Baseline().validation_fraction, Baseline().threshold) == (2, 0.1, 0.5)
+    assert [step.id for step in Baseline().preprocessing] == ["percentile_normalisation", "resize"]
+    assert Baseline().preprocessing[-1].kwargs == {"height": 128, "width": 128}

@@ -23,6 +23,7 @@ from nuclei_train.dsb2018 import combined_digest, open_data, training_set
 from nuclei_train.split import split_samples
 
 EPOCHS = 5
+OPTIONS = ("--recipe", "baseline", "--epochs", EPOCHS)
 
 RunMain = Callable[..., tuple[int, str, str]]
 RunScript = Callable[..., subprocess.CompletedProcess[str]]
@@ -168,7 +169,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     script = Path(sysconfig.get_path("scripts")) / "nuclei-train"
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
-            [str(script), str(training_data), str(run), "--epochs", str(EPOCHS)],
+            [str(script), str(training_data), str(run), *map(str, OPTIONS)],
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -185,7 +186,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     assert read_run(run)["status"] == "running"
     assert not (run / "history.csv").exists()
 
-    resumed = run_script("nuclei-train", training_data, run, "--epochs", EPOCHS, "--resume")
+    resumed = run_script("nuclei-train", training_data, run, *OPTIONS, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert "going on after epoch 2" in resumed.stderr.splitlines()
     assert "Epoch 3/5" in resumed.stdout
@@ -208,7 +209,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) ->
 
 def test_a_run_folder_is_not_taken_twice(finished_run: Path, training_data: Path, run_script: RunScript) -> None:
     before = (finished_run / "run.json").read_bytes()
-    refused = run_script("nuclei-train", training_data, finished_run, "--epochs", EPOCHS)
+    refused = run_script("nuclei-train", training_data, finished_run, *OPTIONS)
     assert refused.returncode == 2
     assert refused.stdout == ""
     last = refused.stderr.splitlines()[-1]
@@ -217,7 +218,8 @@ def test_a_run_folder_is_not_taken_twice(finished_run: Path, training_data: Path
 
 
 def test_a_run_of_other_epochs_is_not_gone_on_with(training_data: Path, finished_run: Path, run_main: RunMain) -> None:
-    code, _, err = run_main(train_main, training_data, finished_run, "--epochs", 7, "--resume")
+    options = ("--recipe", "baseline", "--epochs", 7)
+    code, _, err = run_main(train_main, training_data, finished_run, *options, "--resume")
     assert code == 2
     assert "its run differs from this command in recipe and" in err
 
@@ -226,7 +228,7 @@ def test_a_run_on_other_data_is_not_gone_on_with(
     finished_run: Path, make_dsb_zip: Callable[..., Path], run_main: RunMain, tmp_path: Path
 ) -> None:
     data = make_dsb_zip(tmp_path / "stage1_train.zip", range(40), size=(96, 132))  # by name the same images
-    code, _, err = run_main(train_main, data, finished_run, "--epochs", EPOCHS, "--resume")
+    code, _, err = run_main(train_main, data, finished_run, *OPTIONS, "--resume")
     assert code == 2
     assert "its run differs from this command in data_digests and" in err
 
@@ -243,7 +245,7 @@ def test_a_folder_with_something_else_in_it_is_refused(training_data: Path, run_
     ("arguments", "expected"),
     [
         (["nowhere", "run"], "there is nothing there"),
-        (["nowhere", "run", "--recipe", "souffle"], "found 'souffle', expected one of baseline"),
+        (["nowhere", "run", "--recipe", "souffle"], "found 'souffle', expected one of baseline, native"),
         (["nowhere", "run", "--epochs", "0"], "--epochs"),
         (["nowhere"], "Missing argument"),
     ],
