@@ -300,6 +300,22 @@ def test_an_output_folder_that_cannot_be_made(data: Path, tiny_model: Path, tmp_
     assert done.stderr.startswith(f"error: {out}: cannot be written to: ")
 
 
+def test_of_several_maps_the_foreground_is_scored_by_pixels(data: Path, tiled_model: Path, tmp_path: Path) -> None:
+    report = evaluate(EvaluationConfig(data, tmp_path / "out", tiled_model, None, ("val",)), ignore_progress)
+    assert report.failures == ()
+    (found,) = report.sets
+    segmenter, samples = Segmenter(tiled_model), samples_of(data, "stage1_train")
+    pixels = []
+    for name in ("field_003", "field_004"):
+        (maps,) = segmenter.predict([samples[name].read_image()])
+        assert maps.shape[-1] == 3
+        pixels.append(score_pixels(samples[name].read_labels() > 0, maps[..., 0], 0.5))
+    assert found.scores is not None
+    assert found.scores.dice == pytest.approx(np.mean([one.dice for one in pixels]))
+    assert found.scores.loss == pytest.approx(np.mean([one.loss for one in pixels]))
+    assert found.scores.dice > 0.6
+
+
 @pytest.mark.filterwarnings("ignore:All-NaN slice")
 def test_a_model_that_gives_nan_scores_nothing(
     tmp_path: Path, make_dsb_zip: Callable[..., Path], tiny_model: Path

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nuclei_train.figures import SAMPLES_SHOWN, draw_curves, draw_samples
+from nuclei_train.figures import SAMPLES_SHOWN, draw_curves, draw_maps, draw_samples
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -59,3 +59,24 @@ def test_the_choice_of_samples_is_the_seeds(tmp_path: Path) -> None:
         draw_samples(tmp_path / f"{name}.png", "title", ["x"] * 20, images, None, None, seed=seed)
     np.testing.assert_array_equal(pixels(tmp_path / "one.png"), pixels(tmp_path / "again.png"))
     assert (pixels(tmp_path / "one.png") != pixels(tmp_path / "other.png")).any()
+
+
+def test_curves_are_drawn_where_there_is_no_accuracy(tmp_path: Path) -> None:
+    rows = [{"epoch": 1, "loss": 0.5, "val_loss": 0.6}, {"epoch": 2, "loss": 0.4, "val_loss": 0.5}]
+    draw_curves(tmp_path / "curves.png", rows, best_epoch=2)
+    assert pixels(tmp_path / "curves.png").std() > 10
+
+
+@pytest.mark.parametrize(("n", "columns"), [(1, 1), (5, 5), (20, 2 * SAMPLES_SHOWN)])
+def test_maps_lie_below_their_crops_in_the_colours_that_the_title_names(tmp_path: Path, n: int, columns: int) -> None:
+    maps = np.zeros((n, 16, 16, 6), np.float32)
+    maps[..., 0], maps[..., 1], maps[..., 2] = 0.2, 0.6, 1.0  # foreground, distance, border
+    maps[..., 3:5] = -3  # offsets are not shown
+    draw_maps(tmp_path / "maps.png", "crops", stack(n, 0.4, 3), maps)
+    picture = pixels(tmp_path / "maps.png")
+    assert picture.shape[1] == pytest.approx(1.8 * columns * 110, abs=1)
+    grey = np.argwhere((picture == 102).all(axis=-1))
+    mixed = np.argwhere((picture == [153, 255, 51]).all(axis=-1))
+    assert len(grey) > 5_000 * columns
+    assert len(mixed) == pytest.approx(len(grey), rel=0.1)
+    assert grey[:, 0].max() < mixed[:, 0].min()

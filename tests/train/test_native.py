@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from nuclei_runtime.errors import DatasetError
 from nuclei_runtime.instances import MAPS
 from nuclei_runtime.preprocess import Step
 from nuclei_runtime.tiling import Tiling, run_tiled
-from nuclei_train.cli import train_main
 from nuclei_train.dsb2018 import open_data, training_set
 from nuclei_train.native import INFERENCE_CHECKPOINT, LabelledImages, Native, NativeMaterial
 from nuclei_train.recipe import Sources
@@ -57,12 +55,6 @@ def test_it_can_be_named() -> None:
         assert recipe.name == name
         assert is_dataclass(recipe)
         json.dumps(asdict(recipe))
-
-
-def test_it_is_what_is_trained_where_nothing_is_named(run_main: Callable[..., tuple[int, str, str]]) -> None:
-    code, out, _ = run_main(train_main, "--help")
-    assert code == 0
-    assert "[default: native]" in out
 
 
 def test_every_choice_of_the_recipe_is_written_down(native_run: Path) -> None:

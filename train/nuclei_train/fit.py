@@ -19,7 +19,6 @@ from nuclei_train import run_folder
 from nuclei_train.dsb2018 import open_data, training_set
 from nuclei_train.figures import draw_curves
 from nuclei_train.recipe import Material, Recipe, Sources
-from nuclei_train.resume import STATE_FILE
 from nuclei_train.run_description import describe_run
 from nuclei_train.split import RANDOM_SPLIT_WARNING, split_samples
 from nuclei_train.split_table import read_split_table
@@ -155,7 +154,7 @@ def _fit(config: TrainingConfig, material: Material, has_state: bool, reporter: 
         tf.config.experimental.enable_op_determinism()
 
     model = recipe.build()
-    progress = load_state(run / STATE_FILE, model) if has_state else Progress()
+    progress = load_state(run / run_folder.STATE_FILE, model) if has_state else Progress()
     if has_state:
         reporter.say(f"going on after epoch {progress.epochs_done}")
 
@@ -181,7 +180,7 @@ def _fit(config: TrainingConfig, material: Material, has_state: bool, reporter: 
                 ),
                 *_tensorboard(run, reporter),
                 early_stopping,
-                SaveProgress(progress, early_stopping, run / STATE_FILE),
+                SaveProgress(progress, early_stopping, run / run_folder.STATE_FILE),
             ],
         )
     best = run / run_folder.BEST_CHECKPOINT

@@ -20,8 +20,6 @@ import numpy as np
 
 from nuclei_runtime.errors import RunFolderError
 
-STATE_FILE = "resume.npz"
-
 
 @dataclass
 class Progress:

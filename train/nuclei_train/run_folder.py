@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from nuclei_runtime.errors import RunFolderError
-from nuclei_train.resume import STATE_FILE
 
 RUN_FILE = "run.json"
 BEST_CHECKPOINT = "best.keras"
 BEST_CHECKPOINT_H5 = "model_for_nuclei.h5"
 HISTORY_FILE = "history.csv"
 TENSORBOARD_FOLDER = "tensorboard"
+STATE_FILE = "resume.npz"
 
 
 def prepare(folder: Path, identity: dict[str, Any], *, resume: bool) -> bool:
