@@ -160,13 +160,16 @@ def test_another_split_is_not_gone_on_with(small_data: Path, small_run: tuple[Pa
     assert (small_run[0] / "run.json").read_bytes() == before
 
 
-def test_a_finished_run_without_its_checkpoint_is_a_sentence(
+def test_a_finished_run_without_a_whole_checkpoint_is_a_sentence(
     small_data: Path, small_run: tuple[Path, Listener], tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(small_run[0], folder)
     (folder / "best.keras").unlink()
     with pytest.raises(RunFolderError, match=r"best\.keras: missing"):
+        run(small_data, folder, resume=True)
+    (folder / "best.keras").write_bytes((small_run[0] / "best.keras").read_bytes()[:-1000])
+    with pytest.raises(RunFolderError, match=r"best\.keras: cannot be read"):
         run(small_data, folder, resume=True)
 
 

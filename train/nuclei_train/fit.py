@@ -186,9 +186,13 @@ def _fit(config: TrainingConfig, material: Material, has_state: bool, reporter: 
     best = run / run_folder.BEST_CHECKPOINT
     if not best.is_file():
         raise RunFolderError(f"{best}: missing although the run is finished; train again in a new folder")
+    try:
+        weights = keras.models.load_model(best, compile=False).get_weights()
+    except Exception as error:  # Keras hands on whatever its zip and HDF5 libraries raise
+        raise RunFolderError(f"{best}: cannot be read ({error}); train again in a new folder") from error
     # Built anew, because a checkpoint does not hold the recipe's loss.
     best_model = recipe.build()
-    best_model.set_weights(keras.models.load_model(best, compile=False).get_weights())
+    best_model.set_weights(weights)
     # Only now, and from the checkpoint: saving as .h5 makes Keras forget the optimiser of the model that is saved,
     # and every later best.keras of a running training would be without one.
     best_model.save(run / run_folder.BEST_CHECKPOINT_H5)
