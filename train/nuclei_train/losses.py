@@ -9,8 +9,6 @@ from keras import ops
 BORDER_WEIGHT = 6.0
 """How much more a pixel on a touching border counts than another: such pixels are about one in fifty."""
 
-_EPSILON = 1e-6
-
 
 def map_loss(truth: Any, predicted: Any) -> Any:
     """Return the loss of a batch, one number an image.
@@ -39,7 +37,7 @@ def map_loss(truth: Any, predicted: Any) -> Any:
     probability = ops.sigmoid(predicted[..., 0]) * valid
     both = ops.sum(probability * inside, axis=(1, 2))
     either = ops.sum(probability, axis=(1, 2)) + n_inside
-    loss += 1.0 - (2.0 * both + 1.0) / (either + _EPSILON)
+    loss += 1.0 - (2.0 * both + 1.0) / either
 
     error = ops.abs(ops.sigmoid(predicted[..., 1]) - distance)
     loss += ops.sum(error * valid * (1.0 + 3.0 * foreground), axis=(1, 2)) / n_valid
