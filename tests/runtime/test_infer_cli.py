@@ -205,6 +205,8 @@ def test_ctrl_c_leaves_what_was_done(tmp_path: Path, tiny_model: Path) -> None:
     for number in range(200):
         (tmp_path / "in" / f"{number:03d}.png").write_bytes(png_bytes(field()))
     command = [INFER, str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--model", str(tiny_model), "--json"]
+    # A test run that was started in the background ignores the signal, and so would its child.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         first = process.stdout.readline()

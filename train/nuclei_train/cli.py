@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from nuclei_runtime.commands import EXIT_SOME_FAILED, quiet_tensorflow, run_command
+from nuclei_runtime.commands import EXIT_SOME_FAILED, quiet_tensorflow, require_extra, run_command
 
 DataArgument = Annotated[
     Path, typer.Argument(help="A folder with Kaggle's zips, one of the zips, or the folder it unpacks to.")
@@ -78,6 +78,7 @@ def train(
     ] = False,
 ) -> None:
     """Build and fit a U-Net. images.csv beside DATA decides which images are fitted and which validate."""
+    require_extra("train", "keras", "matplotlib")  # TensorFlow or JAX, as KERAS_BACKEND says
     from nuclei_train.recipes import RECIPES
 
     if recipe not in RECIPES:
