@@ -20,6 +20,24 @@ by eye among yellow, green, cyan and magenta, with and without a rim, on fluores
 white and on purple, and bright field."""
 
 
+def stretch_contrast(image: Image) -> NDArray[np.float32]:
+    """Return an image as people can see it: many fluorescence images are black to the eye as they are stored.
+
+    Parameters
+    ----------
+    image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) ndarray
+        An alpha channel is dropped.
+
+    Returns
+    -------
+    (H, W, 3) ndarray of float32 in [0, 1]
+        Not to be written to: grey is one channel seen three times.
+    """
+    colours = image[..., np.newaxis] if image.ndim == 2 else image[..., :3]
+    stretched = percentile_normalisation(colours, lower=LOWER_PERCENT, upper=UPPER_PERCENT)
+    return np.broadcast_to(stretched, (*image.shape[:2], 3))
+
+
 def draw_overlay(image: Image, labels: Labels) -> NDArray[np.uint8]:
     """Draw the outline of each nucleus, one pixel wide and inside it, on the contrast-stretched image.
 
@@ -33,9 +51,7 @@ def draw_overlay(image: Image, labels: Labels) -> NDArray[np.uint8]:
     -------
     (H, W, 3) ndarray of uint8
     """
-    colours = image[..., np.newaxis] if image.ndim == 2 else image[..., :3]
-    stretched = percentile_normalisation(colours, lower=LOWER_PERCENT, upper=UPPER_PERCENT)
-    picture = np.broadcast_to((stretched * 255).round().astype(np.uint8), (*labels.shape, 3)).copy()
+    picture = (stretch_contrast(image) * 255).round().astype(np.uint8)
     edge = find_boundaries(labels, mode="thick")  # pixels with another label beside them, on both sides
     rim = edge & (labels == 0)
     picture[rim] = (picture[rim] * RIM_BRIGHTNESS).astype(np.uint8)

@@ -14,7 +14,7 @@ from nuclei_runtime.preprocess import CHANNELS, Step
 from nuclei_train import run_folder
 from nuclei_train.arrays import TruthArrays, load_images, load_truth
 from nuclei_train.figures import draw_samples
-from nuclei_train.model_description import describe_training
+from nuclei_train.model_description import LIMITATIONS_OF_ALL, describe_training, smallest_area_px
 from nuclei_train.recipe import NORMALISATION, Outcome, Sources
 
 if TYPE_CHECKING:
@@ -167,8 +167,7 @@ class Baseline:
                 "id": "connected_components",
                 "kwargs": {
                     "threshold": self.threshold,
-                    # Nothing smaller was ever called a nucleus by those who drew the training masks.
-                    "min_area_px": int(material.areas_px.min()),
+                    "min_area_px": smallest_area_px(material.areas_px),
                 },
             },
             "tolerance": self.tolerance,
@@ -178,9 +177,7 @@ class Baseline:
                 "Every image is squeezed to 128 x 128 pixels, whatever its size and aspect ratio: outlines are "
                 "coarse, and nuclei that are small against the image are lost. Cut large images into tiles of about "
                 "256 x 256 pixels.",
-                "Contrast is stretched to the brightest of the image, so an image without any nucleus may show "
-                "false ones.",
-                "For research; not validated for diagnosis.",
+                *LIMITATIONS_OF_ALL,
             ],
         }
         return Outcome(run_folder.BEST_CHECKPOINT, model, scores, search=[])

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.instances import Labels
 from nuclei_runtime.metrics import iou_matrix
-from nuclei_runtime.overlay import LOWER_PERCENT, UPPER_PERCENT
-from nuclei_runtime.preprocess import percentile_normalisation
+from nuclei_runtime.overlay import stretch_contrast
 from nuclei_runtime.reading import Image
 
 MATCH_IOU = 0.5
@@ -67,7 +66,7 @@ def draw_comparisons(path: Path, title: str, comparisons: Sequence[Comparison]) 
 
 
 def _draw(panels: Iterable[Axes], comparison: Comparison) -> None:
-    picture = _as_rgb(comparison.image)
+    picture = stretch_contrast(comparison.image)
     matches = iou_matrix(comparison.truth, comparison.predicted) > MATCH_IOU
     true_side = _paint(picture, comparison.truth, np.asarray(matches.any(axis=1)))
     predicted_side = _paint(picture, comparison.predicted, np.asarray(matches.any(axis=0)))
@@ -75,12 +74,6 @@ def _draw(panels: Iterable[Axes], comparison: Comparison) -> None:
     for panel, name, shown in zip(panels, names, (picture, true_side, predicted_side), strict=True):
         panel.imshow(shown, interpolation="antialiased")
         panel.set_title(name, fontsize=8)
-
-
-def _as_rgb(image: Image) -> NDArray[np.float32]:
-    """Stretch the contrast: many fluorescence images are black to the eye as they are stored."""
-    colours = image[..., :3] if image.ndim == 3 else np.repeat(image[..., np.newaxis], 3, axis=-1)
-    return percentile_normalisation(colours, lower=LOWER_PERCENT, upper=UPPER_PERCENT)
 
 
 def _paint(picture: NDArray[np.float32], labels: Labels, matched: NDArray[np.bool_]) -> NDArray[np.float32]:

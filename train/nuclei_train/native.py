@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from nuclei_train.arrays import read_with_truth
 from nuclei_train.augment import Augmentation
 from nuclei_train.dsb2018 import Sample
 from nuclei_train.figures import draw_maps
-from nuclei_train.model_description import describe_training
+from nuclei_train.model_description import LIMITATIONS_OF_ALL, describe_training, smallest_area_px
 from nuclei_train.recipe import NORMALISATION, Outcome, Sources
 from nuclei_train.search import search_parameters
 from nuclei_train.stem_unet import HALO_PX, MULTIPLE_OF_PX
@@ -74,7 +75,7 @@ class NativeMaterial:
     val: LabelledImages
     recipe: Native
 
-    @property
+    @cached_property
     def areas_px(self) -> NDArray[np.int64]:
         """Area of every nucleus that is fitted, in pixels."""
         return np.concatenate([np.bincount(labels.ravel())[1:] for labels in self.train.labels])
@@ -223,9 +224,7 @@ class Native:
             )
             for image in val.images
         ]
-        # Nothing smaller was ever called a nucleus by those who drew the training masks.
-        min_area_px = int(material.areas_px.min())
-        method, search = search_parameters(maps, val.labels, min_area_px)
+        method, search = search_parameters(maps, val.labels, smallest_area_px(material.areas_px))
         model = {
             **describe_training(material.areas_px),
             "input": {
@@ -244,9 +243,7 @@ class Native:
             "limitations": [
                 "Nuclei much smaller or larger than those of the training images are split, merged or lost: resize "
                 "images so that the median diameter is near the training's.",
-                "Contrast is stretched to the brightest of the image, so an image without any nucleus may show "
-                "false ones.",
-                "For research; not validated for diagnosis.",
+                *LIMITATIONS_OF_ALL,
             ],
         }
         scores = {"val": {metric: search[0][metric] for metric in ("mean AP", "AP@0.5")}}
