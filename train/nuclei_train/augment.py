@@ -58,8 +58,8 @@ def random_crop(
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale
     reach = size_px / scale
     extent = np.array(image.shape[:2], dtype=np.float64)
-    # The centre lies so that the crop stays inside where it can.
-    centre = np.array([rng.uniform(reach / 2, n - reach / 2) if n > reach else n / 2 for n in extent])
+    # The centre lies so that the crop stays inside where it can; pixel 0 reaches from -0.5 to 0.5.
+    centre = np.array([rng.uniform(reach / 2, n - reach / 2) if n > reach else n / 2 for n in extent]) - 0.5
     offset = centre - turn @ np.full(2, (size_px - 1) / 2)
     shape = (size_px, size_px)
     cropped = np.stack(

@@ -23,28 +23,30 @@ def map_loss(truth: Any, predicted: Any) -> Any:
     predicted : (N, H, W, 5) tensor
         Logits of foreground, distance and border, then the offsets.
     """
-    predicted = ops.cast(predicted, "float32")
-    valid = truth[..., 5]
-    foreground, distance, border = truth[..., 0], truth[..., 1], truth[..., 2]
+    # Unstacked, because the gradient of a slice is a whole tensor of zeros around it.
+    foreground, distance, border, offset_row, offset_column, valid = ops.unstack(truth, axis=-1)
+    foreground_logit, distance_logit, border_logit, predicted_row, predicted_column = ops.unstack(
+        ops.cast(predicted, "float32"), axis=-1
+    )
     n_valid = ops.sum(valid, axis=(1, 2)) + 1.0
     inside = foreground * valid
     n_inside = ops.sum(inside, axis=(1, 2)) + 1.0
 
-    cross_entropy = _cross_entropy(foreground, predicted[..., 0])
+    cross_entropy = _cross_entropy(foreground, foreground_logit)
     # The few pixels around touching nuclei decide whether two are counted as one.
     weight = valid * (1.0 + BORDER_WEIGHT * border)
     loss = ops.sum(cross_entropy * weight, axis=(1, 2)) / n_valid
-    probability = ops.sigmoid(predicted[..., 0]) * valid
+    probability = ops.sigmoid(foreground_logit) * valid
     both = ops.sum(probability * inside, axis=(1, 2))
     either = ops.sum(probability, axis=(1, 2)) + n_inside
     loss += 1.0 - (2.0 * both + 1.0) / either
 
-    error = ops.abs(ops.sigmoid(predicted[..., 1]) - distance)
+    error = ops.abs(ops.sigmoid(distance_logit) - distance)
     loss += ops.sum(error * valid * (1.0 + 3.0 * foreground), axis=(1, 2)) / n_valid
 
-    loss += ops.sum(_cross_entropy(border, predicted[..., 2]) * weight, axis=(1, 2)) / n_valid
+    loss += ops.sum(_cross_entropy(border, border_logit) * weight, axis=(1, 2)) / n_valid
 
-    error = ops.sum(ops.abs(predicted[..., 3:5] - truth[..., 3:5]), axis=-1)
+    error = ops.abs(predicted_row - offset_row) + ops.abs(predicted_column - offset_column)
     loss += 0.5 * ops.sum(error * inside, axis=(1, 2)) / n_inside
     return loss
 
