@@ -12,6 +12,9 @@ from nuclei_runtime.instances import Labels
 from nuclei_train.augment import Augmentation, random_appearance, random_crop
 from nuclei_train.targets import target_maps
 
+WORKERS = 2
+"""Fewer, and Keras would cut the crops between the steps instead of beside them."""
+
 
 class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
     """Batches of augmented crops at native scale with their target maps.
@@ -44,7 +47,8 @@ class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
         first_batch: int,
         augmentation: Augmentation,
     ) -> None:
-        super().__init__()
+        # Threads, so that crops are cut while the network computes; they keep the batches' order.
+        super().__init__(workers=WORKERS)
         self._images, self._labels = images, labels
         cumulative = np.cumsum(shares)
         self._cumulative = cumulative / cumulative[-1]  # ends at 1 exactly: no random number lies beyond

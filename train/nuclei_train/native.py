@@ -159,8 +159,8 @@ class Native:
     augmentation: Augmentation = field(default_factory=Augmentation)
     batch_size: int = 16
     steps_per_epoch: int = 100
-    epochs: int = 120
-    patience: int = 120
+    epochs: int = 100
+    patience: int = 100
     learning_rate: float = 1.5e-3
     weight_decay: float = 1e-3
     gradient_norm: float = 5.0
