@@ -1,0 +1,83 @@
+"""A file -> the planes in it: single grey or colour images that are read when, and only as far as, they are needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from numpy.typing import DTypeLike
+
+from nuclei_runtime.reading import Image, read_image
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is to be read of a file that holds more than one image. What is None is not asked for.
+
+    Attributes
+    ----------
+    axes : str, optional
+        A letter a dimension (T, C, Z, Y, X, S for the samples of RGB), where the file does not say it.
+    channel : str or int, optional
+        Name or index (from 0) of the channel to segment.
+    z : str, optional
+        ``each``: every plane of a Z stack on its own; ``max``: the maximum over them.
+    """
+
+    axes: str | None = None
+    channel: str | int | None = None
+    z: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """One grey or colour image of a file, not yet read.
+
+    Attributes
+    ----------
+    time, z : int, optional
+        Which of a file's planes it is, counted from 0; None where the file has no such axis.
+    shape : tuple of int
+        (H, W), (H, W, 3) or (H, W, 4).
+    dtype : dtype
+    pixel_size_um : (float, float), optional
+        Height and width of a pixel in micrometres, where the file tells.
+    read : callable
+        ``read(rows, columns)``: the pixels of a region, two slices with whole starts and stops within the image.
+        Raises as `nuclei_runtime.reading.read_image` does.
+    reads_blocks : bool
+        Whether a region costs no more memory than the region; otherwise the first one reads the whole plane.
+    """
+
+    time: int | None
+    z: int | None
+    shape: tuple[int, ...]
+    dtype: DTypeLike
+    pixel_size_um: tuple[float, float] | None
+    read: Callable[[slice, slice], Image]
+    reads_blocks: bool
+
+    @property
+    def suffix(self) -> str:
+        """What tells the plane's results from those of the file's other planes, such as ``_t003_z01``; or nothing."""
+        parts = [f"_{letter}{index:03d}" for letter, index in (("t", self.time), ("z", self.z)) if index is not None]
+        return "".join(parts)
+
+
+def plane_of(image: Image) -> Plane:
+    """Return an image in memory as a plane."""
+    return Plane(None, None, image.shape, image.dtype, None, lambda rows, columns: image[rows, columns], False)
+
+
+@contextmanager
+def open_planes(path: str | os.PathLike[str], selection: Selection) -> Iterator[Sequence[Plane]]:  # noqa: ARG001
+    """Open a file and find its planes, in the order of time, then Z.
+
+    Raises
+    ------
+    ImageError
+        See `nuclei_runtime.reading.read_image`.
+    """
+    yield [plane_of(read_image(path))]
