@@ -32,6 +32,9 @@ PROPERTIES = (
 )
 """Of `skimage.measure.regionprops_table`: lengths in px, angles in radians, intensities in the file's units."""
 
+_AXIS_OF = {"centroid-0": 0, "centroid-1": 1, "bbox-0": 0, "bbox-1": 1, "bbox-2": 0, "bbox-3": 1}
+"""The columns that say where in the image a nucleus lies, and along which axis."""
+
 NUCLEI_COLUMNS = (
     "image",
     *regionprops_table(np.zeros((1, 1), np.int32), np.zeros((1, 1)), properties=PROPERTIES),
@@ -77,7 +80,7 @@ def outcome_row(outcome: Outcome) -> list[Cell]:
     return [_cell(value) for value in asdict(outcome).values()]
 
 
-def nucleus_rows(name: str, image: Image, labels: Labels) -> list[list[Cell]]:
+def nucleus_rows(name: str, image: Image, labels: Labels, origin: tuple[int, int] = (0, 0)) -> list[list[Cell]]:
     """Measure each nucleus.
 
     Parameters
@@ -87,16 +90,23 @@ def nucleus_rows(name: str, image: Image, labels: Labels) -> list[list[Cell]]:
     image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) ndarray
         Intensities are measured on the mean of its colours, without alpha.
     labels : (H, W) ndarray of int32
+    origin : (int, int)
+        Row and column in the whole image of the first pixel, where `image` is a window of it.
 
     Returns
     -------
     list
         A row a nucleus, in the order of `NUCLEI_COLUMNS`.
     """
-    if not labels.any():
+    present = labels[labels > 0]
+    if not present.size:
         return []
+    # From 1 on: scikit-image goes through all numbers up to the largest, and a window's are far from the first.
+    before = int(present.min()) - 1
     intensity = image.astype(np.float64) if image.ndim == 2 else image[..., :3].mean(axis=-1, dtype=np.float64)
-    table = regionprops_table(labels, intensity, properties=PROPERTIES)
+    table = regionprops_table(np.where(labels > 0, labels - before, 0), intensity, properties=PROPERTIES)
+    for column, shift in (("label", before), *((name, origin[axis]) for name, axis in _AXIS_OF.items())):
+        table[column] = table[column] + shift
     first = _cell(name)
     return [[first, *map(_cell, row)] for row in zip(*(column.tolist() for column in table.values()), strict=True)]
 
