@@ -39,6 +39,8 @@ class Sample:
         Of the files of its masks; empty where there is no truth.
     masks_are_labels : bool
         One file holds all nuclei as 1..N, instead of one file a nucleus.
+    source_digest : str or None
+        In a packed file the digest that the sample had before it was packed; see `nuclei_train.packs`.
     """
 
     image_id: str
@@ -46,6 +48,7 @@ class Sample:
     mask_names: tuple[str, ...]
     masks_are_labels: bool
     _store: Store
+    source_digest: str | None = None
 
     @property
     def has_truth(self) -> bool:
@@ -113,7 +116,12 @@ class Sample:
         return labels
 
     def digest(self) -> str:
-        """Return the SHA-256 of the identifier and of the bytes of the image and its masks, in hexadecimal."""
+        """Return the SHA-256 of the identifier and of the bytes of the image and its masks, in hexadecimal.
+
+        A packed sample has that of the files that it was packed from, so that a run is the same run on either.
+        """
+        if self.source_digest is not None:
+            return self.source_digest
         sha = hashlib.sha256(self.image_id.encode())
         for name in (self.image_name, *self.mask_names):
             sha.update(hashlib.sha256(self._store.read(name)).digest())
@@ -132,11 +140,19 @@ class Dataset:
         The zip or folder.
     samples : tuple of Sample
         In the order of their identifiers.
+    n_left_out : int
+        Images that a packed file has left out of the dataset it was made from; see `nuclei_train.packs`.
     """
 
     name: str
     path: Path
     samples: tuple[Sample, ...]
+    n_left_out: int = 0
+
+    @property
+    def n_images(self) -> int:
+        """How many images the dataset has, those that were left out included."""
+        return len(self.samples) + self.n_left_out
 
     @property
     def has_truth(self) -> bool:

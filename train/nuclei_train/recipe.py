@@ -118,8 +118,11 @@ class Recipe(Protocol):
     def validation_fraction(self) -> float:
         """Of the images, drawn at random, where there is no images.csv."""
 
+    def choose(self, sources: Sources) -> Sources:
+        """Return what of the sources it reads, or raise a DatasetError where nothing would be left."""
+
     def load(self, sources: Sources, advance: Callable[[], None]) -> Any:
-        """Read all images into a `Material`; `advance` is called after each."""
+        """Read all chosen images into a `Material`; `advance` is called after each."""
 
     def build(self) -> keras.Model:
         """Build and compile the network."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,6 +37,40 @@ class Split:
     val: tuple[Sample, ...]
     source: str
     digest: str
+
+
+def without_modalities(split: Split, modality: Mapping[str, str], left_out: Collection[str]) -> Split:
+    """Return a split without the images of some modalities, on both of its sides.
+
+    Parameters
+    ----------
+    split : Split
+    modality : mapping of str to str
+        By image identifier.
+    left_out : collection of str
+
+    Raises
+    ------
+    DatasetError
+        A modality is not there, or one side would be empty.
+    """
+    found = {modality.get(sample.image_id, "") for sample in (*split.train, *split.val)} - {""}
+    missing = set(left_out) - found
+    if missing:
+        raise DatasetError(
+            f"no image is of the modality {', '.join(sorted(missing))}, which is to be left out; expected one of "
+            f"those in images.csv: {', '.join(sorted(found)) or 'none, for there is no images.csv'}"
+        )
+    train, val = (
+        tuple(sample for sample in side if modality.get(sample.image_id, "") not in left_out)
+        for side in (split.train, split.val)
+    )
+    if not train or not val:
+        raise DatasetError(
+            f"without {', '.join(sorted(left_out))} there are {len(train)} images to fit and {len(val)} to validate, "
+            "expected at least one of each; leave out less"
+        )
+    return replace(split, train=train, val=val)
 
 
 def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validation_fraction: float) -> Split:
