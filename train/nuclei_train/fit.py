@@ -200,10 +200,7 @@ def _fit(
     best = run / run_folder.BEST_CHECKPOINT
     if not best.is_file():
         raise RunFolderError(f"{best}: missing although the run is finished; train again in a new folder")
-    try:
-        weights = load_network(best).get_weights()
-    except RunFolderError as error:
-        raise RunFolderError(f"{error}; train again in a new folder") from error
+    weights = load_network(best, "train again in a new folder").get_weights()
     # Built anew, because a checkpoint does not hold the recipe's loss.
     best_model = recipe.build()
     best_model.set_weights(weights)

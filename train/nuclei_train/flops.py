@@ -31,4 +31,4 @@ def flops_per_pixel(model: keras.Model) -> float:
         else:
             continue
         total += 2 * math.prod(layer.weights[0].shape) * pixels
-    return total / math.prod(model.input_shape[1:3])
+    return float(total / math.prod(model.input_shape[1:3]))

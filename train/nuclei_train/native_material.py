@@ -16,8 +16,8 @@ from nuclei_runtime.instances import Labels
 from nuclei_runtime.preprocess import Step, preprocess
 from nuclei_train.arrays import read_with_truth
 from nuclei_train.augment import Augmentation
-from nuclei_train.dsb2018 import Sample
 from nuclei_train.figures import draw_maps
+from nuclei_train.samples import Sample
 
 if TYPE_CHECKING:
     from nuclei_train.native import Native

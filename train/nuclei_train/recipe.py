@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.preprocess import Step
-from nuclei_train.dsb2018 import Sample
+from nuclei_train.samples import Sample
 from nuclei_train.split import Split
 
 if TYPE_CHECKING:

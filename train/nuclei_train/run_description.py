@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
-from nuclei_train.dsb2018 import Dataset, combined_digest
 from nuclei_train.recipe import Recipe
+from nuclei_train.samples import Dataset, combined_digest
 from nuclei_train.split import Split
 from nuclei_train.start import Start
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nuclei_runtime.errors import DatasetError
-from nuclei_train.dsb2018 import Dataset, Sample
+from nuclei_train.samples import Dataset, Sample
 from nuclei_train.split_table import SplitTable
 
 RANDOM_SPLIT_WARNING = (
@@ -73,6 +73,14 @@ def without_modalities(split: Split, modality: Mapping[str, str], left_out: Coll
     return replace(split, train=train, val=val)
 
 
+def select(dataset: Dataset, table: SplitTable | None) -> list[Sample]:
+    """Return the samples that a training reads: those with truth and, where there is a table, of its two splits."""
+    with_truth = [sample for sample in dataset.samples if sample.has_truth]
+    if table is None:
+        return with_truth
+    return [sample for sample in with_truth if table.split.get(sample.image_id) in ("train", "val")]
+
+
 def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validation_fraction: float) -> Split:
     """Split by images.csv where it exists, else at random.
 
@@ -83,10 +91,10 @@ def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validat
     DatasetError
         One side would be empty.
     """
-    with_truth = [sample for sample in dataset.samples if sample.has_truth]
+    with_truth = select(dataset, table)
     if table is not None:
-        train = [sample for sample in with_truth if table.split.get(sample.image_id) == "train"]
-        val = [sample for sample in with_truth if table.split.get(sample.image_id) == "val"]
+        train = [sample for sample in with_truth if table.split[sample.image_id] == "train"]
+        val = [sample for sample in with_truth if table.split[sample.image_id] == "val"]
     else:
         order = np.random.default_rng(seed).permutation(len(with_truth))
         n_val = max(1, round(validation_fraction * len(with_truth)))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.errors import RunFolderError
@@ -57,7 +56,7 @@ def read_start(path: Path, recipe: Recipe) -> Start:
         raise RunFolderError(
             f"{checkpoint}: there is no such checkpoint; name the folder of a run that has one, or a .keras file"
         )
-    network = load_network(checkpoint)
+    network = load_network(checkpoint, "copy it anew, or start from another")
     found, expected = _layout(network), _layout(recipe.build())
     if found != expected:
         where = next((pair for pair in zip(found, expected, strict=False) if pair[0] != pair[1]), None)
@@ -71,20 +70,20 @@ def read_start(path: Path, recipe: Recipe) -> Start:
     return Start(checkpoint, hashlib.sha256(checkpoint.read_bytes()).hexdigest(), network.get_weights())
 
 
-def load_network(checkpoint: Path) -> keras.Model:
+def load_network(checkpoint: Path, remedy: str) -> keras.Model:
     """Load a `.keras` file to take its weights.
 
     Raises
     ------
     RunFolderError
-        It cannot be read.
+        It cannot be read; the message ends with the remedy.
     """
     import keras
 
     try:
         return keras.models.load_model(checkpoint, compile=False)
     except Exception as error:  # Keras hands on whatever its zip and HDF5 libraries raise
-        raise RunFolderError(f"{checkpoint}: cannot be read ({error})") from error
+        raise RunFolderError(f"{checkpoint}: cannot be read ({error}); {remedy}") from error
 
 
 def _layout(network: keras.Model) -> list[str]:
