@@ -38,9 +38,10 @@ def build_residual_unet(
 ) -> keras.Model:
     """Build a U-Net whose levels are residual blocks: depthwise 3x3, then wider and narrower again by 1x1.
 
-    The blocks are ConvNeXt's (Liu et al. 2022) with batch normalisation and ReLU, which an exported graph folds into
-    the convolutions, in the place of layer normalisation and GELU, and with a kernel of 3x3, so that tiles need no
-    halo as wide as themselves. The outlines are drawn at half resolution, by a stem and one convolution.
+    The blocks are ConvNeXt's (Liu et al. 2022), but for three things. ReLU and batch normalisation, which an exported
+    graph folds into the convolutions, take the place of GELU and layer normalisation; the normalisation stands behind
+    the 1x1 convolutions; and kernels are 3x3, so that tiles need no halo as wide as themselves. The outlines are drawn
+    at half resolution, by a stem and one convolution.
 
     Parameters
     ----------
@@ -71,7 +72,6 @@ def build_residual_unet(
     def block(tensor: keras.KerasTensor, name: str) -> keras.KerasTensor:
         n = tensor.shape[-1]
         inner = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"{name}_depthwise")(tensor)
-        inner = layers.BatchNormalization(name=f"{name}_depthwise_normalisation")(inner)
         inner = layers.ReLU(name=f"{name}_relu")(convolution(inner, EXPANSION * n, f"{name}_wide", 1))
         return layers.Add(name=f"{name}_sum")([tensor, convolution(inner, n, f"{name}_narrow", 1)])
 
