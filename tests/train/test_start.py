@@ -86,21 +86,19 @@ def test_what_is_no_checkpoint_is_a_sentence(tmp_path: Path) -> None:
         read_start(tmp_path, NATIVE)
 
 
-def test_a_training_begins_with_them_and_says_so(make_dsb_zip: MakeZip, tmp_path: Path) -> None:
-    """Without a learning rate nothing changes: the best of the second run is that of the first."""
+def test_a_training_begins_with_them_and_says_so(finished_run: Path, make_dsb_zip: MakeZip, tmp_path: Path) -> None:
+    """Without a learning rate nothing changes: the best is what it began with."""
     data = make_dsb_zip(tmp_path / "stage1_train.zip", range(8), size=(48, 48))
-    first, second, listener = tmp_path / "first", tmp_path / "second", Listener()
-    train(TrainingConfig(data, first, SMALL, resume=False), listener)
-    still = replace(SMALL, seed=7, learning_rate=0.0)
-    train(TrainingConfig(data, second, still, resume=False, start=first), listener)
-    assert f"starting from the weights of {first / 'best.keras'}" in listener.sentences
-    digest = hashlib.sha256((first / "best.keras").read_bytes()).hexdigest()
-    assert read_run(second)["start"] == {"checkpoint_sha256": digest}
-    weights = [keras.models.load_model(run / "best.keras", compile=False).get_weights() for run in (first, second)]
+    best, run, listener = finished_run / "best.keras", tmp_path / "run", Listener()
+    still = replace(SMALL, learning_rate=0.0)
+    train(TrainingConfig(data, run, still, resume=False, start=finished_run), listener)
+    assert listener.sentences[-1] == f"starting from the weights of {best}"
+    assert read_run(run)["start"] == {"checkpoint_sha256": hashlib.sha256(best.read_bytes()).hexdigest()}
+    weights = [keras.models.load_model(one / "best.keras", compile=False).get_weights() for one in (finished_run, run)]
     for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
     with pytest.raises(RunFolderError, match="differs from this command in start and"):
-        train(TrainingConfig(data, second, still, resume=True), listener)
+        train(TrainingConfig(data, run, still, resume=True), listener)
 
 
 def test_a_start_that_does_not_fit_leaves_no_run(native_run: Path, make_dsb_zip: MakeZip, tmp_path: Path) -> None:
