@@ -23,9 +23,10 @@ from nuclei_runtime.tiff_segments import MAX_SEGMENT_BYTES
 _MAX_JSON_BYTES = 1 << 24
 _MAX_CHUNK_BYTES = 1 << 29
 _CODECS = frozenset(
-    # Zarr's own (specifications 2 and 3). Others run code that a file may name: numcodecs' pickle runs any.
-    "blosc zlib gzip zstd lz4 bz2 lzma shuffle delta bytes transpose crc32c sharding_indexed".split()
+    {"bytes", "transpose", "shuffle", "delta", "crc32c", "sharding_indexed"}
+    | {"blosc", "zlib", "gzip", "zstd", "lz4", "bz2", "lzma"}
 )
+"""Of Zarr's specifications 2 and 3. Others run code that a file may name: numcodecs' pickle runs any."""
 
 
 def is_image_folder(path: Path) -> bool:
