@@ -51,7 +51,7 @@ def read_ome(xml: str, n_pages: int) -> OmeImage:
         root = ElementTree.fromstring(xml)
     except ElementTree.ParseError as error:
         raise ImageReadError(f"the OME-XML in the file is damaged: {error}; export the image again") from error
-    if any(_children(root, "BinaryOnly")):
+    if list(_children(root, "BinaryOnly")):  # an element without children is false
         raise ImageReadError("the file's OME-XML lies in another file; export the image to a single OME-TIFF")
     images = [pixels for image in _children(root, "Image") for pixels in _children(image, "Pixels")]
     if len(images) != 1:
