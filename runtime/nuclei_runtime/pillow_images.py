@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -119,9 +120,25 @@ def _deep_colour_png(file: BinaryIO) -> tuple[tuple[int, ...], Any]:
     shape = (height, width) if planes == 2 else (height, width, planes)
 
     def read_whole() -> Image:
+        _check_inflated(file, 2 * height * (width * planes + 8) * 2)  # twice, for rows of interlacing and their filters
         file.seek(0)
         _, _, rows, _ = png.Reader(file=file).read()
         image = np.vstack([np.asarray(row, dtype=np.uint16) for row in rows]).reshape(height, width, planes)
         return image[..., 0] if planes == 2 else image
 
     return shape, read_whole
+
+
+def _check_inflated(file: BinaryIO, due: int) -> None:
+    """Refuse a PNG whose pixels inflate far beyond its rows; pypng would inflate all of them."""
+    import png
+
+    file.seek(0)
+    stream, n_bytes = zlib.decompressobj(), 0
+    for kind, data in png.Reader(file=file).chunks():
+        rest = data if kind == b"IDAT" else b""
+        while rest and not stream.eof:
+            n_bytes += len(stream.decompress(rest, 1 << 20))
+            if n_bytes > due:
+                raise ImageReadError(f"the PNG is damaged: its pixels inflate to more than {due} bytes")
+            rest = stream.unconsumed_tail

@@ -159,6 +159,7 @@ def _reader(
         axes = "YXS" if len(pillow.shape) == 3 else "YX"
         return axes, pillow.shape, pillow.dtype, lambda frame, _n, _index, y, x: pillow.read(frame.index)[y, x], False
     segments = Segments(file, page, contiguous=contiguous)
+    check_claim("TIFF's strip or tile", segments.segment_bytes, file.seek(0, 2))
     is_colour = photometric == _RGB or is_jpeg_colour
     if is_colour and samples not in (1, 3, 4):
         raise ImageShapeError(f"the TIFF holds RGB of {samples} samples a pixel, expected 3 or 4; save it as RGB")
