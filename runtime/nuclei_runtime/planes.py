@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 from numpy.typing import DTypeLike
@@ -101,7 +102,7 @@ def plane_of(image: Image) -> Plane:
 def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) -> Iterator[Sequence[Plane]]:
     """Open an image and find its planes, in the order of time, then Z. Planes are read while it is open.
 
-    The content decides the format, not the suffix.
+    The content decides the format, not the suffix. Planes may be read from several threads; one reads at a time.
 
     Parameters
     ----------
@@ -117,7 +118,8 @@ def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) ->
     with ExitStack() as resources:
         with _only_image_errors():
             planes = _find(source, selection, resources)
-        yield [replace(plane, read=_guarded(plane.read)) for plane in planes]
+        lock = Lock()  # the planes share a file, which stands at one place at a time
+        yield [replace(plane, read=_guarded(plane.read, lock)) for plane in planes]
 
 
 def _find(source: str | os.PathLike[str] | bytes, selection: Selection, resources: ExitStack) -> list[Plane]:
@@ -169,9 +171,9 @@ def _only_image_errors() -> Iterator[None]:
         raise ImageReadError(f"cannot be decoded, the file may be truncated or damaged: {reason}") from error
 
 
-def _guarded(read: Callable[[slice, slice], Image]) -> Callable[[slice, slice], Image]:
+def _guarded(read: Callable[[slice, slice], Image], lock: Lock) -> Callable[[slice, slice], Image]:
     def guarded(rows: slice, columns: slice) -> Image:
-        with _only_image_errors():
+        with lock, _only_image_errors():
             return read(rows, columns)
 
     return guarded

@@ -17,6 +17,8 @@ MAX_PAGES = 65_535
 """What libtiff could count before its version 4.5, in 16 bits; a longer file asks to be split."""
 MAX_TAG_BYTES = 1 << 24
 """Of the tags that are read at once: two million offsets of tiles, or OME-XML of tens of thousands of planes."""
+MAX_ALL_TAG_BYTES = 1 << 26
+"""Of such tags in all pages together, which may all point to the same bytes."""
 _MAX_TAGS = 4096
 
 _REDUCED_TAG, _SUB_IFDS = 254, 330
@@ -64,6 +66,7 @@ class _Walk:
         self._size = file.seek(0, 2)
         self._known: dict[Directory, Directory] = {}  # pages of a stack are alike: each kind is kept once
         self._seen: set[int] = set()
+        self._tag_bytes = 0
         file.seek(0)
         header = file.read(4)
         self._order = "<" if header[:2] == b"II" else ">"
@@ -101,8 +104,11 @@ class _Walk:
         codes, layout, sub_ifds, is_reduced = [], {}, [], False
         for code, kind, count, value in struct.iter_unpack(self._order + self._entry, table):
             n_bytes = count * _TYPE_SIZES.get(kind, 0)
-            if code in _LOADED_TAGS and n_bytes > MAX_TAG_BYTES:
-                raise ImageReadError(f"the TIFF is refused: its tag {code} claims {n_bytes} bytes")
+            self._tag_bytes += n_bytes if code in _LOADED_TAGS else 0
+            if code in _LOADED_TAGS and (n_bytes > MAX_TAG_BYTES or self._tag_bytes > MAX_ALL_TAG_BYTES):
+                raise ImageReadError(
+                    f"the TIFF is refused: its tag {code} claims {n_bytes} bytes, all tags so far {self._tag_bytes}"
+                )
             codes.append(code)
             if code in _LAYOUT_TAGS:
                 layout[code] = struct.pack("<HQ", kind, count) + self._value(value, min(n_bytes, _MAX_LAYOUT_BYTES))

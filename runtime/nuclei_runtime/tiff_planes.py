@@ -1,6 +1,6 @@
 """TIFF, OME-TIFF and BigTIFF -> a stack of which regions can be read, with what its metadata says of it.
 
-tifffile finds the pages of OME-TIFF, ImageJ, its own and Zeiss LSM; all other TIFFs are a row of like pages. What
+tifffile finds the pages of OME-TIFF, of ImageJ and of its own; all other TIFFs are a row of like pages. What
 tifffile alone cannot decode goes through imagecodecs (extra `codecs`) or, whole, through Pillow.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import lru_cache
 from math import prod
 from typing import Any, BinaryIO
 
@@ -17,7 +18,7 @@ from nuclei_runtime.axes import UNKNOWN, Stack
 from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.ome import OmeImage, read_ome
 from nuclei_runtime.pillow_images import check_claim
-from nuclei_runtime.pixel_size import PixelSize, from_imagej, from_tiff, in_micrometres
+from nuclei_runtime.pixel_size import PixelSize, from_imagej, from_tiff
 from nuclei_runtime.reading import Image, check_form
 from nuclei_runtime.tiff_directories import Directory, walk_directories
 from nuclei_runtime.tiff_segments import Segments, is_decodable
@@ -28,9 +29,10 @@ _PHOTOMETRIC = 262
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
 _JPEG = 7
 _ALPHA = ((1,), (2,))
-_METAMORPH_STACK = 33629  # UIC2Tag: one directory for many planes
+_OWN_FORMATS = {33629: "a MetaMorph stack", 34412: "a Zeiss LSM file"}
+"""Private tags (UIC2Tag, CZ_LSMINFO) of formats in which pages and directories mean something else than in TIFF."""
 
-_KINDS = ("shaped", "lsm", "ome", "imagej")
+_KINDS = ("shaped", "ome", "imagej")
 """What tifffile lays out, in the order in which it asks; some files are of two kinds."""
 _KNOWN_AXES = "TCZYXS"
 
@@ -48,12 +50,12 @@ def open_tiff(file: BinaryIO, resources: ExitStack) -> Stack:
     import tifffile
 
     directories = walk_directories(file)
+    for code in _OWN_FORMATS.keys() & directories[0].codes:
+        raise ImageReadError(f"the file is {_OWN_FORMATS[code]}, which is not read; export it as OME-TIFF")
     file.seek(0)
     # Left alone are formats of which tifffile would open other files or believe tables that nothing bounds.
     flags: dict[str, Any] = {f"is_{kind}": False for kind in tifffile.TIFF.FILE_FLAGS if kind not in _KINDS}
     tiff: Any = resources.enter_context(tifffile.TiffFile(file, **flags))
-    if _METAMORPH_STACK in directories[0].codes:
-        raise ImageShapeError("the file is a MetaMorph stack, which is not read; save it as OME-TIFF")
     kind = next((kind for kind in _KINDS if getattr(tiff, f"is_{kind}")), None)
     ome = read_ome(tiff.ome_metadata, len(directories)) if kind == "ome" else OmeImage((), None)
     lead_axes, lead, keyframe, frames = (
@@ -70,9 +72,11 @@ def open_tiff(file: BinaryIO, resources: ExitStack) -> Stack:
     check_form(keyframe.shaped[2:4], np.dtype(keyframe.dtype or bool))
     inner_axes, inner, dtype, read_page, reads_blocks = _reader(file, keyframe, contiguous=contiguous)
 
+    recent = lru_cache(maxsize=16)(frames)  # a page's offsets may be a million numbers
+
     def read(index: tuple[int, ...], rows: slice, columns: slice) -> Image:
         n = int(np.ravel_multi_index(index[: len(lead)], lead)) if lead else 0
-        frame = keyframe if contiguous else frames(n)
+        frame = keyframe if contiguous else recent(n)
         return read_page(frame, n, index[len(lead) :], rows, columns)
 
     return Stack(
@@ -197,7 +201,4 @@ def _imagej_channels(tiff: Any, axes: str, lead: tuple[int, ...]) -> tuple[str, 
 def _pixel_size(tiff: Any, kind: str | None, keyframe: Any) -> PixelSize | None:
     if kind == "imagej":
         return from_imagej(tiff.imagej_metadata or {}, keyframe.tags)
-    if kind == "lsm":
-        metadata = tiff.lsm_metadata or {}
-        return in_micrometres(metadata.get("VoxelSizeY", 0), metadata.get("VoxelSizeX", 0), "m")
     return from_tiff(keyframe.tags)

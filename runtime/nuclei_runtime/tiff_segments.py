@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import zlib
 from collections import OrderedDict
 from typing import Any, BinaryIO
@@ -79,7 +78,6 @@ class Segments:
             raise ImageReadError(f"the TIFF is damaged: its strips or tiles are {self._rows} x {self._columns} pixels")
         self._cache: OrderedDict[tuple[int, int], Image] = OrderedDict()
         self._cached_bytes = 0
-        self._lock = threading.Lock()
 
     @property
     def reads_blocks(self) -> bool:
@@ -119,24 +117,23 @@ class Segments:
             Pixels are missing.
         """
         shape = (rows.stop - rows.start, columns.stop - columns.start, self._samples)
-        with self._lock:
-            if self._contiguous:
-                start = frame.dataoffsets[0] + (n * frame.shaped[0] + sample) * self._height * self._row_bytes()
-                return self._read_raw(start, rows, columns)
-            self._check_number(frame)
-            region = np.empty(shape, self._page.dtype)
-            down, across = -(-self._height // self._rows), -(-self._width // self._columns)
-            for i in range(rows.start // self._rows, -(-rows.stop // self._rows)):
-                for j in range(columns.start // self._columns, -(-columns.stop // self._columns)):
-                    index = (sample * down + i) * across + j
-                    top, left = i * self._rows, j * self._columns
-                    y = slice(max(rows.start, top), min(rows.stop, top + self._rows))
-                    x = slice(max(columns.start, left), min(columns.stop, left + self._columns))
-                    inner = (slice(y.start - top, y.stop - top), slice(x.start - left, x.stop - left))
-                    part = self._raw_part(frame, index, *inner) if self._is_raw else self._part(frame, index)[inner]
-                    outer = (slice(y.start - rows.start, y.stop - rows.start),)
-                    region[(*outer, slice(x.start - columns.start, x.stop - columns.start))] = part
-            return region
+        if self._contiguous:
+            start = frame.dataoffsets[0] + (n * frame.shaped[0] + sample) * self._height * self._row_bytes()
+            return self._read_raw(start, rows, columns)
+        self._check_number(frame)
+        region = np.empty(shape, self._page.dtype)
+        down, across = -(-self._height // self._rows), -(-self._width // self._columns)
+        for i in range(rows.start // self._rows, -(-rows.stop // self._rows)):
+            for j in range(columns.start // self._columns, -(-columns.stop // self._columns)):
+                index = (sample * down + i) * across + j
+                top, left = i * self._rows, j * self._columns
+                y = slice(max(rows.start, top), min(rows.stop, top + self._rows))
+                x = slice(max(columns.start, left), min(columns.stop, left + self._columns))
+                inner = (slice(y.start - top, y.stop - top), slice(x.start - left, x.stop - left))
+                part = self._raw_part(frame, index, *inner) if self._is_raw else self._part(frame, index)[inner]
+                outer = (slice(y.start - rows.start, y.stop - rows.start),)
+                region[(*outer, slice(x.start - columns.start, x.stop - columns.start))] = part
+        return region
 
     def _check_number(self, frame: Any) -> None:
         n = self._page.shaped[0] * -(-self._height // self._rows) * -(-self._width // self._columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,17 @@ def test_a_file_is_closed_after_its_planes(tmp_path: Path) -> None:
     with pytest.raises(ImageReadError, match="closed"):
         plane.read(slice(0, 3), slice(0, 3))
     path.unlink()
+
+
+def test_planes_may_be_read_from_several_threads(tmp_path: Path) -> None:
+    frames = np.random.default_rng(3).integers(0, 255, (4, 64, 64)).astype(np.uint8)
+    options = {"photometric": "minisblack", "metadata": {"axes": "TYX"}}
+    tifffile.imwrite(tmp_path / "a.tif", frames, tile=(16, 16), compression="zlib", **options)
+    with open_planes(tmp_path / "a.tif", Selection()) as planes, ThreadPoolExecutor(8) as pool:
+        regions = [(t, slice(y, y + 9), slice(0, 64)) for y in range(50) for t in range(4)]
+        found = pool.map(lambda region: planes[region[0]].read(*region[1:]), regions)
+        for region, image in zip(regions, found, strict=True):
+            assert np.array_equal(image, frames[region])
 
 
 def test_an_error_of_the_one_who_reads_is_left_as_it_is(tmp_path: Path) -> None:

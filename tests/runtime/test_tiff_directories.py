@@ -64,6 +64,12 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "60,000 tags": (lambda: b"II*\0" + struct.pack("<IH", 8, 60_000) + bytes(12 * 60_000 + 4), "60000 tags"),
     "huge description": (lambda: tiff(directory(0, (DESCRIPTION, 2, 1 << 31, 24))), "tag 270 claims 2147483648"),
     "huge offsets": (lambda: tiff(directory(0, (OFFSETS, 4, 1 << 30, 24))), "tag 273 claims"),
+    "many pages of the same many offsets": (
+        lambda: tiff(*(directory(24 + SIZE * (i + 1), (OFFSETS, 4, 1 << 21, 24)) for i in range(20)), bytes(1 << 23)),
+        "all tags so far",
+    ),
+    "metamorph": (lambda: tiff(directory(0, (33629, 5, 1, 24))), "a MetaMorph stack, which is not read; export"),
+    "zeiss": (lambda: tiff(directory(0, (34412, 1, 4, 0))), "a Zeiss LSM file, which is not read; export"),
     "sub-IFDs beyond the end": (lambda: tiff(directory(0, (SUB_IFDS, 4, 9, 1 << 20))), "beyond its end"),
     "offset beyond the end": (lambda: tiff(directory(0, (OFFSETS, 4, 1, 1 << 20))), "truncated"),
     "no height": (lambda: tiff(directory(0, (LENGTH, 4, 1, 0))), "no pixels"),
