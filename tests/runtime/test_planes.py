@@ -10,8 +10,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from nuclei_runtime.errors import ImageReadError, InputsError
+from nuclei_runtime.errors import ImageReadError, ImageShapeError, InputsError
 from nuclei_runtime.planes import Selection, open_planes, plane_of
+from nuclei_runtime.reading import read_image
 
 GREY = np.random.default_rng(22).integers(0, 255, (31, 23)).astype(np.uint8)
 
@@ -87,3 +88,9 @@ def test_an_error_of_the_one_who_reads_is_left_as_it_is(tmp_path: Path) -> None:
     tifffile.imwrite(path, GREY)
     with pytest.raises(KeyError, match="mine"), open_planes(path, Selection()):
         raise KeyError("mine")
+
+
+def test_a_time_series_is_not_one_image(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([GREY, GREY]), photometric="minisblack", metadata={"axes": "TYX"})
+    with pytest.raises(ImageShapeError, match="holds 2 images; save the one"):
+        read_image(tmp_path / "a.tif")
