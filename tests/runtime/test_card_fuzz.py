@@ -134,7 +134,7 @@ def test_chance_also_makes_cards_that_are_taken() -> None:
 
 
 def test_a_version_nested_as_deep_as_json_allows_is_refused() -> None:
-    """It was spelt out in the message, for which Python's stack did not suffice."""
+    """It was spelt out in the message, bracket by bracket."""
     depth = 1
     while True:
         try:
