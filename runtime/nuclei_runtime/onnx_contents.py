@@ -48,6 +48,9 @@ _REFUSED = {
     ("model", 25): "operators of its own",
 }
 
+_SETTINGS_KEY = b"ort_config"
+"""Where ORT_LOAD_CONFIG_FROM_MODEL is set, ONNX Runtime takes threads, and files to write, from this metadata."""
+
 _NODE_OPERATOR, _NODE_DOMAIN, _METADATA_KEY = ("node", 4), ("node", 7), ("metadata", 1)
 
 _SHOWN_CHARACTERS = 60
@@ -67,8 +70,8 @@ def check_contents(content: bytes, source: str) -> None:
     ------
     ModelFormatError
         The file is damaged or is no ONNX, refers to other files, calls operators of other domains than
-        `STANDARD_DOMAINS`, brings functions or training, names one metadata entry twice, or passes `MAX_FIELDS` or
-        `MAX_DEPTH`.
+        `STANDARD_DOMAINS`, brings functions, training or settings for ONNX Runtime, names one metadata entry twice, or
+        passes `MAX_FIELDS` or `MAX_DEPTH`.
     """
     try:
         _Walk(content).message("model", 0, len(content), 0)
@@ -120,6 +123,8 @@ class _Walk:
                 foreign = self.content[value:end]
             elif field == _METADATA_KEY:
                 key = self.content[value:end]
+                if key == _SETTINGS_KEY:
+                    raise _RefusedError("settings for ONNX Runtime of its own")
                 if key in self.metadata_keys:
                     raise _RefusedError(f"the metadata {_shown(key)} twice")
                 self.metadata_keys.add(key)

@@ -141,6 +141,7 @@ def test_all_is_good(model: Path) -> None:
         assert any(line.split() == [package, version(package)] for line in lines)
     for provider in available_providers():
         assert sum(line.startswith(f"{provider}: ") for line in lines) == 1
+    assert sum(line.split() == ["SHA-256", Segmenter(model).model_sha256] for line in lines) == 1
     (cpu,) = (line for line in lines if line.startswith("CPUExecutionProvider"))
     assert "tiny 0" in cpu
     assert "allowed: 1e-05" in cpu

@@ -225,6 +225,7 @@ HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
     "other standard": (add_node(helper.make_node("Scaler", [], [], domain="ai.onnx.ml")), "'ai.onnx.ml'"),
     "function": (with_function, "operators of its own"),
     "training": (lambda model: model.training_info.add(), "instructions for training"),
+    "settings": (lambda model: model.metadata_props.add(key="ort_config", value="{}"), "settings for ONNX Runtime"),
     "metadata twice": (lambda model: model.metadata_props.add(key="nuclei.model_card", value="{}"), "the metadata"),
 }
 
