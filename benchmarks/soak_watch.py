@@ -1,4 +1,4 @@
-"""Lets nuclei-infer --watch run beside a microscope that writes slowly, renames, deletes, breaks files and changes them.
+"""Lets nuclei-infer --watch run beside a microscope that writes slowly, renames, deletes, breaks and changes files.
 
     python benchmarks/soak_watch.py [MODEL.onnx] [--images 5000] [--settle 1]
 
