@@ -20,6 +20,7 @@ from nuclei_train.stores import ZipStore
 
 PACK_FILE = "pack.json"
 VERSION = 1
+MAX_SAMPLES = 1_000_000
 
 
 class PackedStore:
@@ -76,7 +77,7 @@ def open_pack(path: Path, store: ZipStore) -> Dataset:
     name = fields.text("dataset")
     n_left_out = int(fields.take("images_left_out", lambda n: is_int(n) and n >= 0, "a whole number", 0))
     samples = []
-    for sample in fields.objects("samples"):
+    for sample in fields.objects("samples", MAX_SAMPLES):
         names = sample.text("image"), sample.text("labels")
         samples.append(Sample(sample.text("image_id"), names[0], names[1:], True, packed, sample.text("digest")))
         sample.close()
