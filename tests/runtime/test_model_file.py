@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from nuclei_runtime import model_file, onnx_contents
@@ -19,6 +22,8 @@ from nuclei_runtime.model_file import MAX_MODEL_BYTES, read_model_file
 from nuclei_runtime.onnx_contents import check_contents
 from nuclei_runtime.segmenter import Segmenter
 from nuclei_runtime.session import BUNDLED_MODEL, load_session
+
+HUNT = os.environ.get("NUCLEI_FUZZ_EXAMPLES")
 
 
 def digest(path: Path) -> str:
@@ -340,6 +345,59 @@ def test_the_walk_finds_what_the_onnx_package_finds(tiled_model: Path) -> None:
             with pytest.raises(ModelFormatError, match=OTHER_FILE):
                 check_contents(model.SerializeToString(), "some.onnx")
             tensor.data_location = TensorProto.DEFAULT
+
+
+def reaches_out(model: Any) -> bool:
+    """Whether the onnx package sees in a model what must be refused."""
+    if model.functions or model.training_info or any(entry.key == "ort_config" for entry in model.metadata_props):
+        return True
+    messages = [model.graph]
+    while messages:
+        message = messages.pop()
+        if isinstance(message, onnx.NodeProto) and message.domain not in ("", "ai.onnx"):
+            return True
+        if isinstance(message, onnx.TensorProto) and (message.external_data or message.data_location):
+            return True
+        for field, value in message.ListFields():
+            if field.message_type is not None:
+                messages.extend(value if isinstance(value, Iterable) else [value])
+    return False
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A hostile model in whose bytes some were changed, put in or taken out."""
+    model = onnx.load_from_string(write_small().SerializeToString())
+    HOSTILE[draw(st.sampled_from(sorted(HOSTILE)))][0](model)
+    content = bytearray(model.SerializeToString())
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(content)))
+        content[at : at + draw(st.integers(0, 3))] = draw(st.binary(max_size=3))
+    return bytes(content)
+
+
+def write_small() -> Any:
+    value = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1])
+    weight = numpy_helper.from_array(np.ones(1, np.float32), "w")
+    graph = helper.make_graph([helper.make_node("Add", ["image", "w"], ["y"])], "g", [value], [value], [weight])
+    model = helper.make_model(graph)
+    helper.set_model_props(model, {"nuclei.model_card": "{}"})
+    return model
+
+
+@settings(max_examples=int(HUNT or 300), derandomize=HUNT is None, database=None, deadline=None)
+@given(damaged())
+def test_what_passes_is_harmless_also_for_another_reader_of_the_format(content: bytes) -> None:
+    """Two readers of the same bytes must not see two models: the one that checks and the one that runs."""
+    try:
+        check_contents(content, "some.onnx")
+    except ModelFormatError:
+        return
+    try:
+        model = onnx.load_from_string(content)
+    except DecodeError:
+        return
+    assert not reaches_out(model)
 
 
 def test_onnx_runtimes_own_format_is_refused(tiny_model: Path, tmp_path: Path) -> None:
