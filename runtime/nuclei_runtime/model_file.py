@@ -45,14 +45,12 @@ def read_model_file(path: str | os.PathLike[str], sha256: str | None = None) -> 
     ModelNotFoundError
         There is no file, or none that can be read.
     ModelDigestError
-        The file's SHA-256 is another one.
+        The file's SHA-256 is another one, or `sha256` is none.
     ModelFormatError
         The file is larger than `MAX_MODEL_BYTES`, or `nuclei_runtime.onnx_contents.check_contents` refuses it.
-    ValueError
-        `sha256` is no SHA-256.
     """
     if sha256 is not None and re.fullmatch(r"[0-9a-fA-F]{64}", sha256) is None:
-        raise ValueError(f"sha256 must be 64 hexadecimal digits, found {sha256!r}")
+        raise ModelDigestError(f"sha256 {sha256!r}: expected the model's digest, 64 hexadecimal digits")
     if not Path(path).is_file():  # a pipe or a device would never end
         raise ModelNotFoundError(f"{path}: no model file there; name an ONNX file that nuclei-export wrote")
     try:
