@@ -5,25 +5,24 @@ The docstrings are the help texts. Heavy imports stay inside the commands.
 
 from __future__ import annotations
 
-import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from nuclei_runtime.commands import EXIT_ENVIRONMENT, EXIT_SOME_FAILED, run_command
-from nuclei_runtime.segmenter import DEFAULT_BATCH_SIZE
+from nuclei_runtime.commands import EXIT_ENVIRONMENT, EXIT_SOME_FAILED, StopSignals, printable, run_command
 from nuclei_runtime.session import CPU_PROVIDER
+from nuclei_runtime.tally import Tally, complain
 
 if TYPE_CHECKING:
-    from nuclei_runtime.tables import Outcome
-
-EXIT_INTERRUPTED = 130
-"""128 + SIGINT, as shells count it."""
+    from nuclei_runtime.folder import FileOutcome
+    from nuclei_runtime.run import RunConfig
 
 
 def infer_main() -> NoReturn:
@@ -53,6 +52,9 @@ def infer(
             "--model", metavar="MODEL.onnx", help="ONNX model from nuclei-export; without it the bundled one."
         ),
     ] = None,
+    sha256: Annotated[
+        str | None, typer.Option("--sha256", metavar="HEX", help="The model's digest; another file is refused.")
+    ] = None,
     provider: Annotated[
         str,
         typer.Option("--provider", metavar="NAME", help="ONNX Runtime execution provider; nuclei-doctor lists them."),
@@ -61,12 +63,35 @@ def infer(
         int | None,
         typer.Option("--threads", metavar="N", min=1, help="Processors to use; without it all that are granted."),
     ] = None,
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", metavar="N", min=1, help="Images that go through the network at once.")
-    ] = DEFAULT_BATCH_SIZE,
+    axes: Annotated[
+        str | None,
+        typer.Option("--axes", metavar="LETTERS", help="What a file's dimensions are, where it does not say: TZCYXS."),
+    ] = None,
+    channel: Annotated[
+        str | None, typer.Option("--channel", metavar="NAME|INDEX", help="The channel to segment; indices from 0.")
+    ] = None,
+    z: Annotated[
+        str | None, typer.Option("--z", metavar="each|max", help="A Z stack: every plane, or the maximum over them.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an earlier run in DIR; what is whole is not done again.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the results of an earlier run in the same folder.")
     ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Do all again, compare with what is in DIR, and change nothing there.")
+    ] = False,
+    shard: Annotated[
+        str | None, typer.Option("--shard", metavar="i/n", help="Do one of n shares, for array jobs; i from 1 to n.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on with what appears in the folders, until SIGTERM or Ctrl-C.")
+    ] = False,
+    settle: Annotated[
+        float | None,
+        typer.Option("--settle", metavar="SECONDS", min=0.1, help="Of --watch: a file that rests so long is complete."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line and image on standard output, nothing else.")
     ] = False,
@@ -79,37 +104,94 @@ def infer(
 
     An image that cannot be read is named, and the others go on.
 
-    Exit code: 0 all done, 1 some images failed, 2 wrong usage, 3 model or machine.
+    Exit code: 0 all done, 1 some images failed or differ, 2 wrong usage, 3 model or machine, 130 Ctrl-C, 143 SIGTERM.
     """
-    from nuclei_runtime.folder import segment_files
-    from nuclei_runtime.inputs import find_images
-    from nuclei_runtime.results import ResultWriter
-    from nuclei_runtime.segmenter import Segmenter
+    from nuclei_runtime.planes import Selection
+    from nuclei_runtime.run import RunConfig
+    from nuclei_runtime.shard import WHOLE, parse_shard
 
-    inputs = find_images(images, out=out)
-    segmenter = Segmenter(model, provider=provider, threads=threads, batch_size=batch_size)
-    for folder in inputs.unreadable:
-        print(f"failed: {folder}", file=sys.stderr)
-    n_images, n_done, n_failed, n_nuclei = len(inputs.files), 0, 0, 0
-    try:
-        with ResultWriter(out, inputs.files, overwrite=overwrite) as writer:
-            for outcome in _with_progress_bar(segment_files(inputs.files, segmenter, writer), n_images):
-                if as_json:
-                    print(json.dumps(asdict(outcome)), flush=True)
-                if outcome.status == "ok":
-                    n_done, n_nuclei = n_done + 1, n_nuclei + (outcome.n_nuclei or 0)
-                else:
-                    n_failed += 1
-                    print(f"failed: {outcome.image}: {outcome.reason}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print(f"stopped: {n_done + n_failed} of {n_images} images are done and stay in {out}", file=sys.stderr)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+    _refuse_together(resume=resume, overwrite=overwrite, verify=verify, watch=watch)
+    _refuse_together(watch=watch, shard=shard is not None)
+    if settle is not None and not watch:
+        raise typer.BadParameter("--settle goes with --watch")
+    config = RunConfig(
+        sources=tuple(images),
+        out=out,
+        model=model,
+        sha256=sha256,
+        provider=provider,
+        threads=threads,
+        selection=Selection(axes, channel, z),
+        mode="overwrite" if overwrite else "resume" if resume else "new",
+        shard=WHOLE if shard is None else parse_shard(shard),
+    )
+    if verify:
+        _verify(config)
+    elif watch:
+        _watch(config, settle, as_json=as_json)
+    else:
+        _segment(config, as_json=as_json)
+
+
+def _segment(config: RunConfig, *, as_json: bool) -> None:
+    from nuclei_runtime.run import FolderRun
+
+    tally, n_files = Tally(as_json=as_json), 0
+    with StopSignals() as signals:
+        try:
+            with FolderRun(config) as run:
+                n_files = run.n_files
+                for folder in run.inputs.unreadable:
+                    complain(f"failed: {folder}")
+                for outcome in _with_progress_bar(run.outcomes(), n_files):
+                    tally.tell(outcome)
+        except KeyboardInterrupt:
+            complain(
+                f"stopped: {tally.n_files} of {run.n_files} images are done and stay in {config.out}; --resume goes on"
+            )
+            raise typer.Exit(signals.exit_code) from None
     if not as_json:
-        skipped = f"files skipped that are no images: {inputs.n_skipped}"
-        print(f"{n_done} of {n_images} images, {n_nuclei} nuclei, {n_failed} failed; {skipped}")
-        print(f"results in {out}: overlays to look at, labels, nuclei.csv, images.csv")
-    if n_failed or inputs.unreadable:
+        print(tally.summary(n_files, run.inputs.n_skipped))
+        print(f"results in {config.out}: overlays to look at, labels, nuclei.csv, images.csv")
+        if not run.is_joined:
+            print("nuclei.csv and images.csv come with the last share, or with --resume and no --shard")
+    if tally.n_failed or run.inputs.unreadable:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _watch(config: RunConfig, settle_s: float | None, *, as_json: bool) -> None:
+    from nuclei_runtime.watch import DEFAULT_SETTLE_S, watch
+
+    tally, stop = Tally(as_json=as_json), Event()
+    # The second signal interrupts: then not even the image in hand is finished.
+    with StopSignals(stop) as signals, suppress(KeyboardInterrupt):
+        for outcome in watch(config, stop, settle_s=settle_s or DEFAULT_SETTLE_S):
+            if isinstance(outcome, str):
+                complain(outcome)
+            else:
+                tally.tell(outcome)
+    complain(f"stopped: {tally.n_files} images were done and are in {config.out}, {tally.n_failed} of them failed")
+    if signals.received == signal.SIGINT:
+        raise typer.Exit(signals.exit_code)
+
+
+def _verify(config: RunConfig) -> None:
+    from nuclei_runtime.verify import verify
+
+    n_compared, n_different = 0, 0
+    for verified in verify(config):
+        n_compared, n_different = n_compared + 1, n_different + bool(verified.differences)
+        for difference in verified.differences:
+            print(printable(f"differs: {verified.name}: {difference}"))
+    print(f"{n_compared - n_different} of {n_compared} are as they were: provenance, images and tables")
+    if n_different:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _refuse_together(**options: bool) -> None:
+    given = [f"--{name}" for name, is_given in options.items() if is_given]
+    if len(given) > 1:
+        raise typer.BadParameter(f"{' and '.join(given)} exclude each other")
 
 
 def demo(
@@ -147,7 +229,7 @@ def doctor(
     print("OK")
 
 
-def _with_progress_bar(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
+def _with_progress_bar(outcomes: Iterator[FileOutcome], total: int) -> Iterator[FileOutcome]:
     """Show a bar on stderr, if that is a terminal."""
     if not sys.stderr.isatty():
         yield from outcomes

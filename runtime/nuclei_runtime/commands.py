@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import NoReturn
+from threading import Event
+from types import FrameType
+from typing import Any, NoReturn
 
 import typer
 
@@ -18,6 +21,7 @@ from nuclei_runtime.errors import MissingExtraError, ModelError, NucleiError, Pa
 
 EXIT_SOME_FAILED = 1
 EXIT_USAGE = 2
+EXIT_OF_SIGNAL = 128
 EXIT_ENVIRONMENT = 3
 """The environment or the model, as against the usage: the same command may work elsewhere."""
 
@@ -26,6 +30,7 @@ _STDERR = 2
 
 _EXTRA_OF_PACKAGE = {
     "onnxruntime": "cpu",
+    "watchfiles": "watch",
     "pandas": "data",
     "matplotlib": "data",
     "tensorflow": "train",
@@ -62,6 +67,56 @@ def run_command(command: Callable[..., None]) -> NoReturn:
     except OSError as error:  # a folder that cannot be written, a full disk
         fail(RuntimeEnvironmentError(str(error)))
     sys.exit(0)
+
+
+class StopSignals:
+    """What Ctrl-C and SIGTERM do while a ``with`` statement runs.
+
+    Without an event they interrupt what is being done, as `KeyboardInterrupt`. With one the first of them sets it,
+    and only the second interrupts. A signal that the process was started to ignore stays ignored.
+
+    Parameters
+    ----------
+    event : Event, optional
+
+    Attributes
+    ----------
+    received : int, optional
+        The first signal that came.
+    """
+
+    def __init__(self, event: Event | None = None) -> None:
+        self.received: int | None = None
+        self._event = event
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, _: FrameType | None) -> None:
+        first = self.received is None
+        self.received = self.received or number
+        if self._event is not None:
+            self._event.set()
+        if self._event is None or not first:
+            raise KeyboardInterrupt
+
+    @property
+    def exit_code(self) -> int:
+        """128 and the signal's number, as shells count it."""
+        return EXIT_OF_SIGNAL + (self.received or signal.SIGINT)
+
+
+def printable(text: str) -> str:
+    """Return a text for the terminal: a file's name may hold line breaks, and codes that a terminal obeys."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def require_extra(extra: str, *packages: str) -> None:

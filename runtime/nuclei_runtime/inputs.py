@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
 from nuclei_runtime.errors import InputsError
-from nuclei_runtime.layout import IMAGES_TABLE, LABELS_FOLDER, NUCLEI_TABLE, OVERLAYS_FOLDER
+from nuclei_runtime.layout import ENDINGS, IMAGES_TABLE, NUCLEI_TABLE, PROVENANCE_FILE, RECORDS_FOLDER
 from nuclei_runtime.reading import IMAGE_SUFFIXES
 
 
@@ -34,12 +34,17 @@ class ImageFile:
     stem: str
 
 
+_RESULT_FOLDERS = (*ENDINGS, RECORDS_FOLDER)
+
+
 @dataclass(frozen=True)
 class Inputs:
     """What was found.
 
     Attributes
     ----------
+    root : Path
+        The folder that names are relative to.
     files : tuple of ImageFile
         Sorted by folder and name, each file once.
     n_skipped : int
@@ -48,12 +53,15 @@ class Inputs:
         Folders that could not be listed, each with the reason.
     """
 
+    root: Path
     files: tuple[ImageFile, ...]
     n_skipped: int
     unreadable: tuple[str, ...]
 
 
-def find_images(sources: Sequence[str | os.PathLike[str]], *, out: str | os.PathLike[str]) -> Inputs:
+def find_images(
+    sources: Sequence[str | os.PathLike[str]], *, out: str | os.PathLike[str], may_be_none: bool = False
+) -> Inputs:
     """Expand folders (with their subfolders), globs and single files.
 
     A glob is expanded here where the shell left it alone, as on Windows. Names are relative to the deepest
@@ -64,6 +72,8 @@ def find_images(sources: Sequence[str | os.PathLike[str]], *, out: str | os.Path
     sources : sequence of path or glob
     out : path
         The results folder of this run; it may lie inside a source, be one, or hold one.
+    may_be_none : bool
+        That there is no image yet is no error.
 
     Raises
     ------
@@ -77,17 +87,17 @@ def find_images(sources: Sequence[str | os.PathLike[str]], *, out: str | os.Path
             search.add_folder(path)
         else:
             search.add_file(path)
-    if not search.images:
+    if not search.images and not may_be_none:
         raise InputsError(_nothing_found(sources, search))
     try:
-        root = os.path.commonpath([path if _is_folder(path) else path.parent for path in named])
+        root = Path(os.path.commonpath([path if _is_folder(path) else path.parent for path in named]))
     except ValueError as error:
         raise InputsError("the inputs lie on several drives; segment each drive's on their own") from error
     paths = sorted(search.images.values(), key=lambda path: path.parts)
     names = [PurePath(os.path.relpath(path, root)).as_posix() for path in paths]
     stems = _stems(names)
     files = tuple(ImageFile(path, name, stems[name]) for path, name in zip(paths, names, strict=True))
-    return Inputs(files, len(search.skipped), tuple(search.unreadable))
+    return Inputs(root, files, len(search.skipped), tuple(search.unreadable))
 
 
 def _expand(source: str) -> list[Path]:
@@ -140,17 +150,22 @@ class _Search:
             return
         for here, folders, files in os.walk(folder, onerror=self._note_unreadable, followlinks=True):
             folders[:] = sorted(name for name in folders if name[0] != "." and self._enter(Path(here, name)))
+            real = Path(here).resolve()
             for name in files:
                 if name[0] != ".":
-                    self.add_file(Path(here, name))
+                    self._add(Path(here, name), real)
 
     def add_file(self, path: Path) -> None:
-        if self._is_earlier_result(path.parent) or path.name in (NUCLEI_TABLE, IMAGES_TABLE):
+        if not self._is_earlier_result(path.parent):
+            self._add(path, path.parent.resolve())
+
+    def _add(self, path: Path, real_folder: Path) -> None:
+        if path.name in (NUCLEI_TABLE, IMAGES_TABLE, PROVENANCE_FILE):
             return
         if path.suffix.lower() not in IMAGE_SUFFIXES or _is_special(path):
             self.skipped.add(path)
             return
-        self.images.setdefault(os.path.normcase(_resolved(path)), path)
+        self.images.setdefault(os.path.normcase(real_folder / path.name), path)
 
     def _enter(self, folder: Path) -> bool:
         """Whether the folder is to be searched: each once, so that links which lead in a circle end."""
@@ -162,8 +177,9 @@ class _Search:
 
     def _is_earlier_result(self, folder: Path) -> bool:
         for candidate in (folder, *folder.parents):
-            if candidate.name in (LABELS_FOLDER, OVERLAYS_FOLDER) and (
-                _mode_is(candidate.parent / NUCLEI_TABLE, stat.S_ISREG) or candidate.parent.resolve() == self._out
+            if candidate.name in _RESULT_FOLDERS and (
+                any(_mode_is(candidate.parent / name, stat.S_ISREG) for name in (NUCLEI_TABLE, PROVENANCE_FILE))
+                or candidate.parent.resolve() == self._out
             ):
                 self.earlier.add(candidate)
                 return True

@@ -81,7 +81,9 @@ def write_plane_files(
         rows.writerow(NUCLEI_COLUMNS)
         for block in blocks:
             found.write(block.rows, block.columns, block.labels, block.labels > 0)
-            measured = nucleus_rows(name, block.image, block.labels, (block.rows.start, block.columns.start))
+            measured = nucleus_rows(
+                name, block.image, block.labels, plane=plane, origin=(block.rows.start, block.columns.start)
+            )
             rows.writerows(measured)
             n_nuclei += len(measured)
         _write_labels(labels, found, plane.shape[:2], n_nuclei)

@@ -1,180 +1,279 @@
-"""Writes a results folder, so that an interruption leaves whole files and nothing of the user's is touched."""
+"""A results folder, written so that whatever ends the run leaves whole files, and nothing of the user's is touched.
+
+What an image gives is first written to a workspace, a folder of its own in DIR/.nuclei-partial. The last thing in
+there is the record, which names the results with their digests. Then the results are renamed into place, and after
+them the record: a record in place stands for whole results, and one in a workspace tells what a killed run had put
+in place. Processes that share a folder need no locks, since each touches only what its share of the images gives.
+"""
 
 from __future__ import annotations
 
-import io
+import errno
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-
-import numpy as np
-import tifffile
-from numpy.typing import NDArray
-from PIL import Image as PillowImage
+from typing import Literal
 
 from nuclei_runtime.errors import NucleiError, ResultsExistError, RuntimeEnvironmentError
-from nuclei_runtime.inputs import ImageFile
-from nuclei_runtime.instances import Labels
 from nuclei_runtime.layout import (
-    COLUMNS,
-    LABELS_FOLDER,
-    PARTIAL_NAME,
-    earlier_results,
-    overlay_of,
-    refuse_results,
-    remove_files,
+    IMAGES_TABLE,
+    NUCLEI_TABLE,
+    PARTIAL_FOLDER,
+    PROVENANCE_FILE,
+    RECORDS_FOLDER,
+    holds_results,
+    leads_out,
+    record_path,
+    recorded_tokens,
+    refuse_links,
+    remove_results,
+    token_of,
 )
-from nuclei_runtime.overlay import draw_overlay
-from nuclei_runtime.reading import Image
-from nuclei_runtime.tables import Outcome, Table, nucleus_rows, outcome_row
+from nuclei_runtime.records import Record, digest_file, read_record
+from nuclei_runtime.shard import WHOLE, Shard
+from nuclei_runtime.table_files import refuse_foreign_tables, write_tables
 
-_MAX_UINT16_LABEL = 65_535
+Mode = Literal["new", "resume", "overwrite"]
+"""What is done about results that are there: refuse them, go on with them, or remove them first."""
+
+_RECORD_IN_WORKSPACE = "record.json"
+_OF_ONE_IMAGE = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
+"""Errors of a name that the file system does not take; the next image's may well be taken."""
 
 
-class ResultWriter:
-    """Writes one run's results. To be used in a ``with`` statement.
+class ResultsFolder:
+    """The results of a run, or of one share of it.
 
     Parameters
     ----------
     out : path
-        The results folder; it is made where it does not exist.
-    files : sequence of ImageFile
-        All images of the run, so that what stands in its way is found before anything is written.
-    overwrite : bool
-        Remove an earlier run's results first: what its ``images.csv`` names, and its tables. Nothing else.
+        It is made where it does not exist.
+    mode : Mode
+    shard : Shard
+        Results and leftovers of other shares are left alone.
 
     Raises
     ------
     ResultsExistError
-        `out` holds results and `overwrite` is not set, or files that no earlier run wrote stand in the way.
+        `out` holds results and `mode` is ``new``, or it holds tables that no run wrote, or a link leads out of it.
     RuntimeEnvironmentError
         The folder cannot be written to.
     """
 
-    def __init__(self, out: str | os.PathLike[str], files: Sequence[ImageFile], *, overwrite: bool = False) -> None:
-        self._out = Path(out)
-        with _writing(self._out):
-            if self._out.exists() and not self._out.is_dir():
+    def __init__(self, out: str | os.PathLike[str], mode: Mode = "new", shard: Shard = WHOLE) -> None:
+        self.path = Path(out)
+        self._shard = shard
+        with writing(self.path):
+            if self.path.exists() and not self.path.is_dir():
                 raise ResultsExistError(f"{out}: is a file; name a folder for the results")
-            if not overwrite:
-                refuse_results(self._out)
-            earlier = earlier_results(self._out)
-            targets = {path for file in files for path in self._targets(file)}
-            foreign = sorted(path for path in targets - earlier if path.exists())
-            if foreign:
-                raise ResultsExistError(
-                    f"{foreign[0]}: is in the way of the results ({len(foreign)} such file(s)), "
-                    "and no earlier run wrote it; move it away or name another folder"
-                )
-            self._out.mkdir(parents=True, exist_ok=True)
-            remove_files(earlier, self._out)
-            self._nuclei, self._images = (Table(self._out / name, columns) for name, columns in COLUMNS.items())
+            refuse_links(self.path)
+            refuse_foreign_tables(self.path)
+            if mode == "new":
+                self._refuse_results()
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._remove_leftovers()
+            if mode == "overwrite":
+                self._remove_recorded()
 
-    def __enter__(self) -> ResultWriter:
-        return self
+    def write_provenance(self, text: str) -> None:
+        """Write what the run is made with; from then on its absence tells that the folder has vanished."""
+        with writing(self.path), self._workspace("provenance") as work:
+            (work / PROVENANCE_FILE).write_text(text, encoding="utf-8")
+            (work / PROVENANCE_FILE).replace(self.path / PROVENANCE_FILE)
 
-    def __exit__(self, *_: object) -> None:
-        self._nuclei.close()
-        self._images.close()
-
-    def write(self, file: ImageFile, image: Image, labels: Labels) -> Outcome:
-        """Write the results of one image.
+    @contextmanager
+    def workspace(self, name: str) -> Iterator[Path]:
+        """Make a folder for what is not whole yet, and remove it in the end.
 
         Parameters
         ----------
-        file : ImageFile
-        image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) ndarray
-        labels : (H, W) ndarray of int32
-            0 background, 1..N.
+        name : str
+            The image's.
 
         Raises
         ------
         RuntimeEnvironmentError
-            They cannot be written: the disk is full, say. What was written before stays.
+            The results folder has vanished since the run began, or cannot be written to.
         """
-        # First all that can fail for this image alone, then all that would fail for the next one too.
-        label_path, overlay_path = self._targets(file)
-        label_bytes, overlay_bytes = _tiff_bytes(labels), _png_bytes(draw_overlay(image, labels))
-        rows = nucleus_rows(file.name, image, labels)
-        height, width = labels.shape
-        outcome = Outcome(
-            image=file.name,
-            status="ok",
-            n_nuclei=len(rows),
-            height=height,
-            width=width,
-            nuclei_per_megapixel=round(1e6 * len(rows) / (height * width), 3),
-            labels=label_path.relative_to(self._out).as_posix(),
-        )
-        placed: list[Path] = []
+        with writing(self.path):
+            if not (self.path / PROVENANCE_FILE).is_file():
+                # An unmounted share leaves an empty folder behind: what is written there, nobody finds again.
+                raise FileNotFoundError(errno.ENOENT, "the results folder has vanished or was emptied during the run")
+        with self._workspace(token_of(name)) as work:
+            yield work
+
+    def place(self, record: Record, made: Mapping[str, Path], work: Path) -> None:
+        """Put the results of an image in place, and what an earlier run made of it out of the way.
+
+        Parameters
+        ----------
+        record : Record
+        made : mapping
+            For each path in `record.results` the file in the workspace.
+        work : Path
+            The workspace.
+
+        Raises
+        ------
+        ResultsExistError
+            A file that no run wrote stands in the way, or the name is none for this file system.
+        RuntimeEnvironmentError
+            The results cannot be written: the disk is full, say. What was written before stays.
+        """
+        token = token_of(record.image)
+        earlier = self._earlier_results(token)
+        for target in record.results:
+            path = self.path / target
+            if leads_out(self.path, path.parent):
+                raise ResultsExistError(f"{path}: leads through a link out of the results folder; remove the link")
+            if earlier is not None and target not in earlier and os.path.lexists(path):
+                raise ResultsExistError(
+                    f"{path}: is in the way of the results, and is no result of this image: a file of the user's or "
+                    "the result of an image with the same name; move it away, or rename the image"
+                )
+        journal = work / _RECORD_IN_WORKSPACE
+        placed: list[str] = []
         try:
-            for path, content in ((label_path, label_bytes), (overlay_path, overlay_bytes)):
-                with _writing(path):
-                    _write_whole(path, content)
-                placed.append(path)
-            with _writing(self._nuclei.path):
-                self._nuclei.add(rows)
-            return self._note(outcome)
-        except BaseException:  # Ctrl-C too: a file that images.csv does not name would pass for the user's own
-            for path in placed:
-                path.unlink(missing_ok=True)
+            with writing(self.path, of_one_image=True):
+                _write_through(journal, record.to_json())
+                for target, source in made.items():
+                    (self.path / target).parent.mkdir(parents=True, exist_ok=True)
+                    source.replace(self.path / target)
+                    placed.append(target)
+                remove_results(self.path, set(earlier or ()) - set(record.results), prune=self._prune)
+            with writing(self.path):
+                record_path(self.path, token).parent.mkdir(exist_ok=True)
+                journal.replace(record_path(self.path, token))
+        except BaseException:  # Ctrl-C too: without their record they would pass for the user's own
+            with suppress(OSError):
+                remove_results(self.path, placed, prune=self._prune)
             raise
 
-    def fail(self, file: ImageFile, reason: str) -> Outcome:
-        """Note that an image failed, and why."""
-        return self._note(Outcome(image=file.name, status="failed", reason=reason))
+    def close(self) -> None:
+        """Remove the folder of what is not whole; not to be called while other processes may be about to use it."""
+        with suppress(OSError):  # something is left there, or everything has vanished
+            (self.path / PARTIAL_FOLDER).rmdir()
 
-    def _note(self, outcome: Outcome) -> Outcome:
-        with _writing(self._images.path):
-            self._images.add([outcome_row(outcome)])
-        return outcome
+    @property
+    def _prune(self) -> bool:
+        return self._shard == WHOLE
 
-    def _targets(self, file: ImageFile) -> tuple[Path, Path]:
-        label_path = self._out / LABELS_FOLDER / f"{file.stem}.tif"
-        return label_path, overlay_of(label_path, self._out)
+    def join(self, names: Iterable[str], run_key: str, *, only_whole: bool = False) -> bool:
+        """Write ``images.csv`` and ``nuclei.csv`` from the records and rename them into place.
+
+        Parameters
+        ----------
+        names : iterable of str
+            The images', in the order of the rows.
+        run_key : str
+        only_whole : bool
+            Leave the tables alone unless there is a record of this run key for each image.
+
+        Returns
+        -------
+        bool
+            Whether they were written.
+        """
+        with writing(self.path), self._workspace("tables") as work:
+            if not write_tables(self.path, names, run_key, work=work, only_whole=only_whole):
+                return False
+            for name in (NUCLEI_TABLE, IMAGES_TABLE):
+                (work / name).replace(self.path / name)
+            return True
+
+    @contextmanager
+    def _workspace(self, token: str) -> Iterator[Path]:
+        work = self.path / PARTIAL_FOLDER / f"{token}-{secrets.token_hex(8)}"
+        with writing(work):
+            work.parent.mkdir(exist_ok=True)  # without its parents: the results folder is not made again
+            work.mkdir()
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _refuse_results(self) -> None:
+        found = holds_results(self.path)
+        if found and self._shard != WHOLE:
+            found = [RECORDS_FOLDER] if any(map(self._shard.owns, recorded_tokens(self.path))) else []
+        if found:
+            raise ResultsExistError(
+                f"{self.path}: already holds results ({', '.join(found)}); "
+                "name another folder, go on with --resume, or replace them with --overwrite"
+            )
+
+    def _remove_leftovers(self) -> None:
+        """Remove workspaces of processes that were killed, with what these had put in place without its record."""
+        partial = self.path / PARTIAL_FOLDER
+        for work in partial.iterdir() if partial.is_dir() else ():
+            token = work.name.partition("-")[0]
+            if not self._owns(token):
+                continue
+            journal = None
+            with suppress(OSError):
+                journal = read_record(work / _RECORD_IN_WORKSPACE)
+            if journal is not None:
+                kept = self._earlier_results(token) or set()
+                placed = {path for path in set(journal.results) - kept if self._is(path, journal.results[path])}
+                remove_results(self.path, placed, prune=self._prune)
+            shutil.rmtree(work) if work.is_dir() and not work.is_symlink() else work.unlink()
+
+    def _remove_recorded(self) -> None:
+        for token in filter(self._shard.owns, recorded_tokens(self.path)):
+            remove_results(self.path, self._earlier_results(token) or (), prune=self._prune)
+            record_path(self.path, token).unlink(missing_ok=True)
+        for name in (IMAGES_TABLE, NUCLEI_TABLE):
+            (self.path / name).unlink(missing_ok=True)
+
+    def _earlier_results(self, token: str) -> set[str] | None:
+        """Return what an earlier run made of an image; None where its record is damaged: anything may be its own."""
+        try:
+            record = read_record(record_path(self.path, token))
+        except FileNotFoundError:
+            return set()
+        return None if record is None else set(record.results)
+
+    def _owns(self, token: str) -> bool:
+        try:
+            return self._shard.owns(token)
+        except ValueError:  # of the provenance, or of the tables: a living process of another share may be at it
+            return self._shard == WHOLE
+
+    def _is(self, target: str, sha256: str) -> bool:
+        try:
+            return digest_file(self.path / target).sha256 == sha256
+        except OSError:
+            return False
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path, *, of_one_image: bool = False) -> Iterator[None]:
+    """Turn an error of the file system into a sentence.
+
+    Parameters
+    ----------
+    path : Path
+        What is written, for the sentence where the error names no file.
+    of_one_image : bool
+        A name that the file system does not take is the image's fault alone.
+    """
     try:
         yield
     except NucleiError:
         raise
     except OSError as error:
-        raise RuntimeEnvironmentError(
-            f"{path}: cannot be written: {error.strerror or error}; what was written before stays"
-        ) from error
+        reason = f"{error.filename or path}: cannot be written: {error.strerror or error}"
+        if of_one_image and error.errno in _OF_ONE_IMAGE:
+            raise ResultsExistError(reason) from error
+        raise RuntimeEnvironmentError(f"{reason}; what was written before stays, and --resume goes on") from error
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():  # two names that this file system takes for one, or another run in the same folder
-        raise FileExistsError(None, "a file of this name was just written", str(path))
-    partial = path.with_name(PARTIAL_NAME)
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _tiff_bytes(labels: Labels) -> bytes:
-    """Encode labels; without clock and versions, so that equal labels give equal bytes."""
-    depth = np.uint16 if labels.max() <= _MAX_UINT16_LABEL else np.uint32
-    buffer = io.BytesIO()
-    tifffile.imwrite(
-        buffer,
-        labels.astype(depth),
-        photometric="minisblack",
-        compression="zlib",
-        metadata=None,
-        software=False,
-    )
-    return buffer.getvalue()
-
-
-def _png_bytes(picture: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    PillowImage.fromarray(picture).save(buffer, format="PNG")
-    return buffer.getvalue()
+def _write_through(path: Path, text: str) -> None:
+    """Write a file so that it is on the disk, and all that was written before it, when the call returns."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,16 +1,16 @@
-"""The tables of a results folder: columns, the rows of one image, CSV files that grow row by row."""
+"""The tables of a results folder: their columns, and the rows of one image."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from skimage.measure import regionprops_table
 
 from nuclei_runtime.instances import Labels
+from nuclei_runtime.planes import Plane
 from nuclei_runtime.reading import Image
 
 Cell = str | int | float | None
@@ -32,55 +32,76 @@ PROPERTIES = (
 )
 """Of `skimage.measure.regionprops_table`: lengths in px, angles in radians, intensities in the file's units."""
 
-_AXIS_OF = {"centroid-0": 0, "centroid-1": 1, "bbox-0": 0, "bbox-1": 1, "bbox-2": 0, "bbox-3": 1}
-"""The columns that say where in the image a nucleus lies, and along which axis."""
-
-NUCLEI_COLUMNS = (
-    "image",
-    *regionprops_table(np.zeros((1, 1), np.int32), np.zeros((1, 1)), properties=PROPERTIES),
+_PIXEL_COLUMNS = tuple(regionprops_table(np.zeros((1, 1), np.int32), np.zeros((1, 1)), properties=PROPERTIES))
+_MICROMETRE_COLUMNS = (
+    "area_um2",
+    "centroid_um-0",
+    "centroid_um-1",
+    "axis_major_length_um",
+    "axis_minor_length_um",
+    "perimeter_um",
+    "equivalent_diameter_um",
 )
+
+NUCLEI_COLUMNS = ("image", "time", "z", *_PIXEL_COLUMNS, *_MICROMETRE_COLUMNS)
+
+_SQUARE_TOLERANCE = 1e-3
+"""Pixels whose height and width differ by less are square: files round what microscopes measure."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one image: a row of ``images.csv``.
+    """What became of one plane: a row of ``images.csv``.
 
     Attributes
     ----------
     image : str
-        Its path relative to the folder that was named, with ``/``.
+        The file's path relative to the folder that was named, with ``/``.
     status : str
         ``ok`` or ``failed``.
+    time, z : int, optional
+        Which of the file's planes it is, counted from 0. These and what follows are None where they do not apply.
     n_nuclei, height, width : int, optional
-        The latter two in pixels. These and what follows are None where they do not apply.
+        The latter two in pixels.
+    pixel_height_um, pixel_width_um : float, optional
+        In micrometres, where the file tells.
     nuclei_per_megapixel : float, optional
+    overlay_scale : int, optional
+        See `nuclei_runtime.plane_files.PlaneFiles`.
     reason : str, optional
-        Why the image failed.
+        Why the plane, or the whole file, failed.
     labels : str, optional
         The label image, relative to the results folder, with ``/``.
     """
 
     image: str
     status: str
+    time: int | None = None
+    z: int | None = None
     n_nuclei: int | None = None
     height: int | None = None
     width: int | None = None
+    pixel_height_um: float | None = None
+    pixel_width_um: float | None = None
     nuclei_per_megapixel: float | None = None
+    overlay_scale: int | None = None
     reason: str | None = None
     labels: str | None = None
 
 
 IMAGES_COLUMNS = tuple(field.name for field in fields(Outcome))
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def outcome_row(outcome: Outcome) -> list[Cell]:
-    """Return the row of one image in ``images.csv``."""
+    """Return the row of one plane in ``images.csv``."""
     return [_cell(value) for value in asdict(outcome).values()]
 
 
-def nucleus_rows(name: str, image: Image, labels: Labels, origin: tuple[int, int] = (0, 0)) -> list[list[Cell]]:
+def nucleus_rows(
+    name: str, image: Image, labels: Labels, *, plane: Plane | None = None, origin: tuple[int, int] = (0, 0)
+) -> list[list[Cell]]:
     """Measure each nucleus.
 
     Parameters
@@ -90,8 +111,10 @@ def nucleus_rows(name: str, image: Image, labels: Labels, origin: tuple[int, int
     image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) ndarray
         Intensities are measured on the mean of its colours, without alpha.
     labels : (H, W) ndarray of int32
+    plane : Plane, optional
+        What `image` belongs to: says time, Z and the size of a pixel.
     origin : (int, int)
-        Row and column in the whole image of the first pixel, where `image` is a window of it.
+        Row and column of the plane at which `image` begins.
 
     Returns
     -------
@@ -104,11 +127,47 @@ def nucleus_rows(name: str, image: Image, labels: Labels, origin: tuple[int, int
     # From 1 on: scikit-image goes through all numbers up to the largest, and a window's are far from the first.
     before = int(present.min()) - 1
     intensity = image.astype(np.float64) if image.ndim == 2 else image[..., :3].mean(axis=-1, dtype=np.float64)
-    table = regionprops_table(np.where(labels > 0, labels - before, 0), intensity, properties=PROPERTIES)
-    for column, shift in (("label", before), *((name, origin[axis]) for name, axis in _AXIS_OF.items())):
-        table[column] = table[column] + shift
-    first = _cell(name)
-    return [[first, *map(_cell, row)] for row in zip(*(column.tolist() for column in table.values()), strict=True)]
+    labels = np.where(labels > 0, labels - before, 0)
+    table = regionprops_table(labels, intensity, properties=PROPERTIES)
+    table["label"] = table["label"] + before
+    for column, start in zip(
+        ("centroid-0", "centroid-1", "bbox-0", "bbox-1", "bbox-2", "bbox-3"), origin * 3, strict=True
+    ):
+        table[column] = table[column] + start
+    empty = [None] * len(table["label"])
+    lengths = {} if plane is None or plane.pixel_size_um is None else _micrometres(table, labels, plane.pixel_size_um)
+    columns = [
+        *(column.tolist() for column in table.values()),
+        *(empty if (values := lengths.get(column)) is None else values.tolist() for column in _MICROMETRE_COLUMNS),
+    ]
+    first = [_cell(name), *((None, None) if plane is None else (plane.time, plane.z))]
+    return [[*first, *map(_cell, row)] for row in zip(*columns, strict=True)]
+
+
+def _micrometres(
+    table: dict[str, NDArray[Any]], labels: Labels, pixel_size_um: tuple[float, float]
+) -> dict[str, NDArray[np.float64]]:
+    """Return the columns in micrometres; without the perimeter where pixels are not square.
+
+    scikit-image counts steps along the border (Benkrid and Crookes), whose lengths are known for square pixels only.
+    """
+    height, width = pixel_size_um
+    area = table["area"] * (height * width)
+    lengths = {
+        "area_um2": area,
+        "centroid_um-0": table["centroid-0"] * height,
+        "centroid_um-1": table["centroid-1"] * width,
+        "equivalent_diameter_um": np.sqrt(4 * area / np.pi),
+    }
+    if abs(height / width - 1) < _SQUARE_TOLERANCE:
+        axes, scale = table, height
+        lengths["perimeter_um"] = table["perimeter"] * height
+    else:
+        axes = regionprops_table(labels, properties=("axis_major_length", "axis_minor_length"), spacing=pixel_size_um)
+        scale = 1.0
+    for axis in ("axis_major_length", "axis_minor_length"):
+        lengths[f"{axis}_um"] = axes[axis] * scale
+    return lengths
 
 
 def _cell(value: Cell) -> Cell:
@@ -118,29 +177,3 @@ def _cell(value: Cell) -> Cell:
     if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
         return "'" + value
     return value
-
-
-class Table:
-    """A CSV file (RFC 4180, UTF-8) to which rows are added; each addition is in the file when the call returns.
-
-    Parameters
-    ----------
-    path : Path
-        It must not exist: two runs cannot write to one table.
-    columns : sequence of str
-    """
-
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self.path = path
-        # A file's name may hold bytes that are no text: such an image fails, and is named with them escaped.
-        self._file = path.open("x", encoding="utf-8", errors="backslashreplace", newline="")
-        self.add([columns])
-
-    def add(self, rows: Iterable[Sequence[Cell]]) -> None:
-        """Add rows."""
-        csv.writer(self._file).writerows(rows)
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()

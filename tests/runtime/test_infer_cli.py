@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from nuclei_runtime.cli import infer_main
 from nuclei_runtime.session import BUNDLED_MODEL
 from nuclei_runtime.synthetic import fluorescence_field
 
@@ -158,7 +161,7 @@ def test_results_are_replaced_only_on_request(tmp_path: Path, tiny_model: Path) 
 def test_json_is_one_object_a_line_and_image(tmp_path: Path, tiny_model: Path) -> None:
     (tmp_path / "ä.png").write_bytes(png_bytes(field()))
     (tmp_path / "broken.png").write_bytes(b"")
-    done = infer(tmp_path, "--out", tmp_path / "out", "--model", tiny_model, "--json", "--batch-size", "1")
+    done = infer(tmp_path, "--out", tmp_path / "out", "--model", tiny_model, "--json")
     assert done.returncode == 1
     broken, good = (json.loads(line) for line in done.stdout.splitlines())
     assert (broken["image"], broken["status"], broken["n_nuclei"]) == ("broken.png", "failed", None)
@@ -227,6 +230,86 @@ def test_ctrl_c_leaves_what_was_done(tmp_path: Path, tiny_model: Path) -> None:
     assert [path.name for path in (tmp_path / "out/labels").iterdir()] == ["000.tif"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="NOT RUN: Windows ends a process without asking it")
+def test_sigterm_leaves_what_was_done_and_resume_goes_on(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(60):
+        (tmp_path / "in" / f"{number:03d}.png").write_bytes(png_bytes(field()))
+    arguments = (str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--model", str(tiny_model), "--json")
+    with subprocess.Popen([INFER, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        _, complaint = process.communicate()
+    assert process.returncode == 143
+    assert complaint.startswith("stopped: ")
+    assert "--resume" in complaint
+    n_done = len(read_table(tmp_path / "out/images.csv"))
+    assert 1 <= n_done < 60
+    again = infer(*arguments[:-1], "--resume")
+    assert again.returncode == 0, again.stderr
+    assert again.stderr == ""  # nothing was done again
+    assert f"60 of 60 images ({n_done} were done before)" in again.stdout
+    assert len(read_table(tmp_path / "out/images.csv")) == 60
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--resume", "--overwrite"),
+        ("--verify", "--resume"),
+        ("--watch", "--verify"),
+        ("--watch", "--shard", "1/2"),
+        ("--settle", "1"),
+        ("--shard", "0/2"),
+        ("--shard", "3/2"),
+        ("--shard", "1"),
+    ],
+)
+def test_options_that_exclude_each_other_or_make_no_sense_are_exit_2(
+    tmp_path: Path,
+    tiny_model: Path,
+    run_main: Callable[..., tuple[int, str, str]],
+    options: tuple[str, ...],
+) -> None:
+    (tmp_path / "a.png").write_bytes(png_bytes(field()))
+    code, _, complaint = run_main(infer_main, tmp_path, "--out", tmp_path / "out", "--model", tiny_model, *options)
+    assert code == 2
+    assert any(option in complaint for option in options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_cannot_write_a_line_of_its_own_on_the_terminal(
+    tmp_path: Path, tiny_model: Path, run_main: Callable[..., tuple[int, str, str]]
+) -> None:
+    try:
+        (tmp_path / "a\nfailed: b\x1b[2J.png").write_bytes(b"")
+    except OSError as error:
+        pytest.skip(f"NOT RUN: this file system does not take such names: {error}")
+    code, _, complaint = run_main(infer_main, tmp_path, "--out", tmp_path / "out", "--model", tiny_model)
+    assert code == 1
+    (line,) = complaint.splitlines()
+    assert line.startswith("failed: a\\nfailed: b\\x1b[2J.png: ")
+
+
+def test_verify_finds_all_as_it_was_or_says_what_differs(
+    tmp_path: Path, tiny_model: Path, run_main: Callable[..., tuple[int, str, str]]
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "in" / name).write_bytes(png_bytes(field()))
+    arguments = (tmp_path / "in", "--out", tmp_path / "out", "--model", tiny_model)
+    assert run_main(infer_main, *arguments, "--verify")[0] == 2  # nothing there to verify
+    assert run_main(infer_main, *arguments)[0] == 0
+    code, out, _ = run_main(infer_main, *arguments, "--verify")
+    assert (code, out) == (0, "5 of 5 are as they were: provenance, images and tables\n")
+    (tmp_path / "in/b.png").write_bytes(png_bytes(field(1)))
+    code, out, _ = run_main(infer_main, *arguments, "--verify")
+    assert code == 1
+    assert "differs: b.png: the image is not the one that was segmented" in out
+    assert "differs: a.png" not in out
+
+
 def test_a_terminal_gets_a_bar_and_the_pipe_beside_it_only_json(tmp_path: Path, tiny_model: Path) -> None:
     pty = pytest.importorskip("pty", reason="NOT RUN: this system has no pseudo-terminals")
     (tmp_path / "a.png").write_bytes(png_bytes(field()))
@@ -249,3 +332,17 @@ def test_the_bundled_model_is_the_default(tmp_path: Path) -> None:
     done = infer(tmp_path / "a.png", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert tifffile.imread(tmp_path / "out/labels/a.tif").shape == (128, 128)
+
+
+def test_only_the_model_that_was_pinned_runs(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png_bytes(field()))
+    digest = hashlib.sha256(tiny_model.read_bytes()).hexdigest()
+    arguments = (tmp_path / "a.png", "--out", tmp_path / "out", "--model", tiny_model, "--sha256")
+    other = infer(*arguments, "0" * 64)
+    assert other.returncode == 3
+    assert digest in other.stderr
+    assert not (tmp_path / "out").exists()
+    done = infer(*arguments, digest)
+    assert done.returncode == 0, done.stderr
+    provenance = json.loads((tmp_path / "out/provenance.json").read_text(encoding="utf-8"))
+    assert provenance["method"]["model"]["sha256"] == digest

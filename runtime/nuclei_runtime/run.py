@@ -1,0 +1,158 @@
+"""One run over images: what was asked for -> model, results folder, the outcome of each file, the joined tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from nuclei_runtime.errors import RuntimeEnvironmentError
+from nuclei_runtime.folder import FileOutcome, Method, process_file
+from nuclei_runtime.inputs import Inputs, find_images
+from nuclei_runtime.layout import token_of
+from nuclei_runtime.planes import Selection
+from nuclei_runtime.provenance import describe_method, provenance_json, run_key
+from nuclei_runtime.results import Mode, ResultsFolder
+from nuclei_runtime.segmenter import Segmenter
+from nuclei_runtime.session import CPU_PROVIDER
+from nuclei_runtime.shard import WHOLE, Shard
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What was asked for.
+
+    Attributes
+    ----------
+    sources : tuple of str
+        Images, folders or globs.
+    out : Path
+        The results folder.
+    model, sha256, provider, threads
+        See `nuclei_runtime.segmenter.Segmenter`.
+    selection : Selection
+    mode : Mode
+    shard : Shard
+    """
+
+    sources: tuple[str, ...]
+    out: Path
+    model: Path | None = None
+    sha256: str | None = None
+    provider: str = CPU_PROVIDER
+    threads: int | None = None
+    selection: Selection = field(default_factory=Selection)
+    mode: Mode = "new"
+    shard: Shard = WHOLE
+
+
+@dataclass(frozen=True)
+class LoadedMethod:
+    """A method with its description.
+
+    Attributes
+    ----------
+    method : Method
+    description : dict
+        See `nuclei_runtime.provenance.describe_method`.
+    """
+
+    method: Method
+    description: dict[str, Any]
+
+
+def load_method(config: RunConfig) -> LoadedMethod:
+    """Load the model.
+
+    Raises
+    ------
+    ModelError, RuntimeEnvironmentError
+        See `nuclei_runtime.session.load_session`.
+    """
+    segmenter = Segmenter(config.model, sha256=config.sha256, provider=config.provider, threads=config.threads)
+    description = describe_method(segmenter, config.selection)
+    return LoadedMethod(Method(segmenter, config.selection, run_key(description)), description)
+
+
+def open_results(config: RunConfig, loaded: LoadedMethod) -> ResultsFolder:
+    """Open the results folder and write into it what the run is made with."""
+    results = ResultsFolder(config.out, config.mode, config.shard)
+    results.write_provenance(provenance_json(loaded.description, loaded.method.segmenter))
+    return results
+
+
+class FolderRun:
+    """A run over the images that are there when it begins. To be used in a ``with`` statement.
+
+    Parameters
+    ----------
+    config : RunConfig
+
+    Attributes
+    ----------
+    inputs : Inputs
+        All images, whatever the shard.
+    n_files : int
+        Image files of this shard.
+    is_joined : bool
+        Whether ``images.csv`` and ``nuclei.csv`` were written, after the ``with`` statement.
+
+    Raises
+    ------
+    InputsError, ModelError, ResultsExistError, RuntimeEnvironmentError
+        See `find_images`, `load_method` and `ResultsFolder`.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self.inputs: Inputs = find_images(config.sources, out=config.out)
+        self._files = [file for file in self.inputs.files if config.shard.owns(token_of(file.name))]
+        self.n_files = len(self._files)
+        self.is_joined = False
+        loaded = load_method(config)
+        self._method = loaded.method
+        self._shard = config.shard
+        self._results = open_results(config, loaded)
+
+    def __enter__(self) -> FolderRun:
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        """Join the tables of what is there, however the run ends; of several shares the last one does."""
+        try:
+            names = (file.name for file in self.inputs.files)
+            self.is_joined = self._results.join(names, self._method.run_key, only_whole=self._shard != WHOLE)
+        except RuntimeEnvironmentError:
+            if error is None:
+                raise
+        finally:
+            if self.is_joined:
+                self._results.close()
+
+    def outcomes(self) -> Iterator[FileOutcome]:
+        """Segment the files, and yield what became of each, in their order.
+
+        Raises
+        ------
+        RuntimeEnvironmentError
+            Results cannot be written, or the folder of the images has vanished. What was written before stays.
+        """
+        for file in self._files:
+            outcome = process_file(file, self._method, self._results)
+            if not outcome.is_ok:
+                _check_folder(self.inputs.root)
+            yield outcome
+
+
+def _check_folder(root: Path) -> None:
+    """Raise if the folder of the images is gone: each image that is still to come would fail."""
+    with suppress(OSError), os.scandir(root) as entries:
+        if next(entries, None) is not None:
+            return
+    raise RuntimeEnvironmentError(
+        f"{root}: the folder of the images has vanished or was emptied during the run; is its drive or network share "
+        "still there? What was done stays, and --resume goes on"
+    )
