@@ -26,6 +26,9 @@ from nuclei_runtime.preprocess import Step
 from nuclei_runtime.synthetic import fluorescence_field
 from nuclei_runtime.tiling import Tiling
 
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+"""For the tests that import ONNX Runtime themselves; the runtime sets it on its own, which a test proves."""
+
 REAL_DATA_VARIABLE = "NUCLEI_DSB2018_DIR"
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from nuclei_runtime.errors import CardError
 from nuclei_runtime.instances import MAPS, METHODS
-from nuclei_runtime.json_fields import Fields, is_int, parse_json
+from nuclei_runtime.json_fields import Fields, is_int, parse_json, shown
 from nuclei_runtime.preprocess import CHANNELS, STEPS, Step
 from nuclei_runtime.tiling import Tiling
 
@@ -22,6 +22,21 @@ METADATA_KEY = "nuclei.model_card"
 SCHEMA_VERSION = 1
 MAX_CARD_BYTES = 1 << 20
 """A card is a page of text; anything near a megabyte is not one."""
+
+MAX_PROBLEMS = 100
+"""More are counted and not spelt out: a message is for people."""
+
+# What a card may ask for, so that none asks for more than a machine has. All are far beyond any use; of the native
+# recipe core_px is 512, halo_px 112 and multiple_of_px 16.
+MAX_SIZE_PX = 4096
+"""Height and width of a fixed input, and side of a tile's core."""
+MAX_HALO_PX = 1024
+MAX_MULTIPLE_PX = 256
+MAX_AREA_PX = 1_000_000
+MAX_STEPS = 8
+"""Steps of preprocessing."""
+MAX_SCORES = 1000
+"""Entries of ``evaluation``."""
 
 
 @dataclass(frozen=True)
@@ -143,22 +158,24 @@ def parse_card(text: str, source: str) -> ModelCard:
     CardError
         With every problem that the card has.
     """
+    # A lone surrogate, which JSON can spell and UTF-8 cannot, counts as one byte here: it is refused later.
     if len(text.encode("utf-8", "replace")) > MAX_CARD_BYTES:
         raise CardError(source, (f"$: larger than {MAX_CARD_BYTES} bytes",))
     problems: list[str] = []
     document = parse_json(text, problems)
     if isinstance(document, dict) and document.get("schema_version") != SCHEMA_VERSION:
-        found = document.get("schema_version")
+        found = shown(document.get("schema_version"))
         raise CardError(
             source,
             (
-                f"schema_version: found {found!r}, this version of nuclei-edge reads {SCHEMA_VERSION}; "
+                f"schema_version: found {found}, this version of nuclei-edge reads {SCHEMA_VERSION}; "
                 "use the nuclei-edge that the model was made for",
             ),
         )
     card = _card(Fields(document, "$", problems)) if not problems else None
     if card is None or problems:
-        raise CardError(source, tuple(problems))
+        more = len(problems) - MAX_PROBLEMS
+        raise CardError(source, (*problems[:MAX_PROBLEMS], *([f"$: and {more} more problems"] if more > 0 else [])))
     return card
 
 
@@ -167,17 +184,17 @@ _STEP_ARGUMENTS: dict[str, dict[str, Callable[[Fields, str], float]]] = {
         "lower": lambda r, key: r.number(key, 0, 100),
         "upper": lambda r, key: r.number(key, 0, 100),
     },
-    "resize": {"height": lambda r, key: r.count(key), "width": lambda r, key: r.count(key)},
+    "resize": {"height": lambda r, key: r.count(key, MAX_SIZE_PX), "width": lambda r, key: r.count(key, MAX_SIZE_PX)},
     "connected_components": {
         "threshold": lambda r, key: r.number(key, 0, 1),
-        "min_area_px": lambda r, key: r.count(key),
+        "min_area_px": lambda r, key: r.count(key, MAX_AREA_PX),
     },
     "marker_watershed": {
         "threshold": lambda r, key: r.number(key, 0, 1),
         "marker_distance": lambda r, key: r.number(key, 0, 1),
         "marker_border": lambda r, key: r.number(key, 0, 1),
-        "min_marker_area_px": lambda r, key: r.count(key),
-        "min_area_px": lambda r, key: r.count(key),
+        "min_marker_area_px": lambda r, key: r.count(key, MAX_AREA_PX),
+        "min_area_px": lambda r, key: r.count(key, MAX_AREA_PX),
     },
 }
 
@@ -199,12 +216,17 @@ def _input(reader: Fields) -> InputSpec:
         nothing = ("null, because there is a tiling", None)
         height, width = (reader.take(key, lambda v: v is None, *nothing) for key in ("height", "width"))
         fields = reader.object("tiling")
-        tiling = Tiling(fields.count("core_px"), fields.count("halo_px"), fields.count("multiple_of_px"))
+        tiling = Tiling(
+            core_px=fields.count("core_px", MAX_SIZE_PX),
+            halo_px=fields.count("halo_px", MAX_HALO_PX),
+            multiple_of_px=fields.count("multiple_of_px", MAX_MULTIPLE_PX),
+        )
         fields.close()
         reader.close()
         return InputSpec(name, height, width, channels, tiling)
     reader.take("tiling", lambda v: v is None, "an object or null", None)
-    spec = InputSpec(name, reader.count("height"), reader.count("width"), channels, None)
+    height, width = (reader.count(key, MAX_SIZE_PX) for key in ("height", "width"))
+    spec = InputSpec(name, height, width, channels, None)
     reader.close()
     return spec
 
@@ -215,7 +237,7 @@ def _card(reader: Fields) -> ModelCard:
     output = OutputSpec(taken_output.text("name"), taken_output.texts("maps"))
     taken_output.close()
     evaluation = []
-    for item in reader.objects("evaluation"):
+    for item in reader.objects("evaluation", MAX_SCORES):
         evaluation.append(
             Evaluation(item.text("dataset"), item.text("digest"), item.text("metric"), item.number("value", -1e9, 1e9))
         )
@@ -227,7 +249,7 @@ def _card(reader: Fields) -> ModelCard:
         license=reader.text("license"),
         description=reader.text("description"),
         input=input_spec,
-        preprocessing=tuple(_step(item, STEPS) for item in reader.objects("preprocessing")),
+        preprocessing=tuple(_step(item, STEPS) for item in reader.objects("preprocessing", MAX_STEPS)),
         output=output,
         postprocessing=_step(reader.object("postprocessing"), METHODS),
         training_nucleus_diameter_px=reader.number("training_nucleus_diameter_px", 1, 10_000),
@@ -242,9 +264,10 @@ def _card(reader: Fields) -> ModelCard:
     if not any(problem.startswith(("output", "postprocessing")) for problem in reader.problems):
         needed = METHODS[card.postprocessing.id].maps
         if card.output.maps[: len(needed)] != needed or card.output.maps != MAPS[: len(card.output.maps)]:
+            found = shown(", ".join(card.output.maps)) if card.output.maps else "none"
             reader.problems.append(
                 f"output.maps: expected the first of {', '.join(MAPS)} and at least {', '.join(needed)}, which "
-                f"{card.postprocessing.id} needs; found {', '.join(card.output.maps) or 'none'}"
+                f"{card.postprocessing.id} needs; found {found}"
             )
     return card
 

@@ -52,6 +52,9 @@ def infer(
             "--model", metavar="MODEL.onnx", help="ONNX model from nuclei-export; without it the bundled one."
         ),
     ] = None,
+    sha256: Annotated[
+        str | None, typer.Option("--sha256", metavar="HEX", help="The model's digest; another file is refused.")
+    ] = None,
     provider: Annotated[
         str,
         typer.Option("--provider", metavar="NAME", help="ONNX Runtime execution provider; nuclei-doctor lists them."),
@@ -115,6 +118,7 @@ def infer(
         sources=tuple(images),
         out=out,
         model=model,
+        sha256=sha256,
         provider=provider,
         threads=threads,
         selection=Selection(axes, channel, z),

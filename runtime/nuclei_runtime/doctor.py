@@ -101,6 +101,9 @@ def _try_providers(model: Path, lines: list[str], problems: list[str]) -> None:
             lines.append(f"{provider}: does not load")
             problems += [f"{error}; {mend}"] if mend else []
             continue
+        digest = f"{'':<14}SHA-256 {segmenter.model_sha256}"
+        if digest not in lines:
+            lines.append(digest)
         loads = f"{provider}: loads {segmenter.card.name} {segmenter.card.version}"
         try:
             replay = replay_sample(segmenter, sample_path(model))

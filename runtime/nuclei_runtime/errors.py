@@ -12,7 +12,8 @@ still catch it. A message says what was found, what was expected and what to do.
     ├── ResultsExistError (FileExistsError)    the output folder already holds results
     ├── ModelError
     │   ├── ModelNotFoundError (FileNotFoundError)
-    │   ├── ModelFormatError (ValueError)      not ONNX, or a graph that the card does not describe
+    │   ├── ModelDigestError (ValueError)      the file is another one than the SHA-256 asked for
+    │   ├── ModelFormatError (ValueError)      not ONNX, not safe to load, or not the graph that its card describes
     │   └── CardError (ValueError)             no model card, or one with problems: all are listed
     ├── RuntimeEnvironmentError (RuntimeError)
     │   ├── MissingExtraError (ImportError)    a package of an extra is not installed
@@ -60,8 +61,12 @@ class ModelNotFoundError(ModelError, FileNotFoundError):
     """There is no file at the model's path."""
 
 
+class ModelDigestError(ModelError, ValueError):
+    """The model file is not the one whose SHA-256 was asked for."""
+
+
 class ModelFormatError(ModelError, ValueError):
-    """The file is not an ONNX model, or not the one that its card describes."""
+    """The file is not an ONNX model, reaches beyond itself, or is not the one that its card describes."""
 
 
 class CardError(ModelError, ValueError):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
+from unicodedata import category
 
 _SHOWN_CHARACTERS = 60
 
@@ -13,8 +15,8 @@ def parse_json(text: str, problems: list[str]) -> object:
     """Parse JSON; what is not JSON, or names a field twice, becomes a problem."""
 
     def note_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        problems.extend(f"$: {name!r} is there twice in one object" for name in {*names} if names.count(name) > 1)
+        times = Counter(name for name, _ in pairs)
+        problems.extend(f"$: {shown(name)} is there twice in one object" for name, n in times.items() if n > 1)
         return dict(pairs)
 
     try:
@@ -46,7 +48,7 @@ class Fields:
         if isinstance(value, dict):
             self.fields = value
         else:
-            problems.append(f"{location}: expected an object, found {_shown(value)}")
+            problems.append(f"{location}: expected an object, found {shown(value)}")
 
     def at(self, key: str) -> str:
         """Return the location of a field."""
@@ -60,7 +62,7 @@ class Fields:
             return default
         value = self.fields[key]
         if not valid(value):
-            self.problems.append(f"{self.at(key)}: expected {expected}, found {_shown(value)}")
+            self.problems.append(f"{self.at(key)}: expected {expected}, found {shown(value)}")
             return default
         return value
 
@@ -80,9 +82,10 @@ class Fields:
 
         return dict(self.take(key, valid, "an object of texts", {}))
 
-    def count(self, key: str) -> int:
-        """Return a whole number above 0."""
-        return int(self.take(key, lambda v: is_int(v) and v > 0, "a whole number above 0", 1))
+    def count(self, key: str, high: int) -> int:
+        """Return a whole number above 0, up to a bound, which is included."""
+        expected = f"a whole number from 1 to {high}"
+        return int(self.take(key, lambda v: is_int(v) and 0 < v <= high, expected, 1))
 
     def number(self, key: str, low: float, high: float) -> float:
         """Return a number in a range, both ends included."""
@@ -95,15 +98,17 @@ class Fields:
         # Of what is not there no field is missed.
         return Fields({} if value is None else value, self.at(key), self.problems if value is not None else [])
 
-    def objects(self, key: str) -> list[Fields]:
+    def objects(self, key: str, most: int) -> list[Fields]:
         """Return the fields of each object in a list."""
-        items = self.take(key, lambda v: isinstance(v, list), "a list", [])
+        items = self.take(key, lambda v: isinstance(v, list) and len(v) <= most, f"a list of at most {most}", [])
         return [Fields(item, f"{self.at(key)}[{i}]", self.problems) for i, item in enumerate(items)]
 
     def close(self) -> None:
         """Note the fields that nothing took."""
         for key in sorted(set(self.fields) - self.taken):
-            self.problems.append(f"{self.at(key)}: unknown field")
+            # The name is anybody's: it may be a megabyte long, or hold what no terminal can print.
+            name = key if key.isascii() and key.isidentifier() and len(key) <= _SHOWN_CHARACTERS else shown(key)
+            self.problems.append(f"{self.at(name)}: unknown field")
 
 
 def is_int(value: object) -> bool:
@@ -116,11 +121,17 @@ def _is_number(value: object) -> bool:
 
 
 def _is_text(value: object) -> bool:
-    """Whether this is a text that can be written: JSON can spell half a character, a lone surrogate."""
-    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+    """Whether this is a text that can be written to a file and shown in a terminal.
+
+    JSON can spell half a character, a lone surrogate, and control characters, with which a terminal can be steered.
+    """
+    return isinstance(value, str) and all(
+        category(character) not in ("Cc", "Cs") or character in "\n\t" for character in value
+    )
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Spell a value of any size and content in a few printable characters."""
     if isinstance(value, dict | list):
         return "a list" if isinstance(value, list) else "an object"
     spelt = ascii(value) if isinstance(value, str) else json.dumps(value)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+from typing import BinaryIO
 
 from numpy.typing import DTypeLike
 
-from nuclei_runtime.reading import Image, read_image
+from nuclei_runtime.errors import ImageError, ImageReadError, InputsError
+from nuclei_runtime.reading import Image
+
+AXES = "TCZYXS"
+"""Time, channel, depth, row, column, sample of a colour."""
+Z_CHOICES = ("each", "max")
 
 
 @dataclass(frozen=True)
@@ -24,11 +33,29 @@ class Selection:
         Name or index (from 0) of the channel to segment.
     z : str, optional
         ``each``: every plane of a Z stack on its own; ``max``: the maximum over them.
+
+    Raises
+    ------
+    InputsError
+        One of them can be no file's.
     """
 
     axes: str | None = None
     channel: str | int | None = None
     z: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.axes is not None:
+            unknown = sorted(set(self.axes) - set(AXES))
+            if unknown or len(set(self.axes)) < len(self.axes) or "YX" not in self.axes.replace("C", ""):
+                raise InputsError(
+                    f"axes {self.axes!r}: expected a letter a dimension, each once, out of T (time), C (channel), "
+                    "Z (depth), Y (rows), X (columns) and S (samples of a colour), with X behind Y, such as TYX or CZYX"
+                )
+        if self.channel == "" or (isinstance(self.channel, int) and self.channel < 0):
+            raise InputsError(f"channel {self.channel!r}: expected a name, or an index from 0")
+        if self.z is not None and self.z not in Z_CHOICES:
+            raise InputsError(f"z {self.z!r}: expected {' or '.join(Z_CHOICES)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +99,81 @@ def plane_of(image: Image) -> Plane:
 
 
 @contextmanager
-def open_planes(path: str | os.PathLike[str], selection: Selection) -> Iterator[Sequence[Plane]]:  # noqa: ARG001
-    """Open a file and find its planes, in the order of time, then Z.
+def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) -> Iterator[Sequence[Plane]]:
+    """Open an image and find its planes, in the order of time, then Z. Planes are read while it is open.
+
+    The content decides the format, not the suffix. Planes may be read from several threads; one reads at a time.
+
+    Parameters
+    ----------
+    source : path of a file or of an OME-Zarr folder, or the bytes of a file
+    selection : Selection
 
     Raises
     ------
     ImageError
-        See `nuclei_runtime.reading.read_image`.
+        See `nuclei_runtime.reading.read_image`; also, what a dimension means, which channel, or what of a Z stack is
+        neither in the file nor in `selection`. The message names the choices.
     """
-    yield [plane_of(read_image(path))]
+    with ExitStack() as resources:
+        with _only_image_errors():
+            planes = _find(source, selection, resources)
+        lock = Lock()  # the planes share a file, which stands at one place at a time
+        yield [replace(plane, read=_guarded(plane.read, lock)) for plane in planes]
+
+
+def _find(source: str | os.PathLike[str] | bytes, selection: Selection, resources: ExitStack) -> list[Plane]:
+    from nuclei_runtime.axes import find_planes
+
+    if not isinstance(source, bytes) and _is_folder(source):
+        from nuclei_runtime.zarr_planes import open_zarr
+
+        return find_planes(open_zarr(Path(source)), selection)
+    file = resources.enter_context(io.BytesIO(source) if isinstance(source, bytes) else _open(source))
+    start = file.read(4)
+    if not start:
+        raise ImageReadError("the file is empty (0 bytes)")
+    from nuclei_runtime.tiff_directories import TIFF_SIGNATURES
+
+    if start in TIFF_SIGNATURES:
+        from nuclei_runtime.tiff_planes import open_tiff
+
+        return find_planes(open_tiff(file, resources), selection)
+    from nuclei_runtime.pillow_images import open_picture_file
+
+    return find_planes(open_picture_file(file), selection)
+
+
+def _is_folder(path: str | os.PathLike[str]) -> bool:
+    try:
+        return Path(path).is_dir()
+    except (OSError, ValueError):  # opening it will say why
+        return False
+
+
+def _open(path: str | os.PathLike[str]) -> BinaryIO:
+    try:
+        return Path(path).open("rb")
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        raise ImageReadError(f"cannot be opened: {getattr(error, 'strerror', None) or error}") from error
+
+
+@contextmanager
+def _only_image_errors() -> Iterator[None]:
+    try:
+        yield
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageReadError("there is not enough memory for the size that the file claims") from error
+    except Exception as error:  # decoders raise whatever damaged bytes lead them into
+        reason = str(error) or type(error).__name__
+        raise ImageReadError(f"cannot be decoded, the file may be truncated or damaged: {reason}") from error
+
+
+def _guarded(read: Callable[[slice, slice], Image], lock: Lock) -> Callable[[slice, slice], Image]:
+    def guarded(rows: slice, columns: slice) -> Image:
+        with lock, _only_image_errors():
+            return read(rows, columns)
+
+    return guarded

@@ -18,7 +18,7 @@ _DEFAULT_PRECISION = "fp32"
 """Of a model whose card does not say it."""
 
 
-def describe_method(segmenter: Segmenter, model_sha256: str, selection: Selection) -> dict[str, Any]:
+def describe_method(segmenter: Segmenter, selection: Selection) -> dict[str, Any]:
     """Return all that decides on the bits of the results besides the images.
 
     Threads, shares and memory do not: the results are the same with any.
@@ -29,7 +29,7 @@ def describe_method(segmenter: Segmenter, model_sha256: str, selection: Selectio
         "model": {
             "name": card.name,
             "version": card.version,
-            "sha256": model_sha256,
+            "sha256": segmenter.model_sha256,
             "precision": card.provenance.get("precision", _DEFAULT_PRECISION),
             "provenance": card.provenance,
         },

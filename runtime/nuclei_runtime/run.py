@@ -16,10 +16,9 @@ from nuclei_runtime.inputs import Inputs, find_images
 from nuclei_runtime.layout import token_of
 from nuclei_runtime.planes import Selection
 from nuclei_runtime.provenance import describe_method, provenance_json, run_key
-from nuclei_runtime.records import digest_file
 from nuclei_runtime.results import Mode, ResultsFolder
 from nuclei_runtime.segmenter import Segmenter
-from nuclei_runtime.session import BUNDLED_MODEL, CPU_PROVIDER
+from nuclei_runtime.session import CPU_PROVIDER
 from nuclei_runtime.shard import WHOLE, Shard
 
 
@@ -33,7 +32,7 @@ class RunConfig:
         Images, folders or globs.
     out : Path
         The results folder.
-    model, provider, threads
+    model, sha256, provider, threads
         See `nuclei_runtime.segmenter.Segmenter`.
     selection : Selection
     mode : Mode
@@ -43,6 +42,7 @@ class RunConfig:
     sources: tuple[str, ...]
     out: Path
     model: Path | None = None
+    sha256: str | None = None
     provider: str = CPU_PROVIDER
     threads: int | None = None
     selection: Selection = field(default_factory=Selection)
@@ -73,9 +73,8 @@ def load_method(config: RunConfig) -> LoadedMethod:
     ModelError, RuntimeEnvironmentError
         See `nuclei_runtime.session.load_session`.
     """
-    segmenter = Segmenter(config.model, provider=config.provider, threads=config.threads)
-    model_sha256 = digest_file(config.model or BUNDLED_MODEL).sha256
-    description = describe_method(segmenter, model_sha256, config.selection)
+    segmenter = Segmenter(config.model, sha256=config.sha256, provider=config.provider, threads=config.threads)
+    description = describe_method(segmenter, config.selection)
     return LoadedMethod(Method(segmenter, config.selection, run_key(description)), description)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from nuclei_runtime.errors import ModelFormatError, ModelNotFoundError
 from nuclei_runtime.instances import Labels, Maps
 from nuclei_runtime.reading import Image
 from nuclei_runtime.segmenter import Segmenter
+
+MAX_SAMPLE_BYTES = 1 << 28
+"""Of all its arrays together, unpacked: a hundred times the largest sample of this project."""
 
 
 @dataclass(frozen=True)
@@ -87,16 +90,25 @@ def read_sample(path: str | os.PathLike[str]) -> Sample:
     ModelNotFoundError
         There is no such file.
     ModelFormatError
-        The file is damaged, or its arrays are not those of a sample.
+        The file is damaged or unpacks to more than `MAX_SAMPLE_BYTES`, or its arrays are not those of a sample.
     """
     try:
+        with ZipFile(path) as archive:
+            size = sum(info.file_size for info in archive.infolist())
+        if size > MAX_SAMPLE_BYTES:
+            raise ModelFormatError(
+                f"{path}: unpacks to {size} bytes, expected at most {MAX_SAMPLE_BYTES}; "
+                "copy the sample from beside the model or export again"
+            )
         with np.load(path, allow_pickle=False) as arrays:
             sample = Sample(arrays["image"], arrays["maps"], arrays["labels"])
     except FileNotFoundError:
         raise ModelNotFoundError(
             f"{path}: the model's sample is not there; copy it from beside the model or export again"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+    except ModelFormatError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, BadZipFile) as error:
         raise ModelFormatError(f"{path}: not a sample that can be read: {error}") from error
     shapes = {sample.image.shape[:2], sample.maps.shape[:2], sample.labels.shape}
     if len(shapes) > 1:

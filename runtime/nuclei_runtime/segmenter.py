@@ -46,6 +46,8 @@ class Segmenter:
     ----------
     model : path, optional
         An ONNX file that `nuclei-export` wrote; without it the bundled model.
+    sha256 : str, optional
+        The SHA-256 that the model file must have, in hexadecimal; see docs/embedding.md on pinning.
     provider : str
         ONNX Runtime's execution provider. It is the one obtained, or an error is raised.
     threads : int, optional
@@ -71,19 +73,25 @@ class Segmenter:
         self,
         model: str | os.PathLike[str] | None = None,
         *,
+        sha256: str | None = None,
         provider: str = CPU_PROVIDER,
         threads: int | None = None,
         batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> None:
         if batch_size < 1 or (threads is not None and threads < 1):
             raise ValueError(f"batch_size and threads must be 1 or more, found {batch_size} and {threads}")
-        self._session = load_session(model, provider=provider, threads=threads)
+        self._session = load_session(model, sha256=sha256, provider=provider, threads=threads)
         self._batch_size = batch_size
 
     @property
     def card(self) -> ModelCard:
         """The model's card."""
         return self._session.card
+
+    @property
+    def model_sha256(self) -> str:
+        """The SHA-256 of the model file, in hexadecimal."""
+        return self._session.sha256
 
     @property
     def provider(self) -> str:

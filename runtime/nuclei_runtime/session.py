@@ -16,9 +16,9 @@ from nuclei_runtime.errors import (
     CardError,
     MissingExtraError,
     ModelFormatError,
-    ModelNotFoundError,
     ProviderError,
 )
+from nuclei_runtime.model_file import read_model_file
 from nuclei_runtime.resources import cpu_count
 
 BUNDLED_MODEL = Path(__file__).with_name("models") / "nuclei.onnx"
@@ -45,11 +45,14 @@ class Session:
         The execution provider that runs it, in ONNX Runtime's spelling.
     threads : int
         Threads that one call uses.
+    sha256 : str
+        Of the model file, in hexadecimal.
     """
 
     card: ModelCard
     provider: str
     threads: int
+    sha256: str
     _inference: Any
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -70,7 +73,11 @@ class Session:
 
 
 def import_onnxruntime() -> Any:
-    """Import ONNX Runtime.
+    """Import ONNX Runtime with its telemetry off.
+
+    From version 1.29 on its official builds for Linux, macOS and Windows send events to its maker over HTTPS, and keep
+    a device identifier in the user's folder, unless ORT_DISABLE_TELEMETRY is set before the library is first loaded
+    (``Privacy.md`` in its wheel). The variable stays set in this process and its children.
 
     Raises
     ------
@@ -79,8 +86,12 @@ def import_onnxruntime() -> Any:
     """
     if find_spec("onnxruntime") is None:
         raise MissingExtraError("onnxruntime", "cpu")
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
+    # Where the program had imported ONNX Runtime before, this still stops what is said of models and runs; so it does
+    # in older builds for Windows, which do not know the variable.
+    onnxruntime.disable_telemetry_events()
     return onnxruntime
 
 
@@ -93,7 +104,11 @@ def available_providers() -> tuple[str, ...]:
 
 
 def load_session(
-    model: str | os.PathLike[str] | None = None, *, provider: str = CPU_PROVIDER, threads: int | None = None
+    model: str | os.PathLike[str] | None = None,
+    *,
+    sha256: str | None = None,
+    provider: str = CPU_PROVIDER,
+    threads: int | None = None,
 ) -> Session:
     """Load a model and check that it is what its card says and runs where it was asked to.
 
@@ -101,6 +116,8 @@ def load_session(
     ----------
     model : path, optional
         An ONNX file with a model card; without it `BUNDLED_MODEL`.
+    sha256 : str, optional
+        The SHA-256 that the file must have, in hexadecimal.
     provider : str
         Execution provider, in ONNX Runtime's spelling.
     threads : int, optional
@@ -108,16 +125,17 @@ def load_session(
 
     Raises
     ------
-    ModelNotFoundError, ModelFormatError, CardError
-        The file is missing, is not ONNX, has no card, a card with problems, or a graph that differs from its card.
+    ModelNotFoundError, ModelDigestError, ModelFormatError
+        See `nuclei_runtime.model_file.read_model_file`; or the file is not ONNX, or its graph differs from its card.
+    CardError
+        The file has no card, or one with problems.
     ProviderError
         The provider is not in this ONNX Runtime, or did not load. There is no silent fall to the CPU.
     MissingExtraError
         ONNX Runtime is not installed.
     """
     path = Path(model) if model is not None else BUNDLED_MODEL
-    if not path.is_file():
-        raise ModelNotFoundError(f"{path}: no model file there; name an ONNX file that nuclei-export wrote")
+    file = read_model_file(path, sha256)
     ort = import_onnxruntime()
     if provider not in ort.get_available_providers():
         raise ProviderError(
@@ -129,6 +147,8 @@ def load_session(
     options.intra_op_num_threads = n_threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors come as exceptions; here they would be printed as well
+    # Not ONNX Runtime's own format, which it would else take the bytes for by four of them, and which was not checked.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     # Spinning threads keep cores busy after a run that other programs at the microscope need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if provider != CPU_PROVIDER:
@@ -136,7 +156,7 @@ def load_session(
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
         # By default ONNX Runtime replaces a provider that fails to load by the CPU, and only prints so.
-        inference = ort.InferenceSession(str(path), options, providers=[provider], enable_fallback=0)
+        inference = ort.InferenceSession(file.content, options, providers=[provider], enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         if provider == CPU_PROVIDER or type(error).__name__ in _BAD_MODEL:
             raise ModelFormatError(f"{path}: not an ONNX model that this ONNX Runtime can load: {error}") from error
@@ -155,7 +175,7 @@ def load_session(
         raise CardError(str(path), (f"$: there is no {METADATA_KEY!r} in the file; export it with nuclei-export",))
     card = parse_card(text, str(path))
     _check_graph(found, card, path)
-    return Session(card, provider, n_threads, inference)
+    return Session(card, provider, n_threads, file.sha256, inference)
 
 
 def _check_graph(found: dict[str, list[_Value]], card: ModelCard, path: Path) -> None:

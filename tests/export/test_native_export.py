@@ -10,8 +10,9 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+from nuclei_export.convert import convert
 from nuclei_export.export import ExportConfig, ExportResult, export
-from nuclei_export.lint import flops_per_pixel
+from nuclei_export.lint import flops_per_pixel, lint
 from nuclei_runtime import Segmenter
 from nuclei_runtime.instances import MAPS
 from nuclei_runtime.preprocess import preprocess
@@ -19,6 +20,8 @@ from nuclei_runtime.sample import read_sample, replay_sample, sample_path
 from nuclei_runtime.session import load_session
 from nuclei_runtime.synthetic import fluorescence_field
 from nuclei_runtime.tiling import Tiling, run_tiled
+from nuclei_train import flops
+from nuclei_train.architectures import ARCHITECTURES
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,17 @@ def test_the_report_can_be_read(exported: tuple[Path, ExportResult]) -> None:
     compute = flops_per_pixel(onnx.load(model))
     assert f"{compute / 1e3:.1f} kFLOP per pixel" in text
     assert 1e3 < compute < 40e3  # a third of the filters of the recipe's 40
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_exports_cleanly_and_its_operations_are_counted_alike(name: str) -> None:
+    build = ARCHITECTURES[name].build
+    proto = convert(build(None, None, 3, filters=2, maps=3, activation="sigmoid"), 18)
+    assert lint(proto) == []
+    operators = {node.op_type for node in proto.graph.node}
+    assert operators <= {"Transpose", "Conv", "ConvTranspose", "Relu", "Add", "Concat", "MaxPool", "Sigmoid"}
+    counted = flops.flops_per_pixel(build(64, 64, 3, filters=2, maps=3))
+    assert flops_per_pixel(proto) == pytest.approx(counted)
 
 
 def whole(model: Path, image: NDArray[np.float32]) -> NDArray[np.float32]:

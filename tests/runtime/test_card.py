@@ -148,7 +148,7 @@ def test_every_field_is_needed(text: str) -> None:
         problem, *others = problems_of(json.dumps(document))
         if text != TILED or location != "input.tiling":  # without it the size is missed as well
             assert others == []
-        assert problem.startswith((f"{location}: missing, expected", f"{location}: found None"))
+        assert problem.startswith((f"{location}: missing, expected", f"{location}: found null"))
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" + "0" * 400])

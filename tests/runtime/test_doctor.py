@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import struct
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
@@ -15,7 +18,7 @@ import pytest
 
 from nuclei_runtime.doctor import diagnose
 from nuclei_runtime.errors import ModelFormatError, ModelNotFoundError
-from nuclei_runtime.sample import Sample, read_sample, replay_sample, sample_path, write_sample
+from nuclei_runtime.sample import MAX_SAMPLE_BYTES, Sample, read_sample, replay_sample, sample_path, write_sample
 from nuclei_runtime.segmenter import Segmenter
 from nuclei_runtime.session import available_providers
 from nuclei_runtime.synthetic import fluorescence_field
@@ -98,6 +101,26 @@ def test_a_damaged_sample_is_an_error(model: Path) -> None:
         read_sample(path)
 
 
+def test_a_sample_that_claims_more_than_memory_holds_is_refused(tmp_path: Path) -> None:
+    """In the zip's list, where few bytes may stand for many, and in an array's own header."""
+    path = tmp_path / "model.sample.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("image.npy", b"")
+    content = bytearray(path.read_bytes())
+    listed = content.index(b"PK\x01\x02") + 24  # the size that the list claims: APPNOTE.TXT 4.3.12
+    content[listed : listed + 4] = struct.pack("<I", MAX_SAMPLE_BYTES + 1)
+    path.write_bytes(content)
+    with pytest.raises(ModelFormatError, match=f"unpacks to {MAX_SAMPLE_BYTES + 1} bytes, expected at most"):
+        read_sample(path)
+    header = io.BytesIO()
+    claimed = {"descr": "<f4", "fortran_order": False, "shape": (10**7, 10**7)}
+    np.lib.format.write_array_header_1_0(header, claimed)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("image.npy", header.getvalue() + bytes(100))
+    with pytest.raises(ModelFormatError, match="not a sample that can be read"):
+        read_sample(path)
+
+
 def test_the_sample_of_another_model_is_an_error(tiled_model: Path, model: Path, tmp_path: Path) -> None:
     path = sample_path(model)
     with pytest.raises(ModelFormatError, match=r"maps are \(90, 110, 1\), the model gives \(90, 110, 3\)"):
@@ -118,6 +141,7 @@ def test_all_is_good(model: Path) -> None:
         assert any(line.split() == [package, version(package)] for line in lines)
     for provider in available_providers():
         assert sum(line.startswith(f"{provider}: ") for line in lines) == 1
+    assert sum(line.split() == ["SHA-256", Segmenter(model).model_sha256] for line in lines) == 1
     (cpu,) = (line for line in lines if line.startswith("CPUExecutionProvider"))
     assert "tiny 0" in cpu
     assert "allowed: 1e-05" in cpu

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -331,3 +332,17 @@ def test_the_bundled_model_is_the_default(tmp_path: Path) -> None:
     done = infer(tmp_path / "a.png", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert tifffile.imread(tmp_path / "out/labels/a.tif").shape == (128, 128)
+
+
+def test_only_the_model_that_was_pinned_runs(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png_bytes(field()))
+    digest = hashlib.sha256(tiny_model.read_bytes()).hexdigest()
+    arguments = (tmp_path / "a.png", "--out", tmp_path / "out", "--model", tiny_model, "--sha256")
+    other = infer(*arguments, "0" * 64)
+    assert other.returncode == 3
+    assert digest in other.stderr
+    assert not (tmp_path / "out").exists()
+    done = infer(*arguments, digest)
+    assert done.returncode == 0, done.stderr
+    provenance = json.loads((tmp_path / "out/provenance.json").read_text(encoding="utf-8"))
+    assert provenance["method"]["model"]["sha256"] == digest

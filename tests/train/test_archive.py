@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import stat
 import struct
 import zipfile
 from collections.abc import Callable
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nuclei_runtime.errors import ArchiveError, DatasetError
-from nuclei_train.archive import extract_zip, list_entries, open_zip, read_entry
+from nuclei_train.archive import MAX_ENTRY_BYTES, extract_zip, list_entries, open_zip, read_entry
 
 
 def write_zip(path: Path, files: dict[str, bytes]) -> Path:
@@ -93,6 +95,71 @@ def test_an_entry_that_leads_out_stops_everything(tmp_path: Path, name: str) -> 
     assert "escape.png" in str(raised.value)
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["evil.zip"]
     assert not target.exists()
+
+
+@pytest.mark.parametrize("leads_to", ["../secret.txt", "/", "good.png"])
+def test_a_link_in_a_zip_becomes_a_file_that_leads_nowhere(tmp_path: Path, leads_to: str) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_bytes(b"secret")
+    path = tmp_path / "links.zip"
+    link = zipfile.ZipInfo("link")
+    link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("good.png", b"1")
+        archive.writestr(link, leads_to)
+    assert extract_zip(path, tmp_path / "links")
+    assert not (tmp_path / "links" / "link").is_symlink()
+    assert (tmp_path / "links" / "link").read_bytes() == leads_to.encode()
+    # What would go through the link needs a folder where a file is.
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("link/secret.txt", b"overwritten")
+    with pytest.raises(ArchiveError, match="cannot be written"):
+        extract_zip(path, tmp_path / "through")
+    assert secret.read_bytes() == b"secret"
+    assert not (tmp_path / "through").exists()
+
+
+def claim(path: Path, name: str, size: int) -> None:
+    """Let an entry claim to unpack to another size."""
+    content = bytearray(path.read_bytes())
+    listed = content.index(name.encode(), content.index(b"PK\x01\x02"))
+    content[listed - 46 + 24 : listed - 46 + 28] = struct.pack("<I", size)  # APPNOTE.TXT 4.3.12
+    path.write_bytes(content)
+
+
+def test_an_entry_that_unpacks_to_more_than_memory_holds_is_refused(small_zip: Path, tmp_path: Path) -> None:
+    claim(small_zip, "a/two.png", MAX_ENTRY_BYTES + 1)
+    with pytest.raises(ArchiveError, match=r"entry 'a/two\.png' unpacks to 1073741825 bytes, expected at most"):
+        extract_zip(small_zip, tmp_path / "small")
+    assert [p.name for p in tmp_path.iterdir()] == ["small.zip"]
+
+
+def test_a_bomb_that_hides_its_size_unpacks_to_no_more_than_it_claims(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.png", bytes(1 << 24))
+    assert path.stat().st_size < 1 << 15
+    claim(path, "bomb.png", 1000)
+    with pytest.raises(ArchiveError, match=r"entry 'bomb\.png' is damaged: Bad CRC-32"):
+        extract_zip(path, tmp_path / "bomb")
+    assert [p.name for p in tmp_path.iterdir()] == ["bomb.zip"]
+
+
+def test_more_than_the_disk_has_room_for_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    n_files = free // (1 << 30) + 2
+    if n_files > 100_000:
+        pytest.skip(f"NOT RUN: a disk with {free} bytes left has room for everything")
+    path = write_zip(tmp_path / "many.zip", {f"{index:06d}.png": b"" for index in range(n_files)})
+    content = bytearray(path.read_bytes())
+    start = content.find(b"PK\x01\x02")
+    while start >= 0:
+        content[start + 24 : start + 28] = struct.pack("<I", 1 << 30)
+        start = content.find(b"PK\x01\x02", start + 4)
+    path.write_bytes(content)
+    with pytest.raises(ArchiveError, match=rf"unpacks to {n_files << 30} bytes, the disk has \d+ left; make room"):
+        extract_zip(path, tmp_path / "many")
+    assert [p.name for p in tmp_path.iterdir()] == ["many.zip"]
 
 
 def test_names_that_a_windows_tool_wrote_are_understood(tmp_path: Path) -> None:

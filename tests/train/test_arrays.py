@@ -12,7 +12,8 @@ from nuclei_runtime.errors import DatasetError
 from nuclei_runtime.preprocess import Step
 from nuclei_train.arrays import load_images, load_truth
 from nuclei_train.batches import ShuffledBatches
-from nuclei_train.dsb2018 import Dataset, open_data
+from nuclei_train.dsb2018 import open_data
+from nuclei_train.samples import Dataset
 from nuclei_train.split import split_samples
 from nuclei_train.split_table import read_split_table
 

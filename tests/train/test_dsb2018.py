@@ -14,7 +14,8 @@ from PIL import Image
 
 from nuclei_runtime.errors import ArchiveError, DatasetError, ImageReadError, ImageShapeError
 from nuclei_runtime.synthetic import fluorescence_field
-from nuclei_train.dsb2018 import Dataset, Sample, number_labels, open_data, open_folder, training_set
+from nuclei_train.dsb2018 import open_data, open_folder, training_set
+from nuclei_train.samples import Dataset, Sample, number_labels
 
 MakeZip = Callable[..., Path]
 

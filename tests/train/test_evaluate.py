@@ -22,10 +22,11 @@ from nuclei_runtime import Segmenter
 from nuclei_runtime.card import parse_card
 from nuclei_runtime.errors import DatasetError, ResultsExistError
 from nuclei_runtime.metrics import Matching, PixelScores, match, mean_image_ap, pooled_ap, score_pixels
-from nuclei_train.dsb2018 import Sample, open_data
+from nuclei_train.dsb2018 import open_data
 from nuclei_train.evaluate import EvaluationConfig, evaluate
 from nuclei_train.evaluation_sets import find_sets
 from nuclei_train.kaggle import write_submission
+from nuclei_train.samples import Sample
 from nuclei_train.scores import ImageScores, summarise
 from nuclei_train.split_table import read_split_table
 

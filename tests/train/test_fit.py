@@ -19,6 +19,7 @@ from PIL import Image
 from nuclei_runtime.errors import DatasetError, RunFolderError
 from nuclei_train.baseline import Baseline
 from nuclei_train.fit import TrainingConfig, TrainingResult, train
+from nuclei_train.pack import pack
 from nuclei_train.recipe import Recipe
 
 SMALL = replace(Baseline(), size_px=32, batch_size=8, epochs=4, patience=2)
@@ -96,6 +97,9 @@ def test_the_table_decides_and_nothing_is_warned_of(small_data: Path, small_run:
     assert listener.sentences == [f"{zip_file}: 10 images to fit, 2 to validate, 4 left out (images.csv)"]
     assert listener.total == listener.loaded == 12
     content = read_run(folder)
+    assert "start" not in content
+    assert content["parameters"] == 1_941_105
+    assert content["kflop_per_pixel"] == 92.5
     assert {"source": "images.csv", "train": 10, "val": 2}.items() <= content["split"].items()
     assert not (folder / "predictions_test.png").exists()  # there is no stage1_test
 
@@ -171,6 +175,25 @@ def test_a_finished_run_without_a_whole_checkpoint_is_a_sentence(
     (folder / "best.keras").write_bytes((small_run[0] / "best.keras").read_bytes()[:-1000])
     with pytest.raises(RunFolderError, match=r"best\.keras: cannot be read"):
         run(small_data, folder, resume=True)
+
+
+def test_a_pack_goes_on_with_a_run_that_an_earlier_version_made_of_its_data(
+    small_data: Path, small_run: tuple[Path, Listener], tmp_path: Path
+) -> None:
+    """Of a choice that this version did not know it says nothing; the choice's default stands for it."""
+    pack(small_data, tmp_path / "pack.zip", lambda *_: None)
+    folder = tmp_path / "run"
+    shutil.copytree(small_run[0], folder)
+    content = read_run(folder)
+    del content["recipe"]["tolerance"]
+    (folder / "run.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(RunFolderError, match="differs from this command in recipe and"):
+        run(tmp_path / "pack.zip", folder, recipe=replace(TWO_EPOCHS, tolerance=0.1), resume=True)
+    _, listener = run(tmp_path / "pack.zip", folder, resume=True)
+    assert listener.sentences[0].endswith("pack.zip: 10 images to fit, 2 to validate, 4 left out (images.csv)")
+    left, right = read_run(folder), read_run(small_run[0])
+    assert left.pop("seconds")["epochs"] == right.pop("seconds")["epochs"]
+    assert left == right
 
 
 def png(array: np.ndarray) -> bytes:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from nuclei_train.pack import pack
+
 
 @pytest.mark.skipif(find_spec("jax") is None, reason="JAX is not installed, so no training with it was tried")
 def test_an_epoch_with_jax(
@@ -47,10 +49,11 @@ train(TrainingConfig(Path(sys.argv[1]), Path(sys.argv[2]), small, False), report
 
 @pytest.mark.skipif(find_spec("jax") is None, reason="JAX is not installed, so no training with it was tried")
 def test_an_epoch_of_native_with_jax(make_dsb_zip: Callable[..., Path], tmp_path: Path) -> None:
-    """Through Python, because the command's epochs are long."""
-    data, run = make_dsb_zip(tmp_path / "stage1_train.zip", range(10)), tmp_path / "run"
+    """From a packed file; through Python, because the command's epochs are long."""
+    file, run = tmp_path / "pack.zip", tmp_path / "run"
+    pack(make_dsb_zip(tmp_path / "stage1_train.zip", range(10)), file, lambda *_: None)
     done = subprocess.run(
-        [sys.executable, "-c", SMALL_NATIVE, str(data), str(run)],
+        [sys.executable, "-c", SMALL_NATIVE, str(file), str(run)],
         capture_output=True,
         text=True,
         check=False,

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nuclei_runtime.synthetic import fluorescence_field
-from nuclei_train.losses import BORDER_WEIGHT, map_loss
+from nuclei_train.losses import BORDER_WEIGHT, LossParts, loss_of, map_loss
 from nuclei_train.targets import target_maps
 
 Tensor = NDArray[np.float32]
@@ -75,6 +75,22 @@ def test_a_pixel_on_a_border_counts_more() -> None:
     wrong[:, 3, 3, 2] *= -1  # one missed, one invented
     missed, invented = loss(truth, wrong) - loss(truth, right)
     assert missed / invented == pytest.approx(1 + BORDER_WEIGHT, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("part", "channels"), [("dice", []), ("border", [2]), ("offsets", [3, 4])], ids=["dice", "border", "offsets"]
+)
+def test_a_part_can_be_taken_out(truth: Tensor, part: str, channels: list[int]) -> None:
+    """What is left does not look at the part's maps, and is less than the whole where the part errs."""
+    parts = LossParts(**{part: False})
+    wrong = np.random.default_rng(2).normal(0, 2, truth[..., :5].shape).astype(np.float32)
+    other = wrong.copy()
+    other[..., channels] += 1
+    left = [np.asarray(loss_of(parts)(keras.ops.array(truth), keras.ops.array(one))) for one in (wrong, other)]
+    np.testing.assert_array_equal(*left)
+    assert (left[0] < loss(truth, wrong)).all()
+    whole = np.asarray(loss_of(LossParts())(keras.ops.array(truth), keras.ops.array(wrong)))
+    np.testing.assert_array_equal(whole, loss(truth, wrong))
 
 
 EXTREMES = [1e4, -1e4, 1e30, -1e30]

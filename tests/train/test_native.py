@@ -19,7 +19,9 @@ from nuclei_runtime.instances import MAPS
 from nuclei_runtime.preprocess import Step
 from nuclei_runtime.tiling import Tiling, run_tiled
 from nuclei_train.dsb2018 import open_data, training_set
-from nuclei_train.native import INFERENCE_CHECKPOINT, LabelledImages, Native, NativeMaterial
+from nuclei_train.losses import LossParts
+from nuclei_train.native import INFERENCE_CHECKPOINT, Native
+from nuclei_train.native_material import LabelledImages, NativeMaterial
 from nuclei_train.recipe import Sources
 from nuclei_train.recipes import RECIPES
 from nuclei_train.resume import Progress, load_state, save_state
@@ -50,7 +52,7 @@ def material(split: Split) -> NativeMaterial:
 
 
 def test_it_can_be_named() -> None:
-    assert list(RECIPES) == ["baseline", "native"]
+    assert list(RECIPES) == ["native", "baseline"]
     for name, recipe in RECIPES.items():
         assert recipe.name == name
         assert is_dataclass(recipe)
@@ -62,6 +64,8 @@ def test_every_choice_of_the_recipe_is_written_down(native_run: Path) -> None:
     assert set(recipe) == {field.name for field in fields(Native)}
     assert recipe["name"] == "native"
     assert recipe["augmentation"] == {"scale": [0.7, 1.6], "rotate": True, "light": True, "stain": True}
+    assert recipe["loss"] == {"dice": True, "border": True, "offsets": True}
+    assert (recipe["architecture"], recipe["balanced"], recipe["leave_out"]) == ("stem_unet", True, [])
     assert (recipe["seed"], recipe["filters"], recipe["steps_per_epoch"]) == (42, 8, 3)
 
 
@@ -163,6 +167,56 @@ def test_a_modality_is_drawn_in_proportion_to_the_root_of_its_images() -> None:
     assert shares.sum() == pytest.approx(1)
     of_each = [shares[np.array(modalities) == name].sum() for name in ("a", "b", "")]
     assert of_each == pytest.approx([4 / 7, 2 / 7, 1 / 7])
+
+
+def test_images_can_be_drawn_alike(material: NativeMaterial) -> None:
+    plain = replace(material, recipe=replace(TINY, balanced=False))
+    n = len(material.train.ids)
+    np.testing.assert_allclose(np.diff(plain.batches(0)._cumulative), 1 / n)
+    assert not np.allclose(np.diff(material.batches(0)._cumulative), 1 / n)
+    for one, other in zip(plain.validation, material.validation, strict=True):  # what is compared stays the same
+        np.testing.assert_array_equal(one, other)
+
+
+def test_only_images_with_truth_are_read(split: Split) -> None:
+    sources = TINY.choose(Sources(split, {}, split.val))
+    assert len(sources) == len(split.train) + len(split.val)
+    assert sources.split == split
+
+
+def test_a_modality_can_be_left_out_on_both_sides(split: Split) -> None:
+    modality = {sample.image_id: "purple" for sample in (*split.train[:9], split.val[0])}
+    recipe = replace(TINY, leave_out=("purple",))
+    chosen = recipe.choose(Sources(split, modality, ())).split
+    assert (chosen.train, chosen.val) == (split.train[9:], split.val[1:])
+    with pytest.raises(DatasetError, match=r"no image is of the modality pink, which is to be left out.*: purple"):
+        replace(TINY, leave_out=("pink",)).choose(Sources(split, modality, ()))
+    everywhere = {sample.image_id: "purple" for sample in split.val}
+    with pytest.raises(DatasetError, match="without purple there are 36 images to fit and 0 to validate"):
+        recipe.choose(Sources(split, everywhere, ()))
+
+
+def test_a_border_map_that_is_not_learned_keeps_no_marker_out(material: NativeMaterial, tmp_path: Path) -> None:
+    recipe = replace(TINY, loss=LossParts(border=False))
+    outcome = recipe.finish(recipe.build(), replace(material, recipe=recipe), tmp_path)
+    assert {row["marker_border"] for row in outcome.search} == {1.0}
+
+
+@pytest.mark.parametrize("architecture", ["unet", "residual_unet"])
+def test_another_architecture_can_be_trained_and_run(
+    architecture: str, material: NativeMaterial, tmp_path: Path
+) -> None:
+    recipe = replace(TINY, architecture=architecture)
+    best = recipe.build()
+    outcome = recipe.finish(best, material, tmp_path)
+    tiling = Tiling(**outcome.model["input"]["tiling"])
+    assert (tiling.halo_px, tiling.multiple_of_px) == (recipe.network.halo_px, recipe.network.multiple_of_px)
+    inference = keras.models.load_model(tmp_path / INFERENCE_CHECKPOINT, compile=False)
+    batch = np.random.default_rng(1).random((1, 64, 64, 3), dtype=np.float32)
+    maps = np.asarray(inference(batch, training=False))
+    logits = np.asarray(best(batch, training=False))[..., : len(MAPS)]
+    np.testing.assert_allclose(maps, 1 / (1 + np.exp(-logits)), atol=0.02)  # bfloat16 has 8 bits
+    assert maps.std() > 1e-4
 
 
 def test_validation_is_always_the_same_and_keeps_the_scale(material: NativeMaterial) -> None:

@@ -15,18 +15,18 @@ IDENTITY = {"recipe": {"name": "baseline", "limitations": ("a", "b")}, "backend"
 
 
 def test_a_new_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
-    assert prepare(tmp_path / "a" / "b", IDENTITY, resume=False) is False
+    assert prepare(tmp_path / "a" / "b", IDENTITY, {}, resume=False) is False
     assert (tmp_path / "a" / "b").is_dir()
-    assert prepare(tmp_path / "a" / "b", IDENTITY, resume=False) is False  # an empty one will do
+    assert prepare(tmp_path / "a" / "b", IDENTITY, {}, resume=False) is False  # an empty one will do
 
 
 def test_a_run_can_go_on_where_its_identity_and_a_state_are_there(tmp_path: Path) -> None:
     write_run(tmp_path, {"status": "running", **IDENTITY})
-    assert prepare(tmp_path, IDENTITY, resume=True) is False
+    assert prepare(tmp_path, IDENTITY, {}, resume=True) is False
     (tmp_path / "resume.npz").write_bytes(b"state")
-    assert prepare(tmp_path, IDENTITY, resume=True) is True
+    assert prepare(tmp_path, IDENTITY, {}, resume=True) is True
     with pytest.raises(RunFolderError, match="already holds a run; add --resume"):
-        prepare(tmp_path, IDENTITY, resume=False)
+        prepare(tmp_path, IDENTITY, {}, resume=False)
 
 
 @pytest.mark.parametrize(
@@ -40,14 +40,32 @@ def test_a_run_can_go_on_where_its_identity_and_a_state_are_there(tmp_path: Path
 def test_a_run_of_something_else_is_refused(tmp_path: Path, changed: dict[str, object], named: str) -> None:
     write_run(tmp_path, {"status": "complete", **IDENTITY})
     with pytest.raises(RunFolderError, match=named):
-        prepare(tmp_path, {**IDENTITY, **changed}, resume=True)
+        prepare(tmp_path, {**IDENTITY, **changed}, {}, resume=True)
+
+
+def test_a_choice_that_an_earlier_version_did_not_have_counts_as_its_default(tmp_path: Path) -> None:
+    write_run(tmp_path, {"status": "running", **IDENTITY})
+    recipe = {**IDENTITY["recipe"], "inner": {"new": [1, 2]}, "newer": True}  # type: ignore[dict-item]
+    defaults = {"recipe": {"name": "?", "inner": {"new": (1, 2)}, "newer": True}}
+    prepare(tmp_path, {**IDENTITY, "recipe": recipe}, defaults, resume=True)
+    for other in ({"newer": False}, {"inner": {"new": [1, 3]}}):
+        with pytest.raises(RunFolderError, match="differs from this command in recipe and"):
+            prepare(tmp_path, {**IDENTITY, "recipe": {**recipe, **other}}, defaults, resume=True)
+
+
+def test_where_a_run_began_is_a_part_of_what_it_is(tmp_path: Path) -> None:
+    begun = {**IDENTITY, "start": {"checkpoint_sha256": "a"}}
+    for written, asked in ((begun, IDENTITY), (IDENTITY, begun), (begun, {**begun, "start": {"x": "b"}})):
+        write_run(tmp_path, {"status": "running", **written})
+        with pytest.raises(RunFolderError, match="differs from this command in start and"):
+            prepare(tmp_path, asked, {}, resume=True)
 
 
 def test_a_file_or_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     for path in (tmp_path, tmp_path / "notes.txt"):
         with pytest.raises(RunFolderError, match="not empty and not a run"):
-            prepare(path, IDENTITY, resume=True)
+            prepare(path, IDENTITY, {}, resume=True)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +75,7 @@ def test_a_file_or_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_run_file_is_a_sentence(tmp_path: Path, content: bytes, expected: str) -> None:
     (tmp_path / "run.json").write_bytes(content)
     with pytest.raises(RunFolderError, match=rf"run\.json: {expected}.*name a folder that nuclei-train made"):
-        prepare(tmp_path, IDENTITY, resume=True)
+        prepare(tmp_path, IDENTITY, {}, resume=True)
 
 
 def test_the_run_file_is_written_in_one_step_and_read_back(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from PIL import Image
 
 from nuclei_runtime.card import parse_card
 from nuclei_train.cli import train_main
-from nuclei_train.dsb2018 import combined_digest, open_data, training_set
+from nuclei_train.dsb2018 import open_data, training_set
+from nuclei_train.samples import combined_digest
 from nuclei_train.split import split_samples
 
 EPOCHS = 5

@@ -6,12 +6,18 @@ import keras
 import numpy as np
 import pytest
 
+from nuclei_train.baseline import FILTERS
 from nuclei_train.unet import build_unet
+
+
+def build(height: int, width: int) -> keras.Model:
+    """As the recipe `baseline` builds it."""
+    return build_unet(height, width, 3, filters=FILTERS, maps=1, activation="sigmoid")
 
 
 @pytest.fixture(scope="module")
 def unet() -> keras.Model:
-    return build_unet(128, 128, 3)
+    return build(128, 128)
 
 
 def of_kind(model: keras.Model, kind: type) -> list[keras.Layer]:
@@ -24,7 +30,7 @@ def test_size_and_shapes(unet: keras.Model) -> None:
     assert unet.output_shape == (None, 128, 128, 1)
     assert [tensor.name for tensor in unet.inputs] == ["image"]
     assert unet.output_names == ["foreground"]
-    assert build_unet(32, 48, 3).output_shape == (None, 32, 48, 1)
+    assert build(32, 48).output_shape == (None, 32, 48, 1)
 
 
 def test_contraction_and_expansion(unet: keras.Model) -> None:
@@ -58,7 +64,7 @@ def test_it_gives_probabilities_and_one_seed_gives_one_network() -> None:
     outputs = []
     for seed in (42, 42, 43):
         keras.utils.set_random_seed(seed)
-        outputs.append(build_unet(32, 32, 3).predict(batch, verbose=0))
+        outputs.append(build(32, 32).predict(batch, verbose=0))
     assert outputs[0].shape == (2, 32, 32, 1)
     assert outputs[0].min() > 0
     assert outputs[0].max() < 1

@@ -12,6 +12,9 @@ from pathlib import Path, PureWindowsPath
 from nuclei_runtime.errors import ArchiveError, DatasetError
 from nuclei_runtime.reading import IMAGE_SUFFIXES
 
+MAX_ENTRY_BYTES = 1 << 30
+"""One entry is held in memory: a gibibyte is far beyond an image, and a few kilobytes can claim to unpack to more."""
+
 # What zipfile is known to raise on damaged bytes, an unknown compression or an encrypted entry.
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -58,8 +61,13 @@ def read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     Raises
     ------
     ArchiveError
-        It is damaged (zipfile compares its CRC-32) or encrypted; the message names it.
+        It is damaged (zipfile compares its CRC-32), encrypted or larger than `MAX_ENTRY_BYTES`; the message names it.
     """
+    if info.file_size > MAX_ENTRY_BYTES:  # no more than this size is unpacked, whatever the entry holds
+        raise ArchiveError(
+            f"{archive.filename}: entry {info.filename!r} unpacks to {info.file_size} bytes, expected at most "
+            f"{MAX_ENTRY_BYTES}; use a zip from a source that you trust"
+        )
     try:
         return archive.read(info)
     except _DAMAGE as error:
@@ -88,8 +96,8 @@ def extract_zip(path: Path, target: Path) -> bool:
     Raises
     ------
     ArchiveError
-        An entry is damaged or cannot be written, or its name is absolute or leads out of `target`. No `target` is
-        left.
+        An entry is damaged, too large or cannot be written, its name is absolute or leads out of `target`, or all
+        together is more than the disk has room for. No `target` is left.
     DatasetError
         `target` is there but is not what the zip unpacks to.
     """
@@ -106,6 +114,12 @@ def extract_zip(path: Path, target: Path) -> bool:
                 )
             return False
         partial = target.with_name(f".{target.name}.partial")
+        needed, free = sum(info.file_size for info in entries.values()), shutil.disk_usage(target.parent).free
+        if needed > free:
+            raise ArchiveError(
+                f"{path}: unpacks to {needed} bytes, the disk has {free} left; "
+                "make room, or use a zip from a source that you trust"
+            )
         shutil.rmtree(partial, ignore_errors=True)  # of an unpacking that was killed
         try:
             for name, info in entries.items():

@@ -12,7 +12,7 @@ from nuclei_runtime.errors import DatasetError, ImageError
 from nuclei_runtime.instances import Labels
 from nuclei_runtime.preprocess import Step, preprocess, resize
 from nuclei_runtime.reading import Image
-from nuclei_train.dsb2018 import Sample
+from nuclei_train.samples import Sample
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import keras
 
 
+FILTERS = 16
+"""At full resolution; see `nuclei_train.unet`."""
+
+
 @dataclass(frozen=True)
 class BaselineMaterial:
     """The arrays that the baseline is fitted on: a `nuclei_train.recipe.Material`.
@@ -119,6 +123,10 @@ class Baseline:
         """What happens to an image before the network, in order."""
         return (self.normalisation, Step("resize", {"height": self.size_px, "width": self.size_px}))
 
+    def choose(self, sources: Sources) -> Sources:
+        """Return them all; those without truth are shown with their prediction."""
+        return sources
+
     def load(self, sources: Sources, advance: Callable[[], None]) -> BaselineMaterial:
         """Read and resize all images."""
         train, val = (
@@ -135,7 +143,7 @@ class Baseline:
 
         from nuclei_train.unet import build_unet
 
-        model = build_unet(self.size_px, self.size_px, CHANNELS)
+        model = build_unet(self.size_px, self.size_px, CHANNELS, filters=FILTERS, maps=1, activation="sigmoid")
         model.compile(
             optimizer=keras.optimizers.Adam(self.learning_rate), loss="binary_crossentropy", metrics=["accuracy"]
         )

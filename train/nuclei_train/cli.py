@@ -1,4 +1,4 @@
-"""Commands that need data: nuclei-explore, nuclei-train, nuclei-evaluate.
+"""Commands that need data: nuclei-explore, nuclei-pack, nuclei-train, nuclei-evaluate.
 
 The docstrings are the help texts. Heavy imports stay inside the commands.
 """
@@ -17,13 +17,19 @@ import typer
 from nuclei_runtime.commands import EXIT_SOME_FAILED, quiet_tensorflow, require_extra, run_command
 
 DataArgument = Annotated[
-    Path, typer.Argument(help="A folder with Kaggle's zips, one of the zips, or the folder it unpacks to.")
+    Path,
+    typer.Argument(help="A folder with Kaggle's zips, one of the zips, what it unpacks to, or nuclei-pack's file."),
 ]
 
 
 def explore_main() -> None:
     """Entry point of nuclei-explore."""
     run_command(explore)
+
+
+def pack_main() -> None:
+    """Entry point of nuclei-pack."""
+    run_command(pack)
 
 
 def train_main() -> None:
@@ -68,14 +74,37 @@ def explore(
     print("Written: " + ", ".join(str(file) for file in found.files))
 
 
+def pack(
+    data: DataArgument,
+    file: Annotated[Path, typer.Argument(help="The zip to make, outside DATA.")],
+) -> None:
+    """Pack what nuclei-train reads of DATA into one file, which stands for DATA: the same run, bit for bit."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from nuclei_train.pack import pack
+
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
+        task = progress.add_task("packing images", total=None)
+        packed = pack(data, file, lambda done, total: progress.update(task, completed=done, total=total))
+    print(
+        f"{file}: {packed.n_images} images, {packed.n_left_out} left out, {packed.size_bytes / 2**20:.1f} MiB, "
+        f"SHA-256 {packed.digest}"
+    )
+
+
 def train(
     data: DataArgument,
     run: Annotated[Path, typer.Argument(help="Run folder: checkpoints, curves, logs, run.json.")],
-    recipe: Annotated[str, typer.Option(help="What to train, and how: baseline or native.")] = "baseline",
+    recipe: Annotated[str, typer.Option(help="What to train, and how: native or baseline.")] = "native",
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many epochs instead of the recipe's.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a killed run from its last whole epoch.")
     ] = False,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="Begin with the weights of this run folder's best checkpoint, or of a .keras file."),
+    ] = None,
 ) -> None:
     """Build and fit a U-Net. images.csv beside DATA decides which images are fitted and which validate."""
     require_extra("train", "keras", "matplotlib")  # TensorFlow or JAX, as KERAS_BACKEND says
@@ -87,7 +116,7 @@ def train(
         from nuclei_train.fit import TrainingConfig, train
 
     chosen = RECIPES[recipe] if epochs is None else replace(RECIPES[recipe], epochs=epochs)
-    result = train(TrainingConfig(data, run, chosen, resume), _TrainingReporter())
+    result = train(TrainingConfig(data, run, chosen, resume, start), _TrainingReporter())
     for name, scores in result.scores.items():
         print(f"{name}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items()))
     print(

@@ -19,12 +19,13 @@ from nuclei_runtime.errors import (
 from nuclei_runtime.instances import Labels
 from nuclei_runtime.metrics import match, score_pixels
 from nuclei_runtime.segmenter import Segmenter
-from nuclei_train.dsb2018 import Sample, combined_digest, open_data
+from nuclei_train.dsb2018 import open_data
 from nuclei_train.evaluation_pictures import Comparison, draw_comparisons
 from nuclei_train.evaluation_report import EvaluationReport, Failure, ImageResult, SetReport, write_report
 from nuclei_train.evaluation_sets import EvaluationSet, find_sets
 from nuclei_train.kaggle import read_masks, write_submission
 from nuclei_train.modality import guess_modality
+from nuclei_train.samples import Sample, combined_digest
 from nuclei_train.scores import ImageScores, SetScores, summarise
 from nuclei_train.split_table import read_split_table
 

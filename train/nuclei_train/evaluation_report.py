@@ -11,7 +11,7 @@ from typing import Any
 
 from nuclei_runtime.card import Evaluation, ModelCard
 from nuclei_runtime.metrics import THRESHOLDS
-from nuclei_train.dsb2018 import Sample
+from nuclei_train.samples import Sample
 from nuclei_train.scores import (
     BOOTSTRAP_LEVEL,
     BOOTSTRAP_RESAMPLES,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from nuclei_runtime.errors import DatasetError
 from nuclei_runtime.instances import Labels
 from nuclei_runtime.reading import Image
-from nuclei_train.dsb2018 import Dataset, Sample, combined_digest
 from nuclei_train.kaggle import EncodedMask, decode_labels
+from nuclei_train.samples import Dataset, Sample, combined_digest
 from nuclei_train.split_table import SplitTable
 
 UNLISTED = "unlisted"

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.errors import DatasetError, ImageError
 from nuclei_train.archive import extract_zip
-from nuclei_train.dsb2018 import Dataset, Sample, open_data, open_folder
+from nuclei_train.dsb2018 import open_data, open_folder
 from nuclei_train.exploration_figures import SamplePicture, draw_histograms, draw_samples
 from nuclei_train.modality import guess_modality
 from nuclei_train.oddities import Inspection, inspect_sample
+from nuclei_train.samples import Dataset, Sample
 from nuclei_train.split_table import SPLIT_FILE, SplitTable, read_split_table, split_table_folders
 
 IMAGE_TABLE = "images.csv"

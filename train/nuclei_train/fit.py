@@ -18,10 +18,12 @@ from nuclei_runtime.errors import DatasetError, MissingExtraError, RunFolderErro
 from nuclei_train import run_folder
 from nuclei_train.dsb2018 import open_data, training_set
 from nuclei_train.figures import draw_curves
+from nuclei_train.flops import flops_per_pixel
 from nuclei_train.recipe import Material, Recipe, Sources
-from nuclei_train.run_description import describe_run
+from nuclei_train.run_description import defaults_of, describe_run
 from nuclei_train.split import RANDOM_SPLIT_WARNING, split_samples
 from nuclei_train.split_table import read_split_table
+from nuclei_train.start import Start, load_network, read_start
 
 TEST_SET = "stage1_test"
 
@@ -37,12 +39,15 @@ class TrainingConfig:
     recipe : Recipe
     resume : bool
         Go on with the run in the folder.
+    start : Path, optional
+        A run folder or a `.keras` file from whose weights to begin; without it from random ones.
     """
 
     data: Path
     run: Path
     recipe: Recipe
     resume: bool
+    start: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,8 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
     DatasetError
         DATA is not understood, or an image that training needs cannot be used.
     RunFolderError
-        The folder holds another run, or one and `resume` was not asked for.
+        The folder holds another run, or one and `resume` was not asked for; or the checkpoint to start from does not
+        fit the recipe's network.
     """
     recipe = config.recipe
     datasets = open_data(config.data)
@@ -92,17 +98,19 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
     split = split_samples(dataset, table, recipe.seed, recipe.validation_fraction)
     if table is None:
         reporter.say(RANDOM_SPLIT_WARNING.format(percent=100 * recipe.validation_fraction))
+    test = next((d.samples for d in datasets if d.name == TEST_SET), ())
+    sources = recipe.choose(Sources(split, table.modality if table is not None else {}, test))
+    split = sources.split
     n_train, n_val = len(split.train), len(split.val)
     reporter.say(
         f"{dataset.path}: {n_train} images to fit, {n_val} to validate, "
-        f"{len(dataset.samples) - n_train - n_val} left out ({split.source})"
+        f"{dataset.n_images - n_train - n_val} left out ({split.source})"
     )
 
-    identity = describe_run(recipe, dataset, split)
-    has_state = run_folder.prepare(config.run, identity, resume=config.resume)
+    start = read_start(config.start, recipe) if config.start is not None else None
+    identity = describe_run(recipe, dataset, split, start)
+    has_state = run_folder.prepare(config.run, identity, defaults_of(recipe), resume=config.resume)
 
-    test = next((d.samples for d in datasets if d.name == TEST_SET), ())
-    sources = Sources(split, table.modality if table is not None else {}, test)
     started = time.perf_counter()
     with reporter.loading(len(sources)) as advance:
         material = recipe.load(sources, advance)
@@ -113,7 +121,7 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
     run_folder.write_run(config.run, {"status": "running", **identity, "versions": run_folder.versions()})
     material.draw(config.run / "sanity_check.png")
 
-    progress, best = _fit(config, material, has_state, reporter)
+    progress, best = _fit(config, material, start, has_state, reporter)
 
     best_epoch = 1 + int(np.argmin([row["val_loss"] for row in progress.history]))
     run_folder.write_history(config.run, progress.history)
@@ -127,6 +135,7 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
             **identity,
             "versions": run_folder.versions(),
             "parameters": int(best.count_params()),
+            "kflop_per_pixel": round(flops_per_pixel(best) / 1e3, 1),
             "epochs": progress.epochs_done,
             "best_epoch": best_epoch,
             "scores": outcome.scores,
@@ -139,7 +148,9 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
     return TrainingResult(progress.epochs_done, best_epoch, outcome.scores, seconds)
 
 
-def _fit(config: TrainingConfig, material: Material, has_state: bool, reporter: Reporter) -> tuple[Any, Any]:
+def _fit(
+    config: TrainingConfig, material: Material, start: Start | None, has_state: bool, reporter: Reporter
+) -> tuple[Any, Any]:
     """Fit from the start or from the last whole epoch; return the progress and the best checkpoint's model."""
     import keras
 
@@ -157,6 +168,9 @@ def _fit(config: TrainingConfig, material: Material, has_state: bool, reporter: 
     progress = load_state(run / run_folder.STATE_FILE, model) if has_state else Progress()
     if has_state:
         reporter.say(f"going on after epoch {progress.epochs_done}")
+    elif start is not None:
+        model.set_weights(start.weights)
+        reporter.say(f"starting from the weights of {start.checkpoint}")
 
     finished = progress.epochs_done >= recipe.epochs or progress.epochs_without_gain >= recipe.patience
     if not finished:
@@ -186,10 +200,7 @@ def _fit(config: TrainingConfig, material: Material, has_state: bool, reporter: 
     best = run / run_folder.BEST_CHECKPOINT
     if not best.is_file():
         raise RunFolderError(f"{best}: missing although the run is finished; train again in a new folder")
-    try:
-        weights = keras.models.load_model(best, compile=False).get_weights()
-    except Exception as error:  # Keras hands on whatever its zip and HDF5 libraries raise
-        raise RunFolderError(f"{best}: cannot be read ({error}); train again in a new folder") from error
+    weights = load_network(best, "train again in a new folder").get_weights()
     # Built anew, because a checkpoint does not hold the recipe's loss.
     best_model = recipe.build()
     best_model.set_weights(weights)

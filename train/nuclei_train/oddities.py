@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.errors import DatasetError, ImageError
 from nuclei_runtime.reading import Image
-from nuclei_train.dsb2018 import Sample, number_labels
+from nuclei_train.samples import Sample, number_labels
 
 UNREADABLE = "unreadable file"
 NO_MASKS = "image without masks"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.preprocess import Step
-from nuclei_train.dsb2018 import Sample
+from nuclei_train.samples import Sample
 from nuclei_train.split import Split
 
 if TYPE_CHECKING:
@@ -118,8 +118,11 @@ class Recipe(Protocol):
     def validation_fraction(self) -> float:
         """Of the images, drawn at random, where there is no images.csv."""
 
+    def choose(self, sources: Sources) -> Sources:
+        """Return what of the sources it reads, or raise a DatasetError where nothing would be left."""
+
     def load(self, sources: Sources, advance: Callable[[], None]) -> Any:
-        """Read all images into a `Material`; `advance` is called after each."""
+        """Read all chosen images into a `Material`; `advance` is called after each."""
 
     def build(self) -> keras.Model:
         """Build and compile the network."""

@@ -5,4 +5,4 @@ from __future__ import annotations
 from nuclei_train.baseline import Baseline
 from nuclei_train.native import Native
 
-RECIPES = {recipe.name: recipe for recipe in (Baseline(), Native())}
+RECIPES = {recipe.name: recipe for recipe in (Native(), Baseline())}

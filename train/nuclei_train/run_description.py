@@ -7,12 +7,18 @@ from typing import Any
 
 import keras
 
-from nuclei_train.dsb2018 import Dataset, combined_digest
 from nuclei_train.recipe import Recipe
+from nuclei_train.samples import Dataset, combined_digest
 from nuclei_train.split import Split
+from nuclei_train.start import Start
 
 
-def describe_run(recipe: Recipe, dataset: Dataset, split: Split) -> dict[str, Any]:
+def defaults_of(recipe: Recipe) -> dict[str, Any]:
+    """Return what a run of an earlier version, in which a choice was not there to be made, has made of it."""
+    return {"recipe": asdict(type(recipe)())}  # type: ignore[call-overload]  # each recipe is a dataclass
+
+
+def describe_run(recipe: Recipe, dataset: Dataset, split: Split, start: Start | None) -> dict[str, Any]:
     """Return what a run is a run of: where any of it differs, no run can go on with it.
 
     Raises
@@ -23,7 +29,7 @@ def describe_run(recipe: Recipe, dataset: Dataset, split: Split) -> dict[str, An
     return {
         "recipe": asdict(recipe),  # type: ignore[call-overload]  # each recipe is a dataclass
         "backend": keras.backend.backend(),
-        "data": {"name": dataset.name, "images": len(dataset.samples)},
+        "data": {"name": dataset.name, "images": dataset.n_images},
         "split": {
             "source": split.source,
             "digest": split.digest,
@@ -34,4 +40,5 @@ def describe_run(recipe: Recipe, dataset: Dataset, split: Split) -> dict[str, An
             side: combined_digest(sample.digest() for sample in samples)
             for side, samples in (("train", split.train), ("val", split.val))
         },
+        **({"start": {"checkpoint_sha256": start.digest}} if start is not None else {}),
     }

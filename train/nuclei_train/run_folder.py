@@ -31,14 +31,20 @@ TENSORBOARD_FOLDER = "tensorboard"
 STATE_FILE = "resume.npz"
 
 
-def prepare(folder: Path, identity: dict[str, Any], *, resume: bool) -> bool:
+IDENTITY = ("recipe", "backend", "data", "split", "data_digests", "start")
+"""The fields of run.json that must be the same for a run to go on; `start` is there where it did not begin anew."""
+
+
+def prepare(folder: Path, identity: dict[str, Any], defaults: dict[str, Any], *, resume: bool) -> bool:
     """Make or check a run folder; return whether there is a state to go on from.
 
     Parameters
     ----------
     folder : Path
     identity : dict
-        What must be the same for a run to go on: recipe, data, split, backend.
+        The fields `IDENTITY` of the run that is asked for.
+    defaults : dict
+        What stands for a choice that a run of an earlier version does not mention.
     resume : bool
         Go on with what is there. On a new folder it is an ordinary run.
 
@@ -55,13 +61,24 @@ def prepare(folder: Path, identity: dict[str, Any], *, resume: bool) -> bool:
         return False
     if not resume:
         raise RunFolderError(f"{folder}: already holds a run; add --resume to go on with it, or name a new folder")
-    differing = [key for key, value in identity.items() if started.get(key) != json.loads(json.dumps(value))]
+    asked = json.loads(json.dumps(identity))
+    known = _filled(started, json.loads(json.dumps(defaults)))
+    differing = [key for key in IDENTITY if known.get(key) != asked.get(key)]
     if differing:
         raise RunFolderError(
             f"{folder}: its run differs from this command in {', '.join(differing)} and cannot go on with it; "
             "name a new folder, or the recipe and data that it was started with"
         )
     return (folder / STATE_FILE).is_file()
+
+
+def _filled(content: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Add the defaults of the fields that are missing, at every level."""
+    filled = {**defaults, **content}
+    for key, default in defaults.items():
+        if isinstance(default, dict) and isinstance(filled[key], dict):
+            filled[key] = _filled(filled[key], default)
+    return filled
 
 
 def read_run(folder: Path) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nuclei_runtime.errors import DatasetError
-from nuclei_train.dsb2018 import Dataset, Sample
+from nuclei_train.samples import Dataset, Sample
 from nuclei_train.split_table import SplitTable
 
 RANDOM_SPLIT_WARNING = (
@@ -38,6 +39,48 @@ class Split:
     digest: str
 
 
+def without_modalities(split: Split, modality: Mapping[str, str], left_out: Collection[str]) -> Split:
+    """Return a split without the images of some modalities, on both of its sides.
+
+    Parameters
+    ----------
+    split : Split
+    modality : mapping of str to str
+        By image identifier.
+    left_out : collection of str
+
+    Raises
+    ------
+    DatasetError
+        A modality is not there, or one side would be empty.
+    """
+    found = {modality.get(sample.image_id, "") for sample in (*split.train, *split.val)} - {""}
+    missing = set(left_out) - found
+    if missing:
+        raise DatasetError(
+            f"no image is of the modality {', '.join(sorted(missing))}, which is to be left out; expected one of "
+            f"those in images.csv: {', '.join(sorted(found)) or 'none, for there is no images.csv'}"
+        )
+    train, val = (
+        tuple(sample for sample in side if modality.get(sample.image_id, "") not in left_out)
+        for side in (split.train, split.val)
+    )
+    if not train or not val:
+        raise DatasetError(
+            f"without {', '.join(sorted(left_out))} there are {len(train)} images to fit and {len(val)} to validate, "
+            "expected at least one of each; leave out less"
+        )
+    return replace(split, train=train, val=val)
+
+
+def select(dataset: Dataset, table: SplitTable | None) -> list[Sample]:
+    """Return the samples that a training reads: those with truth and, where there is a table, of its two splits."""
+    with_truth = [sample for sample in dataset.samples if sample.has_truth]
+    if table is None:
+        return with_truth
+    return [sample for sample in with_truth if table.split.get(sample.image_id) in ("train", "val")]
+
+
 def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validation_fraction: float) -> Split:
     """Split by images.csv where it exists, else at random.
 
@@ -48,10 +91,10 @@ def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validat
     DatasetError
         One side would be empty.
     """
-    with_truth = [sample for sample in dataset.samples if sample.has_truth]
+    with_truth = select(dataset, table)
     if table is not None:
-        train = [sample for sample in with_truth if table.split.get(sample.image_id) == "train"]
-        val = [sample for sample in with_truth if table.split.get(sample.image_id) == "val"]
+        train = [sample for sample in with_truth if table.split[sample.image_id] == "train"]
+        val = [sample for sample in with_truth if table.split[sample.image_id] == "val"]
     else:
         order = np.random.default_rng(seed).permutation(len(with_truth))
         n_val = max(1, round(validation_fraction * len(with_truth)))

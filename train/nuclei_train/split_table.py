@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from nuclei_runtime.errors import DatasetError
+from nuclei_train.packed import read_packed
 
 SPLIT_FILE = "images.csv"
 """Beside the zips: columns image_id, modality and split, by microscope field."""
@@ -21,18 +23,22 @@ class SplitTable:
     Attributes
     ----------
     path : Path
+        Within a packed file, below that file.
+    content : bytes
+        Of the file.
     split, modality : dict of str to str
         By image identifier.
     """
 
     path: Path
+    content: bytes
     split: dict[str, str]
     modality: dict[str, str]
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the file, in hexadecimal."""
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        return hashlib.sha256(self.content).hexdigest()
 
 
 def split_table_folders(data: Path) -> tuple[Path, ...]:
@@ -44,20 +50,23 @@ def split_table_folders(data: Path) -> tuple[Path, ...]:
 def read_split_table(data: Path) -> SplitTable | None:
     """Read ``images.csv`` beside or inside DATA; None where there is none, or where it gives no image a split.
 
+    The table in a packed file is the one that counts, whatever lies beside it.
+
     Raises
     ------
     DatasetError
         The file is not CSV, lacks one of the columns image_id, split and modality, or puts an image on two sides.
     """
+    packed = read_packed(data, SPLIT_FILE) if data.suffix.lower() == ".zip" and data.is_file() else None
     candidates = (folder / SPLIT_FILE for folder in split_table_folders(data))
-    path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    path = next((one for one in candidates if one.is_file()), None) if packed is None else data / SPLIT_FILE
     if path is None:
         return None
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            missing = {"image_id", "split", "modality"} - set(reader.fieldnames or ())
-            rows = list(reader)
+        content = path.read_bytes() if packed is None else packed
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), restval="")
+        missing = {"image_id", "split", "modality"} - set(reader.fieldnames or ())
+        rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: cannot be read as a table of images: {error}; expected CSV in UTF-8") from error
     if missing:
@@ -74,4 +83,4 @@ def read_split_table(data: Path) -> SplitTable | None:
             )
     if not any(split.values()):
         return None
-    return SplitTable(path, split, modality={row["image_id"]: row["modality"] for row in rows})
+    return SplitTable(path, content, split, modality={row["image_id"]: row["modality"] for row in rows})

@@ -18,7 +18,7 @@ HALO_PX = 112
 
 Each 3x3 convolution sees its stride further: 2 + 8 + 16 + 32 px on the way down, 16 + 8 + 4 px on the way up, and the
 stem 2 px; pooling, which takes a pixel's neighbour in as well, adds up to 2 + 4 + 8 px. That makes 102, as
-`tests/train/test_stem_unet.py` measures.
+`tests/train/test_architectures.py` measures.
 """
 
 

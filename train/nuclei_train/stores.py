@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -27,9 +27,13 @@ class ZipStore:
         self._zip = open_zip(path)
         self._entries = list_entries(self._zip)
 
-    def names(self) -> list[str]:
+    def names(self) -> Collection[str]:
         """Return the name of every file, in the order of the zip."""
-        return list(self._entries)
+        return self._entries.keys()
+
+    def content_bytes(self) -> int:
+        """Return what all files together unpack to, as the zip says."""
+        return sum(info.file_size for info in self._entries.values())
 
     def read(self, name: str) -> bytes:
         """Return the content of one file."""

@@ -1,4 +1,4 @@
-"""The U-Net of the baseline recipe."""
+"""The plain U-Net at full resolution: the network of the baseline recipe."""
 
 from __future__ import annotations
 
@@ -7,31 +7,58 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import keras
 
-FILTERS = (16, 32, 64, 128, 256)
-"""Of the contraction path, level by level; the last is the bottom."""
+LEVELS = 5
+"""Resolutions, from the image's own to a sixteenth of it; the last is the bottom."""
+
+MULTIPLE_OF_PX = 2 ** (LEVELS - 1)
+"""Height and width must be multiples of it."""
+
+HALO_PX = 112
+"""What a pixel of the output can see in each direction, rounded up to a multiple of `MULTIPLE_OF_PX`.
+
+Two 3x3 convolutions a level see 2 + 4 + 8 + 16 + 32 px on the way down and 16 + 8 + 4 + 2 px on the way up; pooling,
+which takes a pixel's neighbour in as well, adds up to 1 + 2 + 4 + 8 px. That makes 107, as
+`tests/train/test_architectures.py` measures.
+"""
 
 DROPOUT = (0.1, 0.1, 0.2, 0.2, 0.3)
 """Between the two convolutions of each level, on the way down and, mirrored, up."""
 
 
-def build_unet(height: int, width: int, channels: int) -> keras.Model:
-    """Build a U-Net (Ronneberger et al. 2015) with "same" padding and dropout; 1,941,105 parameters for 3 channels.
+def build_unet(
+    height: int | None,
+    width: int | None,
+    channels: int,
+    *,
+    filters: int,
+    maps: int,
+    activation: str | None = None,
+) -> keras.Model:
+    """Build a U-Net (Ronneberger et al. 2015) with "same" padding and dropout.
+
+    With 16 filters and 1 map it has 1,941,105 parameters.
 
     Contraction: two 3x3 convolutions with ReLU and He normal initialisation a level, max pooling between levels.
     Expansion: 2x2 transposed convolution of stride 2, concatenation with the level's contraction output, two 3x3
-    convolutions. Head: 1x1 convolution and sigmoid.
+    convolutions. Head: 1x1 convolution.
 
     Parameters
     ----------
-    height, width : int
-        In pixels, multiples of 16.
+    height, width : int or None
+        In pixels, multiples of `MULTIPLE_OF_PX`; None for any.
     channels : int
+    filters : int
+        At full resolution; they double with each level.
+    maps : int
+        Channels of the output.
+    activation : str, optional
+        Of the output; without it logits.
 
     Returns
     -------
     keras.Model
-        Input ``image`` (N, height, width, channels) float32 in [0, 1]; output ``foreground``
-        (N, height, width, 1), the probability of nucleus.
+        Input ``image`` (N, H, W, channels) float32 in [0, 1]; output ``maps`` (N, H, W, maps) float32, which is called
+        ``foreground`` where it is the only one.
     """
     import keras
     from keras import layers
@@ -39,7 +66,7 @@ def build_unet(height: int, width: int, channels: int) -> keras.Model:
     def convolutions(tensor: keras.KerasTensor, level: int, path: str) -> keras.KerasTensor:
         for index in (1, 2):
             tensor = layers.Conv2D(
-                FILTERS[level],
+                filters * 2**level,
                 3,
                 padding="same",
                 activation="relu",
@@ -51,7 +78,7 @@ def build_unet(height: int, width: int, channels: int) -> keras.Model:
         return tensor
 
     image = keras.Input((height, width, channels), name="image")
-    bottom = len(FILTERS) - 1
+    bottom = LEVELS - 1
     tensor = image
     skips = []
     for level in range(bottom):
@@ -61,9 +88,11 @@ def build_unet(height: int, width: int, channels: int) -> keras.Model:
     tensor = convolutions(tensor, bottom, "bottom")
     for level in reversed(range(bottom)):
         tensor = layers.Conv2DTranspose(
-            FILTERS[level], 2, strides=2, padding="same", name=f"expansion_{level}_transposed"
+            filters * 2**level, 2, strides=2, padding="same", name=f"expansion_{level}_transposed"
         )(tensor)
         tensor = layers.Concatenate(name=f"expansion_{level}_concatenation")([tensor, skips[level]])
         tensor = convolutions(tensor, level, "expansion")
-    foreground = layers.Conv2D(1, 1, activation="sigmoid", name="foreground")(tensor)
-    return keras.Model(image, foreground, name="unet")
+    name = "foreground" if maps == 1 else "maps"
+    # In float32 also where the rest is trained in bfloat16: eight bits are too few for an offset.
+    maps_out = layers.Conv2D(maps, 1, activation=activation, dtype="float32", name=name)(tensor)
+    return keras.Model(image, maps_out, name="unet")

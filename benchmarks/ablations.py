@@ -1,0 +1,203 @@
+"""Train the recipe `native` without one ingredient at a time, and say what each is worth on `val`.
+
+    python benchmarks/ablations.py DATA OUT [--steps N] [--only NAME]... [--leave-out MODALITY]...
+
+All variants have one seed and one short schedule. Each has a run folder in OUT: a killed run goes on where it was, and
+a finished one is not trained again. Parameters of the instances are searched for on `val`, as in every training, and
+the scores are those of that search. With --leave-out two more are trained without any image of a modality of
+images.csv, with and without the augmentation of stains (inversion, greying and mixed channels), and scored on the
+images of that modality in `train` and `val`. No other split is ever read.
+
+The tables are printed and written to OUT/ablations.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from nuclei_runtime.commands import quiet_tensorflow
+from nuclei_runtime.errors import NucleiError
+from nuclei_runtime.instances import find_instances
+from nuclei_runtime.metrics import match, mean_image_ap, pool
+from nuclei_runtime.preprocess import Step
+from nuclei_runtime.tiling import Tiling
+from nuclei_train.dsb2018 import open_data, training_set
+from nuclei_train.losses import LossParts
+from nuclei_train.native import INFERENCE_CHECKPOINT, Native, predict_maps
+from nuclei_train.native_material import load_labelled
+from nuclei_train.run_folder import RUN_FILE, read_run
+from nuclei_train.split import select
+from nuclei_train.split_table import read_split_table
+
+REFERENCE = "reference"
+STEPS = 1500
+"""Far from the end of learning, and enough to tell what matters."""
+
+
+def shortened(recipe: Native, steps: int) -> Native:
+    """Return the recipe with a schedule of so many steps, in epochs no longer than its own, of which it uses whole."""
+    steps_per_epoch = min(recipe.steps_per_epoch, steps)
+    epochs = -(-steps // steps_per_epoch)
+    return replace(
+        recipe,
+        steps_per_epoch=steps_per_epoch,
+        epochs=epochs,
+        patience=epochs,
+        warmup_steps=min(recipe.warmup_steps, steps // 10),
+    )
+
+
+def variants(reference: Native) -> dict[str, Native]:
+    """Return the reference and, by name, what differs from it in one ingredient."""
+    augmentation = reference.augmentation
+    return {
+        REFERENCE: reference,
+        "no scaling": replace(reference, augmentation=replace(augmentation, scale=(1.0, 1.0))),
+        "no rotation": replace(reference, augmentation=replace(augmentation, rotate=False)),
+        "no light": replace(reference, augmentation=replace(augmentation, light=False)),
+        "no stain": replace(reference, augmentation=replace(augmentation, stain=False)),
+        "no border": replace(reference, loss=LossParts(border=False)),
+        "no offsets": replace(reference, loss=LossParts(offsets=False)),
+        "no Dice": replace(reference, loss=LossParts(dice=False)),
+        "not balanced": replace(reference, balanced=False),
+        "16 filters": replace(reference, filters=16),
+        "32 filters": replace(reference, filters=32),
+        "residual U-Net": replace(reference, architecture="residual_unet"),
+        "plain U-Net, 16 filters": replace(reference, architecture="unet", filters=16),
+    }
+
+
+def without(reference: Native, modality: str) -> dict[str, Native]:
+    """Return the two variants that never see a modality."""
+    unseen = replace(reference, leave_out=(modality,))
+    no_stain = replace(unseen, augmentation=replace(unseen.augmentation, stain=False))
+    return {f"without {modality}": unseen, f"without {modality}, no stain": no_stain}
+
+
+class Reporter:
+    """Prints what a training says."""
+
+    def say(self, sentence: str) -> None:
+        print(sentence, file=sys.stderr)
+
+    @contextmanager
+    def loading(self, total: int) -> Iterator[Callable[[], None]]:
+        print(f"reading {total} images", file=sys.stderr)
+        yield lambda: None
+
+
+def train_once(data: Path, folder: Path, recipe: Native) -> dict[str, Any]:
+    """Train, or go on, or take what is finished; return its run.json."""
+    import keras
+
+    from nuclei_train.fit import TrainingConfig, train
+
+    if (folder / RUN_FILE).is_file():
+        run = read_run(folder)
+        if run["status"] == "complete" and run["recipe"] == json.loads(json.dumps(asdict(recipe))):
+            return run
+    keras.backend.clear_session()
+    train(TrainingConfig(data, folder, recipe, resume=True), Reporter())
+    return read_run(folder)
+
+
+def score_on(data: Path, folder: Path, recipe: Native, modality: str) -> dict[str, float]:
+    """Score a finished run on the images of a modality in `train` and `val`."""
+    import keras
+
+    table = read_split_table(data)
+    assert table is not None  # else the training without the modality would have refused
+    samples = [
+        sample for sample in select(training_set(open_data(data)), table) if table.modality[sample.image_id] == modality
+    ]
+    images = load_labelled(samples, table.modality, recipe.normalisation, lambda: None)
+    model = read_run(folder)["model"]
+    tiling, method = Tiling(**model["input"]["tiling"]), Step(**model["postprocessing"])
+    network = keras.models.load_model(folder / INFERENCE_CHECKPOINT, compile=False)
+    matchings = [
+        match(labels, find_instances(predict_maps(network, image, tiling), method))
+        for image, labels in zip(images.images, images.labels, strict=True)
+    ]
+    per_image, pooled = mean_image_ap(matchings), pool(matchings)
+    return {
+        "images": len(matchings),
+        "nuclei": pooled.n_true,
+        "mean AP": float(per_image.mean()),
+        "AP@0.5": float(per_image[0]),
+        "AP@0.5 pooled": float(pooled.ap()[0]),
+    }
+
+
+def run_folder_of(out: Path, name: str) -> Path:
+    return out / name.replace(",", "").replace(" ", "_")
+
+
+def table_of_variants(runs: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Yield a Markdown table, a row a run."""
+    yield "| variant | parameters | kFLOP a pixel | steps | `val` mean AP | `val` AP@0.5 | less the reference's |"
+    yield "|---|---|---|---|---|---|---|"
+    reference = runs.get(REFERENCE)
+    for name, run in runs.items():
+        scores, recipe = run["scores"]["val"], run["recipe"]
+        difference = f"{scores['mean AP'] - reference['scores']['val']['mean AP']:+.4f}" if reference else "?"
+        yield (
+            f"| {name} | {run['parameters']:,} | {run['kflop_per_pixel']:.1f} | "
+            f"{recipe['epochs'] * recipe['steps_per_epoch']:,} | {scores['mean AP']:.4f} | {scores['AP@0.5']:.4f} | "
+            f"{difference} |"
+        )
+
+
+def table_of_unseen(rows: Iterable[tuple[str, dict[str, float]]]) -> Iterator[str]:
+    """Yield a Markdown table of runs and their scores on what they never saw."""
+    yield "| variant, on the modality that it never saw | images | nuclei | mean AP | AP@0.5 | AP@0.5 pooled |"
+    yield "|---|---|---|---|---|---|"
+    for name, s in rows:
+        shown = " | ".join(f"{s[metric]:.4f}" for metric in ("mean AP", "AP@0.5", "AP@0.5 pooled"))
+        yield f"| {name} | {s['images']} | {s['nuclei']:,} | {shown} |"
+
+
+def ablate(data: Path, out: Path, reference: Native, only: Sequence[str], left_out: Sequence[str]) -> str:
+    """Train all variants, or those that are named, and those without a modality; return the tables."""
+    chosen = {name: recipe for name, recipe in variants(reference).items() if not only or name in only}
+    runs = {name: train_once(data, run_folder_of(out, name), recipe) for name, recipe in chosen.items()}
+    unseen = []
+    for modality in left_out:
+        for name, recipe in without(reference, modality).items():
+            folder = run_folder_of(out, name)
+            train_once(data, folder, recipe)
+            unseen.append((name, score_on(data, folder, recipe, modality)))
+    lines = [*table_of_variants(runs)]
+    if unseen:
+        lines += ["", *table_of_unseen(unseen)]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    names = list(variants(Native()))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"of each training ({STEPS})")
+    parser.add_argument("--only", action="append", choices=names, default=[], help="may be repeated")
+    parser.add_argument("--leave-out", action="append", default=[], metavar="MODALITY", help="may be repeated")
+    asked = parser.parse_args()
+    with quiet_tensorflow():
+        import nuclei_train.fit  # noqa: F401
+    try:
+        text = ablate(asked.data, asked.out, shortened(Native(), asked.steps), asked.only, asked.leave_out)
+    except NucleiError as error:
+        sys.exit(f"error: {error}")
+    asked.out.mkdir(parents=True, exist_ok=True)
+    (asked.out / "ablations.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

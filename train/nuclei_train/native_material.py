@@ -1,0 +1,140 @@
+"""The images of the recipe `native`, in memory, and the crops that it is fitted on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuclei_runtime.instances import Labels
+from nuclei_runtime.preprocess import Step, preprocess
+from nuclei_train.arrays import read_with_truth
+from nuclei_train.augment import Augmentation
+from nuclei_train.figures import draw_maps
+from nuclei_train.samples import Sample
+
+if TYPE_CHECKING:
+    from nuclei_train.native import Native
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images at their own scale.
+
+    Attributes
+    ----------
+    ids, modalities : tuple of str
+        The modality is empty where nobody wrote it down.
+    images : tuple of (H, W, 3) ndarray of uint8
+        Normalised, 255 for 1.
+    labels : tuple of (H, W) ndarray of int32
+    """
+
+    ids: tuple[str, ...]
+    modalities: tuple[str, ...]
+    images: tuple[NDArray[np.uint8], ...]
+    labels: tuple[Labels, ...]
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """With which probability each image is drawn.
+
+        Each modality gets a share in proportion to the square root of its number of images, so that the many
+        fluorescence images do not drown the rest and the few of the rest are not learned by heart.
+        """
+        counts = Counter(self.modalities)
+        shares = np.array([counts[modality] ** -0.5 for modality in self.modalities])
+        return np.asarray(shares / shares.sum())
+
+
+@dataclass(frozen=True)
+class NativeMaterial:
+    """The images that `native` is fitted on: a `nuclei_train.recipe.Material`.
+
+    Attributes
+    ----------
+    train, val : LabelledImages
+    recipe : Native
+    """
+
+    train: LabelledImages
+    val: LabelledImages
+    recipe: Native
+
+    @cached_property
+    def areas_px(self) -> NDArray[np.int64]:
+        """Area of every nucleus that is fitted, in pixels."""
+        return np.concatenate([np.bincount(labels.ravel())[1:] for labels in self.train.labels])
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch, which is not a pass over the images: they are drawn at random."""
+        return self.recipe.steps_per_epoch
+
+    @property
+    def validation(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Crops of the validation images, only moved and flipped, and their maps."""
+        plain = Augmentation(scale=(1.0, 1.0), rotate=False, light=False, stain=False)
+        stream = self._crops(self.val, self.val.shares, plain, seed=self.recipe.seed + 1, first_batch=0)
+        images, maps = zip(*(stream[index] for index in range(self.recipe.validation_batches)), strict=True)
+        return np.concatenate(images), np.concatenate(maps)
+
+    def batches(self, first_epoch: int) -> Any:
+        """Return the augmented crops from an epoch on."""
+        recipe, images = self.recipe, self.train
+        shares = images.shares if recipe.balanced else np.full(len(images.ids), 1 / len(images.ids))
+        first_batch = first_epoch * recipe.steps_per_epoch
+        return self._crops(images, shares, recipe.augmentation, seed=recipe.seed, first_batch=first_batch)
+
+    def draw(self, path: Path) -> None:
+        """Draw the first crops and their maps."""
+        images, maps = self.batches(0)[0]
+        draw_maps(path, "As the network gets them", images, maps)
+
+    def _crops(
+        self,
+        source: LabelledImages,
+        shares: NDArray[np.float64],
+        augmentation: Augmentation,
+        *,
+        seed: int,
+        first_batch: int,
+    ) -> Any:
+        from nuclei_train.crops import RandomCrops
+
+        return RandomCrops(
+            source.images,
+            source.labels,
+            shares,
+            batch_size=self.recipe.batch_size,
+            crop_px=self.recipe.crop_px,
+            seed=seed,
+            first_batch=first_batch,
+            augmentation=augmentation,
+        )
+
+
+def load_labelled(
+    samples: Sequence[Sample], modality: Mapping[str, str], normalisation: Step, advance: Callable[[], None]
+) -> LabelledImages:
+    """Read and normalise samples at their own scale, with their truth; `advance` is called after each.
+
+    Raises
+    ------
+    DatasetError
+        See `nuclei_train.arrays.read_with_truth`.
+    """
+    images, labels = [], []
+    for sample in samples:
+        image, truth = read_with_truth(sample)
+        images.append(np.rint(preprocess(image, (normalisation,)) * 255).astype(np.uint8))
+        labels.append(truth)
+        advance()
+    ids = tuple(sample.image_id for sample in samples)
+    return LabelledImages(ids, tuple(modality.get(one, "") for one in ids), tuple(images), tuple(labels))

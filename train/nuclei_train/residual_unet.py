@@ -1,0 +1,98 @@
+"""A U-Net of residual blocks with depthwise convolutions, nearly all of it at a quarter of the resolution and below."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+BLOCKS_DOWN = (3, 3, 3)
+"""On the way down, at a quarter, an eighth and a sixteenth of the image's resolution."""
+
+BLOCKS_UP = (2, 2)
+"""On the way up, at a quarter and an eighth."""
+
+EXPANSION = 4
+"""How many times as many channels a block has within (Liu et al. 2022, section 2.4)."""
+
+MULTIPLE_OF_PX = 2 ** (len(BLOCKS_DOWN) + 1)
+"""Height and width must be multiples of it."""
+
+HALO_PX = 128
+"""What a pixel of the output can see in each direction, rounded up to a multiple of `MULTIPLE_OF_PX`.
+
+Each block sees its resolution's step further, 3 * 4 + 3 * 8 + 3 * 16 px on the way down and 2 * 8 + 2 * 4 px on the way
+up, and the rest up to 18 px. That makes 126, as `tests/train/test_architectures.py` measures.
+"""
+
+
+def build_residual_unet(
+    height: int | None,
+    width: int | None,
+    channels: int,
+    *,
+    filters: int,
+    maps: int,
+    activation: str | None = None,
+) -> keras.Model:
+    """Build a U-Net whose levels are residual blocks: depthwise 3x3, then wider and narrower again by 1x1.
+
+    The blocks are ConvNeXt's (Liu et al. 2022), but for three things. ReLU and batch normalisation, which an exported
+    graph folds into the convolutions, take the place of GELU and layer normalisation; the normalisation stands behind
+    the 1x1 convolutions; and kernels are 3x3, so that tiles need no halo as wide as themselves. The outlines are drawn
+    at half resolution, by a stem and one convolution.
+
+    Parameters
+    ----------
+    height, width : int or None
+        In pixels, multiples of `MULTIPLE_OF_PX`; None for any.
+    channels : int
+    filters : int
+        At half resolution; they double with each level.
+    maps : int
+        Channels of the output.
+    activation : str, optional
+        Of the output; without it logits.
+
+    Returns
+    -------
+    keras.Model
+        Input ``image`` (N, H, W, channels) float32 in [0, 1]; output ``maps`` (N, H, W, maps) float32.
+    """
+    import keras
+    from keras import layers
+
+    def convolution(tensor: keras.KerasTensor, n: int, name: str, size: int, strides: int = 1) -> keras.KerasTensor:
+        tensor = layers.Conv2D(
+            n, size, strides=strides, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
+        )(tensor)
+        return layers.BatchNormalization(name=f"{name}_normalisation")(tensor)
+
+    def block(tensor: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        n = tensor.shape[-1]
+        inner = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"{name}_depthwise")(tensor)
+        inner = layers.ReLU(name=f"{name}_relu")(convolution(inner, EXPANSION * n, f"{name}_wide", 1))
+        return layers.Add(name=f"{name}_sum")([tensor, convolution(inner, n, f"{name}_narrow", 1)])
+
+    image = keras.Input((height, width, channels), name="image")
+    tensor = layers.ReLU(name="stem_relu")(convolution(image, filters, "stem", 4, strides=2))
+    skips = [tensor]
+    for level, n_blocks in enumerate(BLOCKS_DOWN, start=1):
+        tensor = convolution(tensor, filters * 2**level, f"contraction_{level}_step", 2, strides=2)
+        for index in range(1, n_blocks + 1):
+            tensor = block(tensor, f"contraction_{level}_block_{index}")
+        skips.append(tensor)
+    for level, n_blocks in reversed(list(enumerate(BLOCKS_UP, start=1))):
+        n = filters * 2**level
+        tensor = layers.Conv2DTranspose(n, 2, strides=2, name=f"expansion_{level}_transposed")(tensor)
+        tensor = layers.Concatenate(name=f"expansion_{level}_concatenation")([tensor, skips[level]])
+        tensor = convolution(tensor, n, f"expansion_{level}_merge", 1)
+        for index in range(1, n_blocks + 1):
+            tensor = block(tensor, f"expansion_{level}_block_{index}")
+    tensor = layers.Conv2DTranspose(filters, 2, strides=2, name="expansion_0_transposed")(tensor)
+    tensor = layers.Concatenate(name="expansion_0_concatenation")([tensor, skips[0]])
+    tensor = layers.ReLU(name="expansion_0_relu")(convolution(tensor, filters, "expansion_0_convolution", 3))
+    # In float32 also where the rest is trained in bfloat16: eight bits are too few for an offset.
+    maps_out = layers.Conv2DTranspose(maps, 2, strides=2, activation=activation, dtype="float32", name="maps")(tensor)
+    return keras.Model(image, maps_out, name="residual_unet")
