@@ -72,7 +72,7 @@ def write_plane_files(
         software=False,
     )
     PillowImage.fromarray(draw_overlay(block.image, block.labels)).save(overlay, format="PNG")
-    rows = nucleus_rows(name, block.image, block.labels, plane=plane, origin=(block.rows.start, block.columns.start))
+    rows = nucleus_rows(name, block.image, block.labels, (block.rows.start, block.columns.start), plane=plane)
     with table.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([NUCLEI_COLUMNS, *rows])
     assert plane.shape[:2] == block.labels.shape
