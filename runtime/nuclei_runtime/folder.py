@@ -5,23 +5,24 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nuclei_runtime.blocks import Block, segment_plane
+from nuclei_runtime.blocks import segment_plane
 from nuclei_runtime.errors import ImageError, ImageReadError, MissingExtraError, NucleiError, ResultsExistError
 from nuclei_runtime.inputs import ImageFile
 from nuclei_runtime.layout import LABELS_FOLDER, OVERLAYS_FOLDER, TABLES_FOLDER, result_path
 from nuclei_runtime.plane_files import write_plane_files
 from nuclei_runtime.planes import Plane, Selection, open_planes
-from nuclei_runtime.records import FileDigest, Record, damaged_result, digest_file, record_of
+from nuclei_runtime.reading import Image
+from nuclei_runtime.records import FileDigest, Record, damaged_result, digest_file, digest_tree, record_of
 from nuclei_runtime.results import ResultsFolder, writing
 from nuclei_runtime.segmenter import Segmenter
 from nuclei_runtime.table_files import join_plane_tables
 from nuclei_runtime.tables import Outcome
 
 _OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
-"""Errors that no image file can be at fault for, though they come up while it is read: its next block waits on disk."""
+"""Errors that no image file can be at fault for, though they come up while it is read."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,14 @@ class Method:
     selection : Selection
     run_key : str
         See `nuclei_runtime.provenance.run_key`.
+    max_memory : int, optional
+        See `nuclei_runtime.blocks.segment_plane`.
     """
 
     segmenter: Segmenter
     selection: Selection
     run_key: str
+    max_memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,7 @@ def make_results(
 
 def _make_plane(file: ImageFile, plane: Plane, method: Method, prefix: Path) -> tuple[Outcome, dict[str, Path]]:
     """Write the files of one plane; none if it fails."""
+    plane = _guarded(plane)
     files = {
         LABELS_FOLDER: prefix.with_suffix(".tif"),
         OVERLAYS_FOLDER: prefix.with_suffix(".png"),
@@ -187,7 +192,7 @@ def _make_plane(file: ImageFile, plane: Plane, method: Method, prefix: Path) -> 
             written = write_plane_files(
                 file.name,
                 plane,
-                _blocks(plane, method.segmenter),
+                segment_plane(plane, method.segmenter, max_memory=method.max_memory),
                 labels=files[LABELS_FOLDER],
                 overlay=files[OVERLAYS_FOLDER],
                 table=files[TABLES_FOLDER],
@@ -217,9 +222,14 @@ def _make_plane(file: ImageFile, plane: Plane, method: Method, prefix: Path) -> 
     return outcome, files
 
 
-def _blocks(plane: Plane, segmenter: Segmenter) -> Iterator[Block]:
-    with _reading():
-        yield from segment_plane(plane, segmenter)
+def _guarded(plane: Plane) -> Plane:
+    """Return the plane with errors of its file told from those of the disk that is written to meanwhile."""
+
+    def read(rows: slice, columns: slice) -> Image:
+        with _reading():
+            return plane.read(rows, columns)
+
+    return replace(plane, read=read)
 
 
 @contextmanager
@@ -244,7 +254,7 @@ def digest_source(file: ImageFile) -> FileDigest | str:
     except UnicodeEncodeError:
         return "the file's name is not text in this system's encoding; rename it"
     try:
-        return digest_file(file.path)
+        return digest_tree(file.path) if file.path.is_dir() else digest_file(file.path)
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
 

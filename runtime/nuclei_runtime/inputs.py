@@ -34,6 +34,9 @@ class ImageFile:
     stem: str
 
 
+_IMAGE_FOLDER_SUFFIX = ".zarr"
+"""Of a folder that is one image: OME-Zarr."""
+
 _RESULT_FOLDERS = (*ENDINGS, RECORDS_FOLDER)
 
 
@@ -83,14 +86,14 @@ def find_images(
     named = [path for source in sources for path in _expand(os.fspath(source))]
     search = _Search(out)
     for path in named:
-        if _is_folder(path):
+        if _is_folder_of_images(path):
             search.add_folder(path)
         else:
             search.add_file(path)
     if not search.images and not may_be_none:
         raise InputsError(_nothing_found(sources, search))
     try:
-        root = Path(os.path.commonpath([path if _is_folder(path) else path.parent for path in named]))
+        root = Path(os.path.commonpath([path if _is_folder_of_images(path) else path.parent for path in named]))
     except ValueError as error:
         raise InputsError("the inputs lie on several drives; segment each drive's on their own") from error
     paths = sorted(search.images.values(), key=lambda path: path.parts)
@@ -121,6 +124,15 @@ def _is_folder(path: Path) -> bool:
     return _mode_is(path, stat.S_ISDIR)
 
 
+def _is_folder_of_images(path: Path) -> bool:
+    """Whether this is a folder to be searched, and not one that is an image, or an image of a plate."""
+    return _is_folder(path) and not any(map(_is_image_folder, path.parts))
+
+
+def _is_image_folder(name: str) -> bool:
+    return name.lower().endswith(_IMAGE_FOLDER_SUFFIX)
+
+
 def _is_special(path: Path) -> bool:
     """Whether this is a pipe or a device: reading it might never end."""
     return _mode_is(path, lambda mode: not stat.S_ISREG(mode))
@@ -149,8 +161,11 @@ class _Search:
         if not self._enter(folder):
             return
         for here, folders, files in os.walk(folder, onerror=self._note_unreadable, followlinks=True):
-            folders[:] = sorted(name for name in folders if name[0] != "." and self._enter(Path(here, name)))
             real = Path(here).resolve()
+            shown = sorted(name for name in folders if name[0] != ".")
+            for name in filter(_is_image_folder, shown):
+                self._add(Path(here, name), real)
+            folders[:] = [name for name in shown if not _is_image_folder(name) and self._enter(Path(here, name))]
             for name in files:
                 if name[0] != ".":
                     self._add(Path(here, name), real)
@@ -162,7 +177,7 @@ class _Search:
     def _add(self, path: Path, real_folder: Path) -> None:
         if path.name in (NUCLEI_TABLE, IMAGES_TABLE, PROVENANCE_FILE):
             return
-        if path.suffix.lower() not in IMAGE_SUFFIXES or _is_special(path):
+        if not _is_folder(path) and (path.suffix.lower() not in IMAGE_SUFFIXES or _is_special(path)):
             self.skipped.add(path)
             return
         self.images.setdefault(os.path.normcase(real_folder / path.name), path)

@@ -12,9 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from nuclei_runtime.errors import ImageTooLargeError
+from nuclei_runtime.errors import ImageTooLargeError, InputsError
 from nuclei_runtime.planes import Plane
 from nuclei_runtime.resources import memory_limit_bytes
+from nuclei_runtime.tiff_segments import CACHE_BYTES
 from nuclei_runtime.tiling import Tiling
 
 NETWORK_BYTES_PER_PX = 400
@@ -57,12 +58,14 @@ def parse_memory(text: str) -> int:
 
     Raises
     ------
-    ValueError
+    InputsError
         It is no number above 0 with one of the units.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)", text.strip())
     if found is None or found[2] not in _UNITS or not (n_bytes := int(float(found[1]) * _UNITS[found[2]])):
-        raise ValueError(f"{text!r} is no amount of memory; expected a number with one of {', '.join(_UNITS)}: 1GiB")
+        raise InputsError(
+            f"--max-memory {text}: expected a number above 0 with one of {', '.join(_UNITS)}, such as 1GiB"
+        )
     return n_bytes
 
 
@@ -163,7 +166,7 @@ class Budget:
     def _reading(self) -> int:
         """Return what reading takes: the whole plane, where its format gives no access to regions."""
         n_bytes = math.prod(self._plane.shape) * np.dtype(self._plane.dtype).itemsize
-        return 0 if self._plane.reads_blocks else n_bytes * DECODING_COPIES
+        return min(n_bytes, CACHE_BYTES) if self._plane.reads_blocks else n_bytes * DECODING_COPIES
 
     def _held(self) -> int:
         """Return what is held all the time: pixels where they come all at once, and what waits for its turn."""

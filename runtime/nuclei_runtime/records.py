@@ -100,6 +100,15 @@ def digest_file(path: str | os.PathLike[str]) -> FileDigest:
         return FileDigest(sha256, file.tell())
 
 
+def digest_tree(folder: Path) -> FileDigest:
+    """Read all files of an image that is a folder; the digest is one over their names and digests, sorted."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    digests = [digest_file(folder / name) for name in names]
+    listing = "".join(f"{digest.sha256} {name}\0" for name, digest in zip(names, digests, strict=True))
+    sha256 = hashlib.sha256(listing.encode("utf-8", "surrogatepass")).hexdigest()
+    return FileDigest(sha256, sum(digest.size for digest in digests))
+
+
 def record_of(out: Path, name: str) -> Record | None:
     """Read the record of an image; None if it is damaged.
 

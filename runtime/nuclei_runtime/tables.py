@@ -100,7 +100,7 @@ def outcome_row(outcome: Outcome) -> list[Cell]:
 
 
 def nucleus_rows(
-    name: str, image: Image, labels: Labels, *, plane: Plane | None = None, origin: tuple[int, int] = (0, 0)
+    name: str, image: Image, labels: Labels, origin: tuple[int, int] = (0, 0), *, plane: Plane | None = None
 ) -> list[list[Cell]]:
     """Measure each nucleus.
 
@@ -111,10 +111,10 @@ def nucleus_rows(
     image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) ndarray
         Intensities are measured on the mean of its colours, without alpha.
     labels : (H, W) ndarray of int32
-    plane : Plane, optional
-        What `image` belongs to: says time, Z and the size of a pixel.
     origin : (int, int)
         Row and column of the plane at which `image` begins.
+    plane : Plane, optional
+        What `image` belongs to: says time, Z and the size of a pixel.
 
     Returns
     -------

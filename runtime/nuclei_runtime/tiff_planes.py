@@ -69,6 +69,11 @@ def open_tiff(file: BinaryIO, resources: ExitStack) -> Stack:
     n_planes = prod(lead)
     contiguous = n_planes > 1 and len(directories) == 1
     check_claim("TIFF", n_planes * keyframe.nbytes, file.seek(0, 2))
+    if keyframe.is_tiled:  # tiles may be far larger than the page
+        n_bytes = (
+            keyframe.tilelength * keyframe.tilewidth * keyframe.shaped[4] * np.dtype(keyframe.dtype or bool).itemsize
+        )
+        check_claim("TIFF's tile", n_bytes, file.seek(0, 2))
     check_form(keyframe.shaped[2:4], np.dtype(keyframe.dtype or bool))
     inner_axes, inner, dtype, read_page, reads_blocks = _reader(file, keyframe, contiguous=contiguous)
 
@@ -163,7 +168,6 @@ def _reader(
         axes = "YXS" if len(pillow.shape) == 3 else "YX"
         return axes, pillow.shape, pillow.dtype, lambda frame, _n, _index, y, x: pillow.read(frame.index)[y, x], False
     segments = Segments(file, page, contiguous=contiguous)
-    check_claim("TIFF's strip or tile", segments.segment_bytes, file.seek(0, 2))
     is_colour = photometric == _RGB or is_jpeg_colour
     if is_colour and samples not in (1, 3, 4):
         raise ImageShapeError(f"the TIFF holds RGB of {samples} samples a pixel, expected 3 or 4; save it as RGB")

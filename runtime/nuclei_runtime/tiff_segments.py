@@ -82,16 +82,14 @@ class Segments:
     @property
     def reads_blocks(self) -> bool:
         """Whether a region costs about a region."""
-        return bool(self._is_raw or self.segment_bytes <= MAX_SEGMENT_BYTES)
+        return bool(self._is_raw or self._segment_bytes() <= MAX_SEGMENT_BYTES)
 
     def _is_plain(self) -> bool:
         page = self._page
         plain = page.compression == _UNCOMPRESSED and page.predictor == 1 and page.fillorder == 1
         return bool(plain and page.bitspersample in (8, 16, 32, 64) and not page.is_subsampled)
 
-    @property
-    def segment_bytes(self) -> int:
-        """What a whole strip or tile takes, decoded."""
+    def _segment_bytes(self) -> int:
         return int(self._rows * self._columns * self._samples * self._page.dtype.itemsize)
 
     def read(self, frame: Any, n: int, sample: int, rows: slice, columns: slice) -> Image:
@@ -188,7 +186,7 @@ class Segments:
                 f"the TIFF is truncated: strip or tile {index} is said to be {n_bytes} bytes from byte {start}, "
                 f"the file ends at byte {self._size}"
             )
-        due = self.segment_bytes
+        due = self._segment_bytes()
         if n_bytes > 2 * due + (1 << 16):  # no codec makes its input that much larger
             raise ImageReadError(f"the TIFF is damaged: strip or tile {index} holds {n_bytes} bytes for {due}")
         self._file.seek(start)

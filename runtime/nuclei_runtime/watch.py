@@ -223,10 +223,12 @@ def _join(results: ResultsFolder, run_key: str) -> None:
 
 def _state_of(path: Path) -> tuple[int, int] | None:
     try:
-        stat = path.stat()
+        # An image that is a folder is as large as its files and as new as the newest.
+        parts = [path, *path.rglob("*")] if path.is_dir() else [path]
+        stats = [part.stat() for part in parts]
     except OSError:  # it is gone, or about to be
         return None
-    return stat.st_size, stat.st_mtime_ns
+    return sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
 
 
 def _key(file: ImageFile, state: tuple[int, int]) -> int:

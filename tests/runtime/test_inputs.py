@@ -175,3 +175,14 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
     assert names(inputs) == ["a.png"]
     assert len(inputs.unreadable) == 1
     assert str(closed) in inputs.unreadable[0]
+
+
+def test_an_ome_zarr_folder_is_one_image(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.png", "in/b.ome.zarr/0/0.0.png", "in/b.ome.zarr/zarr.json", "in/sub/c.zarr/.zattrs")
+    inputs = find_images([tmp_path / "in"], out=tmp_path / "out")
+    assert names(inputs) == ["a.png", "b.ome.zarr", "sub/c.zarr"]
+    assert [file.stem for file in inputs.files] == ["a", "b.ome", "sub/c"]
+    alone = find_images([tmp_path / "in/b.ome.zarr"], out=tmp_path / "out")
+    assert (names(alone), alone.root) == (["b.ome.zarr"], tmp_path / "in")
+    well = find_images([tmp_path / "in/b.ome.zarr/0"], out=tmp_path / "out")
+    assert (names(well), well.root) == (["0"], tmp_path / "in/b.ome.zarr")

@@ -267,3 +267,20 @@ def test_a_strip_that_inflates_beyond_its_pixels_is_refused(tmp_path: Path) -> N
         "try: read_image(sys.argv[1])\nexcept Exception as error: print(type(error).__name__, error)"
     )
     assert b"ImageReadError" in without_imagecodecs(code, tmp_path / "bomb.tif")
+
+
+def test_tiles_far_larger_than_their_page_are_refused_before_pillow_takes_memory_for_them(tmp_path: Path) -> None:
+    """Found by damaging files at random: half a gigabyte was taken for a page of 33 x 29 pixels."""
+    width = set_entry(322, 0, 1 << 24)  # TileWidth
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, GREY, metadata=None, tile=(16, 128 * 1024), compression="zstd")  # a width of 32 bits
+    data = bytearray(buffer.getvalue())
+    buffer.seek(0)
+    with tifffile.TiffFile(buffer) as tiff:
+        width(tiff.pages[0], data)
+    (tmp_path / "wide.tif").write_bytes(data)
+    code = (
+        "from nuclei_runtime.reading import read_image\n"
+        "try: read_image(sys.argv[1])\nexcept Exception as error: print(type(error).__name__, error)"
+    )
+    assert b"ImageReadError the TIFF's tile claims 536870912 bytes" in without_imagecodecs(code, tmp_path / "wide.tif")
