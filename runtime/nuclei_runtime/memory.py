@@ -1,7 +1,7 @@
 """How much memory a run may take, and what its parts take of it.
 
 The estimates are per pixel, measured as growth of the resident memory on Linux with ONNX Runtime 1.31, NumPy 2 and
-scikit-image 0.26, and rounded up; `tests/runtime/test_blocks_memory.py` holds a real process against their sum.
+scikit-image 0.26, and rounded up; `tests/runtime/test_memory.py` holds a real process against their sum.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def parse_memory(text: str) -> int:
     InputsError
         It is no number above 0 with one of the units.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)", text.strip())
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)", text.strip(), re.ASCII)
     if found is None or found[2] not in _UNITS or not (n_bytes := int(float(found[1]) * _UNITS[found[2]])):
         raise InputsError(
             f"--max-memory {text}: expected a number above 0 with one of {', '.join(_UNITS)}, such as 1GiB"
@@ -123,7 +123,7 @@ class Budget:
         height, width = self._plane.shape[:2]
         n_values = math.prod(self._plane.shape)
         needed = self._reading() + n_values * WHOLE_BYTES_PER_VALUE + height * width * LABELLING_BYTES_PER_PX
-        self._check(needed, "this model takes an image in one piece; take a model that takes any size")
+        self._check(needed, "this model takes an image in one piece; take a model that takes any size, or ")
 
     def check_window(self, height: int, width: int) -> None:
         """Refuse a plane of which a window of some size does not fit.
@@ -133,7 +133,7 @@ class Budget:
         ImageTooLargeError
         """
         needed = self._held() + height * width * LABELLING_BYTES_PER_PX
-        self._check(needed, f"what counts as one nucleus in it needs a window of {height} x {width} pixels")
+        self._check(needed, f"what counts as one nucleus in it needs a window of {height} x {width} pixels; ")
 
     def tiling(self, tiling: Tiling, window_px: int) -> Tiling:
         """Return a tiling with the largest tiles that fit, up to those of the model's card.
@@ -159,8 +159,8 @@ class Budget:
             needed = held + min(height, smaller.tile_px) * min(width, smaller.tile_px) * NETWORK_BYTES_PER_PX
             if self._fits(needed):
                 return smaller
-        whole = "its format is only read in one piece; save it as a tiled TIFF"
-        self._check(needed, "less does not do for any image of this size" if self._plane.reads_blocks else whole)
+        whole = "this format is only read in one piece; save it as a tiled TIFF, or "
+        self._check(needed, "" if self._plane.reads_blocks else whole)
         raise AssertionError  # it does not fit: checked above
 
     def _reading(self) -> int:
@@ -176,11 +176,11 @@ class Budget:
     def _fits(self, needed: int) -> bool:
         return self._resident + needed <= self._ceiling
 
-    def _check(self, needed: int, reason: str) -> None:
+    def _check(self, needed: int, advice: str) -> None:
         if not self._fits(needed):
             height, width = self._plane.shape[:2]
             raise ImageTooLargeError(
                 f"{height} x {width} pixels of {np.dtype(self._plane.dtype)} need about "
                 f"{format_memory(self._resident + needed)} of memory, {format_memory(self._ceiling)} may be used: "
-                f"{reason}, or allow more with --max-memory"
+                f"{advice}allow more with --max-memory"
             )

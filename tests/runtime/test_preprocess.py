@@ -11,7 +11,17 @@ from skimage import transform
 
 from nuclei_runtime import card, instances
 from nuclei_runtime.errors import ImageShapeError, ImageValueError
-from nuclei_runtime.preprocess import STEPS, Step, percentile_limits, percentile_normalisation, preprocess, resize
+from nuclei_runtime.plane_input import PlaneInput, regions
+from nuclei_runtime.planes import plane_of
+from nuclei_runtime.preprocess import (
+    STEPS,
+    Step,
+    ValueSample,
+    percentile_limits,
+    percentile_normalisation,
+    preprocess,
+    resize,
+)
 from nuclei_runtime.synthetic import fluorescence_field
 
 LOWER, UPPER = 1.0, 99.8
@@ -160,3 +170,37 @@ def test_every_step_can_be_spelt_in_a_card_and_only_those() -> None:
     for name, function in {**STEPS, **{name: method.find for name, method in instances.METHODS.items()}}.items():
         parameters = inspect.signature(function).parameters.values()
         assert set(spelt[name]) == {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}, name
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.uint64])
+def test_the_percentiles_of_wide_values_are_those_of_every_sth_row_and_column(
+    dtype: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nuclei_runtime.preprocess.MAX_SAMPLED_PX", 1000)
+    image = np.random.default_rng(2).integers(0, 10**6, (101, 130, 3)).astype(dtype)
+    sampled = image[::4, ::4]  # 26 x 33 are at most 1000, 34 x 44 are not
+    for percent in (0.0, 1.0, 50.0, 99.8, 100.0):
+        expected = smallest_value_with(percent, sampled)
+        assert percentile_limits(image, percent, percent) == (expected, expected)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int8, np.uint16, np.int16, np.int32, np.float32, ">u2"])
+@pytest.mark.parametrize("side", [1, 7, 64, 1000])
+def test_regions_give_the_percentiles_of_the_whole(dtype: type, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nuclei_runtime.preprocess.MAX_SAMPLED_PX", 500)
+    image = np.random.default_rng(3).integers(-99, 99, (50, 40)).astype(dtype)
+    sample = ValueSample(image.shape, image.dtype)
+    for rows, columns in regions(image.shape, side):
+        sample.add(image[rows, columns], rows.start, columns.start)
+    assert sample.limits(LOWER, UPPER) == percentile_limits(image, LOWER, UPPER)
+
+
+def test_a_plane_is_normalised_region_by_region_as_the_whole_image_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nuclei_runtime.plane_input.REGION_PX", 17)
+    twice = (BASELINE[0], Step("percentile_normalisation", {"lower": 10.0, "upper": 90.0}))
+    for image in (FIELD, np.dstack([FIELD, FIELD // 2, FIELD, FIELD]), FIELD / 3):
+        for steps in ((), BASELINE[:1], twice):
+            expected = preprocess(image, steps)
+            network_input = PlaneInput(plane_of(image), steps)
+            for rows, columns in regions(image.shape, 23):
+                np.testing.assert_array_equal(network_input.read(rows, columns), expected[rows, columns])
