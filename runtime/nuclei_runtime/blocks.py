@@ -1,14 +1,37 @@
-"""A plane of any size -> its nuclei, block by block, each nucleus whole and once."""
+"""A plane of any size -> its nuclei, block by block, each nucleus whole and once.
+
+The plane is cut into squares, the cores of the blocks. The nuclei of a block are those whose seed begins in its core
+(`nuclei_runtime.windows`); they are found in a window around the core, which grows until it holds them wholly.
+Nuclei depend only on the connected piece of foreground that they lie in, so that what a window holds wholly comes out
+as in the whole image. In foreground that is connected beyond the window, a border between two nuclei may come out
+otherwise near the window's edge; still each seed gives one nucleus, in the block that it begins in, and a pixel that
+a block has given to its nuclei is taken: the nuclei of later blocks grow around it.
+
+The cuts do not depend on the memory, nor do the maps (`nuclei_runtime.tiling`): the same plane and model give the same
+nuclei with the same numbers wherever there is memory enough.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from nuclei_runtime.instances import Labels
+import numpy as np
+
+from nuclei_runtime.errors import ImageError
+from nuclei_runtime.instances import Labels, find_instances
+from nuclei_runtime.memory import Budget
+from nuclei_runtime.plane_input import regions
+from nuclei_runtime.plane_maps import PlaneMaps
 from nuclei_runtime.planes import Plane
+from nuclei_runtime.preprocess import Step
 from nuclei_runtime.reading import Image
-from nuclei_runtime.segmenter import Segmenter
+from nuclei_runtime.spool import Spool
+from nuclei_runtime.windows import CutNucleusError, Window
+
+if TYPE_CHECKING:
+    from nuclei_runtime.segmenter import Segmenter
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +55,127 @@ class Block:
     labels: Labels
 
 
-def segment_plane(plane: Plane, segmenter: Segmenter) -> Iterator[Block]:
+@dataclass(frozen=True)
+class Grid:
+    """How a plane is cut into blocks, in pixels.
+
+    Attributes
+    ----------
+    core_px : int
+        Side of a block's core. A plane no larger is one block.
+    margin_px : int
+        What a window sees beyond its core on each side: several nuclei.
+    max_margin_px : int
+        How far a window grows, in steps of twice the margin: what reaches further is no nucleus.
+    """
+
+    core_px: int = 1024
+    margin_px: int = 256
+    max_margin_px: int = 2048
+
+
+GRID = Grid()
+
+
+def segment_plane(
+    plane: Plane, segmenter: Segmenter, *, max_memory: int | None = None, grid: Grid = GRID
+) -> Iterator[Block]:
     """Find the nuclei of a plane.
+
+    Parameters
+    ----------
+    plane : Plane
+    segmenter : Segmenter
+    max_memory : int, optional
+        Ceiling in bytes for the resident memory of this process; without it half of what there is.
+    grid : Grid
+        Other than the default for tests: the numbers of the nuclei depend on it.
 
     Raises
     ------
+    ImageTooLargeError
+        The plane cannot be segmented within the ceiling; raised before it is read where that can be told.
     ImageError
         The plane cannot be read or segmented.
     """
-    rows, columns = slice(0, plane.shape[0]), slice(0, plane.shape[1])
-    image = plane.read(rows, columns)
-    yield Block(rows, columns, image, segmenter.segment(image).labels)
+    budget = Budget(plane, max_memory)
+    tiling = segmenter.card.input.tiling
+    height, width = plane.shape[:2]
+    if tiling is None:
+        budget.check_whole()
+        image = plane.read(slice(0, height), slice(0, width))
+        yield Block(slice(0, height), slice(0, width), image, segmenter.segment(image).labels)
+        return
+    tiling = budget.tiling(tiling, grid.core_px + 2 * grid.margin_px)
+    spool_bytes = budget.spool_bytes
+    count = 0
+    with (
+        PlaneMaps(plane, segmenter.session, tiling, memory_bytes=spool_bytes) as maps,
+        Spool(np.bool_, memory_bytes=spool_bytes) as taken,
+    ):
+        search = _Search(maps, taken, segmenter.card.postprocessing, (height, width), grid, budget)
+        for core_rows, core_columns in regions(plane.shape, grid.core_px):
+            for spool in (maps, taken):
+                spool.drop_rows(core_rows.start - grid.max_margin_px)
+            rows, columns, labels = search.find(core_rows, core_columns)
+            found = labels > 0
+            taken.write(rows, columns, found, found)
+            n_found = int(labels.max())
+            labels[found] += count
+            count += n_found
+            yield Block(rows, columns, plane.read(rows, columns), labels)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Finds the nuclei that belong to a core."""
+
+    maps: PlaneMaps
+    taken: Spool
+    method: Step
+    shape: tuple[int, int]
+    grid: Grid
+    budget: Budget
+
+    def find(self, core_rows: slice, core_columns: slice) -> tuple[slice, slice, Labels]:
+        """Return the nuclei of a core, 1..n, in the smallest window that holds the core and them."""
+        margin = self.grid.margin_px
+        while True:
+            rows, columns = (
+                slice(max(core.start - margin, 0), min(core.stop + margin, length))
+                for core, length in zip((core_rows, core_columns), self.shape, strict=True)
+            )
+            self.budget.check_window(rows.stop - rows.start, columns.stop - columns.start)
+            try:
+                labels = find_instances(
+                    self.maps.read(rows, columns), self.method, self._window(rows, columns, core_rows, core_columns)
+                )
+                break
+            except CutNucleusError:
+                margin *= 2
+            if margin > self.grid.max_margin_px:
+                raise ImageError(
+                    f"what counts as one nucleus reaches more than {self.grid.max_margin_px} pixels beyond rows "
+                    f"{core_rows.start} to {core_rows.stop}, columns {core_columns.start} to {core_columns.stop}; "
+                    "look what lies there, or scale the image down to the nuclei that the model was trained on"
+                )
+        kept = [
+            slice(min(core.start, window.start + int(found[0])), max(core.stop, window.start + int(found[-1]) + 1))
+            if (found := np.flatnonzero(labels.any(axis=axis))).size
+            else core
+            for core, window, axis in ((core_rows, rows, 1), (core_columns, columns, 0))
+        ]
+        inner = tuple(
+            slice(part.start - window.start, part.stop - window.start)
+            for part, window in zip(kept, (rows, columns), strict=True)
+        )
+        return kept[0], kept[1], labels[inner]
+
+    def _window(self, rows: slice, columns: slice, core_rows: slice, core_columns: slice) -> Window:
+        height, width = self.shape
+        core = (
+            slice(core_rows.start - rows.start, core_rows.stop - rows.start),
+            slice(core_columns.start - columns.start, core_columns.stop - columns.start),
+        )
+        is_cut = (rows.start > 0, rows.stop < height, columns.start > 0, columns.stop < width)
+        return Window(core, is_cut, self.taken.read(rows, columns))

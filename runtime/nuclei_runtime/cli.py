@@ -63,6 +63,10 @@ def infer(
         int | None,
         typer.Option("--threads", metavar="N", min=1, help="Processors to use; without it all that are granted."),
     ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option("--max-memory", metavar="1GiB", help="What the run may take; without it half of what there is."),
+    ] = None,
     axes: Annotated[
         str | None,
         typer.Option("--axes", metavar="LETTERS", help="What a file's dimensions are, where it does not say: TZCYXS."),
@@ -106,6 +110,7 @@ def infer(
 
     Exit code: 0 all done, 1 some images failed or differ, 2 wrong usage, 3 model or machine, 130 Ctrl-C, 143 SIGTERM.
     """
+    from nuclei_runtime.memory import parse_memory
     from nuclei_runtime.planes import Selection
     from nuclei_runtime.run import RunConfig
     from nuclei_runtime.shard import WHOLE, parse_shard
@@ -121,6 +126,7 @@ def infer(
         sha256=sha256,
         provider=provider,
         threads=threads,
+        max_memory=None if max_memory is None else parse_memory(max_memory),
         selection=Selection(axes, channel, z),
         mode="overwrite" if overwrite else "resume" if resume else "new",
         shard=WHOLE if shard is None else parse_shard(shard),

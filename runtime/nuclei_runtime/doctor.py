@@ -59,8 +59,7 @@ def diagnose(model: str | os.PathLike[str] | None = None) -> Diagnosis:
     lines.append(f"{'onnxruntime':<14}{found}")
     problems += [fault] if fault else []
     lines.append(f"{'processors':<14}{cpu_count()} granted, {os.cpu_count()} in the machine")
-    memory = memory_limit_bytes()
-    lines.append(f"{'memory':<14}{f'{memory / 2**30:.1f} GiB' if memory else 'cannot be told'}")
+    lines.append(f"{'memory':<14}{memory_limit_bytes() / 2**30:.1f} GiB")
     path = Path(model) if model is not None else BUNDLED_MODEL
     lines.append(f"{'model':<14}{path}")
     if not path.is_file() and model is None:

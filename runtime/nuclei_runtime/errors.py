@@ -7,6 +7,7 @@ still catch it. A message says what was found, what was expected and what to do.
     ├── ImageError
     │   ├── ImageReadError (OSError)           the file cannot be decoded
     │   ├── ImageShapeError (ValueError)       not (H, W) or (H, W, 1 | 3 | 4)
+    │   ├── ImageTooLargeError (MemoryError)   it does not fit into the memory that may be used
     │   └── ImageValueError (ValueError)       NaN, infinite, or of a type that holds no intensities
     ├── InputsError (ValueError)               no image where images were named
     ├── ResultsExistError (FileExistsError)    the output folder already holds results
@@ -39,6 +40,10 @@ class ImageReadError(ImageError, OSError):
 
 class ImageShapeError(ImageError, ValueError):
     """The array or file is not one grey or colour image."""
+
+
+class ImageTooLargeError(ImageError, MemoryError):
+    """Segmenting the image takes more memory than may be used."""
 
 
 class ImageValueError(ImageError, ValueError):

@@ -35,11 +35,14 @@ class Method:
     selection : Selection
     run_key : str
         See `nuclei_runtime.provenance.run_key`.
+    max_memory : int, optional
+        See `nuclei_runtime.blocks.segment_plane`.
     """
 
     segmenter: Segmenter
     selection: Selection
     run_key: str
+    max_memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,7 @@ def _make_plane(file: ImageFile, plane: Plane, method: Method, prefix: Path) -> 
             written = write_plane_files(
                 file.name,
                 plane,
-                segment_plane(plane, method.segmenter),
+                segment_plane(plane, method.segmenter, max_memory=method.max_memory),
                 labels=files[LABELS_FOLDER],
                 overlay=files[OVERLAYS_FOLDER],
                 table=files[TABLES_FOLDER],

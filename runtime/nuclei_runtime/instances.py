@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.preprocess import Step
+from nuclei_runtime.windows import CutNucleusError, Window, whole_image
 
 Labels = NDArray[np.int32]
 
@@ -26,7 +27,7 @@ Maps = NDArray[np.float32]
 """(H, W, M), in the order of `MAPS`."""
 
 
-def connected_components(maps: Maps, *, threshold: float, min_area_px: int) -> Labels:
+def connected_components(maps: Maps, window: Window | None = None, *, threshold: float, min_area_px: int) -> Labels:
     """Label each 4-connected piece of the foreground as one nucleus.
 
     Touching nuclei become one: that is this method's limit, not an error.
@@ -35,6 +36,8 @@ def connected_components(maps: Maps, *, threshold: float, min_area_px: int) -> L
     ----------
     maps : (H, W, 1 or more) ndarray of float32 in [0, 1]
         Of which the foreground is used.
+    window : Window, optional
+        What of an image the maps are, if not all of it: its own nuclei are labelled.
     threshold : float
         Foreground is where the probability is above it.
     min_area_px : int
@@ -44,15 +47,22 @@ def connected_components(maps: Maps, *, threshold: float, min_area_px: int) -> L
     -------
     (H, W) ndarray of int32
         0 background, 1..N in the order in which a row-by-row scan meets them.
+
+    Raises
+    ------
+    CutNucleusError
+        The window does not hold a nucleus of its own wholly.
     """
     from scipy import ndimage
 
-    pieces, _ = ndimage.label(maps[..., 0] > threshold)  # its default structure is the 4-neighbourhood
-    return _drop_small(pieces, min_area_px)
+    pieces, n_pieces = ndimage.label(maps[..., 0] > threshold)  # its default structure is the 4-neighbourhood
+    own = (window or whole_image(maps.shape)).own_seeds(pieces, n_pieces)
+    return _number(pieces, own & (_areas(pieces, n_pieces) >= min_area_px))
 
 
 def marker_watershed(
     maps: Maps,
+    window: Window | None = None,
     *,
     threshold: float,
     marker_distance: float,
@@ -70,6 +80,8 @@ def marker_watershed(
     ----------
     maps : (H, W, 3) ndarray of float32 in [0, 1]
         All of `MAPS`.
+    window : Window, optional
+        What of an image the maps are, if not all of it: its own nuclei are labelled.
     threshold : float
         Foreground is where its probability is above it.
     marker_distance, marker_border : float
@@ -81,26 +93,47 @@ def marker_watershed(
     -------
     (H, W) ndarray of int32
         0 background, 1..N.
+
+    Raises
+    ------
+    CutNucleusError
+        The window does not hold a nucleus of its own wholly.
     """
     from scipy import ndimage
     from skimage.segmentation import watershed
 
+    window = window or whole_image(maps.shape)
     foreground = maps[..., 0] > threshold
-    deep = foreground & (maps[..., 1] > marker_distance) & (maps[..., 2] < marker_border)
-    markers = _drop_small(ndimage.label(deep)[0], min_marker_area_px)
+    deep, n_deep = ndimage.label(foreground & (maps[..., 1] > marker_distance) & (maps[..., 2] < marker_border))
+    window.own_seeds(deep, n_deep)  # raises where one of its own is cut, which may be larger than it looks
+    large = _areas(deep, n_deep) >= min_marker_area_px
     pieces, n_pieces = ndimage.label(foreground)
     marked = np.zeros(n_pieces + 1, bool)
-    marked[pieces[markers > 0]] = True
-    unmarked = foreground & ~marked[pieces]
-    markers = np.where(unmarked, pieces + markers.max(), markers)
-    grown = watershed(-maps[..., 1], markers, mask=foreground)
-    return _drop_small(np.asarray(grown), min_area_px)
+    marked[pieces[large[deep] & (deep > 0)]] = True
+    # What looks small at a cut may be large: beside a marker it is kept, so that no other nucleus grows into it.
+    seeds = _number(deep, large | window.cut_pieces(deep, n_deep))
+    n_markers = int(seeds.max())
+    seeds = np.where(foreground & ~marked[pieces], pieces + n_markers, seeds)
+    n_seeds = n_markers + n_pieces
+    own = window.own_seeds(seeds, n_seeds)
+    if not own.any():
+        return np.zeros_like(seeds)
+    reached = np.zeros(n_pieces + 1, bool)
+    reached[pieces[own[seeds]]] = True
+    free = reached[pieces] & ~window.taken
+    grown = np.asarray(watershed(-maps[..., 1], np.where(free, seeds, 0), mask=free & foreground))
+    if (own & window.cut_pieces(grown, n_seeds)).any():
+        raise CutNucleusError
+    return _number(grown, own & (_areas(grown, n_seeds) >= min_area_px))
 
 
-def _drop_small(pieces: NDArray[np.integer[Any]], min_area_px: int) -> Labels:
-    """Drop labels of less than an area and number the others 1..N in their order."""
-    areas = np.bincount(pieces.ravel())
-    kept = areas >= min_area_px
+def _areas(pieces: NDArray[np.integer[Any]], n_pieces: int) -> NDArray[np.intp]:
+    """Return each piece's number of pixels, by number from 0."""
+    return np.bincount(pieces.ravel(), minlength=n_pieces + 1)
+
+
+def _number(pieces: NDArray[np.integer[Any]], kept: NDArray[np.bool_]) -> Labels:
+    """Keep some pieces, by number from 0, and number them 1..N in their order."""
     kept[0] = False
     renumbered = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
     return np.asarray(renumbered[pieces])
@@ -113,7 +146,7 @@ class Method:
     Attributes
     ----------
     find : callable
-        From (H, W, M) maps and the keyword arguments of the model card to labels.
+        From (H, W, M) maps, a window and the keyword arguments of the model card to labels.
     maps : tuple of str
         What the network must give, in order.
     """
@@ -128,6 +161,12 @@ METHODS = {
 }
 
 
-def find_instances(maps: Maps, method: Step) -> Labels:
-    """Label the nuclei with the method that a model card names."""
-    return METHODS[method.id].find(maps, **method.kwargs)
+def find_instances(maps: Maps, method: Step, window: Window | None = None) -> Labels:
+    """Label the nuclei with the method that a model card names.
+
+    Raises
+    ------
+    CutNucleusError
+        The window does not hold a nucleus of its own wholly; never without a window.
+    """
+    return METHODS[method.id].find(maps, window, **method.kwargs)

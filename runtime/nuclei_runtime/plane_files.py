@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from PIL.PngImagePlugin import PngInfo
 
 from nuclei_runtime.blocks import Block
-from nuclei_runtime.overlay import draw_overlay
+from nuclei_runtime.memory import LABEL_SPOOL_BYTES
+from nuclei_runtime.overlay import draw_plane_overlay, overlay_scale
 from nuclei_runtime.planes import Plane
+from nuclei_runtime.spool import CHUNK_PX, Spool
 from nuclei_runtime.tables import NUCLEI_COLUMNS, nucleus_rows
 
+MAX_STRIPS_PX = 4096
+"""Longest side of a label image that is written in strips from memory; larger ones are written in tiles."""
+
 _MAX_UINT16_LABEL = 65_535
+_MAX_CLASSIC_BYTES = 1 << 32
+"""Offsets in a classic TIFF have 32 bits (TIFF 6.0, section 2). Deflated labels lie far below their size in memory."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +58,10 @@ def write_plane_files(
     plane : Plane
     blocks : iterable of Block
     labels : Path
-        Label image, TIFF: 0 background, 1..N; 16 bit (32 beyond 65,535 nuclei), deflate.
+        Label image, TIFF: 0 background, 1..N; 16 bit (32 beyond 65,535 nuclei), deflate; in tiles where a side is
+        longer than `MAX_STRIPS_PX`, and then BigTIFF where needed.
     overlay : Path
-        PNG; see `nuclei_runtime.overlay`.
+        PNG; see `nuclei_runtime.overlay`. One that is scaled down says so in a text of the keyword ``scale``: 1:5.
     table : Path
         CSV with a header: `nuclei_runtime.tables.NUCLEI_COLUMNS`, a row a nucleus, in the order of the numbers.
 
@@ -61,19 +72,53 @@ def write_plane_files(
     OSError
         A file cannot be written.
     """
-    (block,) = blocks
-    depth = np.uint16 if block.labels.max() <= _MAX_UINT16_LABEL else np.uint32
+    n_nuclei = 0
+    with (
+        Spool(np.int32, memory_bytes=LABEL_SPOOL_BYTES) as found,
+        table.open("w", encoding="utf-8", newline="") as file,
+    ):
+        rows = csv.writer(file)
+        rows.writerow(NUCLEI_COLUMNS)
+        for block in blocks:
+            found.write(block.rows, block.columns, block.labels, block.labels > 0)
+            measured = nucleus_rows(
+                name, block.image, block.labels, plane=plane, origin=(block.rows.start, block.columns.start)
+            )
+            rows.writerows(measured)
+            n_nuclei += len(measured)
+        _write_labels(labels, found, plane.shape[:2], n_nuclei)
+        _write_overlay(overlay, plane, found)
+    return PlaneFiles(n_nuclei, overlay_scale(plane.shape))
+
+
+def _write_labels(path: Path, labels: Spool, shape: tuple[int, ...], n_nuclei: int) -> None:
+    height, width = shape
+    dtype = np.dtype(np.uint16 if n_nuclei <= _MAX_UINT16_LABEL else np.uint32)
+    options: dict[str, Any] = {"photometric": "minisblack", "compression": "zlib", "metadata": None, "software": False}
+    if max(shape) <= MAX_STRIPS_PX:
+        tifffile.imwrite(path, labels.read(slice(0, height), slice(0, width)).astype(dtype), **options)
+        return
+
+    def tiles() -> Iterator[NDArray[Any]]:
+        for row in range(0, height, CHUNK_PX):
+            for column in range(0, width, CHUNK_PX):
+                yield labels.read(slice(row, row + CHUNK_PX), slice(column, column + CHUNK_PX)).astype(dtype)
+
     tifffile.imwrite(
-        labels,
-        block.labels.astype(depth),
-        photometric="minisblack",
-        compression="zlib",
-        metadata=None,
-        software=False,
+        path,
+        tiles(),
+        shape=shape,
+        dtype=dtype,
+        tile=(CHUNK_PX, CHUNK_PX),
+        bigtiff=height * width * dtype.itemsize >= _MAX_CLASSIC_BYTES,
+        maxworkers=1,  # with more, tifffile gathers 256 MB of tiles for them
+        **options,
     )
-    PillowImage.fromarray(draw_overlay(block.image, block.labels)).save(overlay, format="PNG")
-    rows = nucleus_rows(name, block.image, block.labels, (block.rows.start, block.columns.start), plane=plane)
-    with table.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([NUCLEI_COLUMNS, *rows])
-    assert plane.shape[:2] == block.labels.shape
-    return PlaneFiles(len(rows), 1)
+
+
+def _write_overlay(path: Path, plane: Plane, labels: Spool) -> None:
+    scale = overlay_scale(plane.shape)
+    info = PngInfo()
+    if scale > 1:
+        info.add_text("scale", f"1:{scale}")
+    PillowImage.fromarray(draw_plane_overlay(plane, labels)).save(path, format="PNG", pnginfo=info)

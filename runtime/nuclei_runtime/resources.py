@@ -25,16 +25,16 @@ def cpu_count() -> int:
     return max(1, min(count, math.ceil(quota)) if quota else count)
 
 
-def memory_limit_bytes() -> int | None:
-    """Return how much memory this process may use, in bytes, or None where that cannot be told."""
-    limits = []
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+def memory_limit_bytes() -> int:
+    """Return how much memory this process may use, in bytes: the machine's, or less where a container grants less."""
+    import psutil
+
+    limits = [int(psutil.virtual_memory().total)]
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         text = _read(_CGROUP / name)
         if text.isdigit():
             limits.append(int(text))
-    return min(limits) if limits else None
+    return min(limits)
 
 
 def _cgroup_cpu_quota(root: Path) -> float | None:

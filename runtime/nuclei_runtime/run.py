@@ -34,6 +34,8 @@ class RunConfig:
         The results folder.
     model, sha256, provider, threads
         See `nuclei_runtime.segmenter.Segmenter`.
+    max_memory : int, optional
+        See `nuclei_runtime.blocks.segment_plane`. The results do not depend on it.
     selection : Selection
     mode : Mode
     shard : Shard
@@ -45,6 +47,7 @@ class RunConfig:
     sha256: str | None = None
     provider: str = CPU_PROVIDER
     threads: int | None = None
+    max_memory: int | None = None
     selection: Selection = field(default_factory=Selection)
     mode: Mode = "new"
     shard: Shard = WHOLE
@@ -75,7 +78,7 @@ def load_method(config: RunConfig) -> LoadedMethod:
     """
     segmenter = Segmenter(config.model, sha256=config.sha256, provider=config.provider, threads=config.threads)
     description = describe_method(segmenter, config.selection)
-    return LoadedMethod(Method(segmenter, config.selection, run_key(description)), description)
+    return LoadedMethod(Method(segmenter, config.selection, run_key(description), config.max_memory), description)
 
 
 def open_results(config: RunConfig, loaded: LoadedMethod) -> ResultsFolder:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
 
+from nuclei_runtime.blocks import segment_plane
 from nuclei_runtime.card import ModelCard
 from nuclei_runtime.errors import ImageValueError
 from nuclei_runtime.instances import Labels, Maps, find_instances
+from nuclei_runtime.planes import plane_of
 from nuclei_runtime.preprocess import preprocess, resize
-from nuclei_runtime.reading import Image
-from nuclei_runtime.session import CPU_PROVIDER, load_session
+from nuclei_runtime.reading import Image, check_image
+from nuclei_runtime.session import CPU_PROVIDER, Session, load_session
 from nuclei_runtime.tiling import run_tiled
 
 DEFAULT_BATCH_SIZE = 4
@@ -84,6 +87,11 @@ class Segmenter:
         self._batch_size = batch_size
 
     @property
+    def session(self) -> Session:
+        """The loaded model."""
+        return self._session
+
+    @property
     def card(self) -> ModelCard:
         """The model's card."""
         return self._session.card
@@ -131,7 +139,9 @@ class Segmenter:
         ImageShapeError, ImageValueError
             One of the arrays is not one finite image.
         """
-        return [self.find_instances(maps) for maps in self.predict(images)]
+        if self.card.input.tiling is None:
+            return [self.find_instances(maps) for maps in self.predict(images)]
+        return [self._segment_in_blocks(image) for image in images]
 
     def predict(self, images: Iterable[Image]) -> Iterator[Maps]:
         """Yield each image's maps, (H, W, M) float32 in [0, 1] at the image's own size, in order.
@@ -147,6 +157,16 @@ class Segmenter:
     def find_instances(self, maps: Maps) -> Segmentation:
         """Label the nuclei that an image's maps show with the method in the model's card."""
         labels = find_instances(maps, self.card.postprocessing)
+        labels.flags.writeable = False
+        return Segmentation(labels)
+
+    def _segment_in_blocks(self, image: Image) -> Segmentation:
+        """Segment an image just as a file of it would be."""
+        check_image(image)
+        plane = replace(plane_of(image), reads_blocks=True)  # it is in memory already: a region costs nothing more
+        labels = np.zeros(image.shape[:2], np.int32)
+        for block in segment_plane(plane, self, max_memory=sys.maxsize):
+            labels[block.rows, block.columns] += block.labels
         labels.flags.writeable = False
         return Segmentation(labels)
 

@@ -121,10 +121,15 @@ def nucleus_rows(
     list
         A row a nucleus, in the order of `NUCLEI_COLUMNS`.
     """
-    if not labels.any():
+    present = labels[labels > 0]
+    if not present.size:
         return []
+    # From 1 on: scikit-image goes through all numbers up to the largest, and a window's are far from the first.
+    before = int(present.min()) - 1
     intensity = image.astype(np.float64) if image.ndim == 2 else image[..., :3].mean(axis=-1, dtype=np.float64)
+    labels = np.where(labels > 0, labels - before, 0)
     table = regionprops_table(labels, intensity, properties=PROPERTIES)
+    table["label"] = table["label"] + before
     for column, start in zip(
         ("centroid-0", "centroid-1", "bbox-0", "bbox-1", "bbox-2", "bbox-3"), origin * 3, strict=True
     ):

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """(N, H, W, C) network inputs -> (N, H, W, maps) network outputs."""
 
+Read = Callable[[slice, slice], NDArray[np.float32]]
+"""Rows and columns of an image -> the (h, w, C) network input there."""
+
 
 @dataclass(frozen=True)
 class Tiling:
@@ -33,9 +36,67 @@ class Tiling:
     halo_px: int
     multiple_of_px: int
 
+    @property
+    def tile_px(self) -> int:
+        """Side of a tile with its halo."""
+        return self.core_px + 2 * self.halo_px
+
+
+@dataclass(frozen=True)
+class Span:
+    """A tile along one axis: what it sees and, in the image, what is kept of it."""
+
+    seen: slice
+    kept: slice
+
+
+def tile_spans(length: int, tiling: Tiling) -> list[Span]:
+    """Cut one axis of an image into tiles.
+
+    All tiles are alike in size, so that an execution provider plans its memory, and searches its kernels, once: the
+    last one is moved back to end with the image. What they see may end beyond the image, at the next multiple.
+    """
+    multiple = tiling.multiple_of_px
+    padded = -(-length // multiple) * multiple
+    side = min(tiling.tile_px, padded)
+    n_tiles = 1 + max(0, -(-(padded - side) // tiling.core_px))
+    spans, kept = [], 0
+    for index in range(n_tiles):
+        start = min(index * tiling.core_px, padded - side)
+        stop = length if index == n_tiles - 1 else start + side - tiling.halo_px
+        spans.append(Span(slice(start, start + side), slice(kept, stop)))
+        kept = stop
+    return spans
+
+
+def run_tile(run: Run, read: Read, shape: tuple[int, int], rows: Span, columns: Span) -> NDArray[np.float32]:
+    """Run a network on one tile of an image.
+
+    Parameters
+    ----------
+    run : callable
+        See `Run`.
+    read : callable
+        See `Read`; called with what the tile sees.
+    shape : (int, int)
+        The image's height and width.
+    rows, columns : Span
+
+    Returns
+    -------
+    (h, w, maps) ndarray of float32
+        The part that is kept.
+    """
+    tile = _read_mirrored(read, shape, rows.seen, columns.seen)
+    maps: NDArray[np.float32] = run(np.ascontiguousarray(tile[np.newaxis]))[0]
+    return maps[
+        rows.kept.start - rows.seen.start : rows.kept.stop - rows.seen.start,
+        columns.kept.start - columns.seen.start : columns.kept.stop - columns.seen.start,
+    ]
+
 
 def run_tiled(run: Run, image: NDArray[np.float32], tiling: Tiling) -> NDArray[np.float32]:
-    """Run a network over an image, tile by tile.
+    """Run a network over an image in memory, tile by tile.
 
     Parameters
     ----------
@@ -49,29 +110,33 @@ def run_tiled(run: Run, image: NDArray[np.float32], tiling: Tiling) -> NDArray[n
     (H, W, maps) ndarray of float32
     """
     height, width = image.shape[:2]
-    padded = _pad(image, tiling.multiple_of_px)
     result: NDArray[np.float32] | None = None
-    for rows, core_rows in _spans(padded.shape[0], tiling):
-        for columns, core_columns in _spans(padded.shape[1], tiling):
-            maps = run(np.ascontiguousarray(padded[np.newaxis, rows, columns]))[0]
-            if result is None:
-                result = np.empty((*padded.shape[:2], maps.shape[-1]), np.float32)
-            inner_rows = slice(core_rows.start - rows.start, core_rows.stop - rows.start)
-            inner_columns = slice(core_columns.start - columns.start, core_columns.stop - columns.start)
-            result[core_rows, core_columns] = maps[inner_rows, inner_columns]
+    for rows, columns in _tiles(height, width, tiling):
+        maps = run_tile(run, lambda rows, columns: image[rows, columns], (height, width), rows, columns)
+        if result is None:
+            result = np.empty((height, width, maps.shape[-1]), np.float32)
+        result[rows.kept, columns.kept] = maps
     assert result is not None  # an image has pixels: `check_image`
-    return result[:height, :width]
+    return result
 
 
-def _spans(length: int, tiling: Tiling) -> Iterator[tuple[slice, slice]]:
-    """Yield what each tile reads and what is kept of it, along one axis."""
-    for start in range(0, length, tiling.core_px):
-        stop = min(start + tiling.core_px, length)
-        yield slice(max(start - tiling.halo_px, 0), min(stop + tiling.halo_px, length)), slice(start, stop)
+def _tiles(height: int, width: int, tiling: Tiling) -> Iterator[tuple[Span, Span]]:
+    for rows in tile_spans(height, tiling):
+        for columns in tile_spans(width, tiling):
+            yield rows, columns
 
 
-def _pad(image: NDArray[np.float32], multiple_of_px: int) -> NDArray[np.float32]:
-    """Mirror the image at its lower and right edge up to the next multiple."""
-    pads = [(0, -length % multiple_of_px) for length in image.shape[:2]]
-    # "symmetric" also works where an image is thinner than what it has to grow by.
-    return np.pad(image, (*pads, (0, 0)), mode="symmetric") if any(after for _, after in pads) else image
+def _read_mirrored(read: Read, shape: tuple[int, int], rows: slice, columns: slice) -> NDArray[np.float32]:
+    """Read a region that may go on below and right of the image, where the image is mirrored."""
+    if rows.stop <= shape[0] and columns.stop <= shape[1]:
+        return read(rows, columns)
+    sources = [_mirrored(*axis) for axis in ((rows, shape[0]), (columns, shape[1]))]
+    (first_row, last_row), (first_column, last_column) = ((int(s.min()), int(s.max())) for s in sources)
+    region = read(slice(first_row, last_row + 1), slice(first_column, last_column + 1))
+    return region[np.ix_(sources[0] - first_row, sources[1] - first_column)]
+
+
+def _mirrored(span: slice, length: int) -> NDArray[np.intp]:
+    """Return which pixel stands at each place: there and back again, as often as it takes for a thin image."""
+    places = np.arange(span.start, span.stop) % (2 * length)
+    return np.asarray(np.minimum(places, 2 * length - 1 - places))

@@ -66,7 +66,8 @@ def test_with_a_halo_too_small_there_are_seams_and_only_there(session: Session) 
 
     def to_cut(positions: NDArray[np.intp]) -> NDArray[np.intp]:
         """How many pixels lie between a pixel and the nearest cut."""
-        return np.minimum(positions % 16, 15 - positions % 16)
+        after = (positions - tiling.halo_px) % 16  # the first tile keeps its core and one halo
+        return np.minimum(after, 15 - after)
 
     assert np.minimum(to_cut(rows), to_cut(columns)).max() < 2
 
@@ -90,7 +91,7 @@ def test_sizes_between_multiples_are_mirrored_up(session: Session, size: tuple[i
         np.testing.assert_array_equal(maps, expected)
 
 
-def test_no_tile_is_larger_than_asked_and_each_fits_the_stride() -> None:
+def test_all_tiles_are_as_large_as_asked_and_small_images_go_through_whole() -> None:
     sizes: list[tuple[int, ...]] = []
 
     def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -100,15 +101,26 @@ def test_no_tile_is_larger_than_asked_and_each_fits_the_stride() -> None:
     image = noise(150, 330)
     tiling = Tiling(core_px=64, halo_px=32, multiple_of_px=16)
     np.testing.assert_array_equal(run_tiled(run, image, tiling), image[..., :1])
-    assert len(sizes) == 3 * 6
-    assert max(size[1] for size in sizes) == max(size[2] for size in sizes) == 64 + 2 * 32
-    assert all(size[0] == 1 and size[1] % 16 == size[2] % 16 == 0 and size[3] == 3 for size in sizes)
-    # Nowhere is more read than there is: a corner tile sees its core and one halo.
-    assert sizes[0][1:3] == (96, 96)
+    # 160 rows are 128 and one step of 64; 336 columns are 128 and four steps, of which the last is shorter.
+    assert sizes == [(1, 128, 128, 3)] * (2 * 5)
 
     sizes.clear()
     run_tiled(run, image, replace(tiling, core_px=512))
-    assert sizes == [(1, 160, 336, 3)]  # a small image goes through whole
+    assert sizes == [(1, 160, 336, 3)]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_network_like_the_real_one_gives_the_same_bits_in_tiles_of_any_size(stem_unet: Path, threads: int) -> None:
+    """With the halo of the recipe `native`, through all of its kernels; memory decides how large the tiles are."""
+    session = load_session(stem_unet, threads=threads)
+    image = np.random.default_rng(3).random((384, 496, 3), dtype=np.float32)
+    expected = whole(session, image)
+    assert expected[..., 0].std() > 0.01
+    for core_px in (112, 256):
+        maps = run_tiled(session.run, image, Tiling(core_px, 112, 16))
+        np.testing.assert_array_equal(maps, expected)
+    too_narrow = run_tiled(session.run, image, Tiling(112, 32, 16))
+    assert (too_narrow != expected).any()
 
 
 def test_the_image_is_left_as_it_was(session: Session) -> None:

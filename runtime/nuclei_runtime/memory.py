@@ -1,0 +1,186 @@
+"""How much memory a run may take, and what its parts take of it.
+
+The estimates are per pixel, measured as growth of the resident memory on Linux with ONNX Runtime 1.31, NumPy 2 and
+scikit-image 0.26, and rounded up; `tests/runtime/test_blocks_memory.py` holds a real process against their sum.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+
+from nuclei_runtime.errors import ImageTooLargeError, InputsError
+from nuclei_runtime.planes import Plane
+from nuclei_runtime.resources import memory_limit_bytes
+from nuclei_runtime.tiff_segments import CACHE_BYTES
+from nuclei_runtime.tiling import Tiling
+
+NETWORK_BYTES_PER_PX = 400
+"""Of a tile, halo included. The recipe `native` takes 140 to 190: tiles of one size use ONNX Runtime's arena again and
+again, which is why it stays on (off, it is 240 to 290). The rest is for networks twice as wide."""
+
+LABELLING_BYTES_PER_PX = 100
+"""Of a window: 63 at most for a watershed over a window full of foreground, 12 for the maps, the rest to measure."""
+
+WHOLE_BYTES_PER_VALUE = 28
+"""Of an image that goes through a network of fixed size in one piece, each channel: normalisation in float64, then
+scaling, both with a copy."""
+
+DECODING_COPIES = 3
+"""Of the pixels, that a format without access to regions takes: the file, what is decoded of it, its array."""
+
+OVERLAY_BYTES_PER_PX = 7
+OVERLAY_BYTES = 160 << 20
+"""For a picture in 8 bits and its labels in 32, at most `nuclei_runtime.overlay.MAX_OVERLAY_PX` a side, and for
+drawing a strip of it."""
+
+WAITING_BYTES_PER_PX = 17
+"""Of what waits for its turn: three maps in float32, labels in 32 bits, a byte for what is taken."""
+
+LABEL_SPOOL_BYTES = 32 << 20
+"""How much of the labels waits in memory until it is known how deep their file must be."""
+
+MAX_SPOOL_BYTES = 256 << 20
+"""How much of the maps waits in memory at most: those of 4096 x 4096 pixels."""
+
+SHARE = 0.5
+"""Of the machine or the container, that a run takes unless it is told: the microscope's own program runs too."""
+
+_UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS |= {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+
+
+def parse_memory(text: str) -> int:
+    """Return the bytes that a text such as ``1GiB`` or ``800 MB`` stands for.
+
+    Raises
+    ------
+    InputsError
+        It is no number above 0 with one of the units.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)", text.strip())
+    if found is None or found[2] not in _UNITS or not (n_bytes := int(float(found[1]) * _UNITS[found[2]])):
+        raise InputsError(
+            f"--max-memory {text}: expected a number above 0 with one of {', '.join(_UNITS)}, such as 1GiB"
+        )
+    return n_bytes
+
+
+def format_memory(n_bytes: float) -> str:
+    """Return an amount of memory for people, rounded up to whole MiB."""
+    return f"{math.ceil(n_bytes / (1 << 20))} MiB"
+
+
+def default_max_memory() -> int:
+    """Return the ceiling of a run that names none: `SHARE` of what the container or the machine has."""
+    return int(memory_limit_bytes() * SHARE)
+
+
+def resident_bytes() -> int:
+    """Return what this process and the processes that it started hold in memory."""
+    import psutil
+
+    this = psutil.Process()
+    total = this.memory_info().rss
+    for child in this.children(recursive=True):
+        try:
+            total += child.memory_info().rss
+        except psutil.NoSuchProcess:  # it has ended meanwhile
+            continue
+    return int(total)
+
+
+class Budget:
+    """What one plane may take beside what the process holds already.
+
+    Parameters
+    ----------
+    plane : Plane
+    max_memory : int, optional
+        Ceiling in bytes for the whole process; without it `default_max_memory`.
+    """
+
+    def __init__(self, plane: Plane, max_memory: int | None) -> None:
+        self._plane = plane
+        self._resident = resident_bytes()
+        self._ceiling = default_max_memory() if max_memory is None else max_memory
+
+    @property
+    def spool_bytes(self) -> int:
+        """How much of the maps, and of what is taken, may wait in memory; the rest does so in temporary files."""
+        return min(self._ceiling // 32, MAX_SPOOL_BYTES)
+
+    def check_whole(self) -> None:
+        """Refuse a plane that a network of fixed size takes in one piece, if it does not fit.
+
+        Raises
+        ------
+        ImageTooLargeError
+        """
+        height, width = self._plane.shape[:2]
+        n_values = math.prod(self._plane.shape)
+        needed = self._reading() + n_values * WHOLE_BYTES_PER_VALUE + height * width * LABELLING_BYTES_PER_PX
+        self._check(needed, "this model takes an image in one piece; take a model that takes any size")
+
+    def check_window(self, height: int, width: int) -> None:
+        """Refuse a plane of which a window of some size does not fit.
+
+        Raises
+        ------
+        ImageTooLargeError
+        """
+        needed = self._held() + height * width * LABELLING_BYTES_PER_PX
+        self._check(needed, f"what counts as one nucleus in it needs a window of {height} x {width} pixels")
+
+    def tiling(self, tiling: Tiling, window_px: int) -> Tiling:
+        """Return a tiling with the largest tiles that fit, up to those of the model's card.
+
+        Parameters
+        ----------
+        tiling : Tiling
+            The card's.
+        window_px : int
+            Side of the windows in which nuclei are found.
+
+        Raises
+        ------
+        ImageTooLargeError
+            Not even the smallest tiles fit.
+        """
+        height, width = self._plane.shape[:2]
+        # The overlay is drawn when no window is needed any more; percentiles are taken when none is needed yet.
+        window = min(height, window_px) * min(width, window_px) * LABELLING_BYTES_PER_PX
+        held = self._held() + max(window, min(OVERLAY_BYTES, height * width * OVERLAY_BYTES_PER_PX))
+        for core_px in range(tiling.core_px, 0, -tiling.multiple_of_px):
+            smaller = replace(tiling, core_px=core_px)
+            needed = held + min(height, smaller.tile_px) * min(width, smaller.tile_px) * NETWORK_BYTES_PER_PX
+            if self._fits(needed):
+                return smaller
+        whole = "its format is only read in one piece; save it as a tiled TIFF"
+        self._check(needed, "less does not do for any image of this size" if self._plane.reads_blocks else whole)
+        raise AssertionError  # it does not fit: checked above
+
+    def _reading(self) -> int:
+        """Return what reading takes: the whole plane, where its format gives no access to regions."""
+        n_bytes = math.prod(self._plane.shape) * np.dtype(self._plane.dtype).itemsize
+        return min(n_bytes, CACHE_BYTES) if self._plane.reads_blocks else n_bytes * DECODING_COPIES
+
+    def _held(self) -> int:
+        """Return what is held all the time: pixels where they come all at once, and what waits for its turn."""
+        waiting = 2 * self.spool_bytes + LABEL_SPOOL_BYTES
+        return self._reading() + min(waiting, WAITING_BYTES_PER_PX * math.prod(self._plane.shape[:2]))
+
+    def _fits(self, needed: int) -> bool:
+        return self._resident + needed <= self._ceiling
+
+    def _check(self, needed: int, reason: str) -> None:
+        if not self._fits(needed):
+            height, width = self._plane.shape[:2]
+            raise ImageTooLargeError(
+                f"{height} x {width} pixels of {np.dtype(self._plane.dtype)} need about "
+                f"{format_memory(self._resident + needed)} of memory, {format_memory(self._ceiling)} may be used: "
+                f"{reason}, or allow more with --max-memory"
+            )

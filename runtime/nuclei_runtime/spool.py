@@ -1,0 +1,100 @@
+"""A raster of any size on disk, in which windows are written and read: what does not fit into memory waits here."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+CHUNK_PX = 256
+"""Side of the squares that are moved between file and memory: large enough that a seek costs nothing beside them,
+small enough that a window's edge does not move much more than the window."""
+
+
+class Spool:
+    """A raster of zeros into which windows are written. To be used in a ``with`` statement.
+
+    It lives in memory until it is larger than `memory_bytes`, then in a file without a name in the system's folder
+    for temporary files, which the system removes with the process, however that ends.
+
+    Parameters
+    ----------
+    dtype : dtype
+    channels : int, optional
+        Values a pixel, as a last axis; without it the raster has none.
+    memory_bytes : int
+    """
+
+    def __init__(self, dtype: DTypeLike, channels: int | None = None, *, memory_bytes: int) -> None:
+        self._dtype = np.dtype(dtype)
+        self._channels = () if channels is None else (channels,)
+        self._chunk_shape = (CHUNK_PX, CHUNK_PX, *self._channels)
+        self._chunk_bytes = int(np.prod(self._chunk_shape)) * self._dtype.itemsize
+        self._file = tempfile.SpooledTemporaryFile(max_size=memory_bytes)  # noqa: SIM115 -- closed by __exit__
+        self._places: dict[tuple[int, int], int] = {}
+        self._free: list[int] = []
+        self._end = 0
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self._file.close()
+
+    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """Return a window; what was never written, or was dropped, is 0."""
+        shape = (rows.stop - rows.start, columns.stop - columns.start, *self._channels)
+        window = np.zeros(shape, self._dtype)
+        for key, in_window, in_chunk in _chunks(rows, columns):
+            if key in self._places:
+                window[in_window] = self._load(key)[in_chunk]
+        return window
+
+    def write(self, rows: slice, columns: slice, values: NDArray[Any], where: NDArray[np.bool_] | None = None) -> None:
+        """Write a window, or only the pixels in it that `where` marks."""
+        for key, in_window, in_chunk in _chunks(rows, columns):
+            if where is not None and not where[in_window].any():
+                continue
+            chunk = self._load(key) if key in self._places else np.zeros(self._chunk_shape, self._dtype)
+            if where is None:
+                chunk[in_chunk] = values[in_window]
+            else:
+                chunk[in_chunk][where[in_window]] = values[in_window][where[in_window]]
+            self._store(key, chunk)
+
+    def drop_rows(self, stop: int) -> None:
+        """Give the place of the rows before `stop` to others; whole chunks only."""
+        for key in [key for key in self._places if (key[0] + 1) * CHUNK_PX <= stop]:
+            self._free.append(self._places.pop(key))
+
+    def _load(self, key: tuple[int, int]) -> NDArray[Any]:
+        self._file.seek(self._places[key])
+        data = bytearray(self._file.read(self._chunk_bytes))  # writable, which bytes are not
+        return np.frombuffer(data, self._dtype).reshape(self._chunk_shape)
+
+    def _store(self, key: tuple[int, int], chunk: NDArray[Any]) -> None:
+        if key not in self._places:
+            if not self._free:
+                self._free.append(self._end)
+                self._end += self._chunk_bytes
+            self._places[key] = self._free.pop()
+        self._file.seek(self._places[key])
+        self._file.write(chunk.tobytes())
+
+
+def _chunks(rows: slice, columns: slice) -> Iterator[tuple[tuple[int, int], tuple[slice, slice], tuple[slice, slice]]]:
+    """Yield each chunk that a window meets: its key, where it lies in the window and where the window lies in it."""
+    for row, in_rows, chunk_rows in _spans(rows):
+        for column, in_columns, chunk_columns in _spans(columns):
+            yield (row, column), (in_rows, in_columns), (chunk_rows, chunk_columns)
+
+
+def _spans(window: slice) -> Iterator[tuple[int, slice, slice]]:
+    for index in range(window.start // CHUNK_PX, -(-window.stop // CHUNK_PX)):
+        first = index * CHUNK_PX
+        start, stop = max(window.start, first), min(window.stop, first + CHUNK_PX)
+        yield index, slice(start - window.start, stop - window.start), slice(start - first, stop - first)
