@@ -162,6 +162,7 @@ def write_tiled_model(path: Path) -> Path:
                 "marker_distance": 0.5,
                 "marker_border": 0.5,
                 "min_marker_area_px": 8,
+                "min_peak_distance": 0.0,
                 "min_area_px": 16,
             },
         ),

@@ -110,7 +110,7 @@ def segment_plane(
     spool_bytes = budget.spool_bytes
     count = 0
     with (
-        PlaneMaps(plane, segmenter.session, tiling, memory_bytes=spool_bytes) as maps,
+        PlaneMaps(plane, segmenter.card, segmenter.run, tiling, memory_bytes=spool_bytes) as maps,
         Spool(np.bool_, memory_bytes=spool_bytes) as taken,
     ):
         search = _Search(maps, taken, segmenter.card.postprocessing, (height, width), grid, budget)

@@ -193,6 +193,7 @@ _STEP_ARGUMENTS: dict[str, dict[str, Callable[[Fields, str], float]]] = {
         "threshold": lambda r, key: r.number(key, 0, 1),
         "marker_distance": lambda r, key: r.number(key, 0, 1),
         "marker_border": lambda r, key: r.number(key, 0, 1),
+        "min_peak_distance": lambda r, key: r.number(key, 0, 1),
         "min_marker_area_px": lambda r, key: r.count(key, MAX_AREA_PX),
         "min_area_px": lambda r, key: r.count(key, MAX_AREA_PX),
     },

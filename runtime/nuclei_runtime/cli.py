@@ -67,6 +67,9 @@ def infer(
         str | None,
         typer.Option("--max-memory", metavar="1GiB", help="What the run may take; without it half of what there is."),
     ] = None,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average over eight orientations: more accurate, eight times the work.")
+    ] = False,
     axes: Annotated[
         str | None,
         typer.Option("--axes", metavar="LETTERS", help="What a file's dimensions are, where it does not say: TZCYXS."),
@@ -126,6 +129,7 @@ def infer(
         sha256=sha256,
         provider=provider,
         threads=threads,
+        tta=tta,
         max_memory=None if max_memory is None else parse_memory(max_memory),
         selection=Selection(axes, channel, z),
         mode="overwrite" if overwrite else "resume" if resume else "new",

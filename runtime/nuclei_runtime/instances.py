@@ -67,6 +67,7 @@ def marker_watershed(
     threshold: float,
     marker_distance: float,
     marker_border: float,
+    min_peak_distance: float,
     min_marker_area_px: int,
     min_area_px: int,
 ) -> Labels:
@@ -86,6 +87,9 @@ def marker_watershed(
         Foreground is where its probability is above it.
     marker_distance, marker_border : float
         A marker is where the distance is above the one and the border below the other.
+    min_peak_distance : float
+        Nuclei in which the distance is nowhere above it are dropped: every nucleus has a pixel where it is 1, so a
+        network that has found none does not believe in the nucleus.
     min_marker_area_px, min_area_px : int
         Smaller markers, and smaller nuclei, are dropped.
 
@@ -124,7 +128,8 @@ def marker_watershed(
     grown = np.asarray(watershed(-maps[..., 1], np.where(free, seeds, 0), mask=free & foreground))
     if (own & window.cut_pieces(grown, n_seeds)).any():
         raise CutNucleusError
-    return _number(grown, own & (_areas(grown, n_seeds) >= min_area_px))
+    has_peak = _areas(grown[maps[..., 1] > min_peak_distance], n_seeds) > 0
+    return _number(grown, own & has_peak & (_areas(grown, n_seeds) >= min_area_px))
 
 
 def _areas(pieces: NDArray[np.integer[Any]], n_pieces: int) -> NDArray[np.intp]:

@@ -6,13 +6,13 @@ from types import TracebackType
 
 import numpy as np
 
+from nuclei_runtime.card import ModelCard
 from nuclei_runtime.errors import ImageValueError
 from nuclei_runtime.instances import METHODS, Maps
 from nuclei_runtime.plane_input import PlaneInput
 from nuclei_runtime.planes import Plane
-from nuclei_runtime.session import Session
 from nuclei_runtime.spool import Spool
-from nuclei_runtime.tiling import Tiling, run_tile, tile_spans
+from nuclei_runtime.tiling import Run, Tiling, run_tile, tile_spans
 
 
 class PlaneMaps:
@@ -23,8 +23,10 @@ class PlaneMaps:
     Parameters
     ----------
     plane : Plane
-    session : Session
+    card : ModelCard
         Of a network of any size.
+    run : Run
+        The network.
     tiling : Tiling
         Any, whose halo and multiple are the card's: the maps are the same.
     memory_bytes : int
@@ -36,11 +38,11 @@ class PlaneMaps:
         The plane cannot be read.
     """
 
-    def __init__(self, plane: Plane, session: Session, tiling: Tiling, *, memory_bytes: int) -> None:
+    def __init__(self, plane: Plane, card: ModelCard, run: Run, tiling: Tiling, *, memory_bytes: int) -> None:
         self._shape = (plane.shape[0], plane.shape[1])
-        self._run = session.run
-        self._n_maps = len(METHODS[session.card.postprocessing.id].maps)
-        self._input = PlaneInput(plane, session.card.preprocessing)
+        self._run = run
+        self._n_maps = len(METHODS[card.postprocessing.id].maps)
+        self._input = PlaneInput(plane, card.preprocessing)
         self._columns = tile_spans(self._shape[1], tiling)
         self._rows_to_come = tile_spans(self._shape[0], tiling)
         self._spool = Spool(np.float32, self._n_maps, memory_bytes=memory_bytes)

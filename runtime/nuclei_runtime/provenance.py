@@ -34,6 +34,7 @@ def describe_method(segmenter: Segmenter, selection: Selection) -> dict[str, Any
             "provenance": card.provenance,
         },
         "provider": segmenter.provider,
+        "test_time_augmentation": segmenter.tta,
         "selection": asdict(selection),
         "preprocessing": [asdict(step) for step in card.preprocessing],
         "postprocessing": asdict(card.postprocessing),

@@ -32,7 +32,7 @@ class RunConfig:
         Images, folders or globs.
     out : Path
         The results folder.
-    model, sha256, provider, threads
+    model, sha256, provider, threads, tta
         See `nuclei_runtime.segmenter.Segmenter`.
     max_memory : int, optional
         See `nuclei_runtime.blocks.segment_plane`. The results do not depend on it.
@@ -47,6 +47,7 @@ class RunConfig:
     sha256: str | None = None
     provider: str = CPU_PROVIDER
     threads: int | None = None
+    tta: bool = False
     max_memory: int | None = None
     selection: Selection = field(default_factory=Selection)
     mode: Mode = "new"
@@ -76,7 +77,9 @@ def load_method(config: RunConfig) -> LoadedMethod:
     ModelError, RuntimeEnvironmentError
         See `nuclei_runtime.session.load_session`.
     """
-    segmenter = Segmenter(config.model, sha256=config.sha256, provider=config.provider, threads=config.threads)
+    segmenter = Segmenter(
+        config.model, sha256=config.sha256, provider=config.provider, threads=config.threads, tta=config.tta
+    )
     description = describe_method(segmenter, config.selection)
     return LoadedMethod(Method(segmenter, config.selection, run_key(description), config.max_memory), description)
 

@@ -19,6 +19,7 @@ from nuclei_runtime.errors import ImageError, ImageTooLargeError, ImageValueErro
 from nuclei_runtime.instances import find_instances
 from nuclei_runtime.planes import Plane, plane_of
 from nuclei_runtime.preprocess import Step
+from nuclei_runtime.session import Session
 from nuclei_runtime.synthetic import fluorescence_field
 
 SMALL = Grid(core_px=32, margin_px=16, max_margin_px=256)
@@ -285,14 +286,14 @@ def test_the_network_sees_each_pixel_of_a_core_once(tiled: Segmenter, monkeypatc
     from nuclei_runtime.tiling import tile_spans
 
     runs = 0
-    run = type(tiled.session).run
+    run = Session.run
 
     def counting(session: object, batch: NDArray) -> NDArray:
         nonlocal runs
         runs += 1
         return run(session, batch)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(type(tiled.session), "run", counting)
+    monkeypatch.setattr(Session, "run", counting)
     in_blocks(tiled, FIELD)
     tiling = tiled.card.input.tiling
     assert tiling is not None

@@ -77,6 +77,7 @@ def test_a_card_of_a_network_that_takes_any_size_is_read() -> None:
         "marker_distance": 0.4,
         "marker_border": 0.6,
         "min_marker_area_px": 3,
+        "min_peak_distance": 0.65,
         "min_area_px": 16,
     }
 

@@ -81,6 +81,7 @@ PARAMETERS = {
     "marker_distance": 0.4,
     "marker_border": 0.5,
     "min_marker_area_px": 3,
+    "min_peak_distance": 0.0,
     "min_area_px": 10,
 }
 
@@ -179,6 +180,14 @@ def test_nuclei_that_are_too_small_are_dropped_and_the_others_numbered_anew() ->
     small, large = sorted(np.bincount(marker_watershed(maps, **PARAMETERS).ravel())[1:])
     for min_area_px, count in ((small, 2), (small + 1, 1), (large, 1), (large + 1, 0)):
         labels = marker_watershed(maps, **{**PARAMETERS, "min_area_px": int(min_area_px)})
+        assert np.unique(labels).tolist() == list(range(count + 1))
+
+
+def test_nuclei_that_the_distance_nowhere_believes_in_are_dropped() -> None:
+    maps = disks((25, 20), (25, 60))
+    maps[:, :40, 1] *= 0.7
+    for min_peak_distance, count in ((0.0, 2), (0.65, 2), (0.75, 1), (0.99, 1), (1.0, 0)):
+        labels = marker_watershed(maps, **{**PARAMETERS, "min_peak_distance": min_peak_distance})
         assert np.unique(labels).tolist() == list(range(count + 1))
 
 

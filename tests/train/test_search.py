@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -13,12 +15,15 @@ from nuclei_train.search import (
     MARKER_BORDERS,
     MARKER_DISTANCES,
     MIN_MARKER_AREAS_PX,
+    MIN_PEAK_DISTANCES,
     THRESHOLDS,
     search_parameters,
 )
 from nuclei_train.targets import target_maps
 
-COMBINATIONS = len(THRESHOLDS) * len(MARKER_DISTANCES) * len(MARKER_BORDERS) * len(MIN_MARKER_AREAS_PX)
+COMBINATIONS = math.prod(
+    len(values) for values in (THRESHOLDS, MARKER_DISTANCES, MARKER_BORDERS, MIN_MARKER_AREAS_PX, MIN_PEAK_DISTANCES)
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +53,7 @@ def test_the_best_of_all_combinations_is_kept(truths: list[np.ndarray]) -> None:
     # Nothing tells the other parameters apart: the first of them is kept.
     assert method.kwargs["marker_distance"] == MARKER_DISTANCES[0]
     assert method.kwargs["min_marker_area_px"] == MIN_MARKER_AREAS_PX[0]
+    assert method.kwargs["min_peak_distance"] == MIN_PEAK_DISTANCES[0]
     assert search[0]["AP@0.5"] > 0.9
     assert search[0]["mean AP"] > search[-1]["mean AP"] + 0.3
 

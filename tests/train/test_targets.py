@@ -123,7 +123,13 @@ def test_the_maps_hold_what_the_watershed_needs() -> None:
     maps = target_maps(labels)[..., : len(MAPS)]
     assert maps[..., 2].any()
     found = marker_watershed(
-        maps, threshold=0.5, marker_distance=0.5, marker_border=0.5, min_marker_area_px=3, min_area_px=10
+        maps,
+        threshold=0.5,
+        marker_distance=0.5,
+        marker_border=0.5,
+        min_marker_area_px=3,
+        min_peak_distance=0.9,
+        min_area_px=10,
     )
     assert match(labels, found).ap()[0] == 1
     assert match(labels, found).ap().mean() > 0.9

@@ -152,6 +152,7 @@ def evaluate(
     split: Annotated[
         list[str] | None, typer.Option(help="Score only this set or split, such as val; may be repeated.")
     ] = None,
+    tta: Annotated[bool, typer.Option("--tta", help="With test-time augmentation, at eight times the work.")] = False,
 ) -> None:
     """Score an exported model on every split and truth in DATA. Images without truth become a submission."""
     from rich.console import Console
@@ -163,7 +164,7 @@ def evaluate(
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
         task = progress.add_task("scoring images", total=None)
         report = evaluate(
-            EvaluationConfig(data, out, model, truth, tuple(split or ())),
+            EvaluationConfig(data, out, model, truth, tuple(split or ()), tta),
             lambda done, total: progress.update(task, completed=done, total=total),
         )
     print(format_tables(report))

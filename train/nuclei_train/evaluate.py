@@ -50,6 +50,8 @@ class EvaluationConfig:
         Kaggle's CSV with truth for samples that bring none.
     splits : tuple of str
         Sets or splits to score; all where empty.
+    tta : bool
+        Score the model with test-time augmentation.
     """
 
     data: Path
@@ -57,6 +59,7 @@ class EvaluationConfig:
     model: Path | None
     truth: Path | None
     splits: tuple[str, ...]
+    tta: bool = False
 
 
 def evaluate(config: EvaluationConfig, on_progress: Callable[[int, int], None]) -> EvaluationReport:
@@ -86,7 +89,7 @@ def evaluate(config: EvaluationConfig, on_progress: Callable[[int, int], None]) 
     masks = read_masks(config.truth) if config.truth is not None else {}
     table = read_split_table(config.data)
     sets = find_sets(open_data(config.data), table, masks, config.splits)
-    segmenter = Segmenter(config.model)
+    segmenter = Segmenter(config.model, tta=config.tta)
     n_images = sum(len(found.samples) for found in sets)
     counter = count(1)
     evaluation = _Evaluation(
@@ -99,7 +102,7 @@ def evaluate(config: EvaluationConfig, on_progress: Callable[[int, int], None]) 
     try:
         config.out.mkdir(parents=True, exist_ok=True)
         reports = tuple(evaluation.score_set(found, _file_stem(found, sets)) for found in sets)
-        report = EvaluationReport(segmenter.card, split_digest, reports, tuple(evaluation.failures))
+        report = EvaluationReport(segmenter.card, config.tta, split_digest, reports, tuple(evaluation.failures))
         write_report(config.out, report)
     except NucleiError:
         raise

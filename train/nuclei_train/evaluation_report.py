@@ -104,6 +104,8 @@ class EvaluationReport:
     ----------
     card : ModelCard
         Of the model that was scored.
+    tta : bool
+        Whether it ran with test-time augmentation.
     split_digest : str or None
         SHA-256 of images.csv, in hexadecimal; None where there is none.
     sets : tuple of SetReport
@@ -111,6 +113,7 @@ class EvaluationReport:
     """
 
     card: ModelCard
+    tta: bool
     split_digest: str | None
     sets: tuple[SetReport, ...]
     failures: tuple[Failure, ...]
@@ -118,7 +121,7 @@ class EvaluationReport:
     def card_evaluation(self) -> list[Evaluation]:
         """Return the scores that belong in the model's card."""
         return [
-            Evaluation(report.name, report.digest, metric, value)
+            Evaluation(report.name, report.digest, f"{metric} with --tta" if self.tta else metric, value)
             for report in self.sets
             if report.scores is not None
             for metric, value in (
@@ -138,6 +141,7 @@ class EvaluationReport:
         - ``nuclei_edge``: the version that scored
         - ``model``: ``name``, ``version``, ``postprocessing`` and ``graph_sha256`` (or null) of the model's card;
           the threshold in ``postprocessing`` is also that of the pixel scores
+        - ``test_time_augmentation``: whether the model ran with it
         - ``split_sha256``: of images.csv, or null
         - ``iou_thresholds``: of the lists ``ap_pooled`` and ``ap_mean_over_images``
         - ``bootstrap``: ``level``, ``resamples`` and ``seed`` of the intervals
@@ -156,6 +160,7 @@ class EvaluationReport:
                 "graph_sha256": self.card.provenance.get("graph_sha256"),
                 "postprocessing": asdict(self.card.postprocessing),
             },
+            "test_time_augmentation": self.tta,
             "split_sha256": self.split_digest,
             "iou_thresholds": THRESHOLDS,
             "bootstrap": {

@@ -14,9 +14,10 @@ from nuclei_runtime.preprocess import Step
 from nuclei_runtime.resources import cpu_count
 
 THRESHOLDS = (0.4, 0.5, 0.6)
-MARKER_DISTANCES = (0.4, 0.5, 0.6, 0.7)
-MARKER_BORDERS = (0.3, 0.5, 0.7)
-MIN_MARKER_AREAS_PX = (3, 8)
+MARKER_DISTANCES = (0.4, 0.5, 0.6)
+MARKER_BORDERS = (0.3, 0.5, 0.7, 0.9)
+MIN_MARKER_AREAS_PX = (8,)
+MIN_PEAK_DISTANCES = (0.0, 0.6, 0.65, 0.7, 0.75)
 
 
 def search_parameters(
@@ -54,11 +55,12 @@ def search_parameters(
                 "marker_distance": distance,
                 "marker_border": border,
                 "min_marker_area_px": marker_area,
+                "min_peak_distance": peak,
                 "min_area_px": min_area_px,
             },
         )
-        for threshold, distance, border, marker_area in product(
-            THRESHOLDS, MARKER_DISTANCES, marker_borders, MIN_MARKER_AREAS_PX
+        for threshold, distance, border, marker_area, peak in product(
+            THRESHOLDS, MARKER_DISTANCES, marker_borders, MIN_MARKER_AREAS_PX, MIN_PEAK_DISTANCES
         )
     ]
     if len(maps) != len(truths):
