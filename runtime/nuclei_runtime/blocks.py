@@ -5,7 +5,8 @@ The plane is cut into squares, the cores of the blocks. The nuclei of a block ar
 Nuclei depend only on the connected piece of foreground that they lie in, so that what a window holds wholly comes out
 as in the whole image. In foreground that is connected beyond the window, a border between two nuclei may come out
 otherwise near the window's edge; still each seed gives one nucleus, in the block that it begins in, and a pixel that
-a block has given to its nuclei is taken: the nuclei of later blocks grow around it.
+a block has given to its nuclei is taken: the nuclei of later blocks grow around it, and what they cannot reach any
+more stays without a nucleus.
 
 The cuts do not depend on the memory, nor do the maps (`nuclei_runtime.tiling`): the same plane and model give the same
 nuclei with the same numbers wherever there is memory enough.
