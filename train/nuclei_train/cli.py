@@ -103,7 +103,7 @@ def train(
     ] = False,
     start: Annotated[
         Path | None,
-        typer.Option(help="Begin with the weights of this run folder's best checkpoint, or of a .keras file."),
+        typer.Option(help="Begin with the weights of this run folder's best checkpoint, or of a .keras or .h5 file."),
     ] = None,
 ) -> None:
     """Build and fit a U-Net. images.csv beside DATA decides which images are fitted and which validate."""

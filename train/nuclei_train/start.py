@@ -42,7 +42,7 @@ def read_start(path: Path, recipe: Recipe) -> Start:
     Parameters
     ----------
     path : Path
-        A run folder, or a `.keras` file.
+        A run folder, or a `.keras` or `.h5` file.
     recipe : Recipe
         Whose network must be the checkpoint's.
 
@@ -54,7 +54,7 @@ def read_start(path: Path, recipe: Recipe) -> Start:
     checkpoint = path / BEST_CHECKPOINT if path.is_dir() else path
     if not checkpoint.is_file():
         raise RunFolderError(
-            f"{checkpoint}: there is no such checkpoint; name the folder of a run that has one, or a .keras file"
+            f"{checkpoint}: there is no such checkpoint; name the folder of a run that has one, or a .keras or .h5 file"
         )
     network = load_network(checkpoint, "copy it anew, or start from another")
     found, expected = _layout(network), _layout(recipe.build())
