@@ -102,7 +102,7 @@ def test_the_wheel_holds_the_packages_the_model_and_the_licence(wheel: Path) -> 
         assert f"{package}/py.typed" in names
     assert {"nuclei_runtime/models/nuclei.onnx", "nuclei_runtime/models/nuclei.sample.npz"} <= names
     others = {name for name in names if not name.endswith((".py", "py.typed")) and not name.startswith(info)}
-    assert {Path(name).parent.as_posix() for name in others} == {"nuclei_runtime/models"}
+    assert {Path(name).parent.as_posix() for name in others} == {"nuclei_runtime/models", "nuclei_train/models"}
 
 
 def test_every_module_of_the_source_is_in_the_wheel(wheel: Path) -> None:
@@ -121,8 +121,9 @@ def test_only_extras_need_a_framework(wheel: Path) -> None:
     needed = {
         re.match(r"[\w.-]+", line)[0].lower() for line in metadata.get_all("Requires-Dist") if "extra ==" not in line
     }  # type: ignore[index,union-attr]
-    assert needed == {"numpy", "scipy", "scikit-image", "pillow", "tifffile", "pypng", "typer", "rich"}
-    assert set(metadata.get_all("Provides-Extra")) == {"cpu", "gpu", "data", "train", "export", "dev"}  # type: ignore[arg-type]
+    assert needed == {"numpy", "scipy", "scikit-image", "pillow", "tifffile", "pypng", "psutil", "typer", "rich"}
+    extras = {"cpu", "gpu", "codecs", "zarr", "watch", "data", "train", "export", "dev"}
+    assert set(metadata.get_all("Provides-Extra")) == extras  # type: ignore[arg-type]
     assert metadata["License-Expression"] == "BSD-3-Clause"
     assert metadata["Requires-Python"] == ">=3.11"
 

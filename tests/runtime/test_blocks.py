@@ -325,8 +325,9 @@ def test_a_ceiling_that_nothing_fits_under_is_refused_with_the_least_that_works(
     with pytest.raises(ImageTooLargeError, match=r"need about (\d+) MiB.*100 MiB may be used.*--max-memory") as caught:
         next(segment_plane(plane, segmenter, max_memory=100 << 20))
     needed = int(str(caught.value).split("need about ")[1].split()[0])
-    assert 300 < needed < 1500
-    from nuclei_runtime.memory import Budget
+    from nuclei_runtime.memory import Budget, resident_bytes
+
+    assert 200 < needed - (resident_bytes() >> 20) < 1500  # beside what this process holds
 
     tiling = segmenter.card.input.tiling
     assert tiling is not None

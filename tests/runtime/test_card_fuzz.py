@@ -47,6 +47,15 @@ def places(document: Any) -> list[tuple[Any, Any]]:
     return [*((document, key) for key, _ in items), *inner]
 
 
+def near(value: Any) -> st.SearchStrategy[Any]:
+    """Values of the same type that differ little, so that many a changed card is one that is taken."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return LEAVES
+    if isinstance(value, str):
+        return st.text(string.printable, max_size=4).map(lambda text: value + text)
+    return st.integers(value - 2, value + 2) if isinstance(value, int) else st.floats(0.9 * value, 1.1 * value)
+
+
 @st.composite
 def changed_cards(draw: st.DrawFn) -> str:
     """A valid card in which something was put in the place of something else, added, removed or doubled."""
@@ -57,7 +66,7 @@ def changed_cards(draw: st.DrawFn) -> str:
         if how == "replace":
             container[key] = draw(VALUES)
         elif how == "near":
-            container[key] = draw(LEAVES)
+            container[key] = draw(near(container[key]))
         elif how == "remove":
             del container[key]
         elif isinstance(container, dict):
