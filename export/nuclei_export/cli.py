@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from nuclei_export.convert import OPSETS
+from nuclei_export.precision import Precision
 from nuclei_runtime.commands import quiet_tensorflow, require_extra, run_command
 
 
@@ -26,22 +27,31 @@ def export(
     model_version: Annotated[str, typer.Option(help="The model's version, for its card.")] = "1.0.0",
     model_license: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence.")] = "BSD-3-Clause",
     opset: Annotated[int, typer.Option(min=OPSETS[0], max=OPSETS[-1], help="ONNX operator set.")] = OPSETS[-1],
+    precision: Annotated[
+        Precision, typer.Option(help="int8 for CPUs, chosen on the validation images; fp16 for GPUs.")
+    ] = Precision.FP32,
+    reduce_range: Annotated[
+        bool, typer.Option("--reduce-range", help="int8 with 7-bit weights, for other runtimes on CPUs without VNNI.")
+    ] = False,
     evaluation: Annotated[
         Path | None, typer.Option(help="evaluation.json of this model, whose scores go into its card.")
     ] = None,
 ) -> None:
     """Turn the best checkpoint of a run into one ONNX file that holds all that running it takes."""
+    if reduce_range and precision is not Precision.INT8:
+        raise typer.BadParameter("--reduce-range goes with --precision int8")
     require_extra("export", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
     with quiet_tensorflow():
         import tensorflow  # noqa: F401
 
     from nuclei_export.export import ExportConfig, export
 
-    result = export(ExportConfig(run, model, opset, name, model_version, model_license, evaluation))
+    result = export(
+        ExportConfig(run, model, opset, name, model_version, model_license, evaluation, precision, reduce_range)
+    )
     for finding in result.findings:
         print(f"lint: {finding.what}: {', '.join(finding.nodes)}", file=sys.stderr)
-    print(
-        f"{model}: ONNX Runtime and Keras differ by at most {result.difference:.2g} "
-        f"(tolerance {result.card.tolerance:g})"
-    )
+    print(f"{model}: ONNX Runtime and Keras differ by at most {result.difference:.2g} in fp32")
+    if result.quantisation is not None:
+        print(f"int8: {result.quantisation}")
     print(f"report: {result.report}")

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from nuclei_export import convert, lint, parity
+from nuclei_export.precision import TOLERANCES, Precision, to_fp16
+from nuclei_export.quantisation_data import read_quantisation_data
+from nuclei_export.quantise import Quantisation, quantise
 from nuclei_export.report import write_report
 from nuclei_runtime.card import METADATA_KEY, SCHEMA_VERSION, ModelCard, parse_card
 from nuclei_runtime.errors import DatasetError, ParityError, RunFolderError
@@ -37,6 +40,9 @@ class ExportConfig:
         For the model card.
     evaluation : Path or None
         An evaluation.json of this very graph, whose scores go into the card.
+    precision : Precision
+    reduce_range : bool
+        See `nuclei_export.quantise.quantise`.
     """
 
     run: Path
@@ -46,6 +52,8 @@ class ExportConfig:
     version: str
     license: str
     evaluation: Path | None
+    precision: Precision = Precision.FP32
+    reduce_range: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,18 +64,22 @@ class ExportResult:
     ----------
     card : ModelCard
     comparisons : list of Comparison
+        Of the graph in fp32.
     findings : list of Finding
+    quantisation : Quantisation or None
+        How it became int8, where it did.
     report : Path
     """
 
     card: ModelCard
     comparisons: Sequence[parity.Comparison]
     findings: Sequence[lint.Finding]
+    quantisation: Quantisation | None
     report: Path
 
     @property
     def difference(self) -> float:
-        """Largest absolute difference in probability between ONNX Runtime and Keras."""
+        """Largest absolute difference in probability between ONNX Runtime and Keras, in fp32."""
         return max(comparison.difference for comparison in self.comparisons)
 
 
@@ -89,15 +101,15 @@ def export(config: ExportConfig) -> ExportResult:
     checkpoint = config.run / _checkpoint_name(run)
     keras_model = convert.load_checkpoint(checkpoint)
     proto = convert.convert(keras_model, config.opset)
-    graph_sha256 = convert.graph_digest(proto)
-    card = _build_card(config, run, checkpoint, graph_sha256)
-    _embed(proto, card)
+    card = _build_card(config, run, checkpoint, proto, Precision.FP32)
+    findings = lint.lint(proto)
 
     config.model.parent.mkdir(parents=True, exist_ok=True)
     temporary = config.model.with_name(config.model.name + ".part")
     temporary_sample = sample_path(temporary)
+    quantisation = None
     try:
-        temporary.write_bytes(proto.SerializeToString(deterministic=True))
+        _write(proto, card, temporary)
         comparisons = parity.compare(keras_model, load_session(temporary))
         worst = max(comparisons, key=lambda comparison: comparison.difference)
         if worst.difference > card.tolerance:
@@ -105,16 +117,24 @@ def export(config: ExportConfig) -> ExportResult:
                 f"{config.run}: ONNX Runtime and Keras differ by {worst.difference:.2g} on {worst.batch} "
                 f"{worst.shape}, the declared tolerance is {card.tolerance:g}; nothing was written"
             )
+        if config.precision is not Precision.FP32:
+            if config.precision is Precision.FP16:
+                proto = to_fp16(proto)
+            else:
+                data = read_quantisation_data(config.run)
+                quantisation = quantise(proto, card, data, reduce_range=config.reduce_range)
+                proto = quantisation.proto
+            card = _build_card(config, run, checkpoint, proto, config.precision)
+            _write(proto, card, temporary)
         _write_sample(temporary, temporary_sample)
-        findings = lint.lint(proto)
         temporary.replace(config.model)
         temporary_sample.replace(sample_path(config.model))
     finally:
         temporary.unlink(missing_ok=True)
         temporary_sample.unlink(missing_ok=True)
     report = config.model.with_suffix(".report.md")
-    write_report(report, config.model, card, proto, comparisons, findings)
-    return ExportResult(card, comparisons, findings, report)
+    write_report(report, config.model, card, proto, comparisons, findings, quantisation)
+    return ExportResult(card, comparisons, findings, quantisation, report)
 
 
 def _read_finished_run(folder: Path) -> dict[str, Any]:
@@ -139,9 +159,14 @@ def _checkpoint_name(run: dict[str, Any]) -> str:
     return name
 
 
-def _build_card(config: ExportConfig, run: dict[str, Any], checkpoint: Path, graph_sha256: str) -> ModelCard:
+def _build_card(
+    config: ExportConfig, run: dict[str, Any], checkpoint: Path, proto: Any, precision: Precision
+) -> ModelCard:
     source = config.run / "run.json"
-    evaluation = _read_evaluation(config.evaluation, graph_sha256) if config.evaluation else []
+    graph_sha256 = convert.graph_digest(proto)
+    # The graph in fp32 is only a step on the way to another precision: its scores are not asked for.
+    is_last = precision is config.precision
+    evaluation = _read_evaluation(config.evaluation, graph_sha256) if config.evaluation and is_last else []
     try:
         versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
         model = dict(run["model"])
@@ -156,7 +181,10 @@ def _build_card(config: ExportConfig, run: dict[str, Any], checkpoint: Path, gra
             "split_sha256": str(run["split"]["digest"]),
             "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
             "graph_sha256": graph_sha256,
+            "precision": str(precision),
         }
+        if precision in TOLERANCES:
+            model["tolerance"] = TOLERANCES[precision]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunFolderError(f"{source}: lacks what the model card needs ({error!r}); train again") from error
     document = {
@@ -185,11 +213,13 @@ def _read_evaluation(path: Path, graph_sha256: str) -> list[dict[str, Any]]:
     return scores
 
 
-def _embed(proto: Any, card: ModelCard) -> None:
+def _write(proto: Any, card: ModelCard, path: Path) -> None:
+    """Write a model with its card."""
     import onnx
 
     onnx.helper.set_model_props(proto, {METADATA_KEY: card.to_json()})
     onnx.checker.check_model(proto, full_check=True)
+    path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
 def _write_sample(model: Path, path: Path) -> None:

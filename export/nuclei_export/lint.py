@@ -57,6 +57,11 @@ def flops_per_pixel(proto: Any) -> float:
 
     Counted from the weights and the inferred output shapes; activations, pooling and copies are left out.
     """
+    return sum(flops_of_convolutions(proto).values())
+
+
+def flops_of_convolutions(proto: Any) -> dict[str, float]:
+    """Return what each convolution has in `flops_per_pixel`, by the node's name."""
     import onnx
 
     sized = onnx.ModelProto()
@@ -70,8 +75,9 @@ def flops_per_pixel(proto: Any) -> float:
         value.name: [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
         for value in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
     }
-    weights = {initializer.name: list(initializer.dims) for initializer in proto.graph.initializer}
-    total = 0
+    weights = shapes_of_weights(proto)
+    _, height, width, _ = shapes[proto.graph.input[0].name]
+    flops = {}
     for node in proto.graph.node:
         if node.op_type == "Conv":  # every output pixel takes the whole kernel
             pixels = math.prod(shapes[node.output[0]][2:])
@@ -79,6 +85,14 @@ def flops_per_pixel(proto: Any) -> float:
             pixels = math.prod(shapes[node.input[0]][2:])
         else:
             continue
-        total += 2 * math.prod(weights[node.input[1]]) * pixels
-    _, height, width, _ = shapes[proto.graph.input[0].name]
-    return float(total / (height * width))
+        flops[node.name] = 2 * math.prod(weights[node.input[1]]) * pixels / (height * width)
+    return flops
+
+
+def shapes_of_weights(proto: Any) -> dict[str, list[int]]:
+    """Return the shape of each tensor of weights, by the name under which operators take it, quantised or not."""
+    shapes = {initializer.name: list(initializer.dims) for initializer in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in shapes:
+            shapes[node.output[0]] = shapes[node.input[0]]
+    return shapes

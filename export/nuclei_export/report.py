@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nuclei_export.lint import Finding, flops_per_pixel
+from nuclei_export.lint import Finding, flops_per_pixel, shapes_of_weights
 from nuclei_export.parity import Comparison
+from nuclei_export.quantise import MAX_AP_LOSS, Quantisation
 from nuclei_runtime.card import ModelCard
+from nuclei_runtime.metrics import THRESHOLDS
 
 
 def write_report(
@@ -20,10 +22,17 @@ def write_report(
     proto: Any,
     comparisons: Sequence[Comparison],
     findings: Sequence[Finding],
+    quantisation: Quantisation | None,
 ) -> None:
     """Write what the exported file is, how it compares with Keras, and what the lint found."""
     graph = proto.graph
-    parameters = sum(math.prod(one.dims) for one in graph.initializer if one.data_type == one.FLOAT)
+    weights = shapes_of_weights(proto)
+    parameters = sum(
+        math.prod(weights[name])
+        for node in graph.node
+        if node.op_type in ("Conv", "ConvTranspose")
+        for name in node.input[1:]
+    )
     operators = Counter(node.op_type for node in graph.node)
     lines = [
         f"# {card.name} {card.version}",
@@ -53,7 +62,7 @@ def write_report(
         "",
         "## Parity of ONNX Runtime (CPU) and Keras",
         "",
-        f"Tolerance {card.tolerance:g}, largest difference "
+        f"In fp32. Tolerance of this file {card.tolerance:g}, largest difference "
         f"{max(comparison.difference for comparison in comparisons):.2g} in any map.",
         "",
         "| batch | shape | largest difference | standard deviation of the maps |",
@@ -63,6 +72,7 @@ def write_report(
             for c in comparisons
         ),
         "",
+        *([] if quantisation is None else _quantisation(quantisation)),
         "## Lint of the graph",
         "",
         *([f"- {finding.what}: {', '.join(finding.nodes)}" for finding in findings] or ["Nothing found."]),
@@ -77,6 +87,37 @@ def write_report(
         lines += ["None yet: run nuclei-evaluate, then export again with --evaluation."]
     lines += ["", "## Limitations", "", *(f"- {sentence}" for sentence in card.limitations), ""]
     path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _quantisation(quantisation: Quantisation) -> list[str]:
+    thresholds = "".join(f" {threshold:g} |" for threshold in THRESHOLDS)
+    trials = [
+        ("fp32", quantisation.fp32),
+        *((f"int8, {len(trial.left_out)} in fp32", trial) for trial in quantisation.trials),
+    ]
+    chosen = quantisation.trials[-1]
+    return [
+        "## Quantisation",
+        "",
+        f"{quantisation}. Each trial leaves one more convolution in fp32, until no AP is lost by more than "
+        f"{MAX_AP_LOSS:g}.",
+        "",
+        f"| AP on the validation images at IoU |{thresholds}",
+        f"|---|{'---|' * len(THRESHOLDS)}",
+        *(
+            f"| {name}, {kind} |{''.join(f' {value:.4f} |' for value in row)}"
+            for name, trial in trials
+            for kind, row in zip(("mean over images", "pooled"), trial.ap, strict=True)
+        ),
+        "",
+        "| convolution | mean error of the maps with it alone in int8 | share of the compute | |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {error:.2g} | {share:.1%} | {'fp32' if name in chosen.left_out else 'int8'} |"
+            for name, error, share in quantisation.sensitivity
+        ),
+        "",
+    ]
 
 
 def _way_back(card: ModelCard) -> str:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -17,12 +18,19 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from nuclei_runtime.commands import EXIT_ENVIRONMENT, EXIT_SOME_FAILED, StopSignals, printable, run_command
-from nuclei_runtime.session import CPU_PROVIDER
+from nuclei_runtime.session import BUNDLED_MODELS, CPU_PROVIDER
 from nuclei_runtime.tally import Tally, complain
 
 if TYPE_CHECKING:
     from nuclei_runtime.folder import FileOutcome
     from nuclei_runtime.run import RunConfig
+
+
+class Precision(StrEnum):
+    """Those of the bundled models."""
+
+    FP32 = "fp32"
+    INT8 = "int8"
 
 
 def infer_main() -> NoReturn:
@@ -52,6 +60,10 @@ def infer(
             "--model", metavar="MODEL.onnx", help="ONNX model from nuclei-export; without it the bundled one."
         ),
     ] = None,
+    precision: Annotated[
+        Precision,
+        typer.Option("--precision", help="Of the bundled model: int8 is faster, and may move an outline by a pixel."),
+    ] = Precision.FP32,
     sha256: Annotated[
         str | None, typer.Option("--sha256", metavar="HEX", help="The model's digest; another file is refused.")
     ] = None,
@@ -120,12 +132,14 @@ def infer(
 
     _refuse_together(resume=resume, overwrite=overwrite, verify=verify, watch=watch)
     _refuse_together(watch=watch, shard=shard is not None)
+    if model is not None and precision is not Precision.FP32:
+        raise typer.BadParameter("--precision chooses a bundled model; the file that --model names has its own")
     if settle is not None and not watch:
         raise typer.BadParameter("--settle goes with --watch")
     config = RunConfig(
         sources=tuple(images),
         out=out,
-        model=model,
+        model=BUNDLED_MODELS[precision] if model is None else model,
         sha256=sha256,
         provider=provider,
         threads=threads,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nuclei_runtime import int8_sums
 from nuclei_runtime.card import METADATA_KEY, ModelCard, parse_card
 from nuclei_runtime.errors import (
     CardError,
@@ -21,7 +22,13 @@ from nuclei_runtime.errors import (
 from nuclei_runtime.model_file import read_model_file
 from nuclei_runtime.resources import cpu_count
 
-BUNDLED_MODEL = Path(__file__).with_name("models") / "nuclei.onnx"
+BUNDLED_MODELS = {
+    precision: Path(__file__).with_name("models") / name
+    for precision, name in (("fp32", "nuclei.onnx"), ("int8", "nuclei.int8.onnx"))
+}
+"""The models that come with this package, by precision: the same network."""
+
+BUNDLED_MODEL = BUNDLED_MODELS["fp32"]
 """The model that is used where none is named."""
 
 CPU_PROVIDER = "CPUExecutionProvider"
@@ -151,6 +158,8 @@ def load_session(
     options.add_session_config_entry("session.load_model_format", "ONNX")
     # Spinning threads keep cores busy after a run that other programs at the microscope need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if b"QuantizeLinear" in file.content and not int8_sums.are_exact(ort):
+        options.add_session_config_entry("session.x64quantprecision", "1")
     if provider != CPU_PROVIDER:
         # A provider that takes no node of the graph still counts as obtained, and the CPU runs them all.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")

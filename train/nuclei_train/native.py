@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 INFERENCE_CHECKPOINT = "inference.keras"
 """The best checkpoint in float32, with the maps that the instances need and nothing that only training needs."""
 
+QUANTISATION_DATA = "quantisation.npz"
+"""See `NativeMaterial.save_for_quantisation`."""
+
 
 @dataclass(frozen=True)
 class Native:
@@ -62,6 +65,8 @@ class Native:
     validation_batches : int
     validation_fraction : float
         Of the images, drawn at random, where there is no images.csv.
+    calibration_batches : int
+        Of crops from which an int8 export learns the ranges of the network's values.
     tile_core_px : int
         Side of the part of a tile that is kept when the network runs over an image.
     tolerance : float
@@ -88,6 +93,7 @@ class Native:
     warmup_steps: int = 200
     validation_batches: int = 8
     validation_fraction: float = 0.1
+    calibration_batches: int = 8
     tile_core_px: int = 512
     # A difference of bfloat16 would be a hundred times as large; float32's alone is about 1e-6.
     tolerance: float = 1e-4
@@ -145,6 +151,7 @@ class Native:
             ]
         )
         inference.save(run / INFERENCE_CHECKPOINT)
+        material.save_for_quantisation(run / QUANTISATION_DATA)
 
         tiling = Tiling(self.tile_core_px, network.halo_px, network.multiple_of_px)
         maps = [predict_maps(inference, image, tiling) for image in val.images]

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from nuclei_train.native import Native
 
 
+UNCHANGED = Augmentation(scale=(1.0, 1.0), rotate=False, light=False, stain=False)
+"""Crops that are only moved, flipped and turned by quarters."""
+
+
 @dataclass(frozen=True)
 class LabelledImages:
     """Images at their own scale.
@@ -80,8 +84,7 @@ class NativeMaterial:
     @property
     def validation(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Crops of the validation images, only moved and flipped, and their maps."""
-        plain = Augmentation(scale=(1.0, 1.0), rotate=False, light=False, stain=False)
-        stream = self._crops(self.val, self.val.shares, plain, seed=self.recipe.seed + 1, first_batch=0)
+        stream = self._crops(self.val, self.val.shares, UNCHANGED, seed=self.recipe.seed + 1, first_batch=0)
         images, maps = zip(*(stream[index] for index in range(self.recipe.validation_batches)), strict=True)
         return np.concatenate(images), np.concatenate(maps)
 
@@ -91,6 +94,19 @@ class NativeMaterial:
         shares = images.shares if recipe.balanced else np.full(len(images.ids), 1 / len(images.ids))
         first_batch = first_epoch * recipe.steps_per_epoch
         return self._crops(images, shares, recipe.augmentation, seed=recipe.seed, first_batch=first_batch)
+
+    def save_for_quantisation(self, path: Path) -> None:
+        """Write what `nuclei-export --precision int8` needs: crops to calibrate with, validation images to score.
+
+        An ``.npz`` of uint8 images, 255 for 1: ``crops`` (N, H, W, 3), unchanged parts of the images that are fitted;
+        ``image_000`` (H, W, 3) and ``labels_000`` (H, W), and so on.
+        """
+        stream = self._crops(self.train, self.train.shares, UNCHANGED, seed=self.recipe.seed + 2, first_batch=0)
+        crops = np.concatenate([stream[index][0] for index in range(self.recipe.calibration_batches)])
+        arrays = {"crops": np.rint(crops * 255).astype(np.uint8)}
+        for index, (image, labels) in enumerate(zip(self.val.images, self.val.labels, strict=True)):
+            arrays |= {f"image_{index:03}": image, f"labels_{index:03}": labels}
+        np.savez_compressed(path, **arrays)
 
     def draw(self, path: Path) -> None:
         """Draw the first crops and their maps."""

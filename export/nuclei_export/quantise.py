@@ -1,0 +1,267 @@
+"""A graph in fp32 -> the same in int8, but for what int8 would hurt: found by measurement."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuclei_export.lint import flops_of_convolutions
+from nuclei_export.quantisation_data import QuantisationData
+from nuclei_export.sub_pixel import replace_transposed
+from nuclei_runtime.card import METADATA_KEY, ModelCard
+from nuclei_runtime.errors import ParityError
+from nuclei_runtime.instances import find_instances
+from nuclei_runtime.metrics import match, mean_image_ap, pooled_ap
+from nuclei_runtime.session import Session, load_session
+from nuclei_runtime.tiling import run_tiled
+
+MAX_AP_LOSS = 0.004
+"""What AP may lose at any IoU threshold on the validation images, mean over images and pooled: a fifth less than the
+0.005 that it may lose on images that nothing was chosen on."""
+
+QUANTISED = ("Conv", "MaxPool", "Concat", "DepthToSpace")
+"""Operators that ONNX Runtime computes in int8. What comes after the last convolution stays in fp32: it costs nothing
+there, and thresholds are applied to it."""
+
+SENSITIVITY_CROPS = 32
+TIMED_RUNS = 9
+TIMED_PX = 512
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A model with some convolutions left in fp32.
+
+    Attributes
+    ----------
+    left_out : tuple of str
+        Their names.
+    ap : (2, T) ndarray of float
+        On the validation images, at each of `nuclei_runtime.metrics.THRESHOLDS`: mean over images, then pooled.
+    """
+
+    left_out: tuple[str, ...]
+    ap: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """How a graph became int8.
+
+    Attributes
+    ----------
+    proto : onnx.ModelProto
+        Without the metadata.
+    sensitivity : tuple of (str, float, float)
+        Each convolution; the mean absolute error that it alone in int8 makes in the maps; its share of the compute.
+        In the order in which they are left in fp32: the most error for the least compute first.
+    fp32 : Trial
+    trials : tuple of Trial
+        In their order; the last one is the model.
+    speed : float
+        How many times as fast as fp32, on the machine of the export.
+    """
+
+    proto: Any
+    sensitivity: tuple[tuple[str, float, float], ...]
+    fp32: Trial
+    trials: tuple[Trial, ...]
+    speed: float
+
+    @property
+    def ap_lost(self) -> NDArray[np.float64]:
+        """AP of fp32 less that of the model, (2, T) as `Trial.ap`."""
+        return self.fp32.ap - self.trials[-1].ap
+
+    def __str__(self) -> str:
+        left_out = self.trials[-1].left_out
+        return (
+            f"at most {float(self.ap_lost.max()):.4f} of AP lost on the validation images, {self.speed:.1f} times as "
+            f"fast as fp32 on one batch; {len(left_out)} of {len(self.sensitivity)} convolutions left in fp32"
+        )
+
+
+def quantise(proto: Any, card: ModelCard, data: QuantisationData, *, reduce_range: bool) -> Quantisation:
+    """Quantise a graph: activations to uint8, weights to int8 by channel (ONNX's QuantizeLinear around the operators).
+
+    Ranges are the smallest and largest values that the crops give. Then convolutions are left in fp32, the most
+    sensitive for their compute first, until no AP is more than `MAX_AP_LOSS` lower than that of fp32.
+
+    Parameters
+    ----------
+    proto : onnx.ModelProto
+        With its card embedded.
+    card : ModelCard
+        Of a network that takes any size.
+    data : QuantisationData
+    reduce_range : bool
+        Weights of 7 bits, for processors without VNNI on which something else than this runtime runs the model: there
+        sums of products can overflow.
+
+    Raises
+    ------
+    ParityError
+        Even with half of the compute in fp32 the loss is larger.
+    """
+    logging.getLogger().setLevel(logging.ERROR)  # the quantiser advises everyone to pre-process; this graph needs none
+    with tempfile.TemporaryDirectory() as folder:
+        quantiser = _Quantiser(replace_transposed(proto), data.crops, Path(folder), reduce_range=reduce_range)
+        reference = quantiser.session(quantiser.proto)
+        sensitivity = _sensitivity(quantiser, reference, data.crops[:SENSITIVITY_CROPS])
+        fp32 = Trial(tuple(name for name, _, _ in sensitivity), _score(reference, card, data))
+        trials: list[Trial] = []
+        share = 0.0
+        for n_left_out in range(len(sensitivity)):
+            left_out = tuple(name for name, _, _ in sensitivity[:n_left_out])
+            quantised = quantiser.quantise([name for name, _, _ in sensitivity[n_left_out:]])
+            session = quantiser.session(quantised)
+            trials.append(Trial(left_out, _score(session, card, data)))
+            if float((fp32.ap - trials[-1].ap).max()) <= MAX_AP_LOSS:
+                return Quantisation(
+                    quantised, tuple(sensitivity), fp32, tuple(trials), _speed(reference, session, data.crops)
+                )
+            share += sensitivity[n_left_out][2]
+            if share > 0.5:
+                break
+    losses = ", ".join(f"{float((fp32.ap - trial.ap).max()):.4f}" for trial in trials)
+    raise ParityError(
+        f"int8 loses more than {MAX_AP_LOSS} of AP on the validation images, however many of the most sensitive "
+        f"convolutions stay in fp32 (largest losses: {losses}); export in fp32; nothing was written"
+    )
+
+
+class _Quantiser:
+    """Quantises one graph, with ranges that are measured once."""
+
+    def __init__(self, proto: Any, crops: NDArray[np.uint8], folder: Path, *, reduce_range: bool) -> None:
+        import onnx
+
+        self.proto = proto
+        self._folder = folder
+        self._source = folder / "fp32.onnx"
+        onnx.save(proto, self._source)
+        self._crops, self._reduce_range = crops, reduce_range
+        self._parts = {
+            node.name: _with_depth_to_space(node, proto.graph.node)
+            for node in proto.graph.node
+            if node.op_type == "Conv"
+        }
+        self._others = [node.name for node in proto.graph.node if node.op_type in ("MaxPool", "Concat")]
+
+    @property
+    def convolutions(self) -> list[str]:
+        return list(self._parts)
+
+    def quantise(self, convolutions: Sequence[str]) -> Any:
+        """Return the graph with these convolutions in int8, and with whatever else can be if they all are."""
+        import onnx
+        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+        target = self._folder / "int8.onnx"
+        others = self._others if len(convolutions) > 1 else []
+        quantize_static(
+            self._source,
+            target,
+            _reader(self._crops, self.proto.graph.input[0].name),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTISED),
+            nodes_to_quantize=[*(node for name in convolutions for node in self._parts[name]), *others],
+            per_channel=True,
+            reduce_range=self._reduce_range,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            calibration_cache_path=self._folder / "ranges.json",
+        )
+        quantised = onnx.load(target)
+        used_domains = {node.domain for node in quantised.graph.node}
+        kept = [entry for entry in quantised.opset_import if entry.domain in used_domains]
+        del quantised.opset_import[:]
+        quantised.opset_import.extend(kept)
+        return quantised
+
+    def session(self, proto: Any) -> Session:
+        """Load a graph with the card of the first."""
+        import onnx
+
+        path = self._folder / "model.onnx"
+        model = onnx.ModelProto()
+        model.CopyFrom(proto)
+        if not any(entry.key == METADATA_KEY for entry in model.metadata_props):
+            model.metadata_props.extend(self.proto.metadata_props)
+        path.write_bytes(model.SerializeToString())
+        return load_session(path)
+
+
+def _reader(crops: NDArray[np.uint8], name: str) -> Any:
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._left: Iterator[NDArray[np.uint8]] = iter(crops)
+
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+            crop = next(self._left, None)
+            return None if crop is None else {name: _as_input(crop[np.newaxis])}
+
+    return Reader()
+
+
+def _as_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.asarray(images / 255, dtype=np.float32)
+
+
+def _with_depth_to_space(node: Any, nodes: Sequence[Any]) -> list[str]:
+    after = [other.name for other in nodes if other.op_type == "DepthToSpace" and other.input[0] == node.output[0]]
+    return [node.name, *after]
+
+
+def _sensitivity(quantiser: _Quantiser, reference: Session, crops: NDArray[np.uint8]) -> list[tuple[str, float, float]]:
+    images = _as_input(crops)
+    expected = _in_batches(reference.run, images)
+    flops = flops_of_convolutions(quantiser.proto)
+    total = sum(flops.values())
+    found = []
+    for name in quantiser.convolutions:
+        maps = _in_batches(quantiser.session(quantiser.quantise([name])).run, images)
+        found.append((name, float(np.abs(maps - expected).mean()), flops[name] / total))
+    return sorted(found, key=lambda row: row[1] / row[2], reverse=True)
+
+
+def _in_batches(
+    run: Callable[[NDArray[np.float32]], NDArray[np.float32]], images: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    return np.concatenate([run(images[first : first + 8]) for first in range(0, len(images), 8)])
+
+
+def _score(session: Session, card: ModelCard, data: QuantisationData) -> NDArray[np.float64]:
+    assert card.input.tiling is not None
+    matchings = []
+    for image, labels in zip(data.images, data.labels, strict=True):
+        maps = run_tiled(session.run, _as_input(image), card.input.tiling)
+        matchings.append(match(labels, find_instances(maps, card.postprocessing)))
+    return np.stack([mean_image_ap(matchings), pooled_ap(matchings)])
+
+
+def _speed(fp32: Session, int8: Session, crops: NDArray[np.uint8]) -> float:
+    """Run both in turn on a tile put together from crops."""
+    side = -(-TIMED_PX // crops.shape[1])
+    some = np.take(crops, np.arange(side * side), axis=0, mode="wrap")
+    tile = np.concatenate([np.concatenate(list(row), axis=1) for row in some.reshape(side, side, *crops.shape[1:])])
+    image = _as_input(tile[np.newaxis, :TIMED_PX, :TIMED_PX])
+    seconds: dict[int, list[float]] = {0: [], 1: []}
+    for _ in range(TIMED_RUNS):
+        for index, session in enumerate((fp32, int8)):
+            start = time.perf_counter()
+            session.run(image)
+            seconds[index].append(time.perf_counter() - start)
+    return median(seconds[0]) / median(seconds[1])
