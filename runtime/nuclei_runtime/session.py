@@ -24,6 +24,8 @@ from nuclei_runtime.resources import cpu_count
 BUNDLED_MODEL = Path(__file__).with_name("models") / "nuclei.onnx"
 """The model that is used where none is named."""
 
+BUNDLED_MODELS = {"fp32": BUNDLED_MODEL}
+
 CPU_PROVIDER = "CPUExecutionProvider"
 
 _ANY = "any"
