@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ def describe_hardware() -> dict[str, Any]:
 
 
 def _processor() -> dict[str, Any]:
-    if sys.platform == "linux":
+    if platform.system() == "Linux":
         done = subprocess.run(["lscpu", "--json"], capture_output=True, text=True, check=True)
         fields = {row["field"].rstrip(":"): row["data"] for row in _flatten(json.loads(done.stdout)["lscpu"])}
         family = f"family {fields.get('CPU family', '?')}, model {fields.get('Model', '?')}"

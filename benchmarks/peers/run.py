@@ -156,7 +156,7 @@ def _needed(chosen: dict[str, Peer]) -> set[str]:
 def ratio_table(results: dict[str, Any], cores: int) -> str:
     """Return a Markdown table: medians over the passes; a ratio is the median of each round's."""
     lines = [
-        f"| | images/s | MP/s | times {REFERENCE} | wall time over CPU time / {cores} cores | loaded after | peak memory |",
+        f"| | images/s | MP/s | times {REFERENCE} | wall time : CPU time, {cores} cores | loaded in | peak memory |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, result in results.items():
