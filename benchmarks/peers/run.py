@@ -26,6 +26,7 @@ from typing import Any
 import psutil
 
 from benchmarks.environments import ENVIRONMENTS, ROOT, clean_variables, python_of
+from benchmarks.figures import busy_ratio, peer_speed, peer_times
 from benchmarks.hardware import describe_hardware
 from benchmarks.huge_image import SAMPLING_S, tree_bytes
 from nuclei_runtime.resources import cpu_count
@@ -156,17 +157,15 @@ def _needed(chosen: dict[str, Peer]) -> set[str]:
 def ratio_table(results: dict[str, Any], cores: int) -> str:
     """Return a Markdown table: medians over the passes; a ratio is the median of each round's."""
     lines = [
-        f"| | images/s | MP/s | times {REFERENCE} | wall time : CPU time, {cores} cores | loaded in | peak memory |",
-        "|---|---|---|---|---|---|---|",
+        f"| | images/s | MP/s | times {REFERENCE} | wall : CPU time / {cores} | loaded in | peak memory | nuclei |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for name, result in results.items():
-        seconds = statistics.median(result["seconds"])
-        ratios = [other / own for other, own in zip(results[REFERENCE]["seconds"], result["seconds"], strict=True)]
-        busy = [cores * wall / cpu for wall, cpu in zip(result["seconds"], result["cpu_seconds"], strict=True)]
+    for name, one in results.items():
         lines.append(
-            f"| {name} | {result['images'] / seconds:.1f} | {result['megapixels'] / seconds:.2f} "
-            f"| {statistics.median(ratios):.2f} | {statistics.median(busy):.2f} "
-            f"| {result['loaded_after_s']:.1f} s | {result['peak_mib']:.0f} MiB |"
+            f"| {name} | {one['images'] / statistics.median(one['seconds']):.1f} | {peer_speed(one):.2f} "
+            f"| {peer_times(results, name, REFERENCE):.2f} "
+            f"| {busy_ratio(one['seconds'], one['cpu_seconds'], cores):.2f} "
+            f"| {one['loaded_after_s']:.1f} s | {one['peak_mib']:.0f} MiB | {one['nuclei']} |"
         )
     return "\n".join(lines)
 
