@@ -7,19 +7,16 @@ Run them on a machine that does nothing else. Tests that need the images are ski
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from benchmarks.beside import Beside, measure_beside
 from benchmarks.hardware import describe_hardware
-from benchmarks.peers.harness import cpu_seconds, read_images
-
-Timer = Callable[[], float]
-Beside = Callable[..., None]
+from benchmarks.peers.harness import read_images
 
 _not_measured: dict[str, str] = {}
 
@@ -62,42 +59,5 @@ def sample(request: pytest.FixtureRequest) -> list[bytes]:
 
 @pytest.fixture
 def beside(benchmark: BenchmarkFixture) -> Beside:
-    """Measure a call, and references that take their turn in the same rounds, so that drift meets all alike.
-
-    What the references took is noted as ``reference_seconds``, a list a name.
-    """
-
-    def measure(
-        target: Callable[[], object],
-        references: dict[str, Callable[[], object]] | None = None,
-        *,
-        rounds: int = 5,
-        warmup: bool = True,
-        timer: Timer = time.perf_counter,
-        **extra: Any,
-    ) -> None:
-        seconds: dict[str, list[float]] = {name: [] for name in references or {}}
-        cpu: list[float] = []
-
-        def turn() -> None:
-            for name, reference in (references or {}).items():
-                start = timer()
-                reference()
-                seconds[name].append(timer() - start)
-
-        def timed() -> None:
-            start = cpu_seconds()
-            target()
-            cpu.append(cpu_seconds() - start)
-
-        if warmup:
-            turn()
-            target()
-            for values in seconds.values():
-                values.clear()
-        benchmark.extra_info.update(extra)
-        benchmark.pedantic(timed, setup=turn, rounds=rounds)  # type: ignore[no-untyped-call]
-        benchmark.extra_info["cpu_seconds"] = cpu[-rounds:]
-        benchmark.extra_info["reference_seconds"] = seconds
-
-    return measure
+    """`benchmarks.beside.measure_beside` with this test's benchmark."""
+    return partial(measure_beside, benchmark)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import product
 from typing import Any
 
 from benchmarks.figures import (
@@ -70,10 +71,8 @@ def _hardware(results: Results) -> list[str]:
     return table(
         ("hardware", ""),
         [
-            (
-                "processor",
-                f"{found['processor']}, {found['cores']} cores{' of a virtual machine' * found['hypervisor']}",
-            ),
+            ("processor", found["processor"]),
+            ("cores", f"{found['cores']}{', of a virtual machine' * found['hypervisor']}"),
             ("of its instructions", ", ".join(found["flags"])),
             ("frequency governor", found["governor"]),
             ("memory", f"{found['memory_gib']} GiB"),
@@ -96,14 +95,10 @@ def _how() -> Iterator[str]:
 def _bars(results: Results) -> list[str]:
     cores, peers = results["hardware"]["cores"], results["peers"]
     others = [name for name in peers if not name.startswith("nuclei-edge")]
-    body = [
-        (
-            f"{name}: MP/s; times " + ", ".join(others),
-            f"{peer_speed(one):.2f}; " + ", ".join(f"{peer_times(peers, name, other):.2f}" for other in others),
-        )
-        for name, one in peers.items()
-        if name not in others
-    ]
+    body = []
+    for name, other in product((name for name in peers if name not in others), others):
+        speeds = f"{peer_speed(peers[name]):.2f} and {peer_speed(peers[other]):.2f} MP/s"
+        body.append((f"{name}, beside {other}", f"{speeds}: **{peer_times(peers, name, other):.2f} times**"))
     for row in rows_of(results["own"], "network_beside_sgemm"):
         if row["params"]["precision"] == "fp32":
             body.append((f"network alone, fp32, share of sgemm's rate, {cores} threads", f"{share_of_sgemm(row):.0%}"))
@@ -119,12 +114,12 @@ def _bars(results: Results) -> list[str]:
             body.append((f"{name}: peak memory", f"{one['peak_mib']:.0f} MiB"))
     for row in rows_of(results["own"], "one_image_beside_the_libraries"):
         libraries = reference(row, "used parts")
-        figure = f"{median(row):.2f} s, {libraries:.2f} s"
-        body.append(("one 256 x 256 image from cold, importing its libraries alone", figure))
+        figure = f"{median(row):.2f} s and {libraries:.2f} s"
+        body.append(("one 256 x 256 image from cold, beside importing its libraries alone", figure))
     for row in rows_of(results["own"], "import_beside_numpy"):
         start = reference(row, "nothing")
-        figure = f"{1e3 * (median(row) - start):.0f} ms, {1e3 * (reference(row, 'numpy') - start):.0f} ms"
-        body.append(("`import nuclei_runtime`, `import numpy`", figure))
+        figure = f"{1e3 * (median(row) - start):.0f} and {1e3 * (reference(row, 'numpy') - start):.0f} ms"
+        body.append(("`import nuclei_runtime`, beside `import numpy`", figure))
     body.append(("a fresh environment with the extra `cpu`, `du -sm lib`", f"{results['installed_mb']} MB"))
     return table(("what", "figure"), body)
 

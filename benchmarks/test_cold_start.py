@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.conftest import Beside
+from benchmarks.beside import Beside
 from benchmarks.fields import mosaic
 
 LIBRARIES = "import numpy, scipy, skimage, onnxruntime"

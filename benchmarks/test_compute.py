@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.conftest import Beside
+from benchmarks.beside import Beside
 from benchmarks.environments import ROOT
-from benchmarks.test_network import session_of
-from nuclei_runtime.resources import cpu_count
-from nuclei_runtime.session import BUNDLED_MODELS, CPU_PROVIDER
+from nuclei_runtime.session import BUNDLED_MODELS, load_session
 
 MATRIX = 2048
 TILE_PX = 512
@@ -26,7 +24,7 @@ def test_network_beside_sgemm(beside: Beside, precision: str) -> None:
     rng = np.random.default_rng(0)
     left, right = rng.random((2, MATRIX, MATRIX), np.float32)
     image = rng.random((1, TILE_PX, TILE_PX, 3), np.float32)
-    sessions = {name: session_of(CPU_PROVIDER, name, cpu_count()) for name in ("fp32", precision)}
+    sessions = {name: load_session(BUNDLED_MODELS[name]) for name in ("fp32", precision)}
     beside(
         lambda: sessions[precision].run(image),
         {"sgemm": lambda: left @ right, "fp32": lambda: sessions["fp32"].run(image)},
@@ -48,7 +46,7 @@ def test_keras_predict_beside_onnx_runtime(beside: Beside, batch: int) -> None:
 
         model = keras.models.load_model(CHECKPOINT, compile=False)
     images = np.random.default_rng(0).random((batch, *model.input_shape[1:]), np.float32)
-    session = session_of(CPU_PROVIDER, "fp32", cpu_count())
+    session = load_session(BUNDLED_MODELS["fp32"])
     beside(
         lambda: model.predict(images, verbose=0),
         {"onnxruntime": lambda: session.run(images)},

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks.conftest import Beside
+from benchmarks.beside import Beside
 from nuclei_runtime.run import FolderRun, RunConfig
 from nuclei_runtime.session import BUNDLED_MODELS
 

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from benchmarks.conftest import Beside
+from benchmarks.beside import Beside
 from nuclei_runtime.bench import PROVIDERS, thread_counts
 from nuclei_runtime.errors import RuntimeEnvironmentError
 from nuclei_runtime.resources import cpu_count

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import tifffile
 
-from benchmarks.conftest import Beside
+from benchmarks.beside import Beside
 from benchmarks.fields import mosaic
 from benchmarks.huge_image import measure
 from nuclei_runtime import Segmenter

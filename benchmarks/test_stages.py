@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.conftest import Beside
+from benchmarks.beside import Beside
 from benchmarks.peers.nuclei_edge import counter
 from nuclei_runtime import Segmenter
 from nuclei_runtime.instances import find_instances
