@@ -10,6 +10,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.peers.harness import cpu_seconds
 
+PAUSE_S = 0.1
+"""Between two that take turns: threads of the one may still spin, waiting for more work, and take the other's cores."""
+
 Timer = Callable[[], float]
 Beside = Callable[..., None]
 """`measure_beside` without its first parameter."""
@@ -45,10 +48,12 @@ def measure_beside(
     cpu: list[float] = []
 
     def turn() -> None:
+        time.sleep(PAUSE_S if references else 0)
         for name, reference in (references or {}).items():
             start = timer()
             reference()
             seconds[name].append(timer() - start)
+            time.sleep(PAUSE_S)
 
     def timed() -> None:
         start = cpu_seconds()
