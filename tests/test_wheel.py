@@ -227,7 +227,7 @@ def test_a_command_of_another_extra_names_it_and_does_nothing(
     assert sorted(environment.work.iterdir()) == before
 
 
-@pytest.mark.parametrize("name", ["demo", "infer", "doctor", "pack", "train", "export", "explore", "evaluate"])
+@pytest.mark.parametrize("name", ["demo", "infer", "doctor", "bench", "pack", "train", "export", "explore", "evaluate"])
 def test_every_command_has_a_help_text(environment: Environment, name: str) -> None:
     done = environment.run(f"nuclei-{name}", "--help")
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Commands that need only the runtime: nuclei-infer, nuclei-demo, nuclei-doctor.
+"""Commands that need only the runtime: nuclei-infer, nuclei-demo, nuclei-doctor, nuclei-bench.
 
 The docstrings are the help texts. Heavy imports stay inside the commands.
 """
@@ -46,6 +46,11 @@ def demo_main() -> NoReturn:
 def doctor_main() -> NoReturn:
     """Entry point of nuclei-doctor."""
     run_command(doctor)
+
+
+def bench_main() -> NoReturn:
+    """Entry point of nuclei-bench."""
+    run_command(bench)
 
 
 def infer(
@@ -251,6 +256,18 @@ def doctor(
     if diagnosis.problems:
         raise typer.Exit(EXIT_ENVIRONMENT)
     print("OK")
+
+
+def bench() -> None:
+    """Measure how fast the bundled models run on this machine, and recommend flags for nuclei-infer.
+
+    Every execution provider, precision and number of threads takes its turn on synthetic images. Takes less than a
+    minute; leave the machine alone meanwhile.
+    """
+    from nuclei_runtime.bench import report, survey
+
+    for line in report(survey()):
+        print(line)
 
 
 def _with_progress_bar(outcomes: Iterator[FileOutcome], total: int) -> Iterator[FileOutcome]:

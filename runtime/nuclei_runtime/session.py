@@ -31,6 +31,8 @@ BUNDLED_MODELS = {
 BUNDLED_MODEL = BUNDLED_MODELS["fp32"]
 """The model that is used where none is named."""
 
+BUNDLED_MODELS = {"fp32": BUNDLED_MODEL}
+
 CPU_PROVIDER = "CPUExecutionProvider"
 
 _ANY = "any"

@@ -1,0 +1,108 @@
+"""Make every figure in one go, the results, the plots and the page that shows them.
+
+    python -m benchmarks.run DATA --peers FOLDER [--environments DIR] [--models DIR] [--passes N] [--out DIR]
+    python -m benchmarks.run --page                # the page and the plots anew, from the results that are there
+
+For DATA, FOLDER, DIR and N see `benchmarks/peers/run.py`. On a machine that does nothing else. The environments are
+made first; the second time they are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.environments import ROOT, EnvironmentFailedError, clean_variables, installed_mb, python_of
+from benchmarks.hardware import describe_hardware
+from benchmarks.page import render
+from benchmarks.peers.run import add_arguments, archive_of, compare
+from benchmarks.plots import draw
+from nuclei_runtime.resources import cpu_count
+
+HERE = Path(__file__).parent
+RESULTS = "results.json"
+
+
+def measure(given: argparse.Namespace) -> dict[str, Any]:
+    """Run everything and return the results."""
+    environments, folder = given.environments.resolve(), given.peers.resolve()
+    archive = archive_of(given.data).resolve()
+    try:
+        python_of("openvino", environments)
+        openvino_fault = None
+    except EnvironmentFailedError as error:
+        openvino_fault = str(error)
+    peers = compare(archive, folder, environments, given.models, given.passes)
+    sample = ("--sample-zip", str(archive), "--sample-ids", str(folder / "sample_ids.txt"))
+    own = {**os.environ, "OPENBLAS_NUM_THREADS": str(cpu_count())}  # NumPy's for sgemm: the network's
+    return {
+        "hardware": describe_hardware(),
+        "peers": peers,
+        "installed_mb": installed_mb("nuclei_edge", environments),
+        "own": _pytest(Path(sys.executable), own, "benchmarks", *sample),
+        "openvino": {"rows": [], "not_measured": {"OpenVINOExecutionProvider": openvino_fault}, "packages": {}}
+        if openvino_fault
+        else _pytest(python_of("openvino", environments), clean_variables(), "benchmarks/test_network.py"),
+    }
+
+
+def _pytest(python: Path, variables: dict[str, str], *arguments: str) -> dict[str, Any]:
+    """Run pytest-benchmark and return what the page needs of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "benchmark.json"
+        command = [str(python), "-m", "pytest", "-q", *arguments, f"--benchmark-json={path}"]
+        subprocess.run(command, cwd=ROOT, env=variables, check=True)
+        return compact(json.loads(path.read_text(encoding="utf-8")))
+
+
+def compact(document: dict[str, Any]) -> dict[str, Any]:
+    """Keep of pytest-benchmark's document what is shown."""
+    rows = [
+        {
+            "what": row["name"].partition("[")[0].removeprefix("test_"),
+            "params": row["params"] or {},
+            "seconds": row["stats"]["data"],
+            **row["extra_info"],
+        }
+        for row in document["benchmarks"]
+    ]
+    return {
+        "rows": rows,
+        "not_measured": document["not_measured"],
+        "packages": document["machine_info"]["packages"],
+    }
+
+
+def main() -> None:
+    """Measure, and write results, plots and page."""
+    parser = argparse.ArgumentParser()
+    if "--page" in sys.argv:
+        parser.add_argument("--page", action="store_true")
+    else:
+        add_arguments(parser)
+    parser.add_argument("--out", metavar="DIR", type=Path, default=HERE / "results")
+    given = parser.parse_args()
+    path = given.out / RESULTS
+    if "page" not in given:
+        given.out.mkdir(parents=True, exist_ok=True)
+        path.write_text(_json(measure(given)), encoding="utf-8")
+    results = json.loads(path.read_text(encoding="utf-8"))
+    plots = draw(results, given.out)
+    links = {title: os.path.relpath(plot, HERE).replace(os.sep, "/") for title, plot in plots.items()}
+    (HERE / "README.md").write_text(render(results, links), encoding="utf-8")
+
+
+def _json(results: dict[str, Any]) -> str:
+    """Return JSON in which seconds have five digits: more are noise, and lines that change in vain."""
+    rounded = json.loads(json.dumps(results), parse_float=lambda digits: float(f"{float(digits):.5g}"))
+    return json.dumps(rounded, indent=1, sort_keys=False) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""A process from its start to its end, files in the system's cache: one image, and imports alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks.beside import Beside
+from benchmarks.fields import mosaic
+
+LIBRARIES = "import numpy, scipy, skimage, onnxruntime"
+USED_PARTS = "import numpy, scipy.ndimage, skimage.measure, skimage.segmentation, onnxruntime"
+INFER = "from nuclei_runtime.cli import infer_main; infer_main()"
+
+
+def python(code: str, *arguments: str) -> Callable[[], object]:
+    command = [sys.executable, "-c", code, *arguments]
+    return lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def test_one_image_beside_the_libraries(beside: Beside, tmp_path: Path) -> None:
+    image = tmp_path / "image.png"
+    Image.fromarray(mosaic(256)).save(image)
+    numbers = count()
+
+    def run() -> None:
+        out = tmp_path / f"out{next(numbers)}"
+        python(INFER, str(image), "--out", str(out))()
+        assert (out / "labels" / "image.tif").is_file()
+
+    beside(run, {"libraries": python(LIBRARIES), "used parts": python(USED_PARTS)}, rounds=7)
+
+
+def test_import_beside_numpy(beside: Beside) -> None:
+    beside(python("import nuclei_runtime"), {"numpy": python("import numpy"), "nothing": python("pass")}, rounds=7)

@@ -1,0 +1,54 @@
+"""The network beside what the machine can do, beside its other precision, and beside Keras."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.beside import Beside
+from benchmarks.environments import ROOT
+from nuclei_runtime.session import BUNDLED_MODELS, load_session
+
+MATRIX = 2048
+TILE_PX = 512
+CHECKPOINT = ROOT / "train" / "nuclei_train" / "models" / "model_for_nuclei.h5"
+
+
+@pytest.mark.parametrize("precision", BUNDLED_MODELS)
+def test_network_beside_sgemm(beside: Beside, precision: str) -> None:
+    """NumPy's threads are set from outside: OPENBLAS_NUM_THREADS; without it the machine's cores."""
+    import onnx
+
+    from nuclei_export.lint import flops_per_pixel
+
+    rng = np.random.default_rng(0)
+    left, right = rng.random((2, MATRIX, MATRIX), np.float32)
+    image = rng.random((1, TILE_PX, TILE_PX, 3), np.float32)
+    sessions = {name: load_session(BUNDLED_MODELS[name]) for name in ("fp32", precision)}
+    beside(
+        lambda: sessions[precision].run(image),
+        {"sgemm": lambda: left @ right, "fp32": lambda: sessions["fp32"].run(image)},
+        rounds=15,
+        megapixels=TILE_PX**2 / 1e6,
+        # Of int8 too those of the float32 graph: the same multiply-adds, in other nodes.
+        flops=flops_per_pixel(onnx.load(BUNDLED_MODELS["fp32"])) * TILE_PX**2,
+        sgemm_flops=2 * MATRIX**3,
+    )
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_keras_predict_beside_onnx_runtime(beside: Beside, batch: int) -> None:
+    """The checkpoint that the bundled model was exported from, at the size of its training, and its float32 export."""
+    from nuclei_runtime.commands import quiet_tensorflow
+
+    with quiet_tensorflow():
+        import keras
+
+        model = keras.models.load_model(CHECKPOINT, compile=False)
+    images = np.random.default_rng(0).random((batch, *model.input_shape[1:]), np.float32)
+    session = load_session(BUNDLED_MODELS["fp32"])
+    beside(
+        lambda: model.predict(images, verbose=0),
+        {"onnxruntime": lambda: session.run(images)},
+        megapixels=images[..., 0].size / 1e6,
+    )

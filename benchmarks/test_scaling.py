@@ -1,0 +1,61 @@
+"""How time and memory grow with an image's area and with its nuclei."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tifffile
+
+from benchmarks.beside import Beside
+from benchmarks.fields import mosaic
+from benchmarks.huge_image import measure
+from nuclei_runtime import Segmenter
+from nuclei_runtime.tables import nucleus_rows
+
+SIDES_PX = (256, 512, 1024, 2048, 4096, 8192)
+NUCLEI_A_FIELD = (0, 4, 16, 64)
+MAX_MEMORY = "1GiB"
+SMALL_PX = 2048
+"""Up to here a round takes a second or two, and several are made."""
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return Segmenter()
+
+
+@pytest.mark.parametrize("side", SIDES_PX)
+def test_area(beside: Beside, segmenter: Segmenter, side: int) -> None:
+    image = mosaic(side)
+    is_small = side <= SMALL_PX
+    beside(lambda: segmenter.segment(image), rounds=3 if is_small else 1, warmup=is_small, megapixels=side * side / 1e6)
+
+
+@pytest.mark.parametrize("nuclei", NUCLEI_A_FIELD)
+def test_nuclei(beside: Beside, segmenter: Segmenter, nuclei: int) -> None:
+    image = mosaic(1024, nuclei)
+    labels = segmenter.segment(image).labels
+    beside(
+        lambda: nucleus_rows("image", image, segmenter.segment(image).labels),
+        {"table": lambda: nucleus_rows("image", image, labels)},
+        rounds=3,
+        nuclei=int(labels.max()),
+        megapixels=image.size / 1e6,
+    )
+
+
+@pytest.mark.parametrize("side", SIDES_PX)
+def test_memory(beside: Beside, tmp_path: Path, side: int) -> None:
+    """nuclei-infer on a tiled TIFF, under a ceiling, in a process of its own."""
+    image = tmp_path / "image.tif"
+    tifffile.imwrite(image, mosaic(side), tile=(256, 256))
+    peaks: list[int] = []
+    beside(
+        lambda: peaks.append(measure(image, tmp_path / "out", None, MAX_MEMORY).peak_bytes),
+        rounds=1,
+        warmup=False,
+        megapixels=side * side / 1e6,
+        peak_bytes=peaks,
+        max_memory=MAX_MEMORY,
+    )

@@ -1,0 +1,62 @@
+"""Where the processor's time goes: each stage over the sample, in one thread, so that shares add up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from benchmarks.beside import Beside
+from benchmarks.peers.nuclei_edge import counter
+from nuclei_runtime import Segmenter
+from nuclei_runtime.instances import find_instances
+from nuclei_runtime.planes import Selection, open_planes
+from nuclei_runtime.preprocess import preprocess
+from nuclei_runtime.reading import Image
+from nuclei_runtime.session import BUNDLED_MODELS
+from nuclei_runtime.tables import nucleus_rows
+from nuclei_runtime.tiling import run_tiled
+
+
+def decode(content: bytes) -> Image:
+    with open_planes(content, Selection()) as (plane,):
+        return plane.read(slice(0, plane.shape[0]), slice(0, plane.shape[1]))
+
+
+def each(function: Callable[..., Any], *columns: Sequence[Any]) -> Callable[[], list[Any]]:
+    return lambda: [function(*row) for row in zip(*columns, strict=True)]
+
+
+@pytest.mark.benchmark(timer=time.process_time)
+@pytest.mark.parametrize("precision", BUNDLED_MODELS)
+def test_stages(beside: Beside, sample: list[bytes], precision: str) -> None:
+    segmenter = Segmenter(BUNDLED_MODELS[precision], threads=1)
+    card, tiling = segmenter.card, segmenter.card.input.tiling
+    assert tiling is not None
+    tiles: list[NDArray[np.float32]] = []
+
+    def recorded(tile: NDArray[np.float32]) -> NDArray[np.float32]:
+        tiles.append(tile)
+        return segmenter.run(tile)
+
+    def no_network(tile: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.empty((*tile.shape[:3], len(card.output.maps)), np.float32)
+
+    images = [decode(content) for content in sample]
+    inputs = [preprocess(image, card.preprocessing) for image in images]
+    maps = [run_tiled(recorded, one, tiling) for one in inputs]
+    labels = [find_instances(one, card.postprocessing) for one in maps]
+    stages = {
+        "decode": each(decode, sample),
+        "preprocess": each(lambda image: preprocess(image, card.preprocessing), images),
+        "network": each(segmenter.run, tiles),
+        "tile and stitch": each(lambda one: run_tiled(no_network, one, tiling), inputs),
+        "instances": each(lambda one: find_instances(one, card.postprocessing), maps),
+        "table": each(lambda image, found: nucleus_rows("image", image, found), images, labels),
+    }
+    # The stages have been run once already; a round takes seconds.
+    beside(each(counter(segmenter), sample), stages, rounds=2, warmup=False, timer=time.process_time)

@@ -1,0 +1,177 @@
+"""The benchmarks' page: what it says of a small set of results that was made up, each figure known beforehand."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.figures import busy_ratio, peer_times, share_beside_network, share_of_sgemm
+from benchmarks.page import render
+from benchmarks.peers.run import REFERENCE, ratio_table
+from benchmarks.plots import draw
+from benchmarks.run import compact
+
+PEERS: dict[str, Any] = {
+    name: {
+        "images": 8,
+        "megapixels": 4.0,
+        "loaded_after_s": 1.25,
+        "peak_mib": 300.4,
+        "nuclei": 50,
+        "seconds": seconds,
+        "cpu_seconds": [2 * second for second in seconds],
+    }
+    for name, seconds in {
+        REFERENCE: [8.0, 16.0, 8.0],
+        "nuclei-edge fp32, a folder": [2.0, 4.0, 4.0],
+        "nuclei-edge int8, a folder": [1.0, 1.0, 2.0],
+    }.items()
+}
+
+
+def row(what: str, seconds: list[float], params: dict[str, Any] | None = None, **extra: Any) -> dict[str, Any]:
+    return {"what": what, "params": params or {}, "seconds": seconds, "cpu_seconds": seconds, **extra}
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    fp32, int8 = {"precision": "fp32"}, {"precision": "int8"}
+    network = {"provider": "CPUExecutionProvider", "batch": 1, "threads": 2}
+    beside = {"flops": 2e9, "sgemm_flops": 8e9}
+    rows = [
+        row("network", [0.5], {**network, **fp32, "tile": 256}, megapixels=1.0),
+        row("network", [0.25], {**network, **int8, "tile": 256}, megapixels=1.0),
+        row("network", [2.0], {**network, **fp32, "tile": 512}, megapixels=3.0),
+        row("network_beside_sgemm", [1.0, 2.0], fp32, reference_seconds={"sgemm": [2.0, 4.0]}, **beside),
+        row("network_beside_sgemm", [1.0], int8, reference_seconds={"sgemm": [2.0], "fp32": [1.7]}, **beside),
+        row("stages", [10.0], int8, reference_seconds={"decode": [0.5], "network": [6.0]}),
+        row("one_image_beside_the_libraries", [0.9], reference_seconds={"libraries": [0.2], "used parts": [0.4]}),
+        row("import_beside_numpy", [0.025], reference_seconds={"numpy": [0.1], "nothing": [0.015]}),
+        row("folder_with_writing", [2.0], int8, megapixels=4.0, images=8),
+        row(
+            "keras_predict_beside_onnx_runtime",
+            [4.0],
+            {"batch": 4},
+            megapixels=2.0,
+            reference_seconds={"onnxruntime": [1.0]},
+        ),
+        row("area", [0.5], {"side": 256}, megapixels=0.25),
+        row("memory", [1.5], {"side": 256}, peak_bytes=[3 << 20]),
+        row("nuclei", [0.75], {"nuclei": 16}, nuclei=40, megapixels=1.0, reference_seconds={"table": [0.125]}),
+    ]
+    absent = {"test_network[CUDAExecutionProvider-fp32-1-256-2]": "not in this ONNX Runtime"}
+    return {
+        "hardware": {
+            "processor": "Abacus 7",
+            "flags": ["avx512_vnni"],
+            "cores": 2,
+            "memory_gib": 8.0,
+            "governor": "performance",
+            "hypervisor": False,
+            "gpu": None,
+            "system": "Linux x86_64",
+            "python": "3.11.0",
+            "packages": {"onnxruntime": "1.0"},
+        },
+        "peers": deepcopy(PEERS),
+        "installed_mb": 321,
+        "own": {"rows": rows, "not_measured": absent, "packages": {"onnxruntime": "1.0"}},
+        "openvino": {"rows": [], "not_measured": {"OpenVINOExecutionProvider": "no such package"}, "packages": {}},
+    }
+
+
+def cells(page: str, first: str) -> list[list[str]]:
+    """Return the other cells of the rows that begin with a cell."""
+    found = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("|")]
+    return [row[1:] for row in found if row[0] == first]
+
+
+def test_the_ratio_table_holds_medians_and_the_median_of_the_rounds_ratios() -> None:
+    assert peer_times(PEERS, "nuclei-edge fp32, a folder", REFERENCE) == 4.0
+    page = ratio_table(PEERS, 2)
+    assert cells(page, REFERENCE) == [["1.0", "0.50", "1.00", "1.00", "1.2 s", "300 MiB", "50"]]
+    assert cells(page, "nuclei-edge int8, a folder") == [["8.0", "4.00", "8.00", "1.00", "1.2 s", "300 MiB", "50"]]
+
+
+def test_shares_and_ratios_are_of_the_same_round(results: dict[str, Any]) -> None:
+    rows = results["own"]["rows"]
+    assert share_of_sgemm(rows[3]) == 0.5
+    assert share_beside_network(rows[5]) == pytest.approx(0.4)
+    assert busy_ratio([2.0, 3.0], [4.0, 3.0], 2) == 1.5
+
+
+def test_the_page_begins_with_the_hardware_and_the_command_and_shows_every_bar(results: dict[str, Any]) -> None:
+    page = render(results, {"Speed": "results/peers.svg"})
+    lines = page.splitlines()
+    assert lines[0] == "# Benchmarks"
+    assert lines[4] == "| processor | Abacus 7 |"
+    assert "python -m benchmarks.run DATA --peers FOLDER" in lines
+    for what, figure in {
+        f"nuclei-edge int8, a folder, beside {REFERENCE}": "4.00 and 0.50 MP/s: **8.00 times**",
+        "network alone, fp32, share of sgemm's rate, 2 threads": "50%",
+        "network alone, int8 times fp32": "1.70",
+        "everything but the network, share of CPU time, int8": "40%",
+        "nuclei-edge int8, a folder: wall time over CPU time / 2 cores": "1.00",
+        "nuclei-edge int8, a folder: peak memory": "300 MiB",
+        "one 256 x 256 image from cold, beside importing its libraries alone": "0.90 s and 0.40 s",
+        "`import nuclei_runtime`, beside `import numpy`": "10 and 85 ms",
+        "a fresh environment with the extra `cpu`, `du -sm lib`": "321 MB",
+    }.items():
+        assert cells(page, what) == [[figure]], what
+    assert "![Speed](results/peers.svg)" in lines
+
+
+def test_the_page_shows_each_benchmark_and_names_what_was_not_measured(results: dict[str, Any]) -> None:
+    page = render(results, {})
+    assert ["fp32", "2", "onnxruntime 1.0", "2.00", "1.50"] in cells(page, "CPUExecutionProvider")
+    assert ["int8", "2", "onnxruntime 1.0", "4.00", "not measured"] in cells(page, "CPUExecutionProvider")
+    assert cells(page, "int8") == [["4.0", "2.00", "2.00"], ["10.00", "5.0%", "60.0%", "35.0%"]]
+    assert cells(page, "4") == [["0.50", "2.00", "4.0"]]
+    assert cells(page, "256²") == [["0.50", "2.00", "1.5", "3 MiB"]]
+    assert cells(page, "40") == [["0.75", "0.125"]]
+    assert page.endswith(
+        "## Not measured\n\n- CUDAExecutionProvider: not in this ONNX Runtime\n"
+        "- OpenVINOExecutionProvider: no such package\n"
+    )
+
+
+def test_a_provider_that_ran_anywhere_is_not_among_the_absent(results: dict[str, Any]) -> None:
+    moved = deepcopy(results["own"]["rows"][0])
+    moved["params"]["provider"] = "OpenVINOExecutionProvider"
+    results["openvino"] = {"rows": [moved], "not_measured": {}, "packages": {"onnxruntime-openvino": "1.2"}}
+    results["own"]["not_measured"]["test_network[OpenVINOExecutionProvider-fp32-1-256-2]"] = "not in this ONNX Runtime"
+    page = render(results, {})
+    assert cells(page, "OpenVINOExecutionProvider") == [
+        ["fp32", "2", "onnxruntime-openvino 1.2", "2.00", "not measured"]
+    ]
+    assert "- OpenVINO" not in page
+
+
+def test_the_same_results_give_the_same_plots(results: dict[str, Any], tmp_path: Path) -> None:
+    plots = draw(results, tmp_path)
+    before = {path: path.read_bytes() for path in plots.values()}
+    assert len(before) == 3
+    assert {path: path.read_bytes() for path in draw(results, tmp_path).values()} == before
+
+
+def test_of_pytest_benchmarks_document_nothing_is_kept_that_names_the_machine() -> None:
+    document = {
+        "machine_info": {"node": "secret", "packages": {"numpy": "2"}},
+        "not_measured": {},
+        "benchmarks": [
+            {
+                "name": "test_area[256]",
+                "fullname": "somewhere::test_area[256]",
+                "params": {"side": 256},
+                "stats": {"data": [1.0, 2.0]},
+                "extra_info": {"megapixels": 0.5},
+            }
+        ],
+    }
+    kept = compact(document)
+    assert kept["rows"] == [{"what": "area", "params": {"side": 256}, "seconds": [1.0, 2.0], "megapixels": 0.5}]
+    assert "secret" not in json.dumps(kept)
