@@ -37,4 +37,10 @@ def to_fp16(proto: Any) -> Any:
 
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
-    return convert_float_to_float16(copy, keep_io_types=True)
+    changed = convert_float_to_float16(copy, keep_io_types=True)
+    # It appends the cast of the input, and a graph's nodes have to stand in the order in which they run.
+    inputs = {value.name for value in changed.graph.input}
+    nodes = sorted(changed.graph.node, key=lambda node: not inputs & {*node.input})
+    del changed.graph.node[:]
+    changed.graph.node.extend(nodes)
+    return changed

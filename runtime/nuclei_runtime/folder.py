@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 
+from nuclei_runtime.admission import Admission
 from nuclei_runtime.blocks import segment_plane
 from nuclei_runtime.errors import ImageError, ImageReadError, MissingExtraError, NucleiError, ResultsExistError
 from nuclei_runtime.inputs import ImageFile
@@ -37,12 +39,18 @@ class Method:
         See `nuclei_runtime.provenance.run_key`.
     max_memory : int, optional
         See `nuclei_runtime.blocks.segment_plane`.
+    admission : Admission
+        Shared by all files that are segmented at the same time.
+    stop : Event
+        Set, it interrupts what is being segmented, as `KeyboardInterrupt`, when pixels are next read.
     """
 
     segmenter: Segmenter
     selection: Selection
     run_key: str
     max_memory: int | None = None
+    admission: Admission = field(default_factory=Admission)
+    stop: Event = field(default_factory=Event)
 
 
 @dataclass(frozen=True)
@@ -181,14 +189,14 @@ def make_results(
 
 def _make_plane(file: ImageFile, plane: Plane, method: Method, prefix: Path) -> tuple[Outcome, dict[str, Path]]:
     """Write the files of one plane; none if it fails."""
-    plane = _guarded(plane)
+    plane = _guarded(plane, method.stop)
     files = {
         LABELS_FOLDER: prefix.with_suffix(".tif"),
         OVERLAYS_FOLDER: prefix.with_suffix(".png"),
         TABLES_FOLDER: prefix.with_suffix(".csv"),
     }
     try:
-        with writing(prefix.parent):
+        with writing(prefix.parent), method.admission.admit(plane, method.segmenter):
             written = write_plane_files(
                 file.name,
                 plane,
@@ -222,10 +230,12 @@ def _make_plane(file: ImageFile, plane: Plane, method: Method, prefix: Path) -> 
     return outcome, files
 
 
-def _guarded(plane: Plane) -> Plane:
+def _guarded(plane: Plane, stop: Event) -> Plane:
     """Return the plane with errors of its file told from those of the disk that is written to meanwhile."""
 
     def read(rows: slice, columns: slice) -> Image:
+        if stop.is_set():
+            raise KeyboardInterrupt
         with _reading():
             return plane.read(rows, columns)
 

@@ -120,10 +120,7 @@ class Budget:
         ------
         ImageTooLargeError
         """
-        height, width = self._plane.shape[:2]
-        n_values = math.prod(self._plane.shape)
-        needed = self._reading() + n_values * WHOLE_BYTES_PER_VALUE + height * width * LABELLING_BYTES_PER_PX
-        self._check(needed, "this model takes an image in one piece; take a model that takes any size, or ")
+        self._check(self._whole(), "this model takes an image in one piece; take a model that takes any size, or ")
 
     def check_window(self, height: int, width: int) -> None:
         """Refuse a plane of which a window of some size does not fit.
@@ -150,18 +147,44 @@ class Budget:
         ImageTooLargeError
             Not even the smallest tiles fit.
         """
-        height, width = self._plane.shape[:2]
-        # The overlay is drawn when no window is needed any more; percentiles are taken when none is needed yet.
-        window = min(height, window_px) * min(width, window_px) * LABELLING_BYTES_PER_PX
-        held = self._held() + max(window, min(OVERLAY_BYTES, height * width * OVERLAY_BYTES_PER_PX))
         for core_px in range(tiling.core_px, 0, -tiling.multiple_of_px):
             smaller = replace(tiling, core_px=core_px)
-            needed = held + min(height, smaller.tile_px) * min(width, smaller.tile_px) * NETWORK_BYTES_PER_PX
+            needed = self._in_blocks(smaller, window_px)
             if self._fits(needed):
                 return smaller
         whole = "this format is only read in one piece; save it as a tiled TIFF, or "
         self._check(needed, "" if self._plane.reads_blocks else whole)
         raise AssertionError  # it does not fit: checked above
+
+    def fits_in_share(self, tiling: Tiling | None, window_px: int, n_shares: int, resident: int) -> bool:
+        """Tell whether one of several equal shares of the ceiling is enough for all that the plane may take.
+
+        Parameters
+        ----------
+        tiling : Tiling, optional
+            The card's; None for a network of fixed size.
+        window_px : int
+            As in `tiling`.
+        n_shares : int
+        resident : int
+            What the process held before there was any plane.
+        """
+        most = self._whole() if tiling is None else self._in_blocks(tiling, window_px)
+        return most * n_shares <= self._ceiling - resident
+
+    def _whole(self) -> int:
+        """Return what a network of fixed size takes."""
+        height, width = self._plane.shape[:2]
+        n_values = math.prod(self._plane.shape)
+        return self._reading() + n_values * WHOLE_BYTES_PER_VALUE + height * width * LABELLING_BYTES_PER_PX
+
+    def _in_blocks(self, tiling: Tiling, window_px: int) -> int:
+        """Return what a network of any size takes, with windows and tiles of some size."""
+        height, width = self._plane.shape[:2]
+        # The overlay is drawn when no window is needed any more; percentiles are taken when none is needed yet.
+        window = min(height, window_px) * min(width, window_px) * LABELLING_BYTES_PER_PX
+        held = self._held() + max(window, min(OVERLAY_BYTES, height * width * OVERLAY_BYTES_PER_PX))
+        return held + min(height, tiling.tile_px) * min(width, tiling.tile_px) * NETWORK_BYTES_PER_PX
 
     def _reading(self) -> int:
         """Return what reading takes: the whole plane, where its format gives no access to regions."""

@@ -46,7 +46,7 @@ def run_key(method: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(method, sort_keys=True).encode()).hexdigest()
 
 
-def provenance_json(method: dict[str, Any], segmenter: Segmenter) -> str:
+def provenance_json(method: dict[str, Any], n_threads: int) -> str:
     """Return ``provenance.json``: the method, its key, and the machine, which has no part in the key.
 
     The digests of the images, and of what became of them, stand in the records.
@@ -59,7 +59,7 @@ def provenance_json(method: dict[str, Any], segmenter: Segmenter) -> str:
             "python": platform.python_version(),
             "system": platform.platform(),
             "processor": platform.machine(),
-            "threads": segmenter.threads,
+            "threads": n_threads,
             "packages": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
         },
     }

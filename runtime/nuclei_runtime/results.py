@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 from nuclei_runtime.errors import NucleiError, ResultsExistError, RuntimeEnvironmentError
@@ -66,6 +67,7 @@ class ResultsFolder:
     def __init__(self, out: str | os.PathLike[str], mode: Mode = "new", shard: Shard = WHOLE) -> None:
         self.path = Path(out)
         self._shard = shard
+        self._placing = Lock()
         with writing(self.path):
             if self.path.exists() and not self.path.is_dir():
                 raise ResultsExistError(f"{out}: is a file; name a folder for the results")
@@ -123,6 +125,10 @@ class ResultsFolder:
         RuntimeEnvironmentError
             The results cannot be written: the disk is full, say. What was written before stays.
         """
+        with self._placing:  # folders that one image leaves empty are removed while another's are made
+            self._place(record, made, work)
+
+    def _place(self, record: Record, made: Mapping[str, Path], work: Path) -> None:
         token = token_of(record.image)
         earlier = self._earlier_results(token)
         for target in record.results:

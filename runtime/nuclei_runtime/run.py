@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from nuclei_runtime.admission import Admission
 from nuclei_runtime.errors import RuntimeEnvironmentError
 from nuclei_runtime.folder import FileOutcome, Method, process_file
 from nuclei_runtime.inputs import Inputs, find_images
 from nuclei_runtime.layout import token_of
 from nuclei_runtime.planes import Selection
 from nuclei_runtime.provenance import describe_method, provenance_json, run_key
+from nuclei_runtime.resources import cpu_count
 from nuclei_runtime.results import Mode, ResultsFolder
 from nuclei_runtime.segmenter import Segmenter
 from nuclei_runtime.session import CPU_PROVIDER
 from nuclei_runtime.shard import WHOLE, Shard
+
+FILES_AHEAD = 4
+"""For each worker, how many files may be done or begun before the one whose outcome is next."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +39,10 @@ class RunConfig:
         Images, folders or globs.
     out : Path
         The results folder.
-    model, sha256, provider, threads, tta
+    model, sha256, provider, tta
         See `nuclei_runtime.segmenter.Segmenter`.
+    threads : int, optional
+        For the whole run; without it what the container or the machine grants. The results do not depend on it.
     max_memory : int, optional
         See `nuclei_runtime.blocks.segment_plane`. The results do not depend on it.
     selection : Selection
@@ -69,8 +78,8 @@ class LoadedMethod:
     description: dict[str, Any]
 
 
-def load_method(config: RunConfig) -> LoadedMethod:
-    """Load the model.
+def load_method(config: RunConfig, n_workers: int = 1) -> LoadedMethod:
+    """Load the model for so many files at once, which share out the threads.
 
     Raises
     ------
@@ -78,16 +87,27 @@ def load_method(config: RunConfig) -> LoadedMethod:
         See `nuclei_runtime.session.load_session`.
     """
     segmenter = Segmenter(
-        config.model, sha256=config.sha256, provider=config.provider, threads=config.threads, tta=config.tta
+        config.model,
+        sha256=config.sha256,
+        provider=config.provider,
+        threads=max(1, n_threads(config) // n_workers),
+        tta=config.tta,
     )
     description = describe_method(segmenter, config.selection)
-    return LoadedMethod(Method(segmenter, config.selection, run_key(description), config.max_memory), description)
+    admission = Admission(n_workers, config.max_memory)
+    method = Method(segmenter, config.selection, run_key(description), config.max_memory, admission)
+    return LoadedMethod(method, description)
+
+
+def n_threads(config: RunConfig) -> int:
+    """Return how many threads a run may use."""
+    return cpu_count() if config.threads is None else config.threads
 
 
 def open_results(config: RunConfig, loaded: LoadedMethod) -> ResultsFolder:
     """Open the results folder and write into it what the run is made with."""
     results = ResultsFolder(config.out, config.mode, config.shard)
-    results.write_provenance(provenance_json(loaded.description, loaded.method.segmenter))
+    results.write_provenance(provenance_json(loaded.description, n_threads(config)))
     return results
 
 
@@ -118,7 +138,9 @@ class FolderRun:
         self._files = [file for file in self.inputs.files if config.shard.owns(token_of(file.name))]
         self.n_files = len(self._files)
         self.is_joined = False
-        loaded = load_method(config)
+        # A file a thread, rather than one file with all threads: nobody waits for reading, labelling and writing.
+        self._n_workers = max(1, min(n_threads(config), self.n_files))
+        loaded = load_method(config, self._n_workers)
         self._method = loaded.method
         self._shard = config.shard
         self._results = open_results(config, loaded)
@@ -146,11 +168,32 @@ class FolderRun:
         RuntimeEnvironmentError
             Results cannot be written, or the folder of the images has vanished. What was written before stays.
         """
-        for file in self._files:
-            outcome = process_file(file, self._method, self._results)
+        for outcome in self._in_turn() if self._n_workers == 1 else self._side_by_side():
             if not outcome.is_ok:
                 _check_folder(self.inputs.root)
             yield outcome
+
+    def _in_turn(self) -> Iterator[FileOutcome]:
+        for file in self._files:
+            yield process_file(file, self._method, self._results)
+
+    def _side_by_side(self) -> Iterator[FileOutcome]:
+        waiting: deque[Future[FileOutcome]] = deque()
+        with ThreadPoolExecutor(self._n_workers) as pool:
+            try:
+                for file in self._files:
+                    # No more than a few ahead, so that no one waits long for the outcome of a slow file.
+                    if len(waiting) == FILES_AHEAD * self._n_workers:
+                        yield waiting.popleft().result()
+                    waiting.append(pool.submit(process_file, file, self._method, self._results))
+                while waiting:
+                    yield waiting.popleft().result()
+            except BaseException:  # what is being done is not finished either, as in a run with one worker
+                self._method.stop.set()
+                raise
+            finally:
+                for future in waiting:
+                    future.cancel()
 
 
 def _check_folder(root: Path) -> None:

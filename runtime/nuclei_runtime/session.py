@@ -31,8 +31,6 @@ BUNDLED_MODELS = {
 BUNDLED_MODEL = BUNDLED_MODELS["fp32"]
 """The model that is used where none is named."""
 
-BUNDLED_MODELS = {"fp32": BUNDLED_MODEL}
-
 CPU_PROVIDER = "CPUExecutionProvider"
 
 _ANY = "any"
