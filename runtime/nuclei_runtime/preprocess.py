@@ -123,6 +123,14 @@ def normalise(image: Image, low: float, high: float) -> NDArray[np.float32]:
     low, high = low / 2, high / 2
     if high <= low:
         return np.zeros(image.shape, np.float32)
+    if image.dtype.kind == "u" and (n_values := 1 << (8 * image.dtype.itemsize)) <= min(1 << 16, image.size):
+        every = np.arange(n_values, dtype=image.dtype)
+        return np.asarray(_between(every, low, high)[image])
+    return _between(image, low, high)
+
+
+def _between(image: Image, low: float, high: float) -> NDArray[np.float32]:
+    """Map half an intensity to 0 and half another to 1."""
     # Float64 until the end: in float32 a 32-bit integer image would lose its low bits before the subtraction.
     scaled = image.astype(np.float64)
     scaled /= 2

@@ -7,19 +7,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.measure import regionprops_table
 
 from nuclei_runtime.instances import Labels
 from nuclei_runtime.planes import Plane
 from nuclei_runtime.reading import Image
+from nuclei_runtime.regions import Measures, Regions, axis_lengths, measure
 
 Cell = str | int | float | None
 
-PROPERTIES = (
+_PIXEL_COLUMNS = (
     "label",
     "area",
-    "centroid",
-    "bbox",
+    "centroid-0",
+    "centroid-1",
+    "bbox-0",
+    "bbox-1",
+    "bbox-2",
+    "bbox-3",
     "axis_major_length",
     "axis_minor_length",
     "eccentricity",
@@ -30,9 +34,8 @@ PROPERTIES = (
     "intensity_max",
     "intensity_min",
 )
-"""Of `skimage.measure.regionprops_table`: lengths in px, angles in radians, intensities in the file's units."""
+"""Those of `skimage.measure.regionprops_table`: lengths in px, angles in radians, intensities in the file's units."""
 
-_PIXEL_COLUMNS = tuple(regionprops_table(np.zeros((1, 1), np.int32), np.zeros((1, 1)), properties=PROPERTIES))
 _MICROMETRE_COLUMNS = (
     "area_um2",
     "centroid_um-0",
@@ -121,21 +124,17 @@ def nucleus_rows(
     list
         A row a nucleus, in the order of `NUCLEI_COLUMNS`.
     """
-    present = labels[labels > 0]
-    if not present.size:
+    if not labels.any():
         return []
-    # From 1 on: scikit-image goes through all numbers up to the largest, and a window's are far from the first.
-    before = int(present.min()) - 1
     intensity = image.astype(np.float64) if image.ndim == 2 else image[..., :3].mean(axis=-1, dtype=np.float64)
-    labels = np.where(labels > 0, labels - before, 0)
-    table = regionprops_table(labels, intensity, properties=PROPERTIES)
-    table["label"] = table["label"] + before
+    regions = Regions.of(labels)
+    table = measure(regions, labels, intensity)
     for column, start in zip(
         ("centroid-0", "centroid-1", "bbox-0", "bbox-1", "bbox-2", "bbox-3"), origin * 3, strict=True
     ):
         table[column] = table[column] + start
     empty = [None] * len(table["label"])
-    lengths = {} if plane is None or plane.pixel_size_um is None else _micrometres(table, labels, plane.pixel_size_um)
+    lengths = {} if plane is None or plane.pixel_size_um is None else _micrometres(table, regions, plane.pixel_size_um)
     columns = [
         *(column.tolist() for column in table.values()),
         *(empty if (values := lengths.get(column)) is None else values.tolist() for column in _MICROMETRE_COLUMNS),
@@ -144,29 +143,25 @@ def nucleus_rows(
     return [[*first, *map(_cell, row)] for row in zip(*columns, strict=True)]
 
 
-def _micrometres(
-    table: dict[str, NDArray[Any]], labels: Labels, pixel_size_um: tuple[float, float]
-) -> dict[str, NDArray[np.float64]]:
+def _micrometres(table: Measures, regions: Regions, pixel_size_um: tuple[float, float]) -> dict[str, NDArray[Any]]:
     """Return the columns in micrometres; without the perimeter where pixels are not square.
 
     scikit-image counts steps along the border (Benkrid and Crookes), whose lengths are known for square pixels only.
     """
     height, width = pixel_size_um
     area = table["area"] * (height * width)
-    lengths = {
+    lengths: dict[str, NDArray[Any]] = {
         "area_um2": area,
         "centroid_um-0": table["centroid-0"] * height,
         "centroid_um-1": table["centroid-1"] * width,
         "equivalent_diameter_um": np.sqrt(4 * area / np.pi),
     }
     if abs(height / width - 1) < _SQUARE_TOLERANCE:
-        axes, scale = table, height
         lengths["perimeter_um"] = table["perimeter"] * height
+        axes = table["axis_major_length"] * height, table["axis_minor_length"] * height
     else:
-        axes = regionprops_table(labels, properties=("axis_major_length", "axis_minor_length"), spacing=pixel_size_um)
-        scale = 1.0
-    for axis in ("axis_major_length", "axis_minor_length"):
-        lengths[f"{axis}_um"] = axes[axis] * scale
+        axes = axis_lengths(regions, pixel_size_um)
+    lengths["axis_major_length_um"], lengths["axis_minor_length_um"] = axes
     return lengths
 
 
