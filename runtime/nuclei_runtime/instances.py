@@ -104,7 +104,6 @@ def marker_watershed(
         The window does not hold a nucleus of its own wholly.
     """
     from scipy import ndimage
-    from skimage.segmentation import watershed
 
     window = window or whole_image(maps.shape)
     foreground = maps[..., 0] > threshold
@@ -122,14 +121,50 @@ def marker_watershed(
     own = window.own_seeds(seeds, n_seeds)
     if not own.any():
         return np.zeros_like(seeds)
-    reached = np.zeros(n_pieces + 1, bool)
-    reached[pieces[own[seeds]]] = True
-    free = reached[pieces] & ~window.taken
-    grown = np.asarray(watershed(-maps[..., 1], np.where(free, seeds, 0), mask=free & foreground))
+    grown = _grow(seeds, own, pieces, n_pieces, window.taken, maps[..., 1])
     if (own & window.cut_pieces(grown, n_seeds)).any():
         raise CutNucleusError
     has_peak = _areas(grown[maps[..., 1] > min_peak_distance], n_seeds) > 0
     return _number(grown, own & has_peak & (_areas(grown, n_seeds) >= min_area_px))
+
+
+def _grow(
+    seeds: Labels,
+    own: NDArray[np.bool_],
+    pieces: Labels,
+    n_pieces: int,
+    taken: NDArray[np.bool_],
+    distance: NDArray[np.float32],
+) -> Labels:
+    """Let seeds grow over the pieces of foreground in which one of a window's own lies, but not over what is taken.
+
+    A piece with one seed, of which nothing is taken, is that seed's: only the others need a watershed.
+    """
+    from skimage.segmentation import watershed
+
+    places = np.flatnonzero(seeds)
+    piece_of = np.zeros(own.size, np.intp)
+    piece_of[seeds.ravel()[places]] = pieces.ravel()[places]
+    reached = np.zeros(n_pieces + 1, bool)
+    reached[piece_of[own]] = True
+    shared = np.bincount(piece_of, minlength=n_pieces + 1) > 1
+    if taken.any():
+        shared[pieces[taken]] = True
+    only_seed = np.zeros(n_pieces + 1, np.int32)
+    only_seed[piece_of] = np.arange(own.size)
+    only_seed[shared | ~reached] = 0
+    shared &= reached
+    shared[0] = only_seed[0] = 0
+    grown: Labels = only_seed[pieces]
+    if shared.any():
+        free = shared[pieces] & ~taken
+        rows, columns = (np.flatnonzero(free.any(axis=axis)) for axis in (1, 0))
+        if rows.size:
+            box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+            mask = free[box]
+            flooded = watershed(-distance[box], np.where(mask, seeds[box], 0), mask=mask)
+            np.copyto(grown[box], flooded, where=mask)
+    return grown
 
 
 def _areas(pieces: NDArray[np.integer[Any]], n_pieces: int) -> NDArray[np.intp]:

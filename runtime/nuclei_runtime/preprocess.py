@@ -65,7 +65,11 @@ class ValueSample:
             values = region.ravel()
             if self._lift:  # what is negative cannot be counted
                 values = values.astype(np.int32) + self._lift
-            self._counts += np.bincount(values, minlength=self._counts.size)
+            if values.dtype == np.uint8 and values.size % 2 == 0:  # two at once: counting costs as much for either
+                pairs = np.bincount(values.view(np.uint16), minlength=1 << 16).reshape(256, 256)
+                self._counts[:256] += pairs.sum(axis=0) + pairs.sum(axis=1)
+            else:
+                self._counts += np.bincount(values, minlength=self._counts.size)
         else:
             every = tuple(slice(-first % self._step, None, self._step) for first in (row, column))
             self._taken.append(region[every[: region.ndim]].ravel())

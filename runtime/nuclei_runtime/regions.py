@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.instances import Labels
+from nuclei_runtime.reading import Image
 
 Measures = dict[str, NDArray[np.float64] | NDArray[np.intp]]
 
@@ -74,7 +75,7 @@ class Regions:
         return np.repeat(values, self.sizes)
 
 
-def measure(regions: Regions, labels: Labels, intensity: NDArray[np.float64]) -> Measures:
+def measure(regions: Regions, labels: Labels, image: Image) -> Measures:
     """Measure each nucleus.
 
     Parameters
@@ -82,7 +83,8 @@ def measure(regions: Regions, labels: Labels, intensity: NDArray[np.float64]) ->
     regions : Regions
         Of the labels.
     labels : (H, W) ndarray of int32
-    intensity : (H, W) ndarray of float64
+    image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) ndarray
+        Intensities are measured on the mean of its colours, without alpha.
 
     Returns
     -------
@@ -92,7 +94,7 @@ def measure(regions: Regions, labels: Labels, intensity: NDArray[np.float64]) ->
     area = regions.sizes.astype(np.float64)
     row, column = (regions.sums(one.astype(np.float64)) / area for one in (regions.rows, regions.columns))
     major, minor, eccentricity, orientation = _ellipses(regions, (row, column), (1.0, 1.0))
-    values = intensity.ravel()[regions.places]
+    values = image.reshape(labels.size, -1)[regions.places, :3].mean(axis=1, dtype=np.float64)
     return {
         "label": regions.numbers,
         "area": area,

@@ -94,6 +94,7 @@ class Outcome:
 
 IMAGES_COLUMNS = tuple(field.name for field in fields(Outcome))
 
+_FLOAT = ".8g"
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -126,9 +127,8 @@ def nucleus_rows(
     """
     if not labels.any():
         return []
-    intensity = image.astype(np.float64) if image.ndim == 2 else image[..., :3].mean(axis=-1, dtype=np.float64)
     regions = Regions.of(labels)
-    table = measure(regions, labels, intensity)
+    table = measure(regions, labels, image)
     for column, start in zip(
         ("centroid-0", "centroid-1", "bbox-0", "bbox-1", "bbox-2", "bbox-3"), origin * 3, strict=True
     ):
@@ -136,11 +136,11 @@ def nucleus_rows(
     empty = [None] * len(table["label"])
     lengths = {} if plane is None or plane.pixel_size_um is None else _micrometres(table, regions, plane.pixel_size_um)
     columns = [
-        *(column.tolist() for column in table.values()),
-        *(empty if (values := lengths.get(column)) is None else values.tolist() for column in _MICROMETRE_COLUMNS),
+        *map(_cells, table.values()),
+        *(empty if (values := lengths.get(column)) is None else _cells(values) for column in _MICROMETRE_COLUMNS),
     ]
     first = [_cell(name), *((None, None) if plane is None else (plane.time, plane.z))]
-    return [[*first, *map(_cell, row)] for row in zip(*columns, strict=True)]
+    return [[*first, *row] for row in zip(*columns, strict=True)]
 
 
 def _micrometres(table: Measures, regions: Regions, pixel_size_um: tuple[float, float]) -> dict[str, NDArray[Any]]:
@@ -165,10 +165,15 @@ def _micrometres(table: Measures, regions: Regions, pixel_size_um: tuple[float, 
     return lengths
 
 
+def _cells(column: NDArray[Any]) -> list[Cell]:
+    """Round what is measured."""
+    return [format(value, _FLOAT) for value in column.tolist()] if column.dtype.kind == "f" else column.tolist()
+
+
 def _cell(value: Cell) -> Cell:
     """Round what is measured, and keep a spreadsheet from taking a file's name for a formula."""
     if isinstance(value, float):
-        return format(value, ".8g")
+        return format(value, _FLOAT)
     if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
         return "'" + value
     return value

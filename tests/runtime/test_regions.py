@@ -74,6 +74,17 @@ def test_axes_where_pixels_are_not_square(spacing: tuple[float, float]) -> None:
         np.testing.assert_allclose(found, values, rtol=1e-9, atol=1e-7)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_colours_count_alike_and_alpha_not_at_all(channels: int) -> None:
+    labels = random_labels(2)
+    image = np.random.default_rng(2).integers(0, 256, (*labels.shape, channels)).astype(np.uint8)
+    grey = image[..., :3].mean(axis=-1)
+    expected = regionprops_table(labels, grey, properties=("intensity_mean", "intensity_max", "intensity_min"))
+    found = measure(Regions.of(labels), labels, image)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-12)
+
+
 def test_numbers_beyond_sixteen_bits() -> None:
     labels = np.zeros((3, 9), np.int32)
     labels[0, :4], labels[2, 3:], labels[0, 8] = 70_001, 5, 200_000
