@@ -20,7 +20,7 @@ import tifffile
 from PIL import Image
 
 from nuclei_runtime.cli import infer_main
-from nuclei_runtime.session import BUNDLED_MODEL
+from nuclei_runtime.session import BUNDLED_MODEL, BUNDLED_MODELS
 from nuclei_runtime.synthetic import fluorescence_field
 
 INFER = shutil.which("nuclei-infer", path=str(Path(sys.executable).parent)) or "nuclei-infer"
@@ -332,6 +332,20 @@ def test_the_bundled_model_is_the_default(tmp_path: Path) -> None:
     done = infer(tmp_path / "a.png", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert tifffile.imread(tmp_path / "out/labels/a.tif").shape == (128, 128)
+
+
+def test_the_bundled_model_comes_in_int8_too(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png_bytes(field(3, 128, 128)))
+    for precision in BUNDLED_MODELS:
+        out = tmp_path / precision
+        done = infer(tmp_path / "a.png", "--out", out, "--precision", precision)
+        assert done.returncode == 0, done.stderr
+        model = json.loads((out / "provenance.json").read_text(encoding="utf-8"))["method"]["model"]
+        assert model["precision"] == precision
+        assert model["sha256"] == hashlib.sha256(BUNDLED_MODELS[precision].read_bytes()).hexdigest()
+    both = infer(tmp_path / "a.png", "--out", tmp_path / "out", "--precision", "int8", "--model", tiny_model)
+    assert both.returncode == 2
+    assert "has its own" in both.stderr
 
 
 def test_only_the_model_that_was_pinned_runs(tmp_path: Path, tiny_model: Path) -> None:

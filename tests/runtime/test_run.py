@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from nuclei_runtime import run as run_module
 from nuclei_runtime.errors import ResultsExistError, RuntimeEnvironmentError
-from nuclei_runtime.folder import FileOutcome
+from nuclei_runtime.folder import FileOutcome, process_file
+from nuclei_runtime.inputs import ImageFile
 from nuclei_runtime.layout import token_of
 from nuclei_runtime.planes import Selection
 from nuclei_runtime.run import FolderRun, RunConfig
@@ -178,8 +183,40 @@ def test_threads_do_not_change_a_bit(config: RunConfig, tmp_path: Path, tiled_mo
     assert np.asarray(Image.open(runs[0].out / "overlays/a.png")).any()
 
 
+def test_files_are_done_at_the_same_time_and_told_of_in_their_order(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = Barrier(2, timeout=20)  # breaks where the first is over before the second begins
+    ended: list[str] = []
+
+    def slow(file: ImageFile, *arguments: Any) -> FileOutcome:
+        if file.name in ("a.png", "b.png"):
+            together.wait()
+        if file.name == "a.png":
+            time.sleep(0.3)
+        outcome = process_file(file, *arguments)
+        ended.append(file.name)
+        return outcome
+
+    monkeypatch.setattr(run_module, "process_file", slow)
+    assert list(do(replace(config, threads=2))) == sorted([*NAMES, "broken.png"])
+    assert ended.index("b.png") < ended.index("a.png")
+
+
+def test_who_stops_listening_stops_what_is_in_hand(config: RunConfig) -> None:
+    config = replace(config, threads=2)
+    do(config, stop_after=1)
+    assert not list(config.out.rglob("*.part"))
+    resumed = replace(config, mode="resume")
+    do(resumed)
+    fresh = replace(config, out=config.out.with_name("fresh"))
+    do(fresh)
+    assert contents(config.out) == contents(fresh.out)
+
+
 def test_a_folder_of_images_that_vanishes_stops_the_run(config: RunConfig, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeEnvironmentError, match="vanished"), FolderRun(replace(config, threads=1)) as run:  # noqa: PT012
+    config = replace(config, threads=1)
+    with pytest.raises(RuntimeEnvironmentError, match="vanished"), FolderRun(config) as run:  # noqa: PT012
         outcomes = run.outcomes()
         assert next(outcomes).is_ok
         (tmp_path / "in").rename(tmp_path / "unmounted")
