@@ -51,7 +51,10 @@ def export(
     )
     for finding in result.findings:
         print(f"lint: {finding.what}: {', '.join(finding.nodes)}", file=sys.stderr)
-    print(f"{model}: ONNX Runtime and Keras differ by at most {result.difference:.2g} in fp32")
+    print(
+        f"{model}: ONNX Runtime and Keras differ by at most {result.difference:.2g} in fp32 "
+        f"(tolerance {result.tolerance:g})"
+    )
     if result.quantisation is not None:
         print(f"int8: {result.quantisation}")
     print(f"report: {result.report}")

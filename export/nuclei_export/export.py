@@ -65,6 +65,8 @@ class ExportResult:
     card : ModelCard
     comparisons : list of Comparison
         Of the graph in fp32.
+    tolerance : float
+        Of those comparisons; the file's own stands in its card.
     findings : list of Finding
     quantisation : Quantisation or None
         How it became int8, where it did.
@@ -73,6 +75,7 @@ class ExportResult:
 
     card: ModelCard
     comparisons: Sequence[parity.Comparison]
+    tolerance: float
     findings: Sequence[lint.Finding]
     quantisation: Quantisation | None
     report: Path
@@ -102,6 +105,7 @@ def export(config: ExportConfig) -> ExportResult:
     keras_model = convert.load_checkpoint(checkpoint)
     proto = convert.convert(keras_model, config.opset)
     card = _build_card(config, run, checkpoint, proto, Precision.FP32)
+    tolerance = card.tolerance
     findings = lint.lint(proto)
 
     config.model.parent.mkdir(parents=True, exist_ok=True)
@@ -112,10 +116,10 @@ def export(config: ExportConfig) -> ExportResult:
         _write(proto, card, temporary)
         comparisons = parity.compare(keras_model, load_session(temporary))
         worst = max(comparisons, key=lambda comparison: comparison.difference)
-        if worst.difference > card.tolerance:
+        if worst.difference > tolerance:
             raise ParityError(
                 f"{config.run}: ONNX Runtime and Keras differ by {worst.difference:.2g} on {worst.batch} "
-                f"{worst.shape}, the declared tolerance is {card.tolerance:g}; nothing was written"
+                f"{worst.shape}, the declared tolerance is {tolerance:g}; nothing was written"
             )
         if config.precision is not Precision.FP32:
             if config.precision is Precision.FP16:
@@ -132,9 +136,9 @@ def export(config: ExportConfig) -> ExportResult:
     finally:
         temporary.unlink(missing_ok=True)
         temporary_sample.unlink(missing_ok=True)
-    report = config.model.with_suffix(".report.md")
-    write_report(report, config.model, card, proto, comparisons, findings, quantisation)
-    return ExportResult(card, comparisons, findings, quantisation, report)
+    result = ExportResult(card, comparisons, tolerance, findings, quantisation, config.model.with_suffix(".report.md"))
+    write_report(config.model, proto, result)
+    return result
 
 
 def _read_finished_run(folder: Path) -> dict[str, Any]:

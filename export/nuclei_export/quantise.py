@@ -6,6 +6,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -112,8 +113,7 @@ def quantise(proto: Any, card: ModelCard, data: QuantisationData, *, reduce_rang
     ParityError
         Even with half of the compute in fp32 the loss is larger.
     """
-    logging.getLogger().setLevel(logging.ERROR)  # the quantiser advises everyone to pre-process; this graph needs none
-    with tempfile.TemporaryDirectory() as folder:
+    with _quiet(), tempfile.TemporaryDirectory() as folder:
         quantiser = _Quantiser(replace_transposed(proto), data.crops, Path(folder), reduce_range=reduce_range)
         reference = quantiser.session(quantiser.proto)
         sensitivity = _sensitivity(quantiser, reference, data.crops[:SENSITIVITY_CROPS])
@@ -137,6 +137,18 @@ def quantise(proto: Any, card: ModelCard, data: QuantisationData, *, reduce_rang
         f"int8 loses more than {MAX_AP_LOSS} of AP on the validation images, however many of the most sensitive "
         f"convolutions stay in fp32 (largest losses: {losses}); export in fp32; nothing was written"
     )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the quantiser's advice to pre-process the graph, which this one does not need, off the user's terminal."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 class _Quantiser:

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nuclei_export.lint import Finding, flops_per_pixel, shapes_of_weights
-from nuclei_export.parity import Comparison
+from nuclei_export.lint import flops_per_pixel, shapes_of_weights
 from nuclei_export.quantise import MAX_AP_LOSS, Quantisation
 from nuclei_runtime.card import ModelCard
 from nuclei_runtime.metrics import THRESHOLDS
 
+if TYPE_CHECKING:
+    from nuclei_export.export import ExportResult
 
-def write_report(
-    path: Path,
-    model: Path,
-    card: ModelCard,
-    proto: Any,
-    comparisons: Sequence[Comparison],
-    findings: Sequence[Finding],
-    quantisation: Quantisation | None,
-) -> None:
+
+def write_report(model: Path, proto: Any, result: ExportResult) -> None:
     """Write what the exported file is, how it compares with Keras, and what the lint found."""
+    card, comparisons, findings = result.card, result.comparisons, result.findings
     graph = proto.graph
     weights = shapes_of_weights(proto)
     parameters = sum(
@@ -62,7 +56,7 @@ def write_report(
         "",
         "## Parity of ONNX Runtime (CPU) and Keras",
         "",
-        f"In fp32. Tolerance of this file {card.tolerance:g}, largest difference "
+        f"In fp32. Tolerance {result.tolerance:g}, largest difference "
         f"{max(comparison.difference for comparison in comparisons):.2g} in any map.",
         "",
         "| batch | shape | largest difference | standard deviation of the maps |",
@@ -72,7 +66,7 @@ def write_report(
             for c in comparisons
         ),
         "",
-        *([] if quantisation is None else _quantisation(quantisation)),
+        *([] if result.quantisation is None else _quantisation(result.quantisation)),
         "## Lint of the graph",
         "",
         *([f"- {finding.what}: {', '.join(finding.nodes)}" for finding in findings] or ["Nothing found."]),
@@ -86,7 +80,7 @@ def write_report(
     else:
         lines += ["None yet: run nuclei-evaluate, then export again with --evaluation."]
     lines += ["", "## Limitations", "", *(f"- {sentence}" for sentence in card.limitations), ""]
-    path.write_text("\n".join(lines), encoding="utf-8")
+    result.report.write_text("\n".join(lines), encoding="utf-8")
 
 
 def _quantisation(quantisation: Quantisation) -> list[str]:

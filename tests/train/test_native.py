@@ -76,6 +76,7 @@ def test_the_run_folder_holds_all(native_run: Path) -> None:
         "history.csv",
         "inference.keras",
         "model_for_nuclei.h5",
+        "quantisation.npz",
         "resume.npz",
         "run.json",
         "sanity_check.png",
