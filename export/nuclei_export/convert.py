@@ -68,13 +68,18 @@ def convert(model: Any, opset: int) -> Any:
     proto, _ = tf2onnx.convert.from_keras(model, input_signature=signature, opset=opset)
     _name_dimensions(proto, any_size=height is None)
     _name_after_layers(proto, [layer.name for layer in model.layers])
+    drop_unused_opsets(proto)
+    proto.graph.name = model.name
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def drop_unused_opsets(proto: Any) -> None:
+    """Remove the operator sets that a tool declared and no node is of."""
     used_domains = {node.domain for node in proto.graph.node}
     kept = [entry for entry in proto.opset_import if entry.domain in used_domains]
     del proto.opset_import[:]
     proto.opset_import.extend(kept)
-    proto.graph.name = model.name
-    onnx.checker.check_model(proto, full_check=True)
-    return proto
 
 
 def graph_digest(proto: Any) -> str:

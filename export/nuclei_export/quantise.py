@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nuclei_export.convert import drop_unused_opsets
 from nuclei_export.lint import flops_of_convolutions
 from nuclei_export.quantisation_data import QuantisationData
 from nuclei_export.sub_pixel import replace_transposed
@@ -195,10 +196,7 @@ class _Quantiser:
             calibration_cache_path=self._folder / "ranges.json",
         )
         quantised = onnx.load(target)
-        used_domains = {node.domain for node in quantised.graph.node}
-        kept = [entry for entry in quantised.opset_import if entry.domain in used_domains]
-        del quantised.opset_import[:]
-        quantised.opset_import.extend(kept)
+        drop_unused_opsets(quantised)
         return quantised
 
     def session(self, proto: Any) -> Session:

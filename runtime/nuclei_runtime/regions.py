@@ -7,6 +7,7 @@ the tests hold the two together.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,12 @@ class Regions:
         rows, columns = np.divmod(places, labels.shape[1])
         return cls(present + before, starts, sizes, places, rows, columns)
 
+    @cached_property
+    def centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean row and mean column of each nucleus."""
+        row, column = (self.sums(one.astype(np.float64)) / self.sizes for one in (self.rows, self.columns))
+        return row, column
+
     def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sum of a value of the pixels over each nucleus."""
         return np.asarray(np.add.reduceat(values, self.starts))
@@ -92,8 +99,8 @@ def measure(regions: Regions, labels: Labels, image: Image) -> Measures:
         By name, a value a nucleus in the order of their numbers: lengths in px, angles in radians.
     """
     area = regions.sizes.astype(np.float64)
-    row, column = (regions.sums(one.astype(np.float64)) / area for one in (regions.rows, regions.columns))
-    major, minor, eccentricity, orientation = _ellipses(regions, (row, column), (1.0, 1.0))
+    row, column = regions.centres
+    major, minor, eccentricity, orientation = _ellipses(regions, (1.0, 1.0))
     values = image.reshape(labels.size, -1)[regions.places, :3].mean(axis=1, dtype=np.float64)
     return {
         "label": regions.numbers,
@@ -118,19 +125,15 @@ def measure(regions: Regions, labels: Labels, image: Image) -> Measures:
 
 def axis_lengths(regions: Regions, spacing: tuple[float, float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the major and the minor axis of each nucleus, where a pixel has a height and a width."""
-    centres = (regions.sums(one.astype(np.float64)) / regions.sizes for one in (regions.rows, regions.columns))
-    row, column = centres
-    major, minor, _, _ = _ellipses(regions, (row, column), spacing)
+    major, minor, _, _ = _ellipses(regions, spacing)
     return major, minor
 
 
-def _ellipses(
-    regions: Regions, centres: tuple[NDArray[np.float64], NDArray[np.float64]], spacing: tuple[float, float]
-) -> tuple[NDArray[np.float64], ...]:
+def _ellipses(regions: Regions, spacing: tuple[float, float]) -> tuple[NDArray[np.float64], ...]:
     """Return both axes, the eccentricity and the orientation of the ellipses with the nuclei's second moments."""
     down, right = (
         (places - regions.spread(centre)) * length
-        for places, centre, length in zip((regions.rows, regions.columns), centres, spacing, strict=True)
+        for places, centre, length in zip((regions.rows, regions.columns), regions.centres, spacing, strict=True)
     )
     rows, columns, both = (regions.sums(product) / regions.sizes for product in (down**2, right**2, down * right))
     mean, half = (rows + columns) / 2, (rows - columns) / 2
