@@ -30,9 +30,13 @@ MAX_AP_LOSS = 0.004
 """What AP may lose at any IoU threshold on the validation images, mean over images and pooled: a fifth less than the
 0.005 that it may lose on images that nothing was chosen on."""
 
-QUANTISED = ("Conv", "MaxPool", "Concat", "DepthToSpace")
-"""Operators that ONNX Runtime computes in int8. What comes after the last convolution stays in fp32: it costs nothing
-there, and thresholds are applied to it."""
+FOLLOWERS = ("Relu", "Transpose", "Reshape")
+"""Operators that go with the convolution before them: a Relu is what its result's range begins with, so that no value
+below 0 takes a part of the 8 bits, and the others move values. A sigmoid stays in fp32: it costs nothing there, and
+thresholds are applied to it."""
+
+QUANTISED = ("Conv", "MaxPool", "Concat", *FOLLOWERS)
+"""Operators that ONNX Runtime computes in int8."""
 
 SENSITIVITY_CROPS = 32
 TIMED_RUNS = 9
@@ -164,7 +168,7 @@ class _Quantiser:
         onnx.save(proto, self._source)
         self._crops, self._reduce_range = crops, reduce_range
         self._parts = {
-            node.name: _with_depth_to_space(node, proto.graph.node)
+            node.name: _with_followers(node, proto.graph.node)
             for node in proto.graph.node
             if node.op_type == "Conv"
         }
@@ -230,9 +234,10 @@ def _as_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(images / 255, dtype=np.float32)
 
 
-def _with_depth_to_space(node: Any, nodes: Sequence[Any]) -> list[str]:
-    after = [other.name for other in nodes if other.op_type == "DepthToSpace" and other.input[0] == node.output[0]]
-    return [node.name, *after]
+def _with_followers(node: Any, nodes: Sequence[Any]) -> list[str]:
+    """Return the names of a node and of what goes with it."""
+    after = [other for other in nodes if other.op_type in FOLLOWERS and other.input[0] == node.output[0]]
+    return [node.name, *(name for other in after for name in _with_followers(other, nodes))]
 
 
 def _sensitivity(quantiser: _Quantiser, reference: Session, crops: NDArray[np.uint8]) -> list[tuple[str, float, float]]:

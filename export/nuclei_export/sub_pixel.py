@@ -1,4 +1,4 @@
-"""Transposed convolutions -> convolutions and depth to space, which int8 kernels exist for."""
+"""Transposed convolutions -> convolutions, which int8 kernels exist for, and moves of values."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import numpy as np
 
 
 def replace_transposed(proto: Any) -> Any:
-    """Return a graph in which every 2x2 transposed convolution of stride 2 is a 1x1 convolution and a depth to space.
+    """Return a graph in which every 2x2 transposed convolution of stride 2 is a 1x1 convolution and a shuffle.
 
     Kernel and stride alike, no output pixel gets anything from two input pixels: each input pixel gives a square of
     2x2, which a 1x1 convolution computes as four times as many channels (Shi et al. 2016, sub-pixel convolution). The
     numbers are the same.
+
+    The shuffle is spelt out with the channels last, as ONNX Runtime's int8 kernels have them, so that it moves whole
+    rows of channels. ONNX's DepthToSpace, which goes value by value, took a fifth of the time of the int8 network.
 
     Parameters
     ----------
@@ -40,16 +43,34 @@ def replace_transposed(proto: Any) -> Any:
         if (height, width) != (2, 2):
             nodes.append(node)
             continue
-        # Depth to space (DCR) takes the channels as (row in the square, column in it, channel).
+        # The channels are (row in the square, column in it, channel): what lies side by side stays so.
         squares = kernel.transpose(2, 3, 1, 0).reshape(4 * n_out, n_in, 1, 1)
         weights[node.input[1]].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(squares), node.input[1]))
         for bias in node.input[2:]:
             repeated = np.tile(numpy_helper.to_array(weights[bias]), 4)
             weights[bias].CopyFrom(numpy_helper.from_array(repeated, bias))
         layer = node.name.rsplit("/", 1)[0]
-        deep, shuffle = f"{layer}/Conv_output", f"{layer}/DepthToSpace"
+        deep = f"{layer}/Conv_output"
         nodes.append(helper.make_node("Conv", list(node.input), [deep], f"{layer}/Conv", kernel_shape=[1, 1]))
-        nodes.append(helper.make_node("DepthToSpace", [deep], list(node.output), shuffle, blocksize=2, mode="DCR"))
+        # Shapes of (N, H, W, 4 C): 0 keeps the axis of that place, -1 is what is left.
+        steps: list[tuple[str, str, list[int]]] = [
+            ("channels_last", "Transpose", [0, 2, 3, 1]),
+            ("squares", "Reshape", [0, 0, 0, 2, 2 * n_out]),
+            ("rows_apart", "Transpose", [0, 1, 3, 2, 4]),
+            ("rows", "Reshape", [0, -1, 1, 0, 2 * n_out]),
+            ("columns", "Reshape", [0, 0, -1, n_out]),
+            ("channels_first", "Transpose", [0, 3, 1, 2]),
+        ]
+        value = deep
+        for name, operator, numbers in steps:
+            step = f"{layer}/{name}"
+            output = node.output[0] if name == "channels_first" else f"{step}_output"
+            if operator == "Transpose":
+                nodes.append(helper.make_node(operator, [value], [output], step, perm=numbers))
+            else:
+                graph.initializer.append(numpy_helper.from_array(np.array(numbers, np.int64), f"{step}_shape"))
+                nodes.append(helper.make_node(operator, [value, f"{step}_shape"], [output], step))
+            value = output
     del graph.node[:]
     graph.node.extend(nodes)
     del graph.value_info[:]

@@ -16,7 +16,7 @@ from nuclei_runtime.errors import ImageTooLargeError, InputsError
 from nuclei_runtime.planes import Plane
 from nuclei_runtime.resources import memory_limit_bytes
 from nuclei_runtime.tiff_segments import CACHE_BYTES
-from nuclei_runtime.tiling import Tiling
+from nuclei_runtime.tiling import Tiling, tile_side
 
 NETWORK_BYTES_PER_PX = 400
 """Of a tile, halo included. The recipe `native` takes 140 to 190: tiles of one size use ONNX Runtime's arena again and
@@ -177,7 +177,7 @@ class Budget:
         # The overlay is drawn when no window is needed any more; percentiles are taken when none is needed yet.
         window = min(height, window_px) * min(width, window_px) * LABELLING_BYTES_PER_PX
         held = self._held() + max(window, min(OVERLAY_BYTES, height * width * OVERLAY_BYTES_PER_PX))
-        return held + min(height, tiling.tile_px) * min(width, tiling.tile_px) * NETWORK_BYTES_PER_PX
+        return held + tile_side(height, tiling) * tile_side(width, tiling) * NETWORK_BYTES_PER_PX
 
     def _reading(self) -> int:
         """Return what reading takes: the whole plane, where its format gives no access to regions."""

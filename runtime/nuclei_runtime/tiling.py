@@ -50,23 +50,34 @@ class Span:
     kept: slice
 
 
+def tile_side(length: int, tiling: Tiling) -> int:
+    """Return how long tiles are along one axis of an image: all alike, and no longer than their number asks for."""
+    padded = _up_to_multiple(length, tiling)
+    n_tiles = 1 + max(0, -(-(padded - tiling.tile_px) // tiling.core_px))
+    seen_twice = (n_tiles - 1) * 2 * tiling.halo_px
+    return _up_to_multiple(-(-(padded + seen_twice) // n_tiles), tiling)
+
+
 def tile_spans(length: int, tiling: Tiling) -> list[Span]:
     """Cut one axis of an image into tiles.
 
     All tiles are alike in size, so that an execution provider plans its memory, and searches its kernels, once: the
     last one is moved back to end with the image. What they see may end beyond the image, at the next multiple.
     """
-    multiple = tiling.multiple_of_px
-    padded = -(-length // multiple) * multiple
-    side = min(tiling.tile_px, padded)
-    n_tiles = 1 + max(0, -(-(padded - side) // tiling.core_px))
+    padded, side = _up_to_multiple(length, tiling), tile_side(length, tiling)
+    step = max(side - 2 * tiling.halo_px, tiling.multiple_of_px)
+    n_tiles = 1 + max(0, -(-(padded - side) // step))
     spans, kept = [], 0
     for index in range(n_tiles):
-        start = min(index * tiling.core_px, padded - side)
+        start = min(index * step, padded - side)
         stop = length if index == n_tiles - 1 else start + side - tiling.halo_px
         spans.append(Span(slice(start, start + side), slice(kept, stop)))
         kept = stop
     return spans
+
+
+def _up_to_multiple(length: int, tiling: Tiling) -> int:
+    return -(-length // tiling.multiple_of_px) * tiling.multiple_of_px
 
 
 def run_tile(run: Run, read: Read, shape: tuple[int, int], rows: Span, columns: Span) -> NDArray[np.float32]:

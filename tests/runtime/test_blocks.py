@@ -346,7 +346,7 @@ def test_nuclei_do_not_depend_on_the_memory(stem_unet: Path, monkeypatch: pytest
     tiling = segmenter.card.input.tiling
     assert tiling is not None
     monkeypatch.setattr(memory, "resident_bytes", lambda: 90 << 20)
-    scarce = (90 + 120) << 20
+    scarce = (90 + 80) << 20
     assert Budget(plane, scarce).tiling(tiling, 1536).core_px < tiling.core_px
     found = together(segment_plane(plane, segmenter, max_memory=scarce), image.shape)
     assert found.max() >= 5

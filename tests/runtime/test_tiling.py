@@ -91,7 +91,7 @@ def test_sizes_between_multiples_are_mirrored_up(session: Session, size: tuple[i
         np.testing.assert_array_equal(maps, expected)
 
 
-def test_all_tiles_are_as_large_as_asked_and_small_images_go_through_whole() -> None:
+def test_all_tiles_are_alike_and_no_larger_than_needed_and_small_images_go_through_whole() -> None:
     sizes: list[tuple[int, ...]] = []
 
     def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -101,8 +101,8 @@ def test_all_tiles_are_as_large_as_asked_and_small_images_go_through_whole() -> 
     image = noise(150, 330)
     tiling = Tiling(core_px=64, halo_px=32, multiple_of_px=16)
     np.testing.assert_array_equal(run_tiled(run, image, tiling), image[..., :1])
-    # 160 rows are 128 and one step of 64; 336 columns are 128 and four steps, of which the last is shorter.
-    assert sizes == [(1, 128, 128, 3)] * (2 * 5)
+    # 160 rows in two tiles that share 64 rows; 336 columns in five, four times 64 shared, up to a multiple of 16.
+    assert sizes == [(1, 112, 128, 3)] * (2 * 5)
 
     sizes.clear()
     run_tiled(run, image, replace(tiling, core_px=512))
