@@ -146,5 +146,6 @@ def test_a_transposed_convolution_is_a_convolution_and_a_shuffle() -> None:
         for found in (proto, replace_transposed(proto))
     )
     np.testing.assert_allclose(one, other, atol=1e-5)
-    assert [node.op_type for node in replace_transposed(proto).graph.node] == ["Conv", "DepthToSpace"]
+    operators = [node.op_type for node in replace_transposed(proto).graph.node]
+    assert operators == ["Conv", "Transpose", "Reshape", "Transpose", "Reshape", "Reshape", "Transpose"]
     assert proto.graph.node[0].op_type == "ConvTranspose"  # the first is left as it was
