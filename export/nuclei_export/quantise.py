@@ -168,9 +168,7 @@ class _Quantiser:
         onnx.save(proto, self._source)
         self._crops, self._reduce_range = crops, reduce_range
         self._parts = {
-            node.name: _with_followers(node, proto.graph.node)
-            for node in proto.graph.node
-            if node.op_type == "Conv"
+            node.name: _with_followers(node, proto.graph.node) for node in proto.graph.node if node.op_type == "Conv"
         }
         self._others = [node.name for node in proto.graph.node if node.op_type in ("MaxPool", "Concat")]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -14,11 +14,14 @@ CHUNK_PX = 256
 """Side of the squares that are moved between file and memory: large enough that a seek costs nothing beside them,
 small enough that a window's edge does not move much more than the window."""
 
+_Key = tuple[int, int]
+"""Row and column of a chunk."""
+
 
 class Spool:
     """A raster of zeros into which windows are written. To be used in a ``with`` statement.
 
-    It lives in memory until it is larger than `memory_bytes`, then in a file without a name in the system's folder
+    As much of it as `memory_bytes` allows lives in memory, the rest in a file without a name in the system's folder
     for temporary files, which the system removes with the process, however that ends.
 
     Parameters
@@ -34,8 +37,10 @@ class Spool:
         self._channels = () if channels is None else (channels,)
         self._chunk_shape = (CHUNK_PX, CHUNK_PX, *self._channels)
         self._chunk_bytes = int(np.prod(self._chunk_shape)) * self._dtype.itemsize
-        self._file = tempfile.SpooledTemporaryFile(max_size=memory_bytes)  # noqa: SIM115 -- closed by __exit__
-        self._places: dict[tuple[int, int], int] = {}
+        self._n_in_memory = memory_bytes // self._chunk_bytes
+        self._in_memory: dict[_Key, NDArray[Any]] = {}
+        self._file: IO[bytes] | None = None
+        self._places: dict[_Key, int] = {}
         self._free: list[int] = []
         self._end = 0
 
@@ -43,15 +48,18 @@ class Spool:
         return self
 
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
-        self._file.close()
+        self._in_memory.clear()
+        if self._file is not None:
+            self._file.close()
 
     def read(self, rows: slice, columns: slice) -> NDArray[Any]:
         """Return a window; what was never written, or was dropped, is 0."""
         shape = (rows.stop - rows.start, columns.stop - columns.start, *self._channels)
         window = np.zeros(shape, self._dtype)
         for key, in_window, in_chunk in _chunks(rows, columns):
-            if key in self._places:
-                window[in_window] = self._load(key)[in_chunk]
+            chunk = self._load(key)
+            if chunk is not None:
+                window[in_window] = chunk[in_chunk]
         return window
 
     def write(self, rows: slice, columns: slice, values: NDArray[Any], where: NDArray[np.bool_] | None = None) -> None:
@@ -59,7 +67,9 @@ class Spool:
         for key, in_window, in_chunk in _chunks(rows, columns):
             if where is not None and not where[in_window].any():
                 continue
-            chunk = self._load(key) if key in self._places else np.zeros(self._chunk_shape, self._dtype)
+            chunk = self._load(key)
+            if chunk is None:
+                chunk = np.zeros(self._chunk_shape, self._dtype)
             if where is None:
                 chunk[in_chunk] = values[in_window]
             else:
@@ -68,25 +78,40 @@ class Spool:
 
     def drop_rows(self, stop: int) -> None:
         """Give the place of the rows before `stop` to others; whole chunks only."""
-        for key in [key for key in self._places if (key[0] + 1) * CHUNK_PX <= stop]:
+
+        def is_before(key: _Key) -> bool:
+            return (key[0] + 1) * CHUNK_PX <= stop
+
+        for key in [*filter(is_before, self._in_memory)]:
+            del self._in_memory[key]
+        for key in [*filter(is_before, self._places)]:
             self._free.append(self._places.pop(key))
 
-    def _load(self, key: tuple[int, int]) -> NDArray[Any]:
+    def _load(self, key: _Key) -> NDArray[Any] | None:
+        if key in self._in_memory:
+            return self._in_memory[key]
+        if self._file is None or key not in self._places:
+            return None
         self._file.seek(self._places[key])
         data = bytearray(self._file.read(self._chunk_bytes))  # writable, which bytes are not
         return np.frombuffer(data, self._dtype).reshape(self._chunk_shape)
 
-    def _store(self, key: tuple[int, int], chunk: NDArray[Any]) -> None:
+    def _store(self, key: _Key, chunk: NDArray[Any]) -> None:
+        if key not in self._places and (key in self._in_memory or len(self._in_memory) < self._n_in_memory):
+            self._in_memory[key] = chunk
+            return
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by __exit__
         if key not in self._places:
             if not self._free:
                 self._free.append(self._end)
                 self._end += self._chunk_bytes
             self._places[key] = self._free.pop()
         self._file.seek(self._places[key])
-        self._file.write(chunk.tobytes())
+        self._file.write(chunk.data)
 
 
-def _chunks(rows: slice, columns: slice) -> Iterator[tuple[tuple[int, int], tuple[slice, slice], tuple[slice, slice]]]:
+def _chunks(rows: slice, columns: slice) -> Iterator[tuple[_Key, tuple[slice, slice], tuple[slice, slice]]]:
     """Yield each chunk that a window meets: its key, where it lies in the window and where the window lies in it."""
     for row, in_rows, chunk_rows in _spans(rows):
         for column, in_columns, chunk_columns in _spans(columns):

@@ -138,16 +138,13 @@ def _tiles(height: int, width: int, tiling: Tiling) -> Iterator[tuple[Span, Span
 
 
 def _read_mirrored(read: Read, shape: tuple[int, int], rows: slice, columns: slice) -> NDArray[np.float32]:
-    """Read a region that may go on below and right of the image, where the image is mirrored."""
-    if rows.stop <= shape[0] and columns.stop <= shape[1]:
-        return read(rows, columns)
-    sources = [_mirrored(*axis) for axis in ((rows, shape[0]), (columns, shape[1]))]
-    (first_row, last_row), (first_column, last_column) = ((int(s.min()), int(s.max())) for s in sources)
-    region = read(slice(first_row, last_row + 1), slice(first_column, last_column + 1))
-    return region[np.ix_(sources[0] - first_row, sources[1] - first_column)]
+    """Read a region that may go on below and right of the image, where the image is mirrored.
 
-
-def _mirrored(span: slice, length: int) -> NDArray[np.intp]:
-    """Return which pixel stands at each place: there and back again, as often as it takes for a thin image."""
-    places = np.arange(span.start, span.stop) % (2 * length)
-    return np.asarray(np.minimum(places, 2 * length - 1 - places))
+    What goes on is less than a multiple of a tiling: never more than a tile sees of an image that has several.
+    """
+    beyond = [max(span.stop - length, 0) for span, length in zip((rows, columns), shape, strict=True)]
+    region = read(slice(rows.start, rows.stop - beyond[0]), slice(columns.start, columns.stop - beyond[1]))
+    if not any(beyond):
+        return region
+    # There and back again, as often as it takes for a thin image.
+    return np.pad(region, ((0, beyond[0]), (0, beyond[1]), (0, 0)), mode="symmetric")
