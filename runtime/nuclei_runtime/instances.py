@@ -57,7 +57,7 @@ def connected_components(maps: Maps, window: Window | None = None, *, threshold:
 
     pieces, n_pieces = ndimage.label(maps[..., 0] > threshold)  # its default structure is the 4-neighbourhood
     own = (window or whole_image(maps.shape)).own_seeds(pieces, n_pieces)
-    return _number(pieces, own & (_areas(pieces, n_pieces) >= min_area_px))
+    return np.asarray(_numbers(own & (_areas(pieces, n_pieces) >= min_area_px))[pieces])
 
 
 def marker_watershed(
@@ -106,64 +106,109 @@ def marker_watershed(
     from scipy import ndimage
 
     window = window or whole_image(maps.shape)
-    foreground = maps[..., 0] > threshold
-    deep, n_deep = ndimage.label(foreground & (maps[..., 1] > marker_distance) & (maps[..., 2] < marker_border))
+    foreground = _Foreground(maps[..., 0] > threshold)
+    piece, n_pieces = foreground.piece, foreground.n_pieces
+    _, distance, border = foreground.pick(maps).T
+    deep, n_deep = ndimage.label(foreground.spread((distance > marker_distance) & (border < marker_border)))
     window.own_seeds(deep, n_deep)  # raises where one of its own is cut, which may be larger than it looks
-    large = _areas(deep, n_deep) >= min_marker_area_px
-    pieces, n_pieces = ndimage.label(foreground)
+    marker = foreground.pick(deep)
+    large = _areas(marker, n_deep) >= min_marker_area_px
+    large[0] = False
     marked = np.zeros(n_pieces + 1, bool)
-    marked[pieces[large[deep] & (deep > 0)]] = True
+    marked[piece[large[marker]]] = True
     # What looks small at a cut may be large: beside a marker it is kept, so that no other nucleus grows into it.
-    seeds = _number(deep, large | window.cut_pieces(deep, n_deep))
-    n_markers = int(seeds.max())
-    seeds = np.where(foreground & ~marked[pieces], pieces + n_markers, seeds)
-    n_seeds = n_markers + n_pieces
-    own = window.own_seeds(seeds, n_seeds)
-    if not own.any():
-        return np.zeros_like(seeds)
-    grown = _grow(seeds, own, pieces, n_pieces, window.taken, maps[..., 1])
+    of_markers = _numbers(large | window.cut_pieces(deep, n_deep))
+    n_markers = int(of_markers.max())
+    of_pieces = _numbers(~marked, first=n_markers + 1)
+    seeds = np.where(marked[piece], of_markers[marker], of_pieces[piece])
+    n_seeds = max(n_markers, int(of_pieces.max()))
+    own = window.own_seeds(foreground.spread(seeds), n_seeds)
+    grown = _grow(seeds, own, foreground, foreground.pick(window.taken), maps[..., 1])
     if (own & window.cut_pieces(grown, n_seeds)).any():
         raise CutNucleusError
-    has_peak = _areas(grown[maps[..., 1] > min_peak_distance], n_seeds) > 0
-    return _number(grown, own & has_peak & (_areas(grown, n_seeds) >= min_area_px))
+    seeds = foreground.pick(grown)
+    has_peak = _areas(seeds[distance > min_peak_distance], n_seeds) > 0
+    return foreground.spread(_numbers(own & has_peak & (_areas(seeds, n_seeds) >= min_area_px))[seeds])
+
+
+class _Foreground:
+    """The pixels of a foreground: what is done for them alone is done for few of the pixels of most images.
+
+    Parameters
+    ----------
+    is_inside : (H, W) ndarray of bool
+
+    Attributes
+    ----------
+    piece : (n,) ndarray of int32
+        In which 4-connected piece each of the pixels lies, row by row; from 1 on.
+    n_pieces : int
+    """
+
+    def __init__(self, is_inside: NDArray[np.bool_]) -> None:
+        from scipy import ndimage
+
+        self.shape = is_inside.shape
+        self.places = np.flatnonzero(is_inside)
+        pieces, self.n_pieces = ndimage.label(is_inside)  # its default structure is the 4-neighbourhood
+        self.piece = self.pick(pieces)
+
+    def pick(self, picture: NDArray[Any]) -> NDArray[Any]:
+        """Return what a picture of (H, W) or (H, W, C) shows at the pixels: (n,) or (n, C)."""
+        return np.asarray(picture.reshape(-1, *picture.shape[2:]).take(self.places, axis=0))
+
+    def spread(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the (H, W) picture that has (n,) values at the pixels and 0 elsewhere."""
+        picture = np.zeros(self.shape, values.dtype)
+        picture.reshape(-1)[self.places] = values
+        return picture
 
 
 def _grow(
-    seeds: Labels,
-    own: NDArray[np.bool_],
-    pieces: Labels,
-    n_pieces: int,
-    taken: NDArray[np.bool_],
-    distance: NDArray[np.float32],
+    seeds: Labels, own: NDArray[np.bool_], foreground: _Foreground, taken: NDArray[np.bool_], distance: Maps
 ) -> Labels:
-    """Let seeds grow over the pieces of foreground in which one of a window's own lies, but not over what is taken.
+    """Let the seeds grow over the pieces of the foreground in which one of a window's own lies.
 
-    A piece with one seed, of which nothing is taken, is that seed's: only the others need a watershed.
+    A piece with a single seed becomes that seed's: only where several meet, or not all is free, is there anything to
+    find out. Each such piece is flooded on its own, so that nothing depends on what else an image shows: where seeds
+    are equally deep, `skimage.segmentation.watershed` begins with whichever its heap gives, which holds them all.
+
+    Parameters
+    ----------
+    seeds : (n,) ndarray of int32
+        The number of each pixel's seed, or 0.
+    own : (n_seeds + 1,) ndarray of bool
+        Which seeds are the window's.
+    foreground : _Foreground
+    taken : (n,) ndarray of bool
+        Pixels into which nothing grows.
+    distance : (H, W) ndarray of float32
+
+    Returns
+    -------
+    (H, W) ndarray of int32
+        The number of the seed that each pixel fell to, or 0.
     """
+    from scipy import ndimage
     from skimage.segmentation import watershed
 
-    places = np.flatnonzero(seeds)
+    piece, n_pieces = foreground.piece, foreground.n_pieces
     piece_of = np.zeros(own.size, np.intp)
-    piece_of[seeds.ravel()[places]] = pieces.ravel()[places]
-    reached = np.zeros(n_pieces + 1, bool)
-    reached[piece_of[own]] = True
-    shared = np.bincount(piece_of, minlength=n_pieces + 1) > 1
-    if taken.any():
-        shared[pieces[taken]] = True
-    only_seed = np.zeros(n_pieces + 1, np.int32)
-    only_seed[piece_of] = np.arange(own.size)
-    only_seed[shared | ~reached] = 0
-    shared &= reached
-    shared[0] = only_seed[0] = 0
-    grown: Labels = only_seed[pieces]
-    if shared.any():
-        free = shared[pieces] & ~taken
-        rows, columns = (np.flatnonzero(free.any(axis=axis)) for axis in (1, 0))
-        if rows.size:
-            box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-            mask = free[box]
-            flooded = watershed(-distance[box], np.where(mask, seeds[box], 0), mask=mask)
-            np.copyto(grown[box], flooded, where=mask)
+    piece_of[seeds] = piece
+    piece_of[0] = 0
+    contended = np.bincount(piece_of, minlength=n_pieces + 1) > 1
+    contended[piece[taken]] = True
+    winner = np.zeros(n_pieces + 1, np.int32)
+    winner[piece_of] = np.arange(own.size)
+    winner[contended] = 0
+    grown = foreground.spread(winner[piece])
+    contended &= np.isin(np.arange(n_pieces + 1), piece_of[own])
+    flooded = foreground.spread(np.where(contended[piece] & ~taken, piece, 0))
+    seeds = foreground.spread(seeds)
+    for number, box in enumerate(ndimage.find_objects(flooded), 1):
+        if box is not None:
+            mask = flooded[box] == number
+            grown[box][mask] = watershed(-distance[box], seeds[box], mask=mask)[mask]
     return grown
 
 
@@ -172,11 +217,10 @@ def _areas(pieces: NDArray[np.integer[Any]], n_pieces: int) -> NDArray[np.intp]:
     return np.bincount(pieces.ravel(), minlength=n_pieces + 1)
 
 
-def _number(pieces: NDArray[np.integer[Any]], kept: NDArray[np.bool_]) -> Labels:
-    """Keep some pieces, by number from 0, and number them 1..N in their order."""
+def _numbers(kept: NDArray[np.bool_], first: int = 1) -> NDArray[np.int32]:
+    """Return the new numbers, from `first` on, of the pieces that are kept, by number from 0; 0 for the others."""
     kept[0] = False
-    renumbered = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
-    return np.asarray(renumbered[pieces])
+    return np.where(kept, np.cumsum(kept) + (first - 1), 0).astype(np.int32)
 
 
 @dataclass(frozen=True)

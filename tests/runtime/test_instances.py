@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from skimage import measure
+from skimage.segmentation import watershed
 
 from nuclei_runtime.instances import MAPS, METHODS, connected_components, find_instances, marker_watershed
 from nuclei_runtime.preprocess import Step
+from nuclei_runtime.windows import Window
 
 
 def picture(*rows: str) -> np.ndarray:
@@ -215,6 +218,41 @@ def test_watershed_of_noise_gives_numbered_pieces_and_keeps_the_foreground(seed:
     np.testing.assert_array_equal(labels > 0, maps[..., 0] > 0.5)
     # No nucleus reaches over from one piece of the foreground into another.
     assert labels.max() >= measure.label(maps[..., 0] > 0.5, connectivity=1).max()
+
+
+def flooded_everywhere(maps: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """`marker_watershed` as its definition says it: every piece flooded, in the whole picture, with `PARAMETERS`."""
+    foreground = maps[..., 0] > 0.5
+    deep = measure.label(foreground & (maps[..., 1] > 0.4) & (maps[..., 2] < 0.5), connectivity=1)
+    deep[np.bincount(deep.ravel())[deep] < 3] = 0
+    pieces = measure.label(foreground, connectivity=1)
+    seeds = np.where(np.isin(pieces, pieces[deep > 0]), deep, pieces + deep.max() * (pieces > 0))
+    labels = np.zeros_like(seeds)
+    for piece in range(1, pieces.max() + 1):
+        labels += watershed(-maps[..., 1], np.where(taken, 0, seeds), mask=(pieces == piece) & ~taken)
+    labels[np.bincount(labels.ravel())[labels] < 10] = 0
+    numbers, inverse = np.unique(np.append(0, labels), return_inverse=True)
+    return np.arange(numbers.size)[inverse[1:]].reshape(labels.shape)
+
+
+@pytest.mark.parametrize("n_steps", [7, 1000])
+@pytest.mark.parametrize("share", [0.5, 0.6, 0.9])
+@pytest.mark.parametrize("is_partly_taken", [False, True])
+def test_what_is_not_flooded_comes_out_as_if_it_were(share: float, n_steps: int, is_partly_taken: bool) -> None:
+    """Also where plateaus are shared out by who came first, and where what is taken cuts a piece in two."""
+    rng = np.random.default_rng(n_steps)
+    several = 0
+    for _ in range(6):
+        smooth = np.dstack([ndimage.gaussian_filter(rng.standard_normal((90, 110)), sigma) for sigma in (4, 2, 2)])
+        ranks = smooth.reshape(-1, 3).argsort(axis=0).argsort(axis=0).reshape(smooth.shape) / smooth[..., 0].size
+        maps = (np.floor((ranks * [1, 1, 0.6] + [share - 0.5, 0, 0]) * n_steps) / n_steps).astype(np.float32)
+        taken = np.zeros(maps.shape[:2], bool)
+        taken[30:34, 10:] = taken[:70, 50:53] = is_partly_taken
+        window = Window((slice(0, 90), slice(0, 110)), (False,) * 4, taken)
+        labels = marker_watershed(maps, window, **PARAMETERS)
+        np.testing.assert_array_equal(labels, flooded_everywhere(maps, taken))
+        several += labels.max() > measure.label(labels > 0, connectivity=1).max()
+    assert several == 6  # nuclei touch
 
 
 def test_connected_components_look_at_the_foreground_alone() -> None:
