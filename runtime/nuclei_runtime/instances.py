@@ -103,32 +103,21 @@ def marker_watershed(
     CutNucleusError
         The window does not hold a nucleus of its own wholly.
     """
-    from scipy import ndimage
-
     window = window or whole_image(maps.shape)
     foreground = _Foreground(maps[..., 0] > threshold)
-    piece, n_pieces = foreground.piece, foreground.n_pieces
-    _, distance, border = foreground.pick(maps).T
-    deep, n_deep = ndimage.label(foreground.spread((distance > marker_distance) & (border < marker_border)))
-    window.own_seeds(deep, n_deep)  # raises where one of its own is cut, which may be larger than it looks
-    marker = foreground.pick(deep)
-    large = _areas(marker, n_deep) >= min_marker_area_px
-    large[0] = False
-    marked = np.zeros(n_pieces + 1, bool)
-    marked[piece[large[marker]]] = True
-    # What looks small at a cut may be large: beside a marker it is kept, so that no other nucleus grows into it.
-    of_markers = _numbers(large | window.cut_pieces(deep, n_deep))
-    n_markers = int(of_markers.max())
-    of_pieces = _numbers(~marked, first=n_markers + 1)
-    seeds = np.where(marked[piece], of_markers[marker], of_pieces[piece])
-    n_seeds = max(n_markers, int(of_pieces.max()))
+    values = foreground.pick(maps)
+    is_deep = (values[:, 1] > marker_distance) & (values[:, 2] < marker_border)
+    is_peak = values[:, 1] > min_peak_distance
+    del values  # the watershed takes memory enough
+    seeds = _seeds(foreground, is_deep, window, min_marker_area_px)
+    n_seeds = int(seeds.max(initial=0))
     own = window.own_seeds(foreground.spread(seeds), n_seeds)
     grown = _grow(seeds, own, foreground, foreground.pick(window.taken), maps[..., 1])
     if (own & window.cut_pieces(grown, n_seeds)).any():
         raise CutNucleusError
-    seeds = foreground.pick(grown)
-    has_peak = _areas(seeds[distance > min_peak_distance], n_seeds) > 0
-    return foreground.spread(_numbers(own & has_peak & (_areas(seeds, n_seeds) >= min_area_px))[seeds])
+    nuclei = foreground.pick(grown)
+    believed = _areas(nuclei[is_peak], n_seeds) > 0
+    return foreground.spread(_numbers(own & believed & (_areas(nuclei, n_seeds) >= min_area_px))[nuclei])
 
 
 class _Foreground:
@@ -162,6 +151,24 @@ class _Foreground:
         picture = np.zeros(self.shape, values.dtype)
         picture.reshape(-1)[self.places] = values
         return picture
+
+
+def _seeds(foreground: _Foreground, is_deep: NDArray[np.bool_], window: Window, min_marker_area_px: int) -> Labels:
+    """Number the markers, then the pieces of the foreground that have none; return the (n,) numbers, 0 between them."""
+    from scipy import ndimage
+
+    piece, n_pieces = foreground.piece, foreground.n_pieces
+    deep, n_deep = ndimage.label(foreground.spread(is_deep))
+    window.own_seeds(deep, n_deep)  # raises where one of its own is cut, which may be larger than it looks
+    marker = foreground.pick(deep)
+    large = _areas(marker, n_deep) >= min_marker_area_px
+    large[0] = False
+    marked = np.zeros(n_pieces + 1, bool)
+    marked[piece[large[marker]]] = True
+    # What looks small at a cut may be large: beside a marker it is kept, so that no other nucleus grows into it.
+    of_markers = _numbers(large | window.cut_pieces(deep, n_deep))
+    of_pieces = _numbers(~marked, first=int(of_markers.max()) + 1)
+    return np.asarray(np.where(marked[piece], of_markers[marker], of_pieces[piece]))
 
 
 def _grow(

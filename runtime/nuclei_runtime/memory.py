@@ -23,7 +23,8 @@ NETWORK_BYTES_PER_PX = 400
 again, which is why it stays on (off, it is 240 to 290). The rest is for networks twice as wide."""
 
 LABELLING_BYTES_PER_PX = 100
-"""Of a window: 63 at most for a watershed over a window full of foreground, 12 for the maps, the rest to measure."""
+"""Of a window: 77 at most for a watershed over a window full of foreground, 12 for the maps, the rest for what is read
+and taken. Measuring comes afterwards."""
 
 WHOLE_BYTES_PER_VALUE = 28
 """Of an image that goes through a network of fixed size in one piece, each channel: normalisation in float64, then
