@@ -15,6 +15,16 @@ ENVIRONMENTS = {
     "otsu_watershed": ("scikit-image==0.26.0", "scipy==1.17.1", "numpy==2.4.6", "pillow==13.0.0"),
     "nuclei_edge": (f"{ROOT}[cpu]", "onnxruntime==1.32.0"),
     "openvino": (str(ROOT), "onnxruntime-openvino==1.24.1", "pytest==9.2.0", "pytest-benchmark==5.3.1"),
+    "libraries": (
+        f"{ROOT}[cpu]",
+        "onnxruntime==1.32.0",
+        "connected-components-3d==4.1.1",
+        "edt==3.1.2",
+        "fastremap==1.21.0",
+        "opencv-python-headless==5.0.0.93",
+        "pytest==9.2.0",
+        "pytest-benchmark==5.3.1",
+    ),
 }
 """What is installed in each; the first of two of them is this project, as it lies here."""
 

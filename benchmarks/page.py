@@ -24,13 +24,15 @@ COMMAND = "python -m benchmarks.run DATA --peers FOLDER"
 Results = dict[str, Any]
 
 
-def render(results: Results, plots: dict[str, str]) -> str:
+def render(results: Results, before: Results, plots: dict[str, str]) -> str:
     """Return the page.
 
     Parameters
     ----------
     results : dict
         See `benchmarks.run.measure`.
+    before : dict
+        ``what`` it was, and ``rows``, the stages of an earlier state on the same images.
     plots : dict of str to str
         Title and path of each plot, relative to the page.
     """
@@ -40,7 +42,9 @@ def render(results: Results, plots: dict[str, str]) -> str:
         ("Beside what else there is", _peers(results)),
         ("The network alone", _network(results)),
         ("Keras beside ONNX Runtime", _keras(results)),
-        ("Where the time goes", _stages(results)),
+        ("Speed and accuracy", _variants(results)),
+        ("Where the time goes", _stages(results, before)),
+        ("Libraries for instances", _libraries(results)),
         ("From cold", _cold(results)),
         ("How it grows", [*_area(results), "", *_nuclei(results)]),
         ("Plots", (f"![{title}]({path})" for title, path in plots.items())),
@@ -184,23 +188,79 @@ def _keras(results: Results) -> list[str]:
     )
 
 
-def _stages(results: Results) -> list[str]:
-    rows = list(rows_of(results["own"], "stages"))
-    names = list(rows[0]["reference_seconds"]) if rows else []
-    shares = {row["params"]["precision"]: {name: times(row, name) for name in names} for row in rows}
+SHOWN_SCORES = ("mean AP", "AP@0.5 mean over images")
+
+
+def _variants(results: Results) -> list[str]:
+    rows = list(rows_of(results["own"], "variants"))
+    found = [
+        {
+            (score["dataset"].rpartition("/")[2], score["metric"]): f"{score['value']:.3f}"
+            for score in row["scores"]
+            if score["metric"] in SHOWN_SCORES
+        }
+        for row in rows
+    ]
+    shown = list(dict.fromkeys(key for scores in found for key in scores))
     return [
-        "Shares of CPU time over the same images, one thread; *rest* is what the stages, run alone, leave over:",
+        "`Segmenter.segment` over the same images, one after the other, all cores. The scores are those in the model's",
+        "card, measured by `nuclei-evaluate`; `val` is what was chosen on. Those with `--tta` are in the README.",
         "",
         *table(
-            ("precision", "CPU seconds", *names, "rest"),
+            ("model", "`tta`", "MB", "MP/s", *(f"`{dataset}` {metric}" for dataset, metric in shown)),
             (
                 (
                     row["params"]["precision"],
-                    f"{median(row):.2f}",
-                    *(f"{share:.1%}" for share in shares[row["params"]["precision"]].values()),
-                    f"{1 - sum(shares[row['params']['precision']].values()):.1%}",
+                    "yes" if row["params"]["tta"] else "no",
+                    f"{row['model_mb']:.1f}",
+                    f"{megapixels_per_second(row):.2f}",
+                    *(scores.get(key, "README") for key in shown),
                 )
-                for row in rows
+                for row, scores in zip(rows, found, strict=True)
+            ),
+        ),
+    ]
+
+
+def _stages(results: Results, before: Results) -> list[str]:
+    states = [(row, "now") for row in rows_of(results["own"], "stages")]
+    states += [(row, "before") for row in rows_of(before, "stages")]
+    names = list(states[0][0]["reference_seconds"])
+    body = []
+    for row, when in states:
+        shares = [times(row, name) for name in names]
+        body.append(
+            (
+                f"{row['params']['precision']}, {when}",
+                f"{median(row):.2f}",
+                *(f"{share:.1%}" for share in shares),
+                f"{1 - sum(shares):.1%}",
+            )
+        )
+    return [
+        "Shares of CPU time over the same images, one thread; *rest* is what the stages, run alone, leave over.",
+        f"*Before* is from an earlier run on such a machine, {before['what']}.",
+        "",
+        *table(("precision", "CPU seconds", *names, "rest"), body),
+    ]
+
+
+def _libraries(results: Results) -> list[str]:
+    return [
+        "On the maps that the bundled model gives of the same images, one thread; what is used comes first and the",
+        "others are held against it. `distance` is used by none of the methods.",
+        "",
+        *table(
+            ("task", "library", "MP/s", "same result on", "its own files, MB"),
+            (
+                (
+                    row["params"]["task"],
+                    row["library"],
+                    f"{megapixels_per_second(row):.0f}",
+                    f"{row['agrees']} of {row['images']} images",
+                    f"{row['installed_mb']:.0f}",
+                )
+                for row in rows_of(results["libraries"], "libraries")
             ),
         ),
     ]
@@ -261,7 +321,7 @@ def _nuclei(results: Results) -> list[str]:
 
 def _not_measured(results: Results) -> list[str]:
     """Name each provider or benchmark that nothing was measured of, once, with the reasons."""
-    parts = (results["own"], results["openvino"])
+    parts = (results["own"], results["openvino"], results["libraries"])
     measured = {row["params"]["provider"] for part in parts for row in rows_of(part, "network")}
     reasons: dict[str, dict[str, None]] = {}
     for part in parts:

@@ -27,17 +27,16 @@ from nuclei_runtime.resources import cpu_count
 
 HERE = Path(__file__).parent
 RESULTS = "results.json"
+BEFORE = "before.json"
+"""Stages of an earlier state of the project, beside which the page shows today's."""
+
+LIBRARIES = "benchmarks/test_libraries.py"
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Run everything and return the results."""
     environments, folder = given.environments.resolve(), given.peers.resolve()
     archive = archive_of(given.data).resolve()
-    try:
-        python_of("openvino", environments)
-        openvino_fault = None
-    except EnvironmentFailedError as error:
-        openvino_fault = str(error)
     peers = compare(archive, folder, environments, given.models, given.passes)
     sample = ("--sample-zip", str(archive), "--sample-ids", str(folder / "sample_ids.txt"))
     own = {**os.environ, "OPENBLAS_NUM_THREADS": str(cpu_count())}  # NumPy's for sgemm: the network's
@@ -45,11 +44,19 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         "hardware": describe_hardware(),
         "peers": peers,
         "installed_mb": installed_mb("nuclei_edge", environments),
-        "own": _pytest(Path(sys.executable), own, "benchmarks", *sample),
-        "openvino": {"rows": [], "not_measured": {"OpenVINOExecutionProvider": openvino_fault}, "packages": {}}
-        if openvino_fault
-        else _pytest(python_of("openvino", environments), clean_variables(), "benchmarks/test_network.py"),
+        "own": _pytest(Path(sys.executable), own, "benchmarks", f"--ignore={LIBRARIES}", *sample),
+        "openvino": _elsewhere("openvino", environments, "OpenVINOExecutionProvider", "benchmarks/test_network.py"),
+        "libraries": _elsewhere("libraries", environments, "libraries for instances", LIBRARIES, *sample),
     }
+
+
+def _elsewhere(name: str, environments: Path, what: str, *arguments: str) -> dict[str, Any]:
+    """Run pytest-benchmark in another environment; where that cannot be made, say so of what it measures."""
+    try:
+        python = python_of(name, environments)
+    except EnvironmentFailedError as error:
+        return {"rows": [], "not_measured": {what: str(error)}, "packages": {}}
+    return _pytest(python, clean_variables(), *arguments)
 
 
 def _pytest(python: Path, variables: dict[str, str], *arguments: str) -> dict[str, Any]:
@@ -93,9 +100,10 @@ def main() -> None:
         given.out.mkdir(parents=True, exist_ok=True)
         path.write_text(_json(measure(given)), encoding="utf-8")
     results = json.loads(path.read_text(encoding="utf-8"))
+    before = json.loads((HERE / "results" / BEFORE).read_text(encoding="utf-8"))
     plots = draw(results, given.out)
     links = {title: os.path.relpath(plot, HERE).replace(os.sep, "/") for title, plot in plots.items()}
-    (HERE / "README.md").write_text(render(results, links), encoding="utf-8")
+    (HERE / "README.md").write_text(render(results, before, links), encoding="utf-8")
 
 
 def _json(results: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
-"""A folder as users run it: label images, outlines and tables written."""
+"""A folder as users run it, label images, outlines and tables written; and what each way to run the model costs."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.beside import Beside
+from benchmarks.test_stages import decode
+from nuclei_runtime import Segmenter
 from nuclei_runtime.run import FolderRun, RunConfig
 from nuclei_runtime.session import BUNDLED_MODELS
 
@@ -31,3 +34,18 @@ def test_folder_with_writing(beside: Beside, sample: list[bytes], tmp_path: Path
             assert all(outcome.is_ok for outcome in running.outcomes())
 
     beside(run, rounds=3, megapixels=megapixels, images=len(sample))
+
+
+@pytest.mark.parametrize("tta", [False, True])
+@pytest.mark.parametrize("precision", BUNDLED_MODELS)
+def test_variants(beside: Beside, sample: list[bytes], precision: str, tta: bool) -> None:
+    """One image at a time; the scores are those in the model's card, which are without test-time augmentation."""
+    segmenter = Segmenter(BUNDLED_MODELS[precision], tta=tta)
+    images = [decode(content) for content in sample]
+    beside(
+        lambda: [segmenter.segment(image) for image in images],
+        rounds=2,
+        megapixels=sum(image.shape[0] * image.shape[1] for image in images) / 1e6,
+        model_mb=BUNDLED_MODELS[precision].stat().st_size / 1e6,
+        scores=[] if tta else [asdict(score) for score in segmenter.card.evaluation],
+    )

@@ -61,8 +61,22 @@ def results() -> dict[str, Any]:
         ),
         row("area", [0.5], {"side": 256}, megapixels=0.25),
         row("memory", [1.5], {"side": 256}, peak_bytes=[3 << 20]),
+        row(
+            "variants",
+            [2.0],
+            {**int8, "tta": False},
+            megapixels=5.0,
+            model_mb=1.25,
+            scores=[
+                {"dataset": "data/val", "metric": "mean AP", "value": 0.625},
+                {"dataset": "data/val", "metric": "Dice", "value": 0.9},
+            ],
+        ),
+        row("variants", [20.0], {**int8, "tta": True}, megapixels=5.0, model_mb=1.25, scores=[]),
         row("nuclei", [0.75], {"nuclei": 16}, nuclei=40, megapixels=1.0, reference_seconds={"table": [0.125]}),
     ]
+    library = {"library": "quicklabel 3.1", "agrees": 7, "images": 8, "installed_mb": 12.4}
+    libraries = [row("libraries", [0.5], {"task": "label", "index": 1}, megapixels=4.0, **library)]
     absent = {"test_network[CUDAExecutionProvider-fp32-1-256-2]": "not in this ONNX Runtime"}
     return {
         "hardware": {
@@ -81,7 +95,14 @@ def results() -> dict[str, Any]:
         "installed_mb": 321,
         "own": {"rows": rows, "not_measured": absent, "packages": {"onnxruntime": "1.0"}},
         "openvino": {"rows": [], "not_measured": {"OpenVINOExecutionProvider": "no such package"}, "packages": {}},
+        "libraries": {"rows": libraries, "not_measured": {}, "packages": {}},
     }
+
+
+BEFORE: dict[str, Any] = {
+    "what": "before it was quick",
+    "rows": [row("stages", [20.0], {"precision": "int8"}, reference_seconds={"decode": [0.5], "network": [10.0]})],
+}
 
 
 def cells(page: str, first: str) -> list[list[str]]:
@@ -105,7 +126,7 @@ def test_shares_and_ratios_are_of_the_same_round(results: dict[str, Any]) -> Non
 
 
 def test_the_page_begins_with_the_hardware_and_the_command_and_shows_every_bar(results: dict[str, Any]) -> None:
-    page = render(results, {"Speed": "results/peers.svg"})
+    page = render(results, BEFORE, {"Speed": "results/peers.svg"})
     lines = page.splitlines()
     assert lines[0] == "# Benchmarks"
     assert lines[4] == "| processor | Abacus 7 |"
@@ -126,10 +147,17 @@ def test_the_page_begins_with_the_hardware_and_the_command_and_shows_every_bar(r
 
 
 def test_the_page_shows_each_benchmark_and_names_what_was_not_measured(results: dict[str, Any]) -> None:
-    page = render(results, {})
+    page = render(results, BEFORE, {})
     assert ["fp32", "2", "onnxruntime 1.0", "2.00", "1.50"] in cells(page, "CPUExecutionProvider")
     assert ["int8", "2", "onnxruntime 1.0", "4.00", "not measured"] in cells(page, "CPUExecutionProvider")
-    assert cells(page, "int8") == [["4.0", "2.00", "2.00"], ["10.00", "5.0%", "60.0%", "35.0%"]]
+    assert cells(page, "int8") == [
+        ["4.0", "2.00", "2.00"],
+        ["no", "1.2", "2.50", "0.625"],
+        ["yes", "1.2", "0.25", "README"],
+    ]
+    assert cells(page, "int8, now") == [["10.00", "5.0%", "60.0%", "35.0%"]]
+    assert cells(page, "int8, before") == [["20.00", "2.5%", "50.0%", "47.5%"]]
+    assert cells(page, "label") == [["quicklabel 3.1", "8", "7 of 8 images", "12"]]
     assert cells(page, "4") == [["0.50", "2.00", "4.0"]]
     assert cells(page, "256²") == [["0.50", "2.00", "1.5", "3 MiB"]]
     assert cells(page, "40") == [["0.75", "0.125"]]
@@ -144,7 +172,7 @@ def test_a_provider_that_ran_anywhere_is_not_among_the_absent(results: dict[str,
     moved["params"]["provider"] = "OpenVINOExecutionProvider"
     results["openvino"] = {"rows": [moved], "not_measured": {}, "packages": {"onnxruntime-openvino": "1.2"}}
     results["own"]["not_measured"]["test_network[OpenVINOExecutionProvider-fp32-1-256-2]"] = "not in this ONNX Runtime"
-    page = render(results, {})
+    page = render(results, BEFORE, {})
     assert cells(page, "OpenVINOExecutionProvider") == [
         ["fp32", "2", "onnxruntime-openvino 1.2", "2.00", "not measured"]
     ]

@@ -153,6 +153,7 @@ def load_session(
     options = ort.SessionOptions()
     options.intra_op_num_threads = n_threads
     options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False  # plans for one size of image after the other, and holds memory for all
     options.log_severity_level = 4  # errors come as exceptions; here they would be printed as well
     # Not ONNX Runtime's own format, which it would else take the bytes for by four of them, and which was not checked.
     options.add_session_config_entry("session.load_model_format", "ONNX")
