@@ -142,7 +142,7 @@ def test_every_set_is_scored(data: Path, tiny_model: Path, tmp_path: Path) -> No
 
     # Pictures of the sets with truth, the submission of the one without, and a table that is not too wide.
     splits = ("train", "val", "test", "stardist_test")
-    pictures = {f"{kind}_{split}.png" for kind in ("samples", "worst") for split in splits}
+    pictures = {f"{kind}_{split}.png" for kind in ("samples", "worst", "modalities") for split in splits}
     files = {"evaluation.json", "images.csv", "submission_stage1_test.csv"}
     assert {path.name for path in out.iterdir()} == pictures | files
     with Image.open(out / "samples_train.png") as picture:

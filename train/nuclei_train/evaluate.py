@@ -165,14 +165,16 @@ class _Evaluation:
         return ImageResult(sample, modality, found.digest(sample), int(labels.max()), scores), labels
 
     def _draw(self, found: EvaluationSet, stem: str, images: Sequence[ImageResult]) -> None:
-        """Draw random images and the worst; they are read and segmented anew, so that none has to be kept."""
+        """Draw random images, the worst, and some of each modality; they are read and segmented anew, none is kept."""
         if not images:
             return
         chosen = np.sort(np.random.default_rng(SAMPLE_SEED).permutation(len(images))[:SAMPLES_SHOWN])
-        worst = sorted(images, key=lambda image: image.scores.mean_ap if image.scores else 0.0)[:WORST_SHOWN]
+        ranked = sorted(images, key=lambda image: image.scores.mean_ap if image.scores else 0.0)
+        worst = ranked[:WORST_SHOWN]
         for kind, title, shown in (
             ("samples", f"{len(chosen)} of {len(images)} images, at random", [images[index] for index in chosen]),
             ("worst", f"the {len(worst)} images of lowest mean AP", worst),
+            ("modalities", "best, median and worst mean AP of each modality", _of_each_modality(ranked)),
         ):
             comparisons = [self._compare(found, image) for image in shown]
             draw_comparisons(self.out / f"{kind}_{stem}.png", f"{found.name}: {title}", comparisons)
@@ -181,10 +183,21 @@ class _Evaluation:
         image = result.sample.read_image()
         truth = found.read_truth(result.sample, image)
         image_id = result.sample.image_id
-        caption = image_id if len(image_id) <= CAPTION_LENGTH else image_id[: CAPTION_LENGTH - 3] + "..."
+        caption = f"{result.modality}\n" + (
+            image_id if len(image_id) <= CAPTION_LENGTH else image_id[: CAPTION_LENGTH - 3] + "..."
+        )
         if result.scores is not None:
             caption += f"\nAP@0.5 {result.scores.ap_50:.2f}, mean AP {result.scores.mean_ap:.2f}"
         return Comparison(caption, image, truth, self.segmenter.segment(image).labels)
+
+
+def _of_each_modality(ranked: Sequence[ImageResult]) -> list[ImageResult]:
+    """Return the best, the median and the worst of each modality, the worst being first among those given."""
+    shown = []
+    for modality in sorted({image.modality for image in ranked}):
+        part = [image for image in ranked if image.modality == modality]
+        shown += [part[index] for index in sorted({0, len(part) // 2, len(part) - 1}, reverse=True)]
+    return shown
 
 
 def _noting(scored: Iterable[tuple[ImageResult, Labels]], images: list[ImageResult]) -> Iterator[tuple[str, Labels]]:
