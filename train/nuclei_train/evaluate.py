@@ -182,10 +182,10 @@ class _Evaluation:
     def _compare(self, found: EvaluationSet, result: ImageResult) -> Comparison:
         image = result.sample.read_image()
         truth = found.read_truth(result.sample, image)
-        image_id = result.sample.image_id
-        caption = f"{result.modality}\n" + (
-            image_id if len(image_id) <= CAPTION_LENGTH else image_id[: CAPTION_LENGTH - 3] + "..."
-        )
+        caption = result.sample.image_id
+        if len(caption) > CAPTION_LENGTH:
+            caption = caption[: CAPTION_LENGTH - 3] + "..."
+        caption = f"{result.modality}\n{caption}"
         if result.scores is not None:
             caption += f"\nAP@0.5 {result.scores.ap_50:.2f}, mean AP {result.scores.mean_ap:.2f}"
         return Comparison(caption, image, truth, self.segmenter.segment(image).labels)
