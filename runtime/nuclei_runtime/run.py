@@ -15,7 +15,7 @@ from typing import Any
 from nuclei_runtime.admission import Admission
 from nuclei_runtime.errors import RuntimeEnvironmentError
 from nuclei_runtime.folder import FileOutcome, Method, process_file
-from nuclei_runtime.inputs import Inputs, find_images
+from nuclei_runtime.inputs import ImageFile, Inputs, find_images
 from nuclei_runtime.layout import token_of
 from nuclei_runtime.planes import Selection
 from nuclei_runtime.provenance import describe_method, provenance_json, run_key
@@ -138,12 +138,18 @@ class FolderRun:
         self._files = [file for file in self.inputs.files if config.shard.owns(token_of(file.name))]
         self.n_files = len(self._files)
         self.is_joined = False
+        self._processed: list[ImageFile] = []
         # A file a thread, rather than one file with all threads: nobody waits for reading, labelling and writing.
         self._n_workers = max(1, min(n_threads(config), self.n_files))
         loaded = load_method(config, self._n_workers)
         self._method = loaded.method
         self._shard = config.shard
         self._results = open_results(config, loaded)
+
+    @property
+    def n_processed(self) -> int:
+        """Files that are done with, for good or ill; with several workers that may be more than were yielded."""
+        return len(self._processed)
 
     def __enter__(self) -> FolderRun:
         return self
@@ -175,7 +181,12 @@ class FolderRun:
 
     def _in_turn(self) -> Iterator[FileOutcome]:
         for file in self._files:
-            yield process_file(file, self._method, self._results)
+            yield self._process(file)
+
+    def _process(self, file: ImageFile) -> FileOutcome:
+        outcome = process_file(file, self._method, self._results)
+        self._processed.append(file)
+        return outcome
 
     def _side_by_side(self) -> Iterator[FileOutcome]:
         waiting: deque[Future[FileOutcome]] = deque()
@@ -185,7 +196,7 @@ class FolderRun:
                     # No more than a few ahead, so that no one waits long for the outcome of a slow file.
                     if len(waiting) == FILES_AHEAD * self._n_workers:
                         yield waiting.popleft().result()
-                    waiting.append(pool.submit(process_file, file, self._method, self._results))
+                    waiting.append(pool.submit(self._process, file))
                 while waiting:
                     yield waiting.popleft().result()
             except BaseException:  # what is being done is not finished either, as in a run with one worker

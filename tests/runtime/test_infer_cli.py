@@ -246,6 +246,8 @@ def test_sigterm_leaves_what_was_done_and_resume_goes_on(tmp_path: Path, tiny_mo
     assert "--resume" in complaint
     n_done = len(read_table(tmp_path / "out/images.csv"))
     assert 1 <= n_done < 60
+    # With one worker the signal may come between the last file and its count.
+    assert int(complaint.split()[1]) in (n_done - 1, n_done)
     again = infer(*arguments[:-1], "--resume")
     assert again.returncode == 0, again.stderr
     assert again.stderr == ""  # nothing was done again
