@@ -176,7 +176,8 @@ def _segment(config: RunConfig, *, as_json: bool) -> None:
                     tally.tell(outcome)
         except KeyboardInterrupt:
             complain(
-                f"stopped: {run.n_processed} of {run.n_files} images are done and stay in {config.out}; --resume goes on"
+                f"stopped: {run.n_processed} of {run.n_files} images are done and stay in {config.out}; "
+                "--resume goes on"
             )
             raise typer.Exit(signals.exit_code) from None
     if not as_json:

@@ -222,7 +222,8 @@ def test_ctrl_c_leaves_what_was_done(tmp_path: Path, tiny_model: Path) -> None:
     rows = read_table(tmp_path / "out/images.csv")
     assert 1 <= len(told) < 200
     assert [row["image"] for row in rows][: len(told)] == told
-    assert len(rows) - len(told) <= 1  # written, not yet told of
+    # Several workers may have done more than was told of. With one, the signal may come just before it counts a file.
+    assert int(complaint.split()[1]) in (len(rows) - 1, len(rows))
     for row in rows:
         assert (tmp_path / "out" / row["labels"]).is_file()
     again = infer(tmp_path / "in/000.png", "--out", tmp_path / "out", "--model", tiny_model, "--overwrite")
@@ -246,7 +247,6 @@ def test_sigterm_leaves_what_was_done_and_resume_goes_on(tmp_path: Path, tiny_mo
     assert "--resume" in complaint
     n_done = len(read_table(tmp_path / "out/images.csv"))
     assert 1 <= n_done < 60
-    # With one worker the signal may come between the last file and its count.
     assert int(complaint.split()[1]) in (n_done - 1, n_done)
     again = infer(*arguments[:-1], "--resume")
     assert again.returncode == 0, again.stderr
