@@ -27,11 +27,16 @@ Pass = Callable[[Sequence[bytes]], list[int]]
 """Contents of image files -> how many nuclei each shows."""
 
 
+def grey_of(image: Image.Image) -> NDArray[np.uint8]:
+    """Return an image of any colours as (H, W) grey."""
+    return np.asarray(image.convert("L"))
+
+
 def one_by_one(predict: Predict) -> Pass:
     """Return the pass of a peer that takes decoded grey images, one at a time."""
 
     def count(content: bytes) -> int:
-        grey = np.asarray(Image.open(io.BytesIO(content)).convert("L"))
+        grey = grey_of(Image.open(io.BytesIO(content)))
         labels = predict(grey)
         assert labels.shape == grey.shape
         return int(labels.max())
