@@ -33,6 +33,12 @@ BUNDLED_MODEL = BUNDLED_MODELS["fp32"]
 
 CPU_PROVIDER = "CPUExecutionProvider"
 
+_PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
+    # By default cuDNN tries all its ways to convolve for each new size of tile, which takes longer than the images.
+    "CUDAExecutionProvider": {"cudnn_conv_algo_search": "HEURISTIC"},
+}
+"""By execution provider; others have none. Untested: no GPU was at hand."""
+
 _ANY = "any"
 _Value = tuple[str, str, list[int | str]]
 """An input or output of a graph: name, type and shape."""
@@ -166,7 +172,9 @@ def load_session(
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
         # By default ONNX Runtime replaces a provider that fails to load by the CPU, and only prints so.
-        inference = ort.InferenceSession(file.content, options, providers=[provider], enable_fallback=0)
+        inference = ort.InferenceSession(
+            file.content, options, providers=[(provider, _PROVIDER_OPTIONS.get(provider, {}))], enable_fallback=0
+        )
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         if provider == CPU_PROVIDER or type(error).__name__ in _BAD_MODEL:
             raise ModelFormatError(f"{path}: not an ONNX model that this ONNX Runtime can load: {error}") from error
