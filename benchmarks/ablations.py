@@ -2,7 +2,7 @@
 
     python benchmarks/ablations.py DATA OUT [--steps N] [--only NAME]... [--leave-out MODALITY]...
 
-All variants have one seed and one short schedule. Each has a run folder in OUT: a killed run goes on where it was, and
+All variants have one short schedule, and all but one the same seed. Each has a run folder in OUT: a killed run goes on where it was, and
 a finished one is not trained again. Parameters of the instances are searched for on `val`, as in every training, and
 the scores are those of that search. With --leave-out two more are trained without any image of a modality of
 images.csv, with and without the augmentation of stains (inversion, greying and mixed channels), and scored on the
@@ -55,10 +55,11 @@ def shortened(recipe: Native, steps: int) -> Native:
 
 
 def variants(reference: Native) -> dict[str, Native]:
-    """Return the reference and, by name, what differs from it in one ingredient."""
+    """Return the reference, the same from other weights and crops, and by name what differs in one ingredient."""
     augmentation = reference.augmentation
     return {
         REFERENCE: reference,
+        "another seed": replace(reference, seed=reference.seed + 1),  # what differs no more than this says nothing
         "no scaling": replace(reference, augmentation=replace(augmentation, scale=(1.0, 1.0))),
         "no rotation": replace(reference, augmentation=replace(augmentation, rotate=False)),
         "no light": replace(reference, augmentation=replace(augmentation, light=False)),
