@@ -2,11 +2,11 @@
 
     python benchmarks/ablations.py DATA OUT [--steps N] [--only NAME]... [--leave-out MODALITY]...
 
-All variants have one short schedule, and all but one the same seed. Each has a run folder in OUT: a killed run goes on where it was, and
-a finished one is not trained again. Parameters of the instances are searched for on `val`, as in every training, and
-the scores are those of that search. With --leave-out two more are trained without any image of a modality of
-images.csv, with and without the augmentation of stains (inversion, greying and mixed channels), and scored on the
-images of that modality in `train` and `val`. No other split is ever read.
+All variants have one short schedule, and all but one the same seed. Each has a run folder in OUT: a killed run goes on
+where it was, and a finished one is not trained again. Parameters of the instances are searched for on `val`, as in
+every training, and the scores are those of that search. With --leave-out two more are trained without any image of a
+modality of images.csv, with and without the augmentation of stains (inversion, greying and mixed channels), and scored
+on the images of that modality in `train` and `val`. No other split is ever read.
 
 The tables are printed and written to OUT/ablations.md.
 """

@@ -40,6 +40,7 @@ def test_each_variant_differs_in_what_its_name_says(ablations: ModuleType) -> No
     variants = ablations.variants(reference) | ablations.without(reference, "purple")
     assert {name: differences(asdict(reference), asdict(recipe)) for name, recipe in variants.items()} == {
         "reference": [],
+        "another seed": ["seed"],
         "no scaling": ["augmentation.scale"],
         "no rotation": ["augmentation.rotate"],
         "no light": ["augmentation.light"],
