@@ -37,7 +37,7 @@ def render(results: Results, before: Results, plots: dict[str, str]) -> str:
         Title and path of each plot, relative to the page.
     """
     sections = [
-        ("Benchmarks", [*_hardware(results), "", *_how()]),
+        ("Benchmarks", [*_hardware(results), "", *_how(results)]),
         ("In short", _bars(results)),
         ("Beside what else there is", _peers(results)),
         ("The network alone", _network(results)),
@@ -87,7 +87,9 @@ def _hardware(results: Results) -> list[str]:
     )
 
 
-def _how() -> Iterator[str]:
+def _how(results: Results) -> Iterator[str]:
+    if results["hardware"]["hypervisor"]:
+        yield "On a virtual machine the neighbours are felt: the same call may differ by a third from one table to another."
     yield "Absolute figures are this machine's; ratios are within this run, in which what is compared took turns."
     yield "MP/s are megapixels a second; figures are medians. This page and its plots are made by"
     yield ""
@@ -189,15 +191,16 @@ def _keras(results: Results) -> list[str]:
 
 
 SHOWN_SCORES = ("mean AP", "AP@0.5 mean over images")
+SHOWN_SETS = ("val", "test", "stardist_test")
 
 
 def _variants(results: Results) -> list[str]:
     rows = list(rows_of(results["own"], "variants"))
     found = [
         {
-            (score["dataset"].rpartition("/")[2], score["metric"]): f"{score['value']:.3f}"
+            (dataset, score["metric"]): f"{score['value']:.3f}"
             for score in row["scores"]
-            if score["metric"] in SHOWN_SCORES
+            if score["metric"] in SHOWN_SCORES and (dataset := score["dataset"].rpartition("/")[2]) in SHOWN_SETS
         }
         for row in rows
     ]
@@ -238,7 +241,8 @@ def _stages(results: Results, before: Results) -> list[str]:
             )
         )
     return [
-        "Shares of CPU time over the same images, one thread; *rest* is what the stages, run alone, leave over.",
+        "Shares of CPU time over the same images, one thread; *rest* is what the stages, run alone, leave over (less",
+        "than nothing where the processor was slower for a stage alone than for all of them).",
         f"*Before* is from an earlier run on such a machine, {before['what']}.",
         "",
         *table(("precision", "CPU seconds", *names, "rest"), body),
