@@ -89,7 +89,7 @@ def _hardware(results: Results) -> list[str]:
 
 def _how(results: Results) -> Iterator[str]:
     if results["hardware"]["hypervisor"]:
-        yield "On a virtual machine the neighbours are felt: the same call may differ by a third from one table to another."
+        yield "On a virtual machine the neighbours are felt: the same call may differ by a third between two tables."
     yield "Absolute figures are this machine's; ratios are within this run, in which what is compared took turns."
     yield "MP/s are megapixels a second; figures are medians. This page and its plots are made by"
     yield ""
