@@ -6,6 +6,7 @@ import hashlib
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -84,10 +85,8 @@ def drop_unused_opsets(proto: Any) -> None:
 
 def graph_digest(proto: Any) -> str:
     """Return the SHA-256 of graph and weights, without the metadata, in hexadecimal."""
-    import onnx
 
-    bare = onnx.ModelProto()
-    bare.CopyFrom(proto)
+    bare = deepcopy(proto)
     del bare.metadata_props[:]
     return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
 

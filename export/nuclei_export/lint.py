@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,8 +65,7 @@ def flops_of_convolutions(proto: Any) -> dict[str, float]:
     """Return what each convolution has in `flops_per_pixel`, by the node's name."""
     import onnx
 
-    sized = onnx.ModelProto()
-    sized.CopyFrom(proto)
+    sized = deepcopy(proto)
     for dimension in sized.graph.input[0].type.tensor_type.shape.dim[1:3]:
         if dimension.dim_param:
             dimension.dim_value = CONVERSION_SIZE_PX

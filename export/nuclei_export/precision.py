@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from enum import StrEnum
 from typing import Any
 
@@ -32,12 +33,9 @@ def to_fp16(proto: Any) -> Any:
     -------
     onnx.ModelProto
     """
-    import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
-    changed = convert_float_to_float16(copy, keep_io_types=True)
+    changed = convert_float_to_float16(deepcopy(proto), keep_io_types=True)
     # It appends the cast of the input, and a graph's nodes have to stand in the order in which they run.
     inputs = {value.name for value in changed.graph.input}
     nodes = sorted(changed.graph.node, key=lambda node: not inputs & {*node.input})

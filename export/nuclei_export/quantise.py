@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -203,11 +204,9 @@ class _Quantiser:
 
     def session(self, proto: Any) -> Session:
         """Load a graph with the card of the first."""
-        import onnx
 
         path = self._folder / "model.onnx"
-        model = onnx.ModelProto()
-        model.CopyFrom(proto)
+        model = deepcopy(proto)
         if not any(entry.key == METADATA_KEY for entry in model.metadata_props):
             model.metadata_props.extend(self.proto.metadata_props)
         path.write_bytes(model.SerializeToString())

@@ -53,7 +53,7 @@ class Span:
 def tile_side(length: int, tiling: Tiling) -> int:
     """Return how long tiles are along one axis of an image: all alike, and no longer than their number asks for."""
     padded = _up_to_multiple(length, tiling)
-    n_tiles = 1 + max(0, -(-(padded - tiling.tile_px) // tiling.core_px))
+    n_tiles = _n_tiles(padded, tiling.tile_px, tiling.core_px)
     seen_twice = (n_tiles - 1) * 2 * tiling.halo_px
     return _up_to_multiple(-(-(padded + seen_twice) // n_tiles), tiling)
 
@@ -65,8 +65,8 @@ def tile_spans(length: int, tiling: Tiling) -> list[Span]:
     last one is moved back to end with the image. What they see may end beyond the image, at the next multiple.
     """
     padded, side = _up_to_multiple(length, tiling), tile_side(length, tiling)
-    step = max(side - 2 * tiling.halo_px, tiling.multiple_of_px)
-    n_tiles = 1 + max(0, -(-(padded - side) // step))
+    step = max(side - 2 * tiling.halo_px, tiling.multiple_of_px)  # of a single tile there is none
+    n_tiles = _n_tiles(padded, side, step)
     spans, kept = [], 0
     for index in range(n_tiles):
         start = min(index * step, padded - side)
@@ -74,6 +74,10 @@ def tile_spans(length: int, tiling: Tiling) -> list[Span]:
         spans.append(Span(slice(start, start + side), slice(kept, stop)))
         kept = stop
     return spans
+
+
+def _n_tiles(padded: int, side: int, step: int) -> int:
+    return 1 + max(0, -(-(padded - side) // step))
 
 
 def _up_to_multiple(length: int, tiling: Tiling) -> int:
