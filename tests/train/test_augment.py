@@ -99,7 +99,7 @@ def test_light_and_stain_stay_in_range(kind: str) -> None:
     before = picture.copy()
     kinds = set()
     for seed in range(60):
-        changed = random_appearance(np.random.default_rng(seed), picture, Augmentation())
+        changed = random_appearance(np.random.default_rng(seed), picture, Augmentation(appearance_share=1.0))
         assert changed.shape == picture.shape
         assert changed.dtype == np.float32
         assert np.isfinite(changed).all()
@@ -114,7 +114,7 @@ def grey_share(pictures: list[NDArray[np.float32]]) -> float:
 
 
 def test_stain_makes_colour_grey_and_grey_coloured_at_times() -> None:
-    stain = Augmentation(light=False)
+    stain = Augmentation(light=False, appearance_share=1.0)
     rngs = [np.random.default_rng(seed) for seed in range(200)]
     coloured = [random_appearance(rng, PICTURES["purple"].astype(np.float32), stain) for rng in rngs]
     assert 0.05 < grey_share(coloured) < 0.3
@@ -122,6 +122,22 @@ def test_stain_makes_colour_grey_and_grey_coloured_at_times() -> None:
     assert 0.6 < grey_share(grey) < 0.9
     inverted = [np.corrcoef(one.mean(axis=-1).ravel(), PICTURES["grey"][..., 0].ravel())[0, 1] < 0 for one in grey]
     assert 0.05 < np.mean(inverted) < 0.3
+
+
+def test_appearance_is_changed_in_a_share_of_the_crops() -> None:
+    picture = PICTURES["colour"].astype(np.float32)
+    for share in (0.0, 0.3, 1.0):
+        augmentation = Augmentation(appearance_share=share)
+        changed = [
+            not np.array_equal(random_appearance(np.random.default_rng(seed), picture, augmentation), picture)
+            for seed in range(300)
+        ]
+        assert np.mean(changed) == pytest.approx(share, abs=0.08)
+
+
+def test_eased_is_weaker_in_appearance_alone() -> None:
+    augmentation = Augmentation(scale=(0.25, 4.0), light=False, appearance_share=0.6)
+    assert augmentation.eased() == Augmentation(scale=(0.25, 4.0), light=False, appearance_share=pytest.approx(0.2))
 
 
 def test_without_light_and_stain_the_picture_stays_as_it_is() -> None:
@@ -133,7 +149,9 @@ def test_light_leaves_bright_bright() -> None:
     """Gamma, contrast and noise change values, not what is a nucleus."""
     for seed in range(30):
         changed = random_appearance(
-            np.random.default_rng(seed), BRIGHT.astype(np.float32) / 255, Augmentation(stain=False)
+            np.random.default_rng(seed),
+            BRIGHT.astype(np.float32) / 255,
+            Augmentation(stain=False, appearance_share=1.0),
         )
         assert changed[LABELS > 0].mean() > changed[LABELS == 0].mean() + 0.2
 

@@ -63,7 +63,14 @@ def test_every_choice_of_the_recipe_is_written_down(native_run: Path) -> None:
     recipe = read_run(native_run)["recipe"]
     assert set(recipe) == {field.name for field in fields(Native)}
     assert recipe["name"] == "native"
-    assert recipe["augmentation"] == {"scale": [0.7, 1.6], "rotate": True, "light": True, "stain": True}
+    assert recipe["augmentation"] == {
+        "scale": [0.7, 1.6],
+        "rotate": True,
+        "light": True,
+        "stain": True,
+        "appearance_share": 0.6,
+    }
+    assert recipe["eased_share"] == 0.3
     assert recipe["loss"] == {"dice": True, "border": True, "offsets": True}
     assert (recipe["architecture"], recipe["balanced"], recipe["leave_out"]) == ("stem_unet", True, [])
     assert (recipe["seed"], recipe["filters"], recipe["steps_per_epoch"]) == (42, 8, 3)
@@ -170,6 +177,18 @@ def test_a_modality_is_drawn_in_proportion_to_the_root_of_its_images() -> None:
     assert of_each == pytest.approx([4 / 7, 2 / 7, 1 / 7])
 
 
+def test_an_image_of_touching_nuclei_is_drawn_more_often_than_others_of_its_modality() -> None:
+    image = np.zeros((6, 6, 3), np.uint8)
+    apart = np.zeros((6, 6), np.int32)
+    apart[0, 0], apart[0, 3], apart[5, 5] = 1, 2, 3
+    three_touch = apart.copy()
+    three_touch[0, 4], three_touch[1, 5] = 4, 5  # side by side, and at a corner
+    images = LabelledImages(("0", "1", "2"), ("a", "a", "b"), (image,) * 3, (apart, three_touch, apart))
+    shares = images.shares
+    assert shares[1] / shares[0] == pytest.approx(2)  # the root of 1 + 3
+    assert shares[:2].sum() / shares[2] == pytest.approx(2**0.5)
+
+
 def test_images_can_be_drawn_alike(material: NativeMaterial) -> None:
     plain = replace(material, recipe=replace(TINY, balanced=False))
     n = len(material.train.ids)
@@ -235,6 +254,19 @@ def test_an_epoch_begins_where_the_one_before_ended(material: NativeMaterial) ->
     assert material.steps_per_epoch == 2
     for one, other in zip(material.batches(0)[5], material.batches(2)[1], strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_training_from_a_checkpoint_has_other_crops_and_the_same_schedule(material: NativeMaterial) -> None:
+    recipe = replace(TINY, epochs=4, eased_share=0.5)
+    material = replace(material, recipe=recipe)
+    plain, skipped = material.batches(1), material.batches(1, skipped_epochs=5)
+    for one, other in zip(material.batches(6)[0], skipped[0], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not np.array_equal(plain[0][0], skipped[0][0])
+    whole = replace(material, recipe=replace(recipe, eased_share=0.0))
+    for begun, strong in ((plain, whole.batches(1)), (skipped, whole.batches(1, skipped_epochs=5))):
+        alike = [np.array_equal(begun[index][0], strong[index][0]) for index in range(4)]
+        assert alike == [True, True, False, False]  # epoch 1 of 0 to 3, then 2, from which on it is eased
 
 
 def test_an_image_that_cannot_be_used_is_named(split: Split, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,19 @@ class Augmentation:
         Gamma, contrast, brightness, uneven light, blur and noise.
     stain : bool
         Inversion, greying, and changes of the colour channels: towards acquisitions that nobody trained on.
+    appearance_share : float
+        Of the crops, 0 to 1, how many get changes of light and stain; the others keep those of their image.
     """
 
     scale: tuple[float, float] = (0.7, 1.6)
     rotate: bool = True
     light: bool = True
     stain: bool = True
+    appearance_share: float = 0.6
+
+    def eased(self) -> Augmentation:
+        """Return the same with the appearance of a third as many crops changed."""
+        return replace(self, appearance_share=self.appearance_share / 3)
 
 
 def random_crop(
@@ -82,6 +89,8 @@ def random_appearance(
     rng: np.random.Generator, image: NDArray[np.float32], augmentation: Augmentation
 ) -> NDArray[np.float32]:
     """Change light, colour, sharpness and noise of an (H, W, 3) image in [0, 1]; the result is in [0, 1] too."""
+    if rng.random() >= augmentation.appearance_share:
+        return image
     changed = image
     if augmentation.stain:
         changed = _change_stain(rng, changed)

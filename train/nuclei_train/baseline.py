@@ -59,7 +59,7 @@ class BaselineMaterial:
         """Images and foreground."""
         return self.val.images, self.val.foreground.astype(np.float32)
 
-    def batches(self, first_epoch: int) -> Any:
+    def batches(self, epoch: int, skipped_epochs: int = 0) -> Any:
         """Return the shuffled batches from an epoch on."""
         from nuclei_train.batches import ShuffledBatches
 
@@ -68,7 +68,7 @@ class BaselineMaterial:
             self.train.foreground,
             batch_size=self.batch_size,
             seed=self.seed,
-            first_epoch=first_epoch,
+            first_epoch=skipped_epochs + epoch,
         )
 
     def draw(self, path: Path) -> None:

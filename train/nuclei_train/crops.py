@@ -33,6 +33,8 @@ class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
     first_batch : int
         The number of the stream's first batch.
     augmentation : Augmentation
+    eased_batch : int, optional
+        The number of the batch from which on the augmentation is `Augmentation.eased`; without it none is.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
         seed: int,
         first_batch: int,
         augmentation: Augmentation,
+        eased_batch: int | None = None,
     ) -> None:
         # Threads, so that crops are cut while the network computes; they keep the batches' order.
         super().__init__(workers=WORKERS)
@@ -54,7 +57,8 @@ class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
         self._cumulative = cumulative / cumulative[-1]  # ends at 1 exactly: no random number lies beyond
         self._batch_size, self._crop_px = batch_size, crop_px
         self._seed, self._first_batch = seed, first_batch
-        self._augmentation = augmentation
+        self._eased_batch = eased_batch
+        self._augmentation, self._eased = augmentation, augmentation.eased()
 
     @property
     def num_batches(self) -> None:
@@ -63,13 +67,16 @@ class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return images (N, size, size, 3) and maps (N, size, size, 6): `targets.TARGETS`, then 1 where they count."""
-        rng = np.random.default_rng([self._seed, self._first_batch + index])
+        batch = self._first_batch + index
+        rng = np.random.default_rng([self._seed, batch])
+        is_eased = self._eased_batch is not None and batch >= self._eased_batch
+        augmentation = self._eased if is_eased else self._augmentation
         images, maps = [], []
         for _ in range(self._batch_size):
             chosen = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
             image, labels, valid = random_crop(
-                rng, self._images[chosen], self._labels[chosen], self._crop_px, self._augmentation
+                rng, self._images[chosen], self._labels[chosen], self._crop_px, augmentation
             )
-            images.append(random_appearance(rng, image, self._augmentation))
+            images.append(random_appearance(rng, image, augmentation))
             maps.append(np.concatenate([target_maps(labels), valid[..., np.newaxis]], axis=-1, dtype=np.float32))
         return np.stack(images), np.stack(maps)

@@ -175,9 +175,9 @@ def _fit(
     finished = progress.epochs_done >= recipe.epochs or progress.epochs_without_gain >= recipe.patience
     if not finished:
         early_stopping = ResumableEarlyStopping(progress, patience=recipe.patience)
-        first_epoch = start.first_epoch if start is not None else 0
+        skipped_epochs = start.skipped_epochs if start is not None else 0
         model.fit(
-            material.batches(first_epoch + progress.epochs_done),
+            material.batches(progress.epochs_done, skipped_epochs),
             steps_per_epoch=material.steps_per_epoch,
             epochs=recipe.epochs,
             initial_epoch=progress.epochs_done,

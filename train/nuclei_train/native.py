@@ -50,6 +50,9 @@ class Native:
     normalisation : Step
         What happens to an image, once for the whole of it.
     augmentation : Augmentation
+    eased_share : float
+        Of the epochs, the last ones, in which the augmentation is `Augmentation.eased`: the network ends on images
+        that look like real ones.
     loss : LossParts
     balanced : bool
         Draw the few images of the rare modalities more often: see `LabelledImages.shares`.
@@ -80,6 +83,7 @@ class Native:
     crop_px: int = 192
     normalisation: Step = NORMALISATION
     augmentation: Augmentation = field(default_factory=Augmentation)
+    eased_share: float = 0.3
     loss: LossParts = field(default_factory=LossParts)
     balanced: bool = True
     leave_out: tuple[str, ...] = ()

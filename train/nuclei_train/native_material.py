@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ from nuclei_train.arrays import read_with_truth
 from nuclei_train.augment import Augmentation
 from nuclei_train.figures import draw_maps
 from nuclei_train.samples import Sample
+from nuclei_train.targets import touching_pixels
 
 if TYPE_CHECKING:
     from nuclei_train.native import Native
@@ -45,16 +45,21 @@ class LabelledImages:
     images: tuple[NDArray[np.uint8], ...]
     labels: tuple[Labels, ...]
 
-    @property
+    @cached_property
     def shares(self) -> NDArray[np.float64]:
         """With which probability each image is drawn.
 
         Each modality gets a share in proportion to the square root of its number of images, so that the many
-        fluorescence images do not drown the rest and the few of the rest are not learned by heart.
+        fluorescence images do not drown the rest and the few of the rest are not learned by heart. Within a modality
+        it is in proportion to the square root of one more than the nuclei that touch others: where nuclei lie apart
+        there is little to learn, and most of what a network counts wrong are neighbours that it takes for one.
         """
-        counts = Counter(self.modalities)
-        shares = np.array([counts[modality] ** -0.5 for modality in self.modalities])
-        return np.asarray(shares / shares.sum())
+        modalities, modality = np.unique(self.modalities, return_inverse=True)
+        touching = [np.unique(labels[touching_pixels(labels)]).size for labels in self.labels]
+        within = np.sqrt(1.0 + np.array(touching))
+        within /= np.bincount(modality, within)[modality]
+        of_modality = np.sqrt(np.bincount(modality, minlength=modalities.size))
+        return np.asarray(within * (of_modality / of_modality.sum())[modality])
 
 
 @dataclass(frozen=True)
@@ -88,12 +93,20 @@ class NativeMaterial:
         images, maps = zip(*(stream[index] for index in range(self.recipe.validation_batches)), strict=True)
         return np.concatenate(images), np.concatenate(maps)
 
-    def batches(self, first_epoch: int) -> Any:
-        """Return the augmented crops from an epoch on."""
+    def batches(self, epoch: int, skipped_epochs: int = 0) -> Any:
+        """Return the augmented crops from an epoch on, changed less in the last ones."""
         recipe, images = self.recipe, self.train
         shares = images.shares if recipe.balanced else np.full(len(images.ids), 1 / len(images.ids))
-        first_batch = first_epoch * recipe.steps_per_epoch
-        return self._crops(images, shares, recipe.augmentation, seed=recipe.seed, first_batch=first_batch)
+        first_batch = (skipped_epochs + epoch) * recipe.steps_per_epoch
+        eased_epoch = recipe.epochs - round(recipe.epochs * recipe.eased_share)
+        return self._crops(
+            images,
+            shares,
+            recipe.augmentation,
+            seed=recipe.seed,
+            first_batch=first_batch,
+            eased_batch=(skipped_epochs + eased_epoch) * recipe.steps_per_epoch,
+        )
 
     def save_for_quantisation(self, path: Path) -> None:
         """Write what `nuclei-export --precision int8` needs: crops to calibrate with, validation images to score.
@@ -121,6 +134,7 @@ class NativeMaterial:
         *,
         seed: int,
         first_batch: int,
+        eased_batch: int | None = None,
     ) -> Any:
         from nuclei_train.crops import RandomCrops
 
@@ -132,6 +146,7 @@ class NativeMaterial:
             crop_px=self.recipe.crop_px,
             seed=seed,
             first_batch=first_batch,
+            eased_batch=eased_batch,
             augmentation=augmentation,
         )
 

@@ -81,8 +81,11 @@ class Material(Protocol):
     def validation(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Inputs and targets."""
 
-    def batches(self, first_epoch: int) -> Any:
-        """Return an endless `keras.utils.PyDataset` in which batch i is always the same, from an epoch on."""
+    def batches(self, epoch: int, skipped_epochs: int = 0) -> Any:
+        """Return an endless `keras.utils.PyDataset` in which batch i is always the same, from an epoch on.
+
+        So many epochs of the stream are skipped, which the weights that a training starts from may have seen.
+        """
 
     def draw(self, path: Path) -> None:
         """Draw a random choice of what the network gets, for people to check."""

@@ -36,8 +36,8 @@ class Start:
     weights: list[NDArray[Any]]
 
     @property
-    def first_epoch(self) -> int:
-        """Where in the endless stream of batches to begin: not at 0, where the checkpoint's own training began.
+    def skipped_epochs(self) -> int:
+        """How much of the endless stream of batches to skip: the checkpoint's own training began with it.
 
         The same checkpoint gives the same number; two of them hardly ever do.
         """

@@ -41,9 +41,7 @@ def target_maps(labels: Labels) -> NDArray[np.float32]:
     maps[..., 0] = inside
 
     n_labels = int(labels.max()) + 1
-    highest = ndimage.maximum_filter(labels, 3)
-    lowest = ndimage.minimum_filter(np.where(inside, labels, n_labels), 3)
-    touching = inside & (highest != lowest)
+    touching = touching_pixels(labels)
     maps[..., 2] = ndimage.maximum_filter(touching, 2 * BORDER_REACH_PX + 1) & inside
 
     # One distance transform for all nuclei: the pixels at a touching line count as outside, and as half a pixel in.
@@ -64,3 +62,11 @@ def target_maps(labels: Labels) -> NDArray[np.float32]:
         centre = np.bincount(flat, weights=coordinate.ravel(), minlength=n_labels) / area
         maps[..., channel] = np.where(inside, (centre[labels] - coordinate) / OFFSET_SCALE_PX, 0.0)
     return maps
+
+
+def touching_pixels(labels: Labels) -> NDArray[np.bool_]:
+    """Return where a nucleus lies next to another, in eight directions, (H, W)."""
+    inside = labels > 0
+    highest = ndimage.maximum_filter(labels, 3)
+    lowest = ndimage.minimum_filter(np.where(inside, labels, int(labels.max()) + 1), 3)
+    return np.asarray(inside & (highest != lowest))
