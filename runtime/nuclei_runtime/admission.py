@@ -42,7 +42,7 @@ class Admission:
         if self._n_workers == 1:
             yield
             return
-        budget = Budget(plane, self._max_memory)
+        budget = Budget(plane, self._max_memory, segmenter.magnification)
         window_px = GRID.core_px + 2 * GRID.margin_px
         tiling = segmenter.card.input.tiling
         alone = not budget.fits_in_share(tiling, window_px, self._n_workers, self._resident)

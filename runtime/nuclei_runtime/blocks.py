@@ -99,7 +99,7 @@ def segment_plane(
     ImageError
         The plane cannot be read or segmented.
     """
-    budget = Budget(plane, max_memory)
+    budget = Budget(plane, max_memory, segmenter.magnification)
     tiling = segmenter.card.input.tiling
     height, width = plane.shape[:2]
     if tiling is None:

@@ -95,10 +95,13 @@ class Budget:
     plane : Plane
     max_memory : int, optional
         Ceiling in bytes for the whole process; without it `default_max_memory`.
+    magnification : int
+        See `nuclei_runtime.segmenter.Segmenter.magnification`.
     """
 
-    def __init__(self, plane: Plane, max_memory: int | None) -> None:
+    def __init__(self, plane: Plane, max_memory: int | None, magnification: int = 1) -> None:
         self._plane = plane
+        self._network_bytes_per_px = NETWORK_BYTES_PER_PX * magnification**2
         self._resident = resident_bytes()
         self._ceiling = default_max_memory() if max_memory is None else max_memory
 
@@ -178,7 +181,7 @@ class Budget:
         # The overlay is drawn when no window is needed any more; percentiles are taken when none is needed yet.
         window = min(height, window_px) * min(width, window_px) * LABELLING_BYTES_PER_PX
         held = self._held() + max(window, min(OVERLAY_BYTES, height * width * OVERLAY_BYTES_PER_PX))
-        return held + tile_side(height, tiling) * tile_side(width, tiling) * NETWORK_BYTES_PER_PX
+        return held + tile_side(height, tiling) * tile_side(width, tiling) * self._network_bytes_per_px
 
     def _reading(self) -> int:
         """Return what reading takes: the whole plane, where its format gives no access to regions."""

@@ -12,14 +12,14 @@ import numpy as np
 
 from nuclei_runtime.blocks import segment_plane
 from nuclei_runtime.card import ModelCard
-from nuclei_runtime.errors import ImageValueError
+from nuclei_runtime.errors import ImageValueError, ModelError
 from nuclei_runtime.instances import Labels, Maps, find_instances
 from nuclei_runtime.planes import plane_of
 from nuclei_runtime.preprocess import preprocess, resize
 from nuclei_runtime.reading import Image, check_image
 from nuclei_runtime.session import CPU_PROVIDER, load_session
 from nuclei_runtime.tiling import Run, run_tiled
-from nuclei_runtime.tta import average_orientations
+from nuclei_runtime.tta import MAGNIFICATION, average_scales
 
 DEFAULT_BATCH_SIZE = 4
 """Images that go through the network at once. On a CPU a larger batch gains nothing and takes memory in proportion."""
@@ -59,12 +59,12 @@ class Segmenter:
     batch_size : int
         Images that go through a network of fixed size at once; one of any size takes a tile at a time.
     tta : bool
-        Test-time augmentation: more accurate at eight times the network's cost; see `nuclei_runtime.tta`.
+        Test-time augmentation: more accurate at five times the network's cost; see `nuclei_runtime.tta`.
 
     Raises
     ------
     ModelError, RuntimeEnvironmentError
-        See `nuclei_runtime.session.load_session`.
+        See `nuclei_runtime.session.load_session`; or test-time augmentation of a model that takes images of one size.
 
     Examples
     --------
@@ -88,6 +88,11 @@ class Segmenter:
         if batch_size < 1 or (threads is not None and threads < 1):
             raise ValueError(f"batch_size and threads must be 1 or more, found {batch_size} and {threads}")
         self._session = load_session(model, sha256=sha256, provider=provider, threads=threads)
+        if tta and self.card.input.tiling is None:
+            raise ModelError(
+                f"{self.card.name} takes images of {self.card.input.height} x {self.card.input.width} pixels only, "
+                "test-time augmentation also shows it the image enlarged; leave it out, or take a model of any size"
+            )
         self._batch_size = batch_size
         self._tta = tta
 
@@ -118,13 +123,18 @@ class Segmenter:
 
     @property
     def tta(self) -> bool:
-        """Whether the network's answers are averaged over eight orientations."""
+        """Whether the network's answers are averaged over two scales."""
         return self._tta
+
+    @property
+    def magnification(self) -> int:
+        """How much larger than the image is, along each side, what the network sees of it at most."""
+        return MAGNIFICATION if self._tta else 1
 
     @property
     def run(self) -> Run:
         """The network, as `nuclei_runtime.tiling.Run` says."""
-        return average_orientations(self._session.run) if self._tta else self._session.run
+        return average_scales(self._session.run) if self._tta else self._session.run
 
     def segment(self, image: Image) -> Segmentation:
         """Find the nuclei of one image.

@@ -336,6 +336,9 @@ def test_a_ceiling_that_nothing_fits_under_is_refused_with_the_least_that_works(
     assert tiling is not None
     assert Budget(plane, (needed + 50) << 20).tiling(tiling, 1536).core_px < tiling.core_px
     assert Budget(plane, 8 << 30).tiling(tiling, 1536) == tiling
+    # What the network sees twice as large takes four times as much.
+    assert Budget(plane, 800 << 20).tiling(tiling, 1536) == tiling
+    assert Budget(plane, 800 << 20, 2).tiling(tiling, 1536).core_px < tiling.core_px
 
 
 def test_nuclei_do_not_depend_on_the_memory(stem_unet: Path, monkeypatch: pytest.MonkeyPatch) -> None:

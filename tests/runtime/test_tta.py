@@ -1,4 +1,4 @@
-"""Test-time augmentation: every orientation once, each answer turned back."""
+"""Test-time augmentation: the mean of two scales, tile by tile what it is for the whole image."""
 
 from __future__ import annotations
 
@@ -6,51 +6,68 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from skimage.transform import resize
 
 from nuclei_runtime import Segmenter
+from nuclei_runtime.errors import ModelError
 from nuclei_runtime.preprocess import preprocess
 from nuclei_runtime.synthetic import fluorescence_field
-from nuclei_runtime.tta import ORIENTATIONS, average_orientations
+from nuclei_runtime.tiling import Tiling, run_tiled
+from nuclei_runtime.tta import average_scales
 
 
-def test_every_orientation_is_seen_once() -> None:
-    picture = np.arange(6, dtype=np.float32).reshape(1, 2, 3, 1)
+def test_the_network_sees_the_image_as_it_is_and_enlarged_as_scikit_image_enlarges_it() -> None:
+    batch = np.random.default_rng(0).random((2, 6, 8, 3), dtype=np.float32)
     seen = []
 
-    def run(batch: np.ndarray) -> np.ndarray:
-        seen.append(batch.copy())
-        return batch
+    def run(inputs: np.ndarray) -> np.ndarray:
+        seen.append(inputs.copy())
+        return inputs
 
-    average_orientations(run)(picture)
-    assert len({(one.shape, one.tobytes()) for one in seen}) == len(seen) == len(ORIENTATIONS) == 8
-    assert {one.shape for one in seen} == {(1, 2, 3, 1), (1, 3, 2, 1)}
-
-
-@pytest.mark.parametrize("shape", [(1, 4, 4, 3), (2, 5, 8, 3)])
-def test_each_answer_is_turned_back(shape: tuple[int, ...]) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
-    np.testing.assert_array_equal(average_orientations(lambda batch: batch)(picture), picture)
+    average_scales(run)(batch)
+    own, enlarged = seen
+    np.testing.assert_array_equal(own, batch)
+    assert enlarged.dtype == np.float32
+    for one, expected in zip(enlarged, batch, strict=True):
+        np.testing.assert_allclose(one, resize(expected, (12, 16, 3), order=1, mode="edge"), atol=1e-6)
 
 
-def test_an_answer_that_depends_on_the_orientation_is_averaged() -> None:
-    def rows_from_the_top(batch: np.ndarray) -> np.ndarray:
-        n, height, width, _ = batch.shape
-        return np.broadcast_to(np.arange(height, dtype=np.float32)[:, np.newaxis, np.newaxis], (n, height, width, 1))
+def test_both_answers_count_alike_and_lie_where_they_belong() -> None:
+    batch = np.random.default_rng(1).random((1, 4, 6, 2), dtype=np.float32)
 
-    answer = average_orientations(rows_from_the_top)(np.zeros((1, 4, 4, 3), np.float32))
-    np.testing.assert_array_equal(answer, np.full((1, 4, 4, 1), 1.5, np.float32))
+    def run(inputs: np.ndarray) -> np.ndarray:
+        """Answer with the batch, or when enlarged with squares whose mean is twice the batch."""
+        if inputs.shape == batch.shape:
+            return batch
+        squares = np.repeat(np.repeat(batch, 2, axis=1), 2, axis=2)
+        return squares * np.tile(np.array([[1, 3], [0, 4]], np.float32), (4, 6))[np.newaxis, ..., np.newaxis]
+
+    np.testing.assert_allclose(average_scales(run)(batch), 1.5 * batch, rtol=1e-6)
 
 
 def test_a_segmenter_averages_on_demand(tiled_model: Path) -> None:
     image = fluorescence_field(3, height=90, width=70, n_nuclei=6)[0]
     plain, averaged = Segmenter(tiled_model), Segmenter(tiled_model, tta=True)
     assert (plain.tta, averaged.tta) == (False, True)
-    runs = []
-    for segmenter in (plain, averaged):
-        (maps,) = segmenter.predict([image])
-        runs.append(maps)
-        np.testing.assert_array_equal(segmenter.segment(image).labels, segmenter.find_instances(maps).labels)
-    # The model is symmetric but for the order in which it adds up.
-    np.testing.assert_allclose(runs[1], runs[0], atol=1e-5)
+    assert (plain.magnification, averaged.magnification) == (1, 2)
+    (maps,) = averaged.predict([image])
+    np.testing.assert_array_equal(averaged.segment(image).labels, averaged.find_instances(maps).labels)
+    assert not np.array_equal(maps, next(plain.predict([image])))
     batch = preprocess(image, plain.card.preprocessing)[np.newaxis]
-    np.testing.assert_array_equal(averaged.run(batch), average_orientations(plain.run)(batch))
+    np.testing.assert_array_equal(averaged.run(batch), average_scales(plain.run)(batch))
+
+
+@pytest.mark.parametrize("shape", [(400, 336), (300, 500)])
+def test_tiles_equal_the_whole(stem_unet: Path, shape: tuple[int, int]) -> None:
+    """A network with the real one's strides and reach."""
+    segmenter = Segmenter(stem_unet, threads=1, tta=True)
+    image = preprocess(
+        fluorescence_field(5, height=shape[0], width=shape[1], n_nuclei=30)[0], segmenter.card.preprocessing
+    )
+    tiles, whole = (run_tiled(segmenter.run, image, Tiling(core_px, 112, 16)) for core_px in (64, 512))
+    np.testing.assert_array_equal(tiles, whole)
+
+
+def test_a_network_of_one_size_cannot_be_shown_an_enlarged_image(tiny_model: Path) -> None:
+    with pytest.raises(ModelError, match=r"tiny takes images of 128 x 128 pixels only, .* take a model of any size"):
+        Segmenter(tiny_model, tta=True)

@@ -152,7 +152,7 @@ def evaluate(
     split: Annotated[
         list[str] | None, typer.Option(help="Score only this set or split, such as val; may be repeated.")
     ] = None,
-    tta: Annotated[bool, typer.Option("--tta", help="With test-time augmentation, at eight times the work.")] = False,
+    tta: Annotated[bool, typer.Option("--tta", help="With test-time augmentation, at five times the work.")] = False,
 ) -> None:
     """Score an exported model on every split and truth in DATA. Images without truth become a submission."""
     from rich.console import Console
