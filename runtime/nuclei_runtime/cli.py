@@ -85,7 +85,7 @@ def infer(
         typer.Option("--max-memory", metavar="1GiB", help="What the run may take; without it half of what there is."),
     ] = None,
     tta: Annotated[
-        bool, typer.Option("--tta", help="Look at images enlarged as well: more accurate, five times the work.")
+        bool, typer.Option("--tta", help="Look at images enlarged as well: for small nuclei, five times the work.")
     ] = False,
     axes: Annotated[
         str | None,

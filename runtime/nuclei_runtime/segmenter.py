@@ -59,7 +59,7 @@ class Segmenter:
     batch_size : int
         Images that go through a network of fixed size at once; one of any size takes a tile at a time.
     tta : bool
-        Test-time augmentation: more accurate at five times the network's cost; see `nuclei_runtime.tta`.
+        Test-time augmentation: on the whole more accurate, at five times the network's cost; see `nuclei_runtime.tta`.
 
     Raises
     ------

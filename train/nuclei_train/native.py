@@ -55,7 +55,7 @@ class Native:
         that look like real ones.
     loss : LossParts
     balanced : bool
-        Draw the few images of the rare modalities more often: see `LabelledImages.shares`.
+        Draw rare modalities, and images of touching nuclei, more often than others: see `LabelledImages.shares`.
     leave_out : tuple of str
         Modalities, as images.csv calls them, of which no image is fitted or validates: to see what a model makes of
         one that it never saw.
