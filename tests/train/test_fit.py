@@ -100,6 +100,7 @@ def test_the_table_decides_and_nothing_is_warned_of(small_data: Path, small_run:
     assert "start" not in content
     assert content["parameters"] == 1_941_105
     assert content["kflop_per_pixel"] == 92.5
+    assert content["precision"] == "float32"
     assert {"source": "images.csv", "train": 10, "val": 2}.items() <= content["split"].items()
     assert not (folder / "predictions_test.png").exists()  # there is no stage1_test
 

@@ -18,10 +18,12 @@ from nuclei_runtime.errors import DatasetError
 from nuclei_runtime.instances import MAPS
 from nuclei_runtime.preprocess import Step
 from nuclei_runtime.tiling import Tiling, run_tiled
+from nuclei_train import native
 from nuclei_train.dsb2018 import open_data, training_set
 from nuclei_train.losses import LossParts
 from nuclei_train.native import INFERENCE_CHECKPOINT, Native
 from nuclei_train.native_material import LabelledImages, NativeMaterial
+from nuclei_train.precision import HALF, SINGLE
 from nuclei_train.recipe import Sources
 from nuclei_train.recipes import RECIPES
 from nuclei_train.resume import Progress, load_state, save_state
@@ -280,9 +282,14 @@ def test_an_image_that_cannot_be_used_is_named(split: Split, tmp_path: Path) -> 
         TINY.load(Sources(replace(split, val=dataset.samples), {}, ()), nothing)
 
 
-def test_the_network_is_trained_in_half_precision_and_nothing_else_is() -> None:
+@pytest.mark.parametrize("policy", [HALF, SINGLE])
+def test_only_the_network_is_trained_in_half_precision(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "training_policy", lambda: policy)
     model = TINY.build()
-    assert {layer.compute_dtype for layer in model.layers if "convolution" in layer.name} == {"bfloat16"}
+    assert model.dtype_policy.name == policy
+    assert {layer.compute_dtype for layer in model.layers if "convolution" in layer.name} == {
+        policy.removeprefix("mixed_")
+    }
     assert {weight.dtype for weight in model.weights} == {"float32"}
     assert model.layers[-1].compute_dtype == "float32"
     assert keras.config.dtype_policy().name == "float32"

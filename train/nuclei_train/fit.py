@@ -135,6 +135,7 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
             **identity,
             "versions": run_folder.versions(),
             "parameters": int(best.count_params()),
+            "precision": best.dtype_policy.name,
             "kflop_per_pixel": round(flops_per_pixel(best) / 1e3, 1),
             "epochs": progress.epochs_done,
             "best_epoch": best_epoch,

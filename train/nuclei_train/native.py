@@ -18,6 +18,7 @@ from nuclei_train.augment import Augmentation
 from nuclei_train.losses import LossParts, loss_of
 from nuclei_train.model_description import LIMITATIONS_OF_ALL, describe_training, smallest_area_px
 from nuclei_train.native_material import NativeMaterial, load_labelled
+from nuclei_train.precision import training_policy
 from nuclei_train.recipe import NORMALISATION, Outcome, Sources
 from nuclei_train.search import MARKER_BORDERS, search_parameters
 from nuclei_train.split import without_modalities
@@ -121,13 +122,13 @@ class Native:
         return NativeMaterial(train, val, self)
 
     def build(self) -> keras.Model:
-        """Build the network in mixed precision, which trains a fifth faster where processors have bfloat16."""
+        """Build the network, in half precision where that is faster."""
         import keras
 
         from nuclei_train.targets import TARGETS
 
         policy = keras.config.dtype_policy()
-        keras.config.set_dtype_policy("mixed_bfloat16")
+        keras.config.set_dtype_policy(training_policy())
         try:
             model = self.network.build(self.crop_px, self.crop_px, CHANNELS, filters=self.filters, maps=len(TARGETS))
         finally:
