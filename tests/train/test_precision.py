@@ -34,15 +34,15 @@ def test_there_are_none_where_nothing_lists_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cpuinfo", "gpus", "policy"),
-    [(ZEN_3, [], SINGLE), (ZEN_4, [], HALF), (ZEN_3, ["gpu:0"], HALF)],
+    ("cpuinfo", "devices", "policy"),
+    [(ZEN_3, ["cpu:0"], SINGLE), (ZEN_4, ["cpu:0"], HALF), (ZEN_3, ["gpu:0"], HALF)],
 )
 def test_half_precision_is_used_where_it_is_fast(
-    cpuinfo: str, gpus: list[str], policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cpuinfo: str, devices: list[str], policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import keras
 
     (tmp_path / "cpuinfo").write_text(cpuinfo, encoding="utf-8")
-    monkeypatch.setattr(keras.distribution, "list_devices", lambda _: gpus)
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: devices)
     monkeypatch.setattr(precision, "CPUINFO", tmp_path / "cpuinfo")
     assert training_policy() == policy
