@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,6 @@ from nuclei_train.precision import HALF, SINGLE, processor_flags, training_polic
 
 ZEN_3 = "processor\t: 0\nmodel name\t: AMD EPYC\nflags\t\t: fpu sse2 avx2 fma\n\nprocessor\t: 1\nflags\t\t: fpu\n"
 ZEN_4 = ZEN_3.replace("avx2 fma", "avx2 avx512f avx512_bf16 fma")
-
-
-@pytest.fixture(autouse=True)
-def _anew() -> Iterator[None]:
-    training_policy.cache_clear()
-    yield
-    training_policy.cache_clear()
 
 
 def test_the_flags_are_those_of_the_first_processor(tmp_path: Path) -> None:

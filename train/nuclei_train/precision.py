@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 SINGLE = "float32"
@@ -17,7 +16,6 @@ INSTRUCTIONS = frozenset({"avx512_bf16", "amx_bf16"})
 CPUINFO = Path("/proc/cpuinfo")
 
 
-@cache
 def training_policy() -> str:
     """Return `HALF` on a GPU or a processor with instructions for bfloat16, and `SINGLE` where there are none known."""
     import keras
