@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -109,7 +110,7 @@ class Budget:
     @property
     def spool_bytes(self) -> int:
         """How much of the maps, and of what is taken, may wait in memory; the rest does so in temporary files."""
-        return min(self._ceiling // 32, MAX_SPOOL_BYTES)
+        return _spool_bytes(self._ceiling)
 
     def check_whole(self) -> None:
         """Refuse a plane that a network of fixed size takes in one piece, if it does not fit.
@@ -118,7 +119,8 @@ class Budget:
         ------
         ImageTooLargeError
         """
-        self._check(self._whole(), "this model takes an image in one piece; take a model that takes any size, or ")
+        advice = "this model takes an image in one piece; take a model that takes any size, or "
+        self._check(lambda _: self._whole(), advice)
 
     def check_window(self, height: int, width: int) -> None:
         """Refuse a plane of which a window of some size does not fit.
@@ -127,8 +129,10 @@ class Budget:
         ------
         ImageTooLargeError
         """
-        needed = self._held() + height * width * LABELLING_BYTES_PER_PX
-        self._check(needed, f"what counts as one nucleus in it needs a window of {height} x {width} pixels; ")
+        self._check(
+            lambda ceiling: self._held(ceiling) + height * width * LABELLING_BYTES_PER_PX,
+            f"what counts as one nucleus in it needs a window of {height} x {width} pixels; ",
+        )
 
     def tiling(self, tiling: Tiling, window_px: int) -> Tiling:
         """Return a tiling with the largest tiles that fit, up to those of the model's card.
@@ -148,15 +152,14 @@ class Budget:
         ImageTooLargeError
             Not even the smallest tiles fit.
         """
-        smallest = min(tiling.core_px, max(tiling.halo_px, tiling.multiple_of_px))
-        for core_px in range(tiling.core_px, smallest - 1, -tiling.multiple_of_px):
-            smaller = replace(tiling, core_px=core_px)
-            needed = self._in_blocks(smaller, window_px)
-            if self._fits(needed):
-                return smaller
+        step = tiling.multiple_of_px
+        smallest = replace(tiling, core_px=min(tiling.core_px, max(tiling.halo_px, step)))
         whole = "this format is only read in one piece; save it as a tiled TIFF, or "
-        self._check(needed, "" if self._plane.reads_blocks else whole)
-        raise AssertionError  # it does not fit: checked above
+        self._check(
+            lambda ceiling: self._in_blocks(smallest, window_px, ceiling), "" if self._plane.reads_blocks else whole
+        )
+        smaller = (replace(tiling, core_px=core) for core in range(tiling.core_px, smallest.core_px, -step))
+        return next((one for one in smaller if self._fits(self._in_blocks(one, window_px, self._ceiling))), smallest)
 
     def fits_in_share(self, tiling: Tiling | None, window_px: int, n_shares: int, resident: int) -> bool:
         """Tell whether one of several equal shares of the ceiling is enough for all that the plane may take.
@@ -171,7 +174,7 @@ class Budget:
         resident : int
             What the process held before there was any plane.
         """
-        most = self._whole() if tiling is None else self._in_blocks(tiling, window_px)
+        most = self._whole() if tiling is None else self._in_blocks(tiling, window_px, self._ceiling)
         return most * n_shares <= self._ceiling - resident
 
     def _whole(self) -> int:
@@ -180,12 +183,12 @@ class Budget:
         n_values = math.prod(self._plane.shape)
         return self._reading() + n_values * WHOLE_BYTES_PER_VALUE + height * width * LABELLING_BYTES_PER_PX
 
-    def _in_blocks(self, tiling: Tiling, window_px: int) -> int:
+    def _in_blocks(self, tiling: Tiling, window_px: int, ceiling: int) -> int:
         """Return what a network of any size takes, with windows and tiles of some size."""
         height, width = self._plane.shape[:2]
         # The overlay is drawn when no window is needed any more; percentiles are taken when none is needed yet.
         window = min(height, window_px) * min(width, window_px) * LABELLING_BYTES_PER_PX
-        held = self._held() + max(window, min(OVERLAY_BYTES, height * width * OVERLAY_BYTES_PER_PX))
+        held = self._held(ceiling) + max(window, min(OVERLAY_BYTES, height * width * OVERLAY_BYTES_PER_PX))
         return held + tile_side(height, tiling) * tile_side(width, tiling) * self._network_bytes_per_px
 
     def _reading(self) -> int:
@@ -193,19 +196,34 @@ class Budget:
         n_bytes = math.prod(self._plane.shape) * np.dtype(self._plane.dtype).itemsize
         return min(n_bytes, CACHE_BYTES) if self._plane.reads_blocks else n_bytes * DECODING_COPIES
 
-    def _held(self) -> int:
+    def _held(self, ceiling: int) -> int:
         """Return what is held all the time: pixels where they come all at once, and what waits for its turn."""
-        waiting = 2 * self.spool_bytes + LABEL_SPOOL_BYTES
+        waiting = 2 * _spool_bytes(ceiling) + LABEL_SPOOL_BYTES
         return self._reading() + min(waiting, WAITING_BYTES_PER_PX * math.prod(self._plane.shape[:2]))
 
     def _fits(self, needed: int) -> bool:
         return self._resident + needed <= self._ceiling
 
-    def _check(self, needed: int, advice: str) -> None:
-        if not self._fits(needed):
-            height, width = self._plane.shape[:2]
-            raise ImageTooLargeError(
-                f"{height} x {width} pixels of {np.dtype(self._plane.dtype)} need about "
-                f"{format_memory(self._resident + needed)} of memory, {format_memory(self._ceiling)} may be used: "
-                f"{advice}allow more with --max-memory"
-            )
+    def _check(self, needed: Callable[[int], int], advice: str) -> None:
+        """Refuse the plane if it does not fit.
+
+        Parameters
+        ----------
+        needed : callable
+            From a ceiling to what is needed under it: the higher it is, the more waits in memory.
+        advice : str
+        """
+        if self._fits(needed(self._ceiling)):
+            return
+        enough = self._ceiling
+        while (total := self._resident + needed(enough)) > enough:
+            enough = total
+        height, width = self._plane.shape[:2]
+        raise ImageTooLargeError(
+            f"{height} x {width} pixels of {np.dtype(self._plane.dtype)} need about {format_memory(enough)} of memory, "
+            f"{format_memory(self._ceiling)} may be used: {advice}allow more with --max-memory"
+        )
+
+
+def _spool_bytes(ceiling: int) -> int:
+    return min(ceiling // 32, MAX_SPOOL_BYTES)

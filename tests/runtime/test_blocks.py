@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -335,10 +334,9 @@ def test_a_ceiling_that_nothing_fits_under_is_refused_with_the_least_that_works(
 
     tiling = segmenter.card.input.tiling
     assert tiling is not None
-    cores = []
-    for ceiling in range(needed, needed + 50):  # a higher one is also more to wait in, so not the first of them works
-        with suppress(ImageTooLargeError):
-            cores.append(Budget(plane, ceiling << 20).tiling(tiling, 1536).core_px)
+    with pytest.raises(ImageTooLargeError):
+        Budget(plane, (needed - 1) << 20).tiling(tiling, 1536)
+    cores = [Budget(plane, ceiling << 20).tiling(tiling, 1536).core_px for ceiling in range(needed, needed + 50)]
     # Smaller ones would fit under less, and compute each pixel ten times and more.
     assert min(cores) == tiling.halo_px
     assert max(cores) < tiling.core_px
