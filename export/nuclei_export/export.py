@@ -186,6 +186,7 @@ def _build_card(
             "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
             "graph_sha256": graph_sha256,
             "precision": str(precision),
+            **({"started_from_sha256": str(run["start"]["checkpoint_sha256"])} if "start" in run else {}),
         }
         if precision in TOLERANCES:
             model["tolerance"] = TOLERANCES[precision]

@@ -166,6 +166,7 @@ def _segment(config: RunConfig, *, as_json: bool) -> None:
     from nuclei_runtime.run import FolderRun
 
     tally, n_files = Tally(as_json=as_json), 0
+    run = None
     with StopSignals() as signals:
         try:
             with FolderRun(config) as run:
@@ -176,7 +177,9 @@ def _segment(config: RunConfig, *, as_json: bool) -> None:
                     tally.tell(outcome)
         except KeyboardInterrupt:
             complain(
-                f"stopped: {run.n_processed} of {run.n_files} images are done and stay in {config.out}; "
+                "stopped before the first image"
+                if run is None
+                else f"stopped: {run.n_processed} of {run.n_files} images are done and stay in {config.out}; "
                 "--resume goes on"
             )
             raise typer.Exit(signals.exit_code) from None

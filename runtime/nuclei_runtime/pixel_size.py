@@ -26,17 +26,24 @@ COARSEST_TIFF_PIXEL_UM = 20.0
 
 def in_micrometres(height: float, width: float, unit: str) -> PixelSize | None:
     """Return a pixel's size, or None if the unit is no length or a number no size."""
-    factor = _UM_PER_UNIT.get(unit.strip().replace("\\u00B5", "µ").lower())
+    factor = _factor(unit)
     if factor is None or not all(math.isfinite(size) and size > 0 for size in (height, width)):
         return None
     return height * factor, width * factor
 
 
 def from_imagej(metadata: Mapping[str, Any], tags: Any) -> PixelSize | None:
-    """Read ImageJ's unit, and its resolution, which counts pixels a unit (ImageJ's TiffEncoder)."""
+    """Read ImageJ's unit, and its resolution, which counts pixels a unit (ImageJ's TiffEncoder).
+
+    Inches and centimetres are TIFF's own units, which ImageJ hands on from files that had no other: they count as
+    there.
+    """
     spacing = _spacing(tags)
     unit = metadata.get("unit")
-    return in_micrometres(*spacing, unit) if spacing and isinstance(unit, str) else None
+    if not spacing or not isinstance(unit, str):
+        return None
+    size = in_micrometres(*spacing, unit)
+    return _of_microscope(size) if size and _factor(unit) in _UM_PER_RESOLUTION_UNIT.values() else size
 
 
 def from_tiff(tags: Any) -> PixelSize | None:
@@ -45,8 +52,16 @@ def from_tiff(tags: Any) -> PixelSize | None:
     factor = _UM_PER_RESOLUTION_UNIT.get(tags[_RESOLUTION_UNIT].value) if _RESOLUTION_UNIT in tags else None
     if not spacing or factor is None:
         return None
-    height, width = spacing[0] * factor, spacing[1] * factor
-    return (height, width) if max(height, width) < COARSEST_TIFF_PIXEL_UM else None
+    return _of_microscope((spacing[0] * factor, spacing[1] * factor))
+
+
+def _factor(unit: str) -> float | None:
+    """Return micrometres a unit."""
+    return _UM_PER_UNIT.get(unit.strip().replace("\\u00B5", "µ").lower())
+
+
+def _of_microscope(size: PixelSize) -> PixelSize | None:
+    return size if max(size) < COARSEST_TIFF_PIXEL_UM else None
 
 
 def _spacing(tags: Any) -> PixelSize | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from nuclei_runtime.layout import is_result, leads_out, record_path, token_of
+from nuclei_runtime.layout import is_result, leads_out, record_path, recorded_tokens, token_of
 from nuclei_runtime.tables import Outcome
 
 RECORD_FORMAT = 1
@@ -118,6 +119,19 @@ def record_of(out: Path, name: str) -> Record | None:
         There is none.
     """
     return read_record(record_path(out, token_of(name)))
+
+
+def with_recorded(out: Path, names: Iterable[str]) -> list[str]:
+    """Add to some images those of which there is a record: who takes an image away does not take its rows.
+
+    In the order of their names, folder by folder, wherever they lie.
+    """
+    all_names = list(names)
+    tokens = set(map(token_of, all_names))
+    for token in recorded_tokens(out):
+        if token not in tokens and (record := read_record(record_path(out, token))) is not None:
+            all_names.append(record.image)
+    return sorted(all_names, key=lambda name: PurePosixPath(name).parts)
 
 
 def damaged_result(out: Path, record: Record) -> str | None:

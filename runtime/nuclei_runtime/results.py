@@ -33,7 +33,7 @@ from nuclei_runtime.layout import (
     remove_results,
     token_of,
 )
-from nuclei_runtime.records import Record, digest_file, read_record
+from nuclei_runtime.records import Record, digest_file, read_record, with_recorded
 from nuclei_runtime.shard import WHOLE, Shard
 from nuclei_runtime.table_files import refuse_foreign_tables, write_tables
 
@@ -168,15 +168,15 @@ class ResultsFolder:
         return self._shard == WHOLE
 
     def join(self, names: Iterable[str], run_key: str, *, only_whole: bool = False) -> bool:
-        """Write ``images.csv`` and ``nuclei.csv`` from the records and rename them into place.
+        """Write ``images.csv`` and ``nuclei.csv`` from all records and rename them into place.
 
         Parameters
         ----------
         names : iterable of str
-            The images', in the order of the rows.
+            Images that are to be among them.
         run_key : str
         only_whole : bool
-            Leave the tables alone unless there is a record of this run key for each image.
+            Leave the tables alone unless there is a record of this run key for each of these images.
 
         Returns
         -------
@@ -184,7 +184,9 @@ class ResultsFolder:
             Whether they were written.
         """
         with writing(self.path), self._workspace("tables") as work:
-            if not write_tables(self.path, names, run_key, work=work, only_whole=only_whole):
+            needed = list(names)
+            rows = with_recorded(self.path, needed)
+            if not write_tables(self.path, rows, run_key, work=work, needed=needed if only_whole else ()):
                 return False
             for name in (NUCLEI_TABLE, IMAGES_TABLE):
                 (work / name).replace(self.path / name)

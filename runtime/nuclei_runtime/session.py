@@ -15,6 +15,8 @@ from nuclei_runtime import int8_sums
 from nuclei_runtime.card import METADATA_KEY, ModelCard, parse_card
 from nuclei_runtime.errors import (
     CardError,
+    ImageError,
+    ImageTooLargeError,
     MissingExtraError,
     ModelFormatError,
     ProviderError,
@@ -80,8 +82,24 @@ class Session:
         -------
         (N, H, W, M) ndarray of float32
             The maps that the card's output names.
+
+        Raises
+        ------
+        ImageTooLargeError
+            There is not memory enough.
+        ImageError
+            ONNX Runtime fails otherwise.
         """
-        (output,) = self._inference.run([self.card.output.name], {self.card.input.name: batch})
+        try:
+            (output,) = self._inference.run([self.card.output.name], {self.card.input.name: batch})
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            size = " x ".join(map(str, batch.shape[1:3]))
+            if "alloc" in str(error).lower():
+                raise ImageTooLargeError(
+                    f"there is not enough memory for the network on {size} pixels ({error}); give the process more, "
+                    "or give it smaller images"
+                ) from error
+            raise ImageError(f"the network failed on {size} pixels: {error}; try another provider") from error
         return np.asarray(output, dtype=np.float32)
 
 

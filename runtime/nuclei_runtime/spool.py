@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from nuclei_runtime.errors import RuntimeEnvironmentError
 
 CHUNK_PX = 256
 """Side of the squares that are moved between file and memory: large enough that a seek costs nothing beside them,
@@ -92,8 +95,9 @@ class Spool:
             return self._in_memory[key]
         if self._file is None or key not in self._places:
             return None
-        self._file.seek(self._places[key])
-        data = bytearray(self._file.read(self._chunk_bytes))  # writable, which bytes are not
+        with _temporary_file():
+            self._file.seek(self._places[key])
+            data = bytearray(self._file.read(self._chunk_bytes))  # writable, which bytes are not
         return np.frombuffer(data, self._dtype).reshape(self._chunk_shape)
 
     def _store(self, key: _Key, chunk: NDArray[Any]) -> None:
@@ -101,14 +105,31 @@ class Spool:
             self._in_memory[key] = chunk
             return
         if self._file is None:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by __exit__
+            with _temporary_file():
+                # Unbuffered: a full disk tells when it is written to, and not at some later time.
+                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 -- closed by __exit__
         if key not in self._places:
             if not self._free:
                 self._free.append(self._end)
                 self._end += self._chunk_bytes
             self._places[key] = self._free.pop()
-        self._file.seek(self._places[key])
-        self._file.write(chunk.data)
+        with _temporary_file():
+            self._file.seek(self._places[key])
+            data = memoryview(chunk.data).cast("B")
+            while data:
+                data = data[self._file.write(data) :]
+
+
+@contextmanager
+def _temporary_file() -> Iterator[None]:
+    """Say of an error of the file that it is this file's."""
+    try:
+        yield
+    except OSError as error:
+        raise RuntimeEnvironmentError(
+            f"the folder for temporary files: {error.strerror or error}; what does not fit into memory waits there: "
+            "set TMPDIR to a folder on a disk with room, or allow more memory"
+        ) from error
 
 
 def _chunks(rows: slice, columns: slice) -> Iterator[tuple[_Key, tuple[slice, slice], tuple[slice, slice]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,20 +17,22 @@ _COLUMNS = {NUCLEI_TABLE: NUCLEI_COLUMNS, IMAGES_TABLE: IMAGES_COLUMNS}
 
 
 def refuse_foreign_tables(out: Path) -> None:
-    """Raise if a file that bears a table's name is none."""
+    """Raise if a file that bears a table's name is none; nothing or zeros, which a power cut may leave, will do."""
     for name, columns in _COLUMNS.items():
         path = out / name
         if not path.exists():
             continue
-        with path.open(encoding="utf-8", errors="replace", newline="") as file:
-            if tuple(next(csv.reader(file), ())) != columns:
+        header = ",".join(columns).encode()
+        with path.open("rb") as file:
+            start = file.read(len(header) + 2)
+            if start.rstrip(b"\r\n") != header and start.strip(b"\0"):
                 raise ResultsExistError(
                     f"{path}: is in the way of the results and no run of this version wrote it; "
                     "move it away or name another folder"
                 )
 
 
-def write_tables(out: Path, names: Iterable[str], run_key: str, *, work: Path, only_whole: bool) -> bool:
+def write_tables(out: Path, names: Iterable[str], run_key: str, *, work: Path, needed: Collection[str] = ()) -> bool:
     """Write both tables from the records, row by row.
 
     Parameters
@@ -43,14 +45,15 @@ def write_tables(out: Path, names: Iterable[str], run_key: str, *, work: Path, o
         Images without a record, or with one of another run key, are left out.
     work : Path
         The folder that the tables are written to.
-    only_whole : bool
-        Stop at the first image that would be left out.
+    needed : collection of str
+        Stop where one of these would be left out.
 
     Returns
     -------
     bool
         Whether they were written to the end.
     """
+    needed = set(needed)
     # A file's name may hold bytes that are no text: such an image fails, and is named with them escaped.
     with (
         (work / IMAGES_TABLE).open("w", encoding="utf-8", errors="backslashreplace", newline="") as images,
@@ -72,7 +75,7 @@ def write_tables(out: Path, names: Iterable[str], run_key: str, *, work: Path, o
                 except FileNotFoundError:  # not begun, or interrupted
                     record = None
                 if record is None or record.run_key != run_key:
-                    if only_whole:
+                    if name in needed:
                         return False
                     continue
                 rows.writerows(map(outcome_row, record.planes))

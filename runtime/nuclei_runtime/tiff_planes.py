@@ -163,15 +163,21 @@ def _reader(
     photometric = page.tags[_PHOTOMETRIC].value if _PHOTOMETRIC in page.tags else _BLACK_IS_ZERO
     is_jpeg_colour = photometric == _YCBCR and page.compression == _JPEG and together == 3
     is_plain = photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB) or is_jpeg_colour
+    is_colour = photometric == _RGB or is_jpeg_colour
+    if is_colour and samples not in (1, 3, 4):
+        raise ImageShapeError(f"the TIFF holds RGB of {samples} samples a pixel, expected 3 or 4; save it as RGB")
+    is_grey = photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO)
+    has_channels = samples > 1 and is_grey and not (samples == 2 and page.extrasamples in _ALPHA)
     if page.dtype is None or not is_plain or not is_decodable(page):
+        if has_channels:  # Pillow would give the first of them, or take them for colours
+            raise ImageReadError(
+                f"the {samples} channels in one page of the TIFF are compressed in a way that cannot be decoded; save "
+                'it uncompressed, or install what may read it: pip install "nuclei-edge[codecs]"'
+            )
         pillow = PillowPages(file, page, photometric)
         axes = "YXS" if len(pillow.shape) == 3 else "YX"
         return axes, pillow.shape, pillow.dtype, lambda frame, _n, _index, y, x: pillow.read(frame.index)[y, x], False
     segments = Segments(file, page, contiguous=contiguous)
-    is_colour = photometric == _RGB or is_jpeg_colour
-    if is_colour and samples not in (1, 3, 4):
-        raise ImageShapeError(f"the TIFF holds RGB of {samples} samples a pixel, expected 3 or 4; save it as RGB")
-    has_channels = samples > 1 and not is_colour and not (samples == 2 and page.extrasamples in _ALPHA)
     inverts = photometric == _WHITE_IS_ZERO and page.dtype != bool  # tifffile writes masks so, and means 1 all the same
 
     def read(frame: Any, n: int, index: tuple[int, ...], rows: slice, columns: slice) -> Image:

@@ -13,7 +13,7 @@ from nuclei_runtime.errors import InputsError
 from nuclei_runtime.folder import Method, digest_source, make_results
 from nuclei_runtime.inputs import ImageFile, find_images
 from nuclei_runtime.layout import IMAGES_TABLE, NUCLEI_TABLE, PROVENANCE_FILE, token_of
-from nuclei_runtime.records import Record, damaged_result, digest_file, record_of
+from nuclei_runtime.records import Record, damaged_result, digest_file, record_of, with_recorded
 from nuclei_runtime.run import RunConfig, load_method
 from nuclei_runtime.shard import WHOLE
 from nuclei_runtime.table_files import write_tables
@@ -65,8 +65,8 @@ def verify(config: RunConfig) -> Iterator[Verified]:
             yield Verified(file.name, tuple(_compare_image(file, loaded.method, config.out)))
     if config.shard == WHOLE:
         with TemporaryDirectory() as work:
-            names = (file.name for file in inputs.files)
-            write_tables(config.out, names, loaded.method.run_key, work=Path(work), only_whole=False)
+            names = with_recorded(config.out, (file.name for file in inputs.files))
+            write_tables(config.out, names, loaded.method.run_key, work=Path(work))
             for name in (IMAGES_TABLE, NUCLEI_TABLE):
                 same = (config.out / name).is_file() and digest_file(config.out / name) == digest_file(
                     work + "/" + name

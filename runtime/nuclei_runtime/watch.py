@@ -11,15 +11,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from threading import Event
 
 from nuclei_runtime.errors import InputsError, MissingExtraError, RuntimeEnvironmentError
 from nuclei_runtime.folder import FileOutcome, process_file
 from nuclei_runtime.inputs import ImageFile, find_images
-from nuclei_runtime.layout import record_path, recorded_tokens
-from nuclei_runtime.records import read_record
-from nuclei_runtime.results import ResultsFolder
 from nuclei_runtime.run import RunConfig, load_method, open_results
 
 DEFAULT_SETTLE_S = 3.0
@@ -51,12 +48,15 @@ class _Arrival:
     since : float
         When it was first seen in this state; seconds of a clock of no date.
     try_at : float
+    is_tried : bool
+        Whether it has been tried in this state.
     """
 
     file: ImageFile
     state: tuple[int, int]
     since: float
     try_at: float
+    is_tried: bool = False
 
 
 @dataclass
@@ -101,12 +101,13 @@ class _Arrivals:
         return [arrival for arrival in self.waiting.values() if now >= arrival.try_at]
 
     def is_last_try(self, arrival: _Arrival) -> bool:
-        """Whether the file has had its time to become readable."""
-        return time.monotonic() - arrival.since >= GIVE_UP_SETTLES * self.settle_s
+        """Whether the file has had its time to become readable, and was tried in it."""
+        return arrival.is_tried and time.monotonic() - arrival.since >= GIVE_UP_SETTLES * self.settle_s
 
     def retry_later(self, arrival: _Arrival) -> None:
         """Try again after twice the time, at the latest when the file's time is over."""
         age = time.monotonic() - arrival.since
+        arrival.is_tried = True
         arrival.try_at = arrival.since + min(2 * age, GIVE_UP_SETTLES * self.settle_s)
 
     def done(self, arrival: _Arrival) -> None:
@@ -165,6 +166,9 @@ def watch(config: RunConfig, stop: Event, *, settle_s: float = DEFAULT_SETTLE_S)
             for arrival in arrivals.complete():
                 if stop.is_set():
                     break
+                # Others may have taken long meanwhile: what has changed or gone since the look, the next look sees.
+                if _state_of(arrival.file.path) != arrival.state:
+                    continue
                 last_try = arrivals.is_last_try(arrival)
                 outcome = process_file(arrival.file, loaded.method, results, record_failure=last_try)
                 if not outcome.is_ok and not last_try:
@@ -175,9 +179,9 @@ def watch(config: RunConfig, stop: Event, *, settle_s: float = DEFAULT_SETTLE_S)
                     joined, last_result = False, time.monotonic()
                     yield outcome
             if not joined and time.monotonic() - last_result > JOIN_AFTER_S:
-                _join(results, loaded.method.run_key)
+                results.join((), loaded.method.run_key)
                 joined = True
-        _join(results, loaded.method.run_key)
+        results.join((), loaded.method.run_key)
     finally:
         results.close()
 
@@ -209,16 +213,6 @@ def _looks(folders: list[Path], arrivals: _Arrivals, stop: Event) -> Iterator[No
             f"{', '.join(map(str, folders))}: cannot be watched: {error}; "
             "set WATCHFILES_FORCE_POLLING=1 where the system gives no events"
         ) from error
-
-
-def _join(results: ResultsFolder, run_key: str) -> None:
-    """Join the tables of all images of which there is a record: who takes the images away does not take their rows."""
-    names = []
-    for token in recorded_tokens(results.path):
-        record = read_record(record_path(results.path, token))
-        if record is not None:
-            names.append(record.image)
-    results.join(sorted(names, key=lambda name: PurePosixPath(name).parts), run_key)
 
 
 def _state_of(path: Path) -> tuple[int, int] | None:

@@ -59,7 +59,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_a_run_that_was_stopped_and_resumed_leaves_what_an_undisturbed_one_leaves(config: RunConfig) -> None:
     do(config)
-    resumed = replace(config, out=config.out.with_name("resumed"), mode="resume")
+    resumed = replace(config, out=config.out.with_name("resumed"), mode="resume", threads=1)  # none runs ahead
     assert list(do(resumed, stop_after=3)) == ["a.png", "b.png", "broken.png"]
     assert (resumed.out / "images.csv").read_bytes().count(b"\n") == 4
     outcomes = do(resumed)
@@ -231,7 +231,8 @@ def test_a_folder_of_images_that_vanishes_stops_the_run(config: RunConfig, tmp_p
 
 
 def test_a_results_folder_that_vanishes_stops_the_run(config: RunConfig, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeEnvironmentError, match="cannot be written"), FolderRun(config) as run:  # noqa: PT012
+    in_turn = replace(config, threads=1)
+    with pytest.raises(RuntimeEnvironmentError, match="cannot be written"), FolderRun(in_turn) as run:  # noqa: PT012
         outcomes = run.outcomes()
         assert next(outcomes).is_ok
         shutil.move(config.out, tmp_path / "unmounted")

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
-from nuclei_runtime.errors import ArchiveError, DatasetError, ImageReadError, ImageShapeError
+from nuclei_runtime.errors import ArchiveError, DatasetError, ImageReadError, ImageShapeError, ImageValueError
 from nuclei_runtime.synthetic import fluorescence_field
 from nuclei_train.dsb2018 import open_data, open_folder, training_set
 from nuclei_train.samples import Dataset, Sample, number_labels
@@ -246,3 +247,36 @@ def test_the_real_data_are_all_found(real_data: Path) -> None:
     assert sum(int(sample.read_labels().max()) for sample in datasets["stardist_test"].samples) == 2_460
     assert not datasets["stage1_test"].has_truth
     assert training_set(list(datasets.values())).name == "stage1_train"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_mask_in_which_0_is_shown_white_counts_as_it_is_stored(tmp_path: Path, dtype: type) -> None:
+    """ImageJ writes masks so, where its look-up table is inverting: nuclei are 255, or their numbers, all the same."""
+    stored = (square(2, 3) // 255 + square(10, 20) // 255 * 2).astype(dtype)
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    tifffile.imwrite(tmp_path / "images" / "a.tif", np.zeros((20, 30), np.uint8))
+    tifffile.imwrite(tmp_path / "masks" / "a.tif", stored, photometric="miniswhite")
+    (sample,) = open_data(tmp_path)[0].samples
+    np.testing.assert_array_equal(sample.read_labels(), stored)
+
+
+def test_a_mask_as_jpeg_is_refused(tmp_path: Path) -> None:
+    sample = write_sample(tmp_path, {"one.png": square(2, 3)})
+    buffer = io.BytesIO()
+    Image.fromarray(square(2, 3)).save(buffer, format="JPEG")
+    (tmp_path / "a" / "masks" / "one.png").write_bytes(buffer.getvalue())
+    with pytest.raises(ImageValueError, match=r"mask one\.png: is a JPEG, .* save it anew as PNG or TIFF"):
+        sample.read_labels()
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    elsewhere, data = tmp_path / "elsewhere", tmp_path / "data"
+    write_sample(elsewhere, {"one.png": square(2, 3)}, "a")
+    write_sample(data, {"one.png": square(2, 3)}, "b")
+    (data / "a").symlink_to(elsewhere / "a")
+    (data / "b" / "round").symlink_to(data)
+    (data / "up").symlink_to(tmp_path)
+    (dataset,) = open_data(data)
+    assert [sample.image_id for sample in dataset.samples] == ["a", "b"]
+    assert all(sample.read_labels().max() == 1 for sample in dataset.samples)

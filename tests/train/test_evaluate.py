@@ -183,6 +183,7 @@ def test_bad_images_are_listed_and_the_rest_is_scored(
     assert found["n_images"] == found["scores"]["n_images"] == 2
     assert [row["image_id"] for row in read_rows(out)] == ["field_003", "field_004"]
     assert report["split_sha256"] is None
+    assert {score["dataset"] for score in report["card_evaluation"]} == {"mixed (training images may be among them)"}
     assert "No images.csv beside the data" in done.stdout
 
 

@@ -160,7 +160,7 @@ def test_another_split_is_not_gone_on_with(small_data: Path, small_run: tuple[Pa
     shutil.copy(small_data / "stage1_train.zip", tmp_path)
     write_table(tmp_path, lambda seed: by_number((seed + 1) % len(SEEDS)))
     before = (small_run[0] / "run.json").read_bytes()
-    with pytest.raises(RunFolderError, match="differs from this command in split, data_digests and"):
+    with pytest.raises(RunFolderError, match=r"differs from this command in split\.digest .* data_digests\.train"):
         run(tmp_path, small_run[0], resume=True)
     assert (small_run[0] / "run.json").read_bytes() == before
 
@@ -188,7 +188,7 @@ def test_a_pack_goes_on_with_a_run_that_an_earlier_version_made_of_its_data(
     content = read_run(folder)
     del content["recipe"]["tolerance"]
     (folder / "run.json").write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(RunFolderError, match="differs from this command in recipe and"):
+    with pytest.raises(RunFolderError, match=r"differs .* in recipe\.tolerance \(0\.0001 there, 0\.1 here\) and"):
         run(tmp_path / "pack.zip", folder, recipe=replace(TWO_EPOCHS, tolerance=0.1), resume=True)
     _, listener = run(tmp_path / "pack.zip", folder, resume=True)
     assert listener.sentences[0].endswith("pack.zip: 10 images to fit, 2 to validate, 4 left out (images.csv)")

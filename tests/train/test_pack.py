@@ -14,7 +14,7 @@ import pytest
 
 from nuclei_runtime.errors import ArchiveError, DatasetError
 from nuclei_train.arrays import read_with_truth
-from nuclei_train.cli import pack_main
+from nuclei_train.cli import explore_main, pack_main
 from nuclei_train.dsb2018 import open_data, training_set
 from nuclei_train.native import Native
 from nuclei_train.pack import pack
@@ -56,6 +56,13 @@ def packed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("pack") / "small.zip"
     pack(data, file, nothing)
     return file
+
+
+def test_it_can_be_explored(packed: Path, run_main: RunMain, tmp_path: Path) -> None:
+    code, printed, err = run_main(explore_main, packed, tmp_path / "out")
+    assert code == 0, err
+    assert "stage1_train: 5 images" in printed
+    assert (tmp_path / "out/data/images.csv").read_bytes().startswith(b"image_id,modality,split")
 
 
 def split_of(data: Path) -> Split:

@@ -32,9 +32,13 @@ def test_a_run_can_go_on_where_its_identity_and_a_state_are_there(tmp_path: Path
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({"backend": "jax"}, "differs from this command in backend and"),
-        ({"recipe": {"name": "other"}, "backend": "jax"}, "differs from this command in recipe, backend and"),
-        ({"split": {"source": "random"}}, "differs from this command in split and"),
+        ({"backend": "jax"}, r'differs from this command in backend \("tensorflow" there, "jax" here\) and'),
+        (
+            {"recipe": {"name": "other", "limitations": ("a", "b")}, "backend": "jax"},
+            r'in recipe\.name \("baseline" there, "other" here\), backend \(',
+        ),
+        ({"split": {"source": "random"}}, r'in split\.source \(nothing there, "random" here\) and'),
+        ({"split": {"digest": "0123456789" * 6}}, r'"01234567890123456789012\.\.\. here\)'),
     ],
 )
 def test_a_run_of_something_else_is_refused(tmp_path: Path, changed: dict[str, object], named: str) -> None:
@@ -49,7 +53,7 @@ def test_a_choice_that_an_earlier_version_did_not_have_counts_as_its_default(tmp
     defaults = {"recipe": {"name": "?", "inner": {"new": (1, 2)}, "newer": True}}
     prepare(tmp_path, {**IDENTITY, "recipe": recipe}, defaults, resume=True)
     for other in ({"newer": False}, {"inner": {"new": [1, 3]}}):
-        with pytest.raises(RunFolderError, match="differs from this command in recipe and"):
+        with pytest.raises(RunFolderError, match=r"differs from this command in recipe\.\S+ \(.* there, .* here\) and"):
             prepare(tmp_path, {**IDENTITY, "recipe": {**recipe, **other}}, defaults, resume=True)
 
 
@@ -57,7 +61,7 @@ def test_where_a_run_began_is_a_part_of_what_it_is(tmp_path: Path) -> None:
     begun = {**IDENTITY, "start": {"checkpoint_sha256": "a"}}
     for written, asked in ((begun, IDENTITY), (IDENTITY, begun), (begun, {**begun, "start": {"x": "b"}})):
         write_run(tmp_path, {"status": "running", **written})
-        with pytest.raises(RunFolderError, match="differs from this command in start and"):
+        with pytest.raises(RunFolderError, match=r"differs from this command in start\."):
             prepare(tmp_path, asked, {}, resume=True)
 
 

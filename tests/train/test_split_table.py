@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from nuclei_runtime.errors import DatasetError
+from nuclei_train.pack import pack
 from nuclei_train.split_table import read_split_table
 
 TABLE = "image_id,height,modality,split\na,1,fluorescence,train\nb,1,brightfield_grey,val\n"
@@ -48,6 +51,24 @@ def test_without_a_split_there_is_no_table(tmp_path: Path, content: str | None) 
     if content is not None:
         (tmp_path / "data" / "images.csv").write_text(content, encoding="utf-8")
     assert read_split_table(tmp_path / "data") is None
+
+
+def test_the_table_in_a_pack_counts_wherever_the_pack_lies(tmp_path: Path, make_dsb_zip: Callable[..., Path]) -> None:
+    (tmp_path / "data").mkdir()
+    make_dsb_zip(tmp_path / "data" / "stage1_train.zip", range(3))
+    table = "image_id,modality,split\nfield_000,,train\nfield_001,,val\nfield_002,,train\n"
+    (tmp_path / "data" / "images.csv").write_text(table, encoding="utf-8")
+    folder = tmp_path / "holder"
+    folder.mkdir()
+    pack(tmp_path / "data", folder / "one.zip", lambda *_: None)
+    (folder / "images.csv").write_text(table.replace("train", "test"), encoding="utf-8")
+    for data in (folder, folder / "one.zip"):
+        found = read_split_table(data)
+        assert found is not None
+        assert found.split == {"field_000": "train", "field_001": "val", "field_002": "train"}
+    shutil.copy(folder / "one.zip", folder / "two.zip")
+    with pytest.raises(DatasetError, match=r"one\.zip/images\.csv and .*two\.zip/images\.csv, expected one table"):
+        read_split_table(folder)
 
 
 @pytest.mark.parametrize(

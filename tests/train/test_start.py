@@ -107,8 +107,33 @@ def test_a_training_begins_with_them_and_says_so(finished_run: Path, make_dsb_zi
     weights = [keras.models.load_model(one / "best.keras", compile=False).get_weights() for one in (finished_run, run)]
     for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
-    with pytest.raises(RunFolderError, match="differs from this command in start and"):
-        train(TrainingConfig(data, run, still, resume=True), listener)
+
+
+def test_a_run_that_began_so_goes_on_without_them(finished_run: Path, make_dsb_zip: MakeZip, tmp_path: Path) -> None:
+    data = make_dsb_zip(tmp_path / "stage1_train.zip", range(8), size=(48, 48))
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    two = replace(SMALL, epochs=2)
+    for run in (whole, part):
+        listener = Listener()
+        train(TrainingConfig(data, run, two, resume=False, start=finished_run), listener)
+    assert any("may have been fitted on some of the images that now validate" in one for one in listener.sentences)
+    expected = (whole / "history.csv").read_text(encoding="utf-8").splitlines()
+
+    # As after a kill in the second epoch: the first one is saved, and the folder of the start is gone.
+    one_epoch = tmp_path / "one"
+    train(TrainingConfig(data, one_epoch, SMALL, resume=False, start=finished_run), Listener())
+    for name in ("resume.npz", "best.keras"):
+        (part / name).write_bytes((one_epoch / name).read_bytes())
+    listener = Listener()
+    assert train(TrainingConfig(data, part, two, resume=True), listener).epochs == 2
+    assert listener.sentences[-1] == "going on after epoch 1"
+    assert read_run(part)["start"] == read_run(whole)["start"]
+    found = (part / "history.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.split(",")[:-1] for line in found] == [line.split(",")[:-1] for line in expected]
+
+    (part / "resume.npz").unlink()
+    with pytest.raises(RunFolderError, match="has no whole epoch to go on from; name their checkpoint again with --st"):
+        train(TrainingConfig(data, part, two, resume=True), Listener())
 
 
 def test_a_start_that_does_not_fit_leaves_no_run(native_run: Path, make_dsb_zip: MakeZip, tmp_path: Path) -> None:

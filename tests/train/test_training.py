@@ -8,6 +8,7 @@ import os
 import subprocess
 import sysconfig
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from nuclei_train.cli import train_main
 from nuclei_train.dsb2018 import open_data, training_set
 from nuclei_train.samples import combined_digest
 from nuclei_train.split import split_samples
+from nuclei_train.split_table import read_split_table
 
 EPOCHS = 5
 OPTIONS = ("--recipe", "baseline", "--epochs", EPOCHS)
@@ -153,6 +155,13 @@ def test_what_it_prints_can_be_read(finished_run: Path, training_data: Path) -> 
     warning, counts = (finished_run.parent / "stderr.txt").read_text(encoding="utf-8").splitlines()
     assert warning.startswith("No images.csv beside the data: a random 10 % of the images validates.")
     assert "flatter the model" in warning
+    # The split that was drawn is in the run folder, in the form in which it can be given again.
+    table = read_split_table(finished_run)
+    assert table is not None
+    assert Counter(table.split.values()) == {"train": 36, "val": 4}
+    dataset = training_set(open_data(training_data))
+    again = split_samples(dataset, table, seed=0, validation_fraction=0.5)
+    assert again.digest == read_run(finished_run)["split"]["digest"]
     zip_file = training_data / "stage1_train.zip"
     assert counts == f"{zip_file}: 36 images to fit, 4 to validate, 0 left out (random)"
     lines = (finished_run.parent / "stdout.txt").read_text(encoding="utf-8").splitlines()
@@ -222,7 +231,7 @@ def test_a_run_of_other_epochs_is_not_gone_on_with(training_data: Path, finished
     options = ("--recipe", "baseline", "--epochs", 7)
     code, _, err = run_main(train_main, training_data, finished_run, *options, "--resume")
     assert code == 2
-    assert "its run differs from this command in recipe and" in err
+    assert "its run differs from this command in recipe.epochs (5 there, 7 here) and" in err
 
 
 def test_a_run_on_other_data_is_not_gone_on_with(
@@ -231,7 +240,7 @@ def test_a_run_on_other_data_is_not_gone_on_with(
     data = make_dsb_zip(tmp_path / "stage1_train.zip", range(40), size=(96, 132))  # by name the same images
     code, _, err = run_main(train_main, data, finished_run, *OPTIONS, "--resume")
     assert code == 2
-    assert "its run differs from this command in data_digests and" in err
+    assert "its run differs from this command in data_digests.train (" in err
 
 
 def test_a_folder_with_something_else_in_it_is_refused(training_data: Path, run_main: RunMain, tmp_path: Path) -> None:

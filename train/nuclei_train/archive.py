@@ -28,6 +28,12 @@ _DAMAGE = (
 )
 
 
+def zips_of(data: Path) -> list[Path]:
+    """Return DATA if it is a zip, or the zips in the folder DATA, sorted."""
+    candidates = data.iterdir() if data.is_dir() else [data]
+    return sorted(path for path in candidates if path.suffix.lower() == ".zip" and path.is_file())
+
+
 def open_zip(path: Path) -> zipfile.ZipFile:
     """Open a zip.
 

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from nuclei_runtime.errors import DatasetError
 from nuclei_runtime.reading import IMAGE_SUFFIXES
+from nuclei_train.archive import zips_of
 from nuclei_train.packed import is_pack, open_pack
 from nuclei_train.samples import Dataset, Sample
 from nuclei_train.stores import FolderStore, Store, ZipStore
@@ -45,11 +46,8 @@ def open_data(data: Path) -> list[Dataset]:
         raise DatasetError(
             f"{data}: there is nothing there; name a folder with Kaggle's zips, one of the zips, or what it unpacks to"
         )
-    if data.is_dir():
-        zips = sorted(p for p in data.iterdir() if p.suffix.lower() == ".zip" and p.is_file())
-    elif data.suffix.lower() == ".zip":
-        zips = [data]
-    else:
+    zips = zips_of(data)
+    if not zips and not data.is_dir():
         raise DatasetError(f"{data}: expected a zip or a folder, found a {data.suffix or 'file without suffix'}")
     datasets = [dataset for path in zips for dataset in _open_zip(path)] if zips else open_folder(data)
     if not datasets:

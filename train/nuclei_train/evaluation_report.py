@@ -119,9 +119,13 @@ class EvaluationReport:
     failures: tuple[Failure, ...]
 
     def card_evaluation(self) -> list[Evaluation]:
-        """Return the scores that belong in the model's card."""
+        """Return the scores that belong in the model's card.
+
+        Without images.csv a data set is scored whole, and nobody can tell from here which of it was fitted.
+        """
+        caveat = "" if self.split_digest is not None else " (training images may be among them)"
         return [
-            Evaluation(report.name, report.digest, f"{metric} with --tta" if self.tta else metric, value)
+            Evaluation(report.name + caveat, report.digest, f"{metric} with --tta" if self.tta else metric, value)
             for report in self.sets
             if report.scores is not None
             for metric, value in (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -141,7 +140,7 @@ def _unpack(zips: Sequence[Path], table: SplitTable | None, target: Path, say: C
         say(f"{path.name}: {'unpacked into' if unpacked else 'already unpacked, complete, in'} {folder}")
         datasets += open_folder(folder)
     if table is not None:
-        shutil.copyfile(table.path, target / SPLIT_FILE)
+        (target / SPLIT_FILE).write_bytes(table.content)
     return datasets
 
 

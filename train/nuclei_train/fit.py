@@ -21,9 +21,9 @@ from nuclei_train.figures import draw_curves
 from nuclei_train.flops import flops_per_pixel
 from nuclei_train.recipe import Material, Recipe, Sources
 from nuclei_train.run_description import defaults_of, describe_run
-from nuclei_train.split import RANDOM_SPLIT_WARNING, split_samples
-from nuclei_train.split_table import read_split_table
-from nuclei_train.start import Start, load_network, read_start
+from nuclei_train.split import RANDOM_SPLIT_WARNING, START_WARNING, split_samples, write_split_table
+from nuclei_train.split_table import SPLIT_FILE, read_split_table
+from nuclei_train.start import Start, load_network, read_start, recorded_start
 
 TEST_SET = "stage1_test"
 
@@ -40,7 +40,8 @@ class TrainingConfig:
     resume : bool
         Go on with the run in the folder.
     start : Path, optional
-        A run folder or a `.keras` file from whose weights to begin; without it from random ones.
+        A run folder or a `.keras` file from whose weights to begin; without it from random ones. A run that goes on
+        needs it no more.
     """
 
     data: Path
@@ -108,6 +109,10 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
     )
 
     start = read_start(config.start, recipe) if config.start is not None else None
+    if start is None and config.resume:
+        start = recorded_start(config.run)
+    if table is None and start is not None:
+        reporter.say(START_WARNING)
     identity = describe_run(recipe, dataset, split, start)
     has_state = run_folder.prepare(config.run, identity, defaults_of(recipe), resume=config.resume)
 
@@ -119,6 +124,8 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
         raise DatasetError(f"{dataset.path}: no nucleus in the masks of all {n_train} images to fit; check the masks")
     # Only now: data that cannot be used leave a folder in which they can be tried again once they are mended.
     run_folder.write_run(config.run, {"status": "running", **identity, "versions": run_folder.versions()})
+    if table is None:
+        write_split_table(config.run / SPLIT_FILE, split)
     material.draw(config.run / "sanity_check.png")
 
     progress, best = _fit(config, material, start, has_state, reporter)
@@ -170,6 +177,11 @@ def _fit(
     if has_state:
         reporter.say(f"going on after epoch {progress.epochs_done}")
     elif start is not None:
+        if start.weights is None:
+            raise RunFolderError(
+                f"{run}: its run began with other weights and has no whole epoch to go on from; name their checkpoint "
+                "again with --start"
+            )
         model.set_weights(start.weights)
         reporter.say(f"starting from the weights of {start.checkpoint}")
 

@@ -1,5 +1,6 @@
 """The run folder: what a training leaves, and what export and a resumed training read.
 
+images.csv              which images were fitted and which validated, where that was drawn at random
 run.json                recipe, versions, digests, timings, scores, and the model card's part that training knows
 best.keras              the checkpoint of the best validation loss
 inference.keras         the part of it that is exported (recipe native)
@@ -30,6 +31,7 @@ HISTORY_FILE = "history.csv"
 TENSORBOARD_FOLDER = "tensorboard"
 STATE_FILE = "resume.npz"
 
+_SHOWN_CHARACTERS = 24
 
 IDENTITY = ("recipe", "backend", "data", "split", "data_digests", "start")
 """The fields of run.json that must be the same for a run to go on; `start` is there where it did not begin anew."""
@@ -63,13 +65,31 @@ def prepare(folder: Path, identity: dict[str, Any], defaults: dict[str, Any], *,
         raise RunFolderError(f"{folder}: already holds a run; add --resume to go on with it, or name a new folder")
     asked = json.loads(json.dumps(identity))
     known = _filled(started, json.loads(json.dumps(defaults)))
-    differing = [key for key in IDENTITY if known.get(key) != asked.get(key)]
+    there, here = (_leaves({key: run.get(key) for key in IDENTITY}) for run in (known, asked))
+    differing = [
+        f"{name} ({_shown(there.get(name))} there, {_shown(here.get(name))} here)"
+        for name in {**there, **here}
+        if there.get(name) != here.get(name)
+    ]
     if differing:
         raise RunFolderError(
             f"{folder}: its run differs from this command in {', '.join(differing)} and cannot go on with it; "
-            "name a new folder, or the recipe and data that it was started with"
+            "give the recipe, the data and the options that it was started with, or name a new folder"
         )
     return (folder / STATE_FILE).is_file()
+
+
+def _leaves(content: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Return what is no object in an object, at every level, by its path such as ``recipe.epochs``."""
+    leaves: dict[str, Any] = {}
+    for key, value in content.items():
+        leaves |= _leaves(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
+    return leaves
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
 def _filled(content: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

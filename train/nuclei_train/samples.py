@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,10 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nuclei_runtime.errors import DatasetError, ImageError, ImageShapeError
+from nuclei_runtime.errors import DatasetError, ImageError, ImageShapeError, ImageValueError
 from nuclei_runtime.instances import Labels
 from nuclei_runtime.reading import Image, read_image
 from nuclei_train.stores import Store
+
+_JPEG_SIGNATURE = b"\xff\xd8\xff"
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,17 @@ class Sample:
         Raises
         ------
         ImageError
-            It cannot be read, or it is in colour; the message names the file.
+            It cannot be read, it is in colour, or it is a JPEG; the message names the file.
         """
+        content = self._store.read(name)
         try:
-            return _grey(read_image(self._store.read(name)))
+            if content.startswith(_JPEG_SIGNATURE):
+                raise ImageValueError(
+                    "is a JPEG, which does not keep the values that were saved; save it anew as PNG or TIFF"
+                )
+            mask = read_image(content)
+            # For an image the look counts, for a mask what is stored: ImageJ stores a nucleus as 255 all the same.
+            return _grey(np.invert(mask) if _came_inverted(content, mask) else mask)
         except ImageError as error:
             raise type(error)(f"mask {PurePosixPath(name).name}: {error}") from error
 
@@ -175,6 +185,16 @@ def number_labels(stored: NDArray[Any]) -> Labels:
 def combined_digest(digests: Iterable[str]) -> str:
     """Return one SHA-256 for a set of samples, from `Sample.digest` of each in order."""
     return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _came_inverted(content: bytes, mask: Image) -> bool:
+    """Tell whether `read_image` has inverted a mask, (H, W) of integers: a TIFF in which 0 is white."""
+    if not content.startswith((b"II", b"MM")) or mask.dtype.kind not in "iu":
+        return False
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(content)) as tiff:
+        return tiff.pages.first.photometric == tifffile.PHOTOMETRIC.MINISWHITE
 
 
 def _grey(mask: Image) -> NDArray[Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +18,13 @@ RANDOM_SPLIT_WARNING = (
     "No images.csv beside the data: a random {percent:.0f} % of the images validates. Images of one microscope field "
     "often lie on both sides of such a split (in DSB2018, some 79 % of the validation images have a sibling in "
     "training), so the validation scores flatter the model. A table images.csv with the columns image_id, split and "
-    "modality keeps fields together."
+    "modality keeps fields together. The one in the run folder holds this split: copied beside the data it keeps "
+    "it, and nuclei-evaluate then scores the validation images apart."
+)
+
+START_WARNING = (
+    "The weights that this training starts from may have been fitted on some of the images that now validate: the "
+    "validation scores flatter the model. A table images.csv with the split of that training keeps them apart."
 )
 
 
@@ -108,3 +116,12 @@ def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validat
     sides = ["train", *(s.image_id for s in train), "val", *(s.image_id for s in val)]
     digest = hashlib.sha256("\n".join(sides).encode()).hexdigest()
     return Split(tuple(train), tuple(val), "images.csv" if table is not None else "random", digest)
+
+
+def write_split_table(path: Path, split: Split) -> None:
+    """Write a split as a table of the form of images.csv, the modalities empty."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image_id", "split", "modality"])
+        for side, samples in (("train", split.train), ("val", split.val)):
+            writer.writerows([sample.image_id, side, ""] for sample in samples)

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from nuclei_runtime.errors import DatasetError
+from nuclei_train.archive import zips_of
 from nuclei_train.packed import read_packed
 
 SPLIT_FILE = "images.csv"
@@ -55,15 +56,20 @@ def read_split_table(data: Path) -> SplitTable | None:
     Raises
     ------
     DatasetError
-        The file is not CSV, lacks one of the columns image_id, split and modality, or puts an image on two sides.
+        Two packed files have one; or the file is not CSV, lacks one of the columns image_id, split and modality, or
+        puts an image on two sides.
     """
-    packed = read_packed(data, SPLIT_FILE) if data.suffix.lower() == ".zip" and data.is_file() else None
+    tables = ((path / SPLIT_FILE, read_packed(path, SPLIT_FILE)) for path in zips_of(data))
+    packed = {path: content for path, content in tables if content is not None}
+    if len(packed) > 1:
+        found = " and ".join(map(str, packed))
+        raise DatasetError(f"{data}: found {found}, expected one table of splits; name the packed file that is meant")
     candidates = (folder / SPLIT_FILE for folder in split_table_folders(data))
-    path = next((one for one in candidates if one.is_file()), None) if packed is None else data / SPLIT_FILE
+    path = next(iter([*packed, *(one for one in candidates if one.is_file())]), None)
     if path is None:
         return None
     try:
-        content = path.read_bytes() if packed is None else packed
+        content = packed[path] if path in packed else path.read_bytes()
         reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), restval="")
         missing = {"image_id", "split", "modality"} - set(reader.fieldnames or ())
         rows = list(reader)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from nuclei_runtime.errors import RunFolderError
-from nuclei_train.run_folder import BEST_CHECKPOINT
+from nuclei_train.run_folder import BEST_CHECKPOINT, RUN_FILE, read_run
 
 if TYPE_CHECKING:
     import keras
@@ -27,13 +27,13 @@ class Start:
     checkpoint : Path
     digest : str
         SHA-256 of the file, in hexadecimal.
-    weights : list of ndarray
-        In the order of `keras.Model.get_weights`.
+    weights : list of ndarray or None
+        In the order of `keras.Model.get_weights`; None where a run that has begun so is to go on.
     """
 
     checkpoint: Path
     digest: str
-    weights: list[NDArray[Any]]
+    weights: list[NDArray[Any]] | None
 
     @property
     def skipped_epochs(self) -> int:
@@ -76,6 +76,20 @@ def read_start(path: Path, recipe: Recipe) -> Start:
             f"start from {BEST_CHECKPOINT} of a run of the same recipe, architecture and filters"
         )
     return Start(checkpoint, hashlib.sha256(checkpoint.read_bytes()).hexdigest(), network.get_weights())
+
+
+def recorded_start(run: Path) -> Start | None:
+    """Return what the run in a folder has begun with, None where it began anew or there is none.
+
+    Raises
+    ------
+    RunFolderError
+        run.json cannot be read.
+    """
+    if not (run / RUN_FILE).is_file():
+        return None
+    start = read_run(run).get("start")
+    return Start(run, str(start["checkpoint_sha256"]), None) if isinstance(start, dict) else None
 
 
 def load_network(checkpoint: Path, remedy: str) -> keras.Model:

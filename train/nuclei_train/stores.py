@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -47,8 +47,15 @@ class FolderStore:
         self._path = path
 
     def names(self) -> list[str]:
-        """Return the name of every file, sorted."""
-        return sorted(p.relative_to(self._path).as_posix() for p in self._path.rglob("*") if p.is_file())
+        """Return the name of every file, sorted, those behind symbolic links included.
+
+        Raises
+        ------
+        DatasetError
+            A folder cannot be read.
+        """
+        real = self._path.resolve()
+        return sorted(file.relative_to(self._path).as_posix() for file in _files(self._path, (real, *real.parents)))
 
     def read(self, name: str) -> bytes:
         """Return the content of one file."""
@@ -56,3 +63,16 @@ class FolderStore:
             return (self._path / name).read_bytes()
         except OSError as error:
             raise DatasetError(f"{self._path / name}: cannot be read: {error.strerror or error}") from error
+
+
+def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """Yield the files below a folder; a link back to one of those `above` is not followed."""
+    try:
+        entries = list(folder.iterdir())
+    except OSError as error:
+        raise DatasetError(f"{folder}: cannot be read: {error.strerror or error}") from error
+    for entry in entries:
+        if entry.is_file():
+            yield entry
+        elif entry.is_dir() and (real := entry.resolve()) not in above:
+            yield from _files(entry, (*above, real))
