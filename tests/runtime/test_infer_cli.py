@@ -231,6 +231,19 @@ def test_ctrl_c_leaves_what_was_done(tmp_path: Path, tiny_model: Path) -> None:
     assert [path.name for path in (tmp_path / "out/labels").iterdir()] == ["000.tif"]
 
 
+def test_a_signal_while_images_are_listed_is_no_crash(
+    tmp_path: Path, run_main: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    (tmp_path / "a.png").write_bytes(png_bytes(field()))
+    monkeypatch.setattr("nuclei_runtime.run.find_images", interrupted)
+    code, _, complaint = run_main(infer_main, tmp_path, "--out", tmp_path / "out")
+    assert code == 143
+    assert complaint == "stopped before the first image\n"
+
+
 @pytest.mark.skipif(os.name == "nt", reason="NOT RUN: Windows ends a process without asking it")
 def test_sigterm_leaves_what_was_done_and_resume_goes_on(tmp_path: Path, tiny_model: Path) -> None:
     (tmp_path / "in").mkdir()

@@ -52,6 +52,14 @@ def test_imagej_without_a_unit_gives_no_size(tmp_path: Path) -> None:
     assert pixel_size(tmp_path / "a.tif", imagej=True, resolution=(72.0, 72.0)) is None
 
 
+@pytest.mark.parametrize(("unit", "per_unit"), [("inch", 300.0), ("cm", 40.0), ("inch", 1200.0)])
+def test_a_printers_resolution_that_imagej_handed_on_is_no_size(unit: str, per_unit: float, tmp_path: Path) -> None:
+    options = {"imagej": True, "metadata": {"unit": unit}}
+    assert pixel_size(tmp_path / "a.tif", resolution=(per_unit, per_unit), **options) is None
+    fine = pixel_size(tmp_path / "a.tif", resolution=(50_000.0, 25_000.0), **options)
+    assert fine == pytest.approx((1.016, 0.508) if unit == "inch" else (0.4, 0.2))
+
+
 @pytest.mark.parametrize("dpi", [72, 96, 300, 600, 1200])
 def test_the_resolution_of_a_printer_or_a_screen_is_no_size(dpi: int, tmp_path: Path) -> None:
     assert pixel_size(tmp_path / "a.tif", resolution=(dpi, dpi), resolutionunit="INCH") is None

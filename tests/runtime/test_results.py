@@ -338,6 +338,23 @@ def test_a_damaged_record_does_not_stand_in_the_way(tmp_path: Path) -> None:
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("left", [b"", bytes(200_000)], ids=["empty", "zeros"])
+def test_tables_that_a_power_cut_left_empty_are_written_anew(tmp_path: Path, left: bytes) -> None:
+    write(tmp_path, "a.png")
+    before = contents(tmp_path)
+    for name in ("images.csv", "nuclei.csv"):
+        (tmp_path / name).write_bytes(left)
+    write(tmp_path, "a.png", mode="resume")
+    assert contents(tmp_path) == before
+
+
+def test_a_table_of_the_users_is_refused_however_long_its_first_line(tmp_path: Path) -> None:
+    write(tmp_path, "a.png")
+    (tmp_path / "images.csv").write_bytes(b"x" * 200_000)
+    with pytest.raises(ResultsExistError, match="no run of this version wrote it"):
+        write(tmp_path, "a.png", mode="resume")
+
+
 def test_what_cannot_be_written_stops_the_run_and_leaves_what_was_done(tmp_path: Path) -> None:
     with opened(tmp_path) as results:
         add(results, "a.png")

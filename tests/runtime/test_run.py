@@ -23,6 +23,7 @@ from nuclei_runtime.planes import Selection
 from nuclei_runtime.run import FolderRun, RunConfig
 from nuclei_runtime.shard import Shard
 from nuclei_runtime.synthetic import fluorescence_field
+from nuclei_runtime.verify import verify
 
 NAMES = ["a.png", "b.png", "plate 1/a.png", "plate 1/a.tif", "plate 1/c.png", "z.png"]
 
@@ -59,8 +60,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_a_run_that_was_stopped_and_resumed_leaves_what_an_undisturbed_one_leaves(config: RunConfig) -> None:
     do(config)
-    resumed = replace(config, out=config.out.with_name("resumed"), mode="resume", threads=1)  # none runs ahead
-    assert list(do(resumed, stop_after=3)) == ["a.png", "b.png", "broken.png"]
+    resumed = replace(config, out=config.out.with_name("resumed"), mode="resume")
+    in_turn = replace(resumed, threads=1)  # none runs ahead
+    assert list(do(in_turn, stop_after=3)) == ["a.png", "b.png", "broken.png"]
     assert (resumed.out / "images.csv").read_bytes().count(b"\n") == 4
     outcomes = do(resumed)
     assert [name for name, outcome in outcomes.items() if outcome.is_kept] == ["a.png", "b.png"]
@@ -110,6 +112,18 @@ def test_an_image_that_changed_is_done_again(config: RunConfig, tmp_path: Path) 
     fresh = replace(config, out=tmp_path / "fresh")
     do(fresh)
     assert contents(config.out) == contents(fresh.out)
+
+
+def test_images_that_are_not_named_again_keep_their_rows(config: RunConfig, tmp_path: Path) -> None:
+    do(config)
+    before = contents(config.out)
+    one = replace(config, sources=(str(tmp_path / "in/b.png"),), mode="resume")
+    assert do(one)["b.png"].is_kept
+    assert contents(config.out) == before
+    (tmp_path / "in/a.png").rename(tmp_path / "taken away.png")
+    do(replace(config, mode="resume"))
+    assert contents(config.out) == before
+    assert {one.name: one.differences for one in verify(config) if one.differences} == {}
 
 
 def test_an_image_that_was_mended_is_done(config: RunConfig, tmp_path: Path) -> None:

@@ -15,7 +15,14 @@ import onnxruntime
 import pytest
 
 from nuclei_runtime.card import METADATA_KEY
-from nuclei_runtime.errors import CardError, ModelFormatError, ModelNotFoundError, NucleiError, ProviderError
+from nuclei_runtime.errors import (
+    CardError,
+    ImageError,
+    ModelFormatError,
+    ModelNotFoundError,
+    NucleiError,
+    ProviderError,
+)
 from nuclei_runtime.resources import cpu_count
 from nuclei_runtime.session import CPU_PROVIDER, available_providers, load_session
 
@@ -28,6 +35,28 @@ def test_a_model_is_loaded_with_its_card(tiny_model: Path) -> None:
     assert session.provider == CPU_PROVIDER
     assert session.threads == cpu_count()
     assert load_session(str(tiny_model)).card == session.card
+
+
+def test_what_the_network_cannot_take_is_a_sentence(tiny_model: Path) -> None:
+    with pytest.raises(ImageError, match=r"(?s)the network failed on 128 x 128 pixels: .*; try another provider"):
+        load_session(tiny_model).run(np.zeros((1, 128, 128, 4), np.float32))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="NOT RUN: the ceiling is Linux's")
+def test_too_little_memory_for_the_network_is_a_sentence() -> None:
+    """In a process that may have no more than it has."""
+    code = (
+        "import resource, numpy as np, psutil\n"
+        "from nuclei_runtime import NucleiError, Segmenter\n"
+        "segmenter = Segmenter(threads=1)\n"
+        "segmenter.segment(np.zeros((64, 64), np.uint8))\n"
+        "most = psutil.Process().memory_info().vms + (48 << 20)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"
+        "try: segmenter.segment(np.zeros((640, 640), np.uint8))\n"
+        "except NucleiError as error: print(type(error).__name__, isinstance(error, MemoryError), error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("ImageTooLargeError True there is not enough memory for the network on "), done.stderr
 
 
 def test_the_network_is_run(tiny_model: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nuclei_runtime.errors import RuntimeEnvironmentError
 from nuclei_runtime.spool import CHUNK_PX, Spool
 
 
@@ -56,3 +57,20 @@ def test_nothing_can_be_seen_of_it_in_the_folder_for_temporary_files(
         spool.write(slice(0, 300), slice(0, 300), np.ones((300, 300), np.uint8))
         assert spool._file is not None
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="NOT RUN: this system has no file that is always full")
+def test_a_full_disk_is_told_as_that_of_the_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        Path("/dev/full").open("r+b", buffering=0) as full,
+        Spool(np.uint8, memory_bytes=1) as spool,
+    ):
+        monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
+        with pytest.raises(RuntimeEnvironmentError, match=r"folder for temporary files: No space left .* set TMPDIR"):
+            spool.write(slice(0, 300), slice(0, 300), np.ones((300, 300), np.uint8))
+
+
+def test_no_folder_for_temporary_files_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    with Spool(np.uint8, memory_bytes=1) as spool, pytest.raises(RuntimeEnvironmentError, match="temporary files: No"):
+        spool.write(slice(0, 300), slice(0, 300), np.ones((300, 300), np.uint8))

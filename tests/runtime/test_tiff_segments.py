@@ -119,6 +119,26 @@ def test_without_imagecodecs_the_pixels_are_the_same(tmp_path: Path) -> None:
     assert np.array_equal(read_image(tmp_path / "lzw rgb deep.tif"), RGB.astype(np.uint16) * 200)
 
 
+@pytest.mark.parametrize("planar", ["separate", "contig"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_without_imagecodecs_channels_in_one_page_are_refused(tmp_path: Path, planar: str, dtype: type) -> None:
+    """Pillow would give the first of them, in silence."""
+    channels = np.stack([np.zeros_like(GREY), GREY], axis=0 if planar == "separate" else -1).astype(dtype)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, channels, photometric="minisblack", planarconfig=planar, compression="lzw", metadata=None)
+    code = (
+        "from nuclei_runtime.planes import Selection, open_planes\n"
+        "try:\n"
+        "    with open_planes(sys.argv[1], Selection(channel='1')) as planes: print('read', planes)\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    told = without_imagecodecs(code, path).decode()
+    assert told.startswith("ImageReadError ")
+    assert 'pip install "nuclei-edge[codecs]"' in told
+    with open_planes(path, Selection(channel="1")) as (plane,):
+        assert np.array_equal(plane.read(slice(0, 50), slice(0, 60)), GREY[:50, :60].astype(dtype))
+
+
 def test_without_imagecodecs_stacks_are_read_page_by_page(tmp_path: Path) -> None:
     stack = np.stack([GREY, GREY[::-1], GREY + 1])
     tifffile.imwrite(tmp_path / "a.tif", stack, compression="lzw", photometric="minisblack", metadata=None)

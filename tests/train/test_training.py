@@ -64,6 +64,7 @@ def test_the_run_folder_holds_all(finished_run: Path) -> None:
         "best.keras",
         "curves.png",
         "history.csv",
+        "images.csv",
         "model_for_nuclei.h5",
         "predictions_test.png",
         "predictions_train.png",

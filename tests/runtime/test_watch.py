@@ -1,0 +1,55 @@
+"""A watched folder behind a backlog: what changes or goes while others are done. The rest: test_faults.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+
+import pytest
+from PIL import Image
+
+from nuclei_runtime.folder import FileOutcome, process_file
+from nuclei_runtime.run import RunConfig
+from nuclei_runtime.synthetic import fluorescence_field
+from nuclei_runtime.watch import watch
+
+pytest.importorskip("watchfiles")
+
+
+def save(path: Path) -> None:
+    Image.fromarray(fluorescence_field(1, height=64, width=80, n_nuclei=5)[0]).save(path)
+
+
+def test_what_changes_or_goes_while_others_are_done_is_not_tried(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.png", "gone.png", "grows.png"):
+        save(folder / name)
+    whole = (folder / "grows.png").read_bytes()
+    (folder / "grows.png").write_bytes(whole[:100])
+    tried: list[str] = []
+
+    def processing(file: object, *arguments: object, **options: object) -> FileOutcome:
+        tried.append(file.name)  # type: ignore[attr-defined]
+        if len(tried) == 1:
+            (folder / "gone.png").unlink()
+            (folder / "grows.png").write_bytes(whole)
+        return _process(file, *arguments, **options)
+
+    _process: Callable[..., FileOutcome] = process_file
+    monkeypatch.setattr("nuclei_runtime.watch.process_file", processing)
+    stop, outcomes, notes = Event(), [], []
+    for found in watch(RunConfig((str(folder),), tmp_path / "out", tiny_model), stop, settle_s=0.3):
+        if isinstance(found, str):
+            notes.append(found)
+        else:
+            outcomes += [(plane.image, plane.status) for plane in found.planes]
+        if len(outcomes) == 2:
+            stop.set()
+    assert tried == ["a.png", "grows.png"]
+    assert outcomes == [("a.png", "ok"), ("grows.png", "ok")]
+    assert notes == ["gone.png: is gone before it could be read"]
+    assert "failed" not in (tmp_path / "out/images.csv").read_text(encoding="utf-8")
