@@ -228,11 +228,20 @@ def test_a_run_folder_is_not_taken_twice(finished_run: Path, training_data: Path
     assert (finished_run / "run.json").read_bytes() == before
 
 
-def test_a_run_of_other_epochs_is_not_gone_on_with(training_data: Path, finished_run: Path, run_main: RunMain) -> None:
-    options = ("--recipe", "baseline", "--epochs", 7)
-    code, _, err = run_main(train_main, training_data, finished_run, *options, "--resume")
+@pytest.mark.parametrize(
+    ("options", "differing"),
+    [
+        (("--epochs", 7), "recipe.epochs (5 there, 7 here)"),
+        (("--epochs", 5, "--learning-rate", 5e-4), "recipe.learning_rate (0.001 there, 0.0005 here)"),
+    ],
+    ids=["epochs", "learning rate"],
+)
+def test_a_run_of_other_options_is_not_gone_on_with(
+    training_data: Path, finished_run: Path, run_main: RunMain, options: tuple[object, ...], differing: str
+) -> None:
+    code, _, err = run_main(train_main, training_data, finished_run, "--recipe", "baseline", *options, "--resume")
     assert code == 2
-    assert "its run differs from this command in recipe.epochs (5 there, 7 here) and" in err
+    assert f"its run differs from this command in {differing} and" in err
 
 
 def test_a_run_on_other_data_is_not_gone_on_with(

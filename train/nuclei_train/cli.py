@@ -101,6 +101,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a killed run from its last whole epoch.")
     ] = False,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=1e-9, help="Instead of the recipe's; with --start less is enough.")
+    ] = None,
     start: Annotated[
         Path | None,
         typer.Option(help="Begin with the weights of this run folder's best checkpoint, or of a .keras or .h5 file."),
@@ -115,7 +118,9 @@ def train(
     with quiet_tensorflow():
         from nuclei_train.fit import TrainingConfig, train
 
-    chosen = RECIPES[recipe] if epochs is None else replace(RECIPES[recipe], epochs=epochs)
+    chosen = RECIPES[recipe]
+    chosen = chosen if epochs is None else replace(chosen, epochs=epochs)
+    chosen = chosen if learning_rate is None else replace(chosen, learning_rate=learning_rate)
     result = train(TrainingConfig(data, run, chosen, resume, start), _TrainingReporter())
     for name, scores in result.scores.items():
         print(f"{name}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items()))
