@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -129,8 +130,11 @@ def with_recorded(out: Path, names: Iterable[str]) -> list[str]:
     all_names = list(names)
     tokens = set(map(token_of, all_names))
     for token in recorded_tokens(out):
-        if token not in tokens and (record := read_record(record_path(out, token))) is not None:
-            all_names.append(record.image)
+        if token in tokens:
+            continue
+        with suppress(FileNotFoundError):  # another share has just removed it
+            record = read_record(record_path(out, token))
+            all_names += [] if record is None else [record.image]
     return sorted(all_names, key=lambda name: PurePosixPath(name).parts)
 
 
