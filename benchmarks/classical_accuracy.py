@@ -7,7 +7,7 @@ The pipeline is the one whose speed is compared: `benchmarks/peers/otsu_watershe
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -43,4 +43,6 @@ def main(data: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("data", type=Path, metavar="DATA")
+    main(parser.parse_args().data)
