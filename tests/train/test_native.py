@@ -83,6 +83,7 @@ def test_the_run_folder_holds_all(native_run: Path) -> None:
         "best.keras",
         "curves.png",
         "history.csv",
+        "images.csv",
         "inference.keras",
         "model_for_nuclei.h5",
         "quantisation.npz",
