@@ -136,3 +136,14 @@ def shown(value: object) -> str:
         return "a list" if isinstance(value, list) else "an object"
     spelt = ascii(value) if isinstance(value, str) else json.dumps(value)
     return spelt if len(spelt) <= _SHOWN_CHARACTERS else f"{spelt[:_SHOWN_CHARACTERS]}..."
+
+
+def flat(value: Any, location: str = "") -> dict[str, Any]:
+    """Return each value of a JSON document under its location, such as ``model.sha256``."""
+    if isinstance(value, dict):
+        parts = [(f"{location}.{key}" if location else str(key), child) for key, child in value.items()]
+    elif isinstance(value, list):
+        parts = [(f"{location}[{index}]", child) for index, child in enumerate(value)]
+    else:
+        return {location: value}
+    return {key: leaf for name, child in parts for key, leaf in flat(child, name).items()}

@@ -12,6 +12,7 @@ from typing import Any
 from nuclei_runtime.errors import InputsError
 from nuclei_runtime.folder import Method, digest_source, make_results
 from nuclei_runtime.inputs import ImageFile, find_images
+from nuclei_runtime.json_fields import flat
 from nuclei_runtime.layout import IMAGES_TABLE, NUCLEI_TABLE, PROVENANCE_FILE, token_of
 from nuclei_runtime.records import Record, damaged_result, digest_file, record_of, with_recorded
 from nuclei_runtime.run import RunConfig, load_method
@@ -110,22 +111,11 @@ def _told(record: Record) -> str:
 
 def _compare_provenance(path: Path, description: dict[str, Any]) -> Iterator[str]:
     try:
-        stored = _flat(json.loads(path.read_text(encoding="utf-8", errors="replace"))["method"])
+        stored = flat(json.loads(path.read_text(encoding="utf-8", errors="replace"))["method"])
     except (ValueError, TypeError, KeyError):
         yield "is damaged"
         return
-    now = _flat(json.loads(json.dumps(description)))
+    now = flat(json.loads(json.dumps(description)))
     for key in sorted(stored.keys() | now.keys()):
         if stored.get(key) != now.get(key):
             yield f"{key} was {stored.get(key)!r}, is {now.get(key)!r}"
-
-
-def _flat(value: Any, location: str = "") -> dict[str, Any]:
-    """Return each value of a JSON document under its location, such as ``model.sha256``."""
-    if isinstance(value, dict):
-        parts = [(f"{location}.{key}" if location else str(key), child) for key, child in value.items()]
-    elif isinstance(value, list):
-        parts = [(f"{location}[{index}]", child) for index, child in enumerate(value)]
-    else:
-        return {location: value}
-    return {key: leaf for name, child in parts for key, leaf in _flat(child, name).items()}

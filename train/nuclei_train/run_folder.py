@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from nuclei_runtime.errors import RunFolderError
+from nuclei_runtime.json_fields import flat
 
 RUN_FILE = "run.json"
 BEST_CHECKPOINT = "best.keras"
@@ -65,7 +66,7 @@ def prepare(folder: Path, identity: dict[str, Any], defaults: dict[str, Any], *,
         raise RunFolderError(f"{folder}: already holds a run; add --resume to go on with it, or name a new folder")
     asked = json.loads(json.dumps(identity))
     known = _filled(started, json.loads(json.dumps(defaults)))
-    there, here = (_leaves({key: run.get(key) for key in IDENTITY}) for run in (known, asked))
+    there, here = (flat({key: run.get(key) for key in IDENTITY}) for run in (known, asked))
     differing = [
         f"{name} ({_shown(there.get(name))} there, {_shown(here.get(name))} here)"
         for name in {**there, **here}
@@ -77,14 +78,6 @@ def prepare(folder: Path, identity: dict[str, Any], defaults: dict[str, Any], *,
             "give the recipe, the data and the options that it was started with, or name a new folder"
         )
     return (folder / STATE_FILE).is_file()
-
-
-def _leaves(content: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """Return what is no object in an object, at every level, by its path such as ``recipe.epochs``."""
-    leaves: dict[str, Any] = {}
-    for key, value in content.items():
-        leaves |= _leaves(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
-    return leaves
 
 
 def _shown(value: Any) -> str:
