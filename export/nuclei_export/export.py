@@ -187,6 +187,7 @@ def _build_card(
             "graph_sha256": graph_sha256,
             "precision": str(precision),
             **({"started_from_sha256": str(run["start"]["checkpoint_sha256"])} if "start" in run else {}),
+            **({"taught_by_sha256": str(run["teacher"]["model_sha256"])} if "teacher" in run else {}),
         }
         if precision in TOLERANCES:
             model["tolerance"] = TOLERANCES[precision]

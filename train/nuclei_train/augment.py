@@ -47,14 +47,14 @@ def random_crop(
 
     Parameters
     ----------
-    image : (H, W, 3) ndarray of uint8
+    image : (H, W, C) ndarray of uint8
     labels : (H, W) ndarray of int32
     size_px : int
         Of the crop's sides.
 
     Returns
     -------
-    image : (size, size, 3) ndarray of float32 in [0, 1]
+    image : (size, size, C) ndarray of float32 in [0, 1]
     labels : (size, size) ndarray of int32
     valid : (size, size) ndarray of bool
         False where the crop reaches beyond the image; there the image is mirrored and the labels are 0.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nuclei_runtime.errors import ModelError
 from nuclei_runtime.preprocess import CHANNELS, Step
 from nuclei_train import run_folder
 from nuclei_train.arrays import TruthArrays, load_images, load_truth
@@ -125,6 +126,8 @@ class Baseline:
 
     def choose(self, sources: Sources) -> Sources:
         """Return them all; those without truth are shown with their prediction."""
+        if sources.teacher is not None:
+            raise ModelError("the recipe baseline learns from masks alone; leave --teacher out, or train native")
         return sources
 
     def load(self, sources: Sources, advance: Callable[[], None]) -> BaselineMaterial:

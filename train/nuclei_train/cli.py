@@ -108,6 +108,12 @@ def train(
         Path | None,
         typer.Option(help="Begin with the weights of this run folder's best checkpoint, or of a .keras or .h5 file."),
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False, help="Learn what this exported model sees with --tta as well, half and half with the truth."
+        ),
+    ] = None,
 ) -> None:
     """Build and fit a U-Net. images.csv beside DATA decides which images are fitted and which validate."""
     require_extra("train", "keras", "matplotlib")  # TensorFlow or JAX, as KERAS_BACKEND says
@@ -121,7 +127,7 @@ def train(
     chosen = RECIPES[recipe]
     chosen = chosen if epochs is None else replace(chosen, epochs=epochs)
     chosen = chosen if learning_rate is None else replace(chosen, learning_rate=learning_rate)
-    result = train(TrainingConfig(data, run, chosen, resume, start), _TrainingReporter())
+    result = train(TrainingConfig(data, run, chosen, resume, start, teacher), _TrainingReporter())
     for name, scores in result.scores.items():
         print(f"{name}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items()))
     print(

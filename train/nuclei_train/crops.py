@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.instances import Labels
+from nuclei_runtime.preprocess import CHANNELS
 from nuclei_train.augment import Augmentation, random_appearance, random_crop
 from nuclei_train.targets import target_maps
+from nuclei_train.teacher import SHARE
 
 WORKERS = 2
 """Fewer, and Keras would cut the crops between the steps instead of beside them."""
@@ -35,6 +37,8 @@ class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
     augmentation : Augmentation
     eased_batch : int, optional
         The number of the batch from which on the augmentation is `Augmentation.eased`; without it none is.
+    answers : sequence of (H, W, 3) ndarray of uint8, optional
+        What a teacher makes of the images, see `nuclei_train.teacher`.
     """
 
     def __init__(
@@ -49,10 +53,11 @@ class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
         first_batch: int,
         augmentation: Augmentation,
         eased_batch: int | None = None,
+        answers: Sequence[NDArray[np.uint8]] = (),
     ) -> None:
         # Threads, so that crops are cut while the network computes; they keep the batches' order.
         super().__init__(workers=WORKERS)
-        self._images, self._labels = images, labels
+        self._images, self._labels, self._answers = images, labels, answers
         cumulative = np.cumsum(shares)
         self._cumulative = cumulative / cumulative[-1]  # ends at 1 exactly: no random number lies beyond
         self._batch_size, self._crop_px = batch_size, crop_px
@@ -74,9 +79,15 @@ class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
         images, maps = [], []
         for _ in range(self._batch_size):
             chosen = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
-            image, labels, valid = random_crop(
-                rng, self._images[chosen], self._labels[chosen], self._crop_px, augmentation
+            layers = [self._images[chosen], *([self._answers[chosen]] if self._answers else [])]
+            # One array, so that the answer is moved, turned and scaled as its image is.
+            crop, labels, valid = random_crop(
+                rng, np.concatenate(layers, axis=-1), self._labels[chosen], self._crop_px, augmentation
             )
+            image, answer = crop[..., :CHANNELS], crop[..., CHANNELS:]
             images.append(random_appearance(rng, image, augmentation))
-            maps.append(np.concatenate([target_maps(labels), valid[..., np.newaxis]], axis=-1, dtype=np.float32))
+            target = target_maps(labels)
+            if self._answers:
+                target[..., : answer.shape[-1]] += SHARE * (answer - target[..., : answer.shape[-1]])
+            maps.append(np.concatenate([target, valid[..., np.newaxis]], axis=-1, dtype=np.float32))
         return np.stack(images), np.stack(maps)

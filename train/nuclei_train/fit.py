@@ -24,6 +24,7 @@ from nuclei_train.run_description import defaults_of, describe_run
 from nuclei_train.split import RANDOM_SPLIT_WARNING, START_WARNING, split_samples, write_split_table
 from nuclei_train.split_table import SPLIT_FILE, read_split_table
 from nuclei_train.start import Start, load_network, read_start, recorded_start
+from nuclei_train.teacher import Teacher
 
 TEST_SET = "stage1_test"
 
@@ -42,6 +43,8 @@ class TrainingConfig:
     start : Path, optional
         A run folder or a `.keras` file from whose weights to begin; without it from random ones. A run that goes on
         needs it no more.
+    teacher : Path, optional
+        An exported model whose answers are learned beside the truth. A run that goes on needs it again.
     """
 
     data: Path
@@ -49,6 +52,7 @@ class TrainingConfig:
     recipe: Recipe
     resume: bool
     start: Path | None = None
+    teacher: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,8 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
     RunFolderError
         The folder holds another run, or one and `resume` was not asked for; or the checkpoint to start from does not
         fit the recipe's network.
+    ModelError
+        See `nuclei_train.teacher.Teacher`; or the recipe takes none.
     """
     recipe = config.recipe
     datasets = open_data(config.data)
@@ -100,7 +106,8 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
     if table is None:
         reporter.say(RANDOM_SPLIT_WARNING.format(percent=100 * recipe.validation_fraction))
     test = next((d.samples for d in datasets if d.name == TEST_SET), ())
-    sources = recipe.choose(Sources(split, table.modality if table is not None else {}, test))
+    teacher = Teacher(config.teacher) if config.teacher is not None else None
+    sources = recipe.choose(Sources(split, table.modality if table is not None else {}, test, teacher))
     split = sources.split
     n_train, n_val = len(split.train), len(split.val)
     reporter.say(
@@ -113,7 +120,7 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
         start = recorded_start(config.run)
     if table is None and start is not None:
         reporter.say(START_WARNING)
-    identity = describe_run(recipe, dataset, split, start)
+    identity = describe_run(recipe, dataset, split, start, teacher)
     has_state = run_folder.prepare(config.run, identity, defaults_of(recipe), resume=config.resume)
 
     started = time.perf_counter()

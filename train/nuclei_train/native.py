@@ -116,8 +116,8 @@ class Native:
     def load(self, sources: Sources, advance: Callable[[], None]) -> NativeMaterial:
         """Read all images with truth."""
         train, val = (
-            load_labelled(samples, sources.modality, self.normalisation, advance)
-            for samples in (sources.split.train, sources.split.val)
+            load_labelled(samples, sources.modality, self.normalisation, advance, teacher)
+            for samples, teacher in ((sources.split.train, sources.teacher), (sources.split.val, None))
         )
         return NativeMaterial(train, val, self)
 

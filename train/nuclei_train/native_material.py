@@ -18,6 +18,7 @@ from nuclei_train.augment import Augmentation
 from nuclei_train.figures import draw_maps
 from nuclei_train.samples import Sample
 from nuclei_train.targets import touching_pixels
+from nuclei_train.teacher import Teacher
 
 if TYPE_CHECKING:
     from nuclei_train.native import Native
@@ -38,12 +39,15 @@ class LabelledImages:
     images : tuple of (H, W, 3) ndarray of uint8
         Normalised, 255 for 1.
     labels : tuple of (H, W) ndarray of int32
+    answers : tuple of (H, W, 3) ndarray of uint8
+        What a teacher makes of them, see `nuclei_train.teacher`; empty where there is none.
     """
 
     ids: tuple[str, ...]
     modalities: tuple[str, ...]
     images: tuple[NDArray[np.uint8], ...]
     labels: tuple[Labels, ...]
+    answers: tuple[NDArray[np.uint8], ...] = ()
 
     @cached_property
     def shares(self) -> NDArray[np.float64]:
@@ -148,24 +152,35 @@ class NativeMaterial:
             first_batch=first_batch,
             eased_batch=eased_batch,
             augmentation=augmentation,
+            answers=source.answers,
         )
 
 
 def load_labelled(
-    samples: Sequence[Sample], modality: Mapping[str, str], normalisation: Step, advance: Callable[[], None]
+    samples: Sequence[Sample],
+    modality: Mapping[str, str],
+    normalisation: Step,
+    advance: Callable[[], None],
+    teacher: Teacher | None = None,
 ) -> LabelledImages:
-    """Read and normalise samples at their own scale, with their truth; `advance` is called after each.
+    """Read and normalise samples at their own scale, with their truth and the answer of the teacher, if there is one.
+
+    `advance` is called after each.
 
     Raises
     ------
     DatasetError
         See `nuclei_train.arrays.read_with_truth`.
     """
-    images, labels = [], []
+    images, labels, answers = [], [], []
     for sample in samples:
         image, truth = read_with_truth(sample)
         images.append(np.rint(preprocess(image, (normalisation,)) * 255).astype(np.uint8))
         labels.append(truth)
+        if teacher is not None:
+            answers.append(teacher.answer(image))
         advance()
     ids = tuple(sample.image_id for sample in samples)
-    return LabelledImages(ids, tuple(modality.get(one, "") for one in ids), tuple(images), tuple(labels))
+    return LabelledImages(
+        ids, tuple(modality.get(one, "") for one in ids), tuple(images), tuple(labels), tuple(answers)
+    )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nuclei_runtime.preprocess import Step
 from nuclei_train.samples import Sample
 from nuclei_train.split import Split
+from nuclei_train.teacher import Teacher
 
 if TYPE_CHECKING:
     import keras
@@ -34,11 +35,14 @@ class Sources:
         By image identifier; empty where nobody wrote it down.
     test : sequence of Sample
         Images without truth, to be shown with their prediction.
+    teacher : Teacher, optional
+        A model whose answers are learned beside the truth.
     """
 
     split: Split
     modality: Mapping[str, str]
     test: Sequence[Sample]
+    teacher: Teacher | None = None
 
     def __len__(self) -> int:
         """How many images there are to read."""

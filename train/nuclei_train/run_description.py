@@ -11,6 +11,7 @@ from nuclei_train.recipe import Recipe
 from nuclei_train.samples import Dataset, combined_digest
 from nuclei_train.split import Split
 from nuclei_train.start import Start
+from nuclei_train.teacher import SHARE, Teacher
 
 
 def defaults_of(recipe: Recipe) -> dict[str, Any]:
@@ -18,7 +19,9 @@ def defaults_of(recipe: Recipe) -> dict[str, Any]:
     return {"recipe": asdict(type(recipe)())}  # type: ignore[call-overload]  # each recipe is a dataclass
 
 
-def describe_run(recipe: Recipe, dataset: Dataset, split: Split, start: Start | None) -> dict[str, Any]:
+def describe_run(
+    recipe: Recipe, dataset: Dataset, split: Split, start: Start | None = None, teacher: Teacher | None = None
+) -> dict[str, Any]:
     """Return what a run is a run of: where any of it differs, no run can go on with it.
 
     Raises
@@ -41,4 +44,5 @@ def describe_run(recipe: Recipe, dataset: Dataset, split: Split, start: Start | 
             for side, samples in (("train", split.train), ("val", split.val))
         },
         **({"start": {"checkpoint_sha256": start.digest}} if start is not None else {}),
+        **({"teacher": {"model_sha256": teacher.digest, "share": SHARE}} if teacher is not None else {}),
     }

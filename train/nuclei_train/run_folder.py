@@ -34,8 +34,8 @@ STATE_FILE = "resume.npz"
 
 _SHOWN_CHARACTERS = 24
 
-IDENTITY = ("recipe", "backend", "data", "split", "data_digests", "start")
-"""The fields of run.json that must be the same for a run to go on; `start` is there where it did not begin anew."""
+IDENTITY = ("recipe", "backend", "data", "split", "data_digests", "start", "teacher")
+"""The fields of run.json that must be the same for a run to go on; the last two are there where it had one."""
 
 
 def prepare(folder: Path, identity: dict[str, Any], defaults: dict[str, Any], *, resume: bool) -> bool:
