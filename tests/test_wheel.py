@@ -121,7 +121,18 @@ def test_only_extras_need_a_framework(wheel: Path) -> None:
     needed = {
         re.match(r"[\w.-]+", line)[0].lower() for line in metadata.get_all("Requires-Dist") if "extra ==" not in line
     }  # type: ignore[index,union-attr]
-    assert needed == {"numpy", "scipy", "scikit-image", "pillow", "tifffile", "pypng", "psutil", "typer", "rich"}
+    assert needed == {
+        "numpy",
+        "scipy",
+        "scikit-image",
+        "pillow",
+        "tifffile",
+        "pypng",
+        "filelock",
+        "psutil",
+        "typer",
+        "rich",
+    }
     extras = {"cpu", "gpu", "codecs", "zarr", "watch", "data", "train", "export", "dev"}
     assert set(metadata.get_all("Provides-Extra")) == extras  # type: ignore[arg-type]
     assert metadata["License-Expression"] == "BSD-3-Clause"

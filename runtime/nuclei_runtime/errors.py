@@ -11,6 +11,7 @@ still catch it. A message says what was found, what was expected and what to do.
     │   └── ImageValueError (ValueError)       NaN, infinite, or of a type that holds no intensities
     ├── InputsError (ValueError)               no image where images were named
     ├── ResultsExistError (FileExistsError)    the output folder already holds results
+    ├── ResultsInUseError (BlockingIOError)    another process is at work in the output folder
     ├── ModelError
     │   ├── ModelNotFoundError (FileNotFoundError)
     │   ├── ModelDigestError (ValueError)      the file is another one than the SHA-256 asked for
@@ -56,6 +57,10 @@ class InputsError(NucleiError, ValueError):
 
 class ResultsExistError(NucleiError, FileExistsError):
     """The output folder already holds results."""
+
+
+class ResultsInUseError(NucleiError, BlockingIOError):
+    """Another process is at work in the output folder."""
 
 
 class ModelError(NucleiError):

@@ -8,6 +8,7 @@ DIR/nuclei.csv            a row a nucleus, joined from the tables
 DIR/images.csv            a row an image, joined from the records
 DIR/provenance.json       what the run was made with
 DIR/.nuclei-partial/      what is not whole yet
+DIR/.nuclei-lock-1-of-1   while a process is at work; see `nuclei_runtime.claim`
 
 A file of several planes has a label image and an overlay for each: STEM_t000_z00.tif.
 """

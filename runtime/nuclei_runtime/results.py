@@ -3,7 +3,8 @@
 What an image gives is first written to a workspace, a folder of its own in DIR/.nuclei-partial. The last thing in
 there is the record, which names the results with their digests. Then the results are renamed into place, and after
 them the record: a record in place stands for whole results, and one in a workspace tells what a killed run had put
-in place. Processes that share a folder need no locks, since each touches only what its share of the images gives.
+in place. Processes that share a folder need no word between them, since each touches only what its share of the images
+gives; that no two have the same share is held by a lock.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal
 
+from nuclei_runtime.claim import Claim
 from nuclei_runtime.errors import NucleiError, ResultsExistError, RuntimeEnvironmentError
 from nuclei_runtime.layout import (
     IMAGES_TABLE,
@@ -60,6 +62,8 @@ class ResultsFolder:
     ------
     ResultsExistError
         `out` holds results and `mode` is ``new``, or it holds tables that no run wrote, or a link leads out of it.
+    ResultsInUseError
+        Another process is at work in it.
     RuntimeEnvironmentError
         The folder cannot be written to.
     """
@@ -76,9 +80,14 @@ class ResultsFolder:
             if mode == "new":
                 self._refuse_results()
             self.path.mkdir(parents=True, exist_ok=True)
-            self._remove_leftovers()
-            if mode == "overwrite":
-                self._remove_recorded()
+            self._claim = Claim(self.path, shard)
+            try:
+                self._remove_leftovers()
+                if mode == "overwrite":
+                    self._remove_recorded()
+            except BaseException:
+                self._claim.release()
+                raise
 
     def write_provenance(self, text: str) -> None:
         """Write what the run is made with; from then on its absence tells that the folder has vanished."""
@@ -158,10 +167,12 @@ class ResultsFolder:
                 remove_results(self.path, placed, prune=self._prune)
             raise
 
-    def close(self) -> None:
-        """Remove the folder of what is not whole; not to be called while other processes may be about to use it."""
-        with suppress(OSError):  # something is left there, or everything has vanished
-            (self.path / PARTIAL_FOLDER).rmdir()
+    def close(self, *, is_last: bool = True) -> None:
+        """Let other processes at it; where none of another share can be, remove the folder of what is not whole."""
+        if is_last:
+            with suppress(OSError):  # something is left there, or everything has vanished
+                (self.path / PARTIAL_FOLDER).rmdir()
+        self._claim.release()
 
     @property
     def _prune(self) -> bool:

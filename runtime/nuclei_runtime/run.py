@@ -107,7 +107,11 @@ def n_threads(config: RunConfig) -> int:
 def open_results(config: RunConfig, loaded: LoadedMethod) -> ResultsFolder:
     """Open the results folder and write into it what the run is made with."""
     results = ResultsFolder(config.out, config.mode, config.shard)
-    results.write_provenance(provenance_json(loaded.description, n_threads(config)))
+    try:
+        results.write_provenance(provenance_json(loaded.description, n_threads(config)))
+    except BaseException:
+        results.close(is_last=False)
+        raise
     return results
 
 
@@ -129,7 +133,7 @@ class FolderRun:
 
     Raises
     ------
-    InputsError, ModelError, ResultsExistError, RuntimeEnvironmentError
+    InputsError, ModelError, ResultsExistError, ResultsInUseError, RuntimeEnvironmentError
         See `find_images`, `load_method` and `ResultsFolder`.
     """
 
@@ -163,8 +167,7 @@ class FolderRun:
             if error is None:
                 raise
         finally:
-            if self.is_joined:
-                self._results.close()
+            self._results.close(is_last=self.is_joined)
 
     def outcomes(self) -> Iterator[FileOutcome]:
         """Segment the files, and yield what became of each, in their order.

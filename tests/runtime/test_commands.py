@@ -64,6 +64,7 @@ def test_help_is_the_docstring() -> None:
         ("MissingExtraError('p', 'cpu')", 3),
         ("InputsError('m')", 2),
         ("ResultsExistError('m')", 2),
+        ("ResultsInUseError('m')", 2),
         ("DatasetError('m')", 2),
         ("ArchiveError('m')", 2),
         ("RunFolderError('m')", 2),
