@@ -44,7 +44,7 @@ class Admission:
             return
         budget = Budget(plane, self._max_memory, segmenter.magnification)
         window_px = GRID.core_px + 2 * GRID.margin_px
-        tiling = segmenter.card.input.tiling
+        tiling = segmenter.tiling
         alone = not budget.fits_in_share(tiling, window_px, self._n_workers, self._resident)
         with self._changed:
             self._changed.wait_for(lambda: not self._is_alone and not (alone and self._n_inside))

@@ -100,7 +100,7 @@ def segment_plane(
         The plane cannot be read or segmented.
     """
     budget = Budget(plane, max_memory, segmenter.magnification)
-    tiling = segmenter.card.input.tiling
+    tiling = segmenter.tiling
     height, width = plane.shape[:2]
     if tiling is None:
         budget.check_whole()
@@ -114,7 +114,7 @@ def segment_plane(
         PlaneMaps(plane, segmenter.card, segmenter.run, tiling, memory_bytes=spool_bytes) as maps,
         Spool(np.bool_, memory_bytes=spool_bytes) as taken,
     ):
-        search = _Search(maps, taken, segmenter.card.postprocessing, (height, width), grid, budget)
+        search = _Search(maps, taken, segmenter.postprocessing, (height, width), grid, budget)
         for core_rows, core_columns in regions(plane.shape, grid.core_px):
             for spool in (maps, taken):
                 spool.drop_rows(core_rows.start - grid.max_margin_px)
@@ -158,7 +158,7 @@ class _Search:
                 raise ImageError(
                     f"what counts as one nucleus reaches more than {self.grid.max_margin_px} pixels beyond rows "
                     f"{core_rows.start} to {core_rows.stop}, columns {core_columns.start} to {core_columns.stop}; "
-                    "look what lies there, or scale the image down to the nuclei that the model was trained on"
+                    "look what lies there, or say with --diameter how large the nuclei are"
                 )
         kept = [
             slice(min(core.start, window.start + int(found[0])), max(core.stop, window.start + int(found[-1]) + 1))

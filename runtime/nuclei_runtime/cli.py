@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from nuclei_runtime.commands import EXIT_ENVIRONMENT, EXIT_SOME_FAILED, StopSignals, printable, run_command
+from nuclei_runtime.scale import MAX_DIAMETER_PX, MIN_DIAMETER_PX
 from nuclei_runtime.session import BUNDLED_MODELS, CPU_PROVIDER
 from nuclei_runtime.tally import Tally, complain
 
@@ -87,6 +88,16 @@ def infer(
     tta: Annotated[
         bool, typer.Option("--tta", help="Look at images enlarged as well: for small nuclei, five times the work.")
     ] = False,
+    diameter: Annotated[
+        float | None,
+        typer.Option(
+            "--diameter",
+            metavar="PX",
+            min=MIN_DIAMETER_PX,
+            max=MAX_DIAMETER_PX,
+            help="Median diameter of the nuclei, where they are much larger or smaller than 20 pixels.",
+        ),
+    ] = None,
     axes: Annotated[
         str | None,
         typer.Option("--axes", metavar="LETTERS", help="What a file's dimensions are, where it does not say: TZCYXS."),
@@ -149,6 +160,7 @@ def infer(
         provider=provider,
         threads=threads,
         tta=tta,
+        diameter_px=diameter,
         max_memory=None if max_memory is None else parse_memory(max_memory),
         selection=Selection(axes, channel, z),
         mode="overwrite" if overwrite else "resume" if resume else "new",

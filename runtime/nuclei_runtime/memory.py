@@ -24,6 +24,9 @@ NETWORK_BYTES_PER_PX = 400
 again, which is why it stays on (off, it is 240 to 290). The rest is for wider networks: 32 filters take 300. A plain
 U-Net of 16 filters at the image's own resolution takes 560, more than is counted."""
 
+SCALING_BYTES_PER_PX = 60
+"""Of a tile that the network is shown reduced: what is read of it, and the maps at the image's own scale."""
+
 LABELLING_BYTES_PER_PX = 100
 """Of a window: 77 at most for a watershed over a window full of foreground, 12 for the maps, the rest for what is read
 and taken. Measuring comes afterwards."""
@@ -97,13 +100,15 @@ class Budget:
     plane : Plane
     max_memory : int, optional
         Ceiling in bytes for the whole process; without it `default_max_memory`.
-    magnification : int
+    magnification : float
         See `nuclei_runtime.segmenter.Segmenter.magnification`.
     """
 
-    def __init__(self, plane: Plane, max_memory: int | None, magnification: int = 1) -> None:
+    def __init__(self, plane: Plane, max_memory: int | None, magnification: float = 1) -> None:
         self._plane = plane
         self._network_bytes_per_px = NETWORK_BYTES_PER_PX * magnification**2
+        if magnification < 1:
+            self._network_bytes_per_px += SCALING_BYTES_PER_PX
         self._resident = resident_bytes()
         self._ceiling = default_max_memory() if max_memory is None else max_memory
 
@@ -189,7 +194,8 @@ class Budget:
         # The overlay is drawn when no window is needed any more; percentiles are taken when none is needed yet.
         window = min(height, window_px) * min(width, window_px) * LABELLING_BYTES_PER_PX
         held = self._held(ceiling) + max(window, min(OVERLAY_BYTES, height * width * OVERLAY_BYTES_PER_PX))
-        return held + tile_side(height, tiling) * tile_side(width, tiling) * self._network_bytes_per_px
+        tile_px = tile_side(height, tiling) * tile_side(width, tiling)
+        return held + math.ceil(tile_px * self._network_bytes_per_px)
 
     def _reading(self) -> int:
         """Return what reading takes: the whole plane, where its format gives no access to regions."""

@@ -28,7 +28,7 @@ class PlaneMaps:
     run : Run
         The network.
     tiling : Tiling
-        Any, whose halo and multiple are the card's: the maps are the same.
+        Any, whose halo and multiple are the segmenter's: the maps are the same.
     memory_bytes : int
         How much of the maps may wait in memory; the rest does so in a temporary file.
 

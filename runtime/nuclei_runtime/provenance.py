@@ -34,10 +34,11 @@ def describe_method(segmenter: Segmenter, selection: Selection) -> dict[str, Any
             "provenance": card.provenance,
         },
         "provider": segmenter.provider,
+        "scale": str(segmenter.scale),
         "test_time_augmentation": segmenter.tta,
         "selection": asdict(selection),
         "preprocessing": [asdict(step) for step in card.preprocessing],
-        "postprocessing": asdict(card.postprocessing),
+        "postprocessing": asdict(segmenter.postprocessing),
     }
 
 

@@ -39,7 +39,7 @@ class RunConfig:
         Images, folders or globs.
     out : Path
         The results folder.
-    model, sha256, provider, tta
+    model, sha256, provider, tta, diameter_px
         See `nuclei_runtime.segmenter.Segmenter`.
     threads : int, optional
         For the whole run; without it what the container or the machine grants. The results do not depend on it.
@@ -57,6 +57,7 @@ class RunConfig:
     provider: str = CPU_PROVIDER
     threads: int | None = None
     tta: bool = False
+    diameter_px: float | None = None
     max_memory: int | None = None
     selection: Selection = field(default_factory=Selection)
     mode: Mode = "new"
@@ -92,6 +93,7 @@ def load_method(config: RunConfig, n_workers: int = 1) -> LoadedMethod:
         provider=config.provider,
         threads=max(1, n_threads(config) // n_workers),
         tta=config.tta,
+        diameter_px=config.diameter_px,
     )
     description = describe_method(segmenter, config.selection)
     admission = Admission(n_workers, config.max_memory)

@@ -15,10 +15,11 @@ from nuclei_runtime.card import ModelCard
 from nuclei_runtime.errors import ImageValueError, ModelError
 from nuclei_runtime.instances import Labels, Maps, find_instances
 from nuclei_runtime.planes import plane_of
-from nuclei_runtime.preprocess import preprocess, resize
+from nuclei_runtime.preprocess import Step, preprocess, resize
 from nuclei_runtime.reading import Image, check_image
+from nuclei_runtime.scale import Scale, scale_for
 from nuclei_runtime.session import CPU_PROVIDER, load_session
-from nuclei_runtime.tiling import Run, run_tiled
+from nuclei_runtime.tiling import Run, Tiling, run_tiled
 from nuclei_runtime.tta import MAGNIFICATION, average_scales
 
 DEFAULT_BATCH_SIZE = 4
@@ -60,11 +61,15 @@ class Segmenter:
         Images that go through a network of fixed size at once; one of any size takes a tile at a time.
     tta : bool
         Test-time augmentation: on the whole more accurate, at five times the network's cost; see `nuclei_runtime.tta`.
+    diameter_px : float, optional
+        Median diameter of the nuclei in the images, 4 to 400 pixels: the network is shown them about as large as those
+        that it learned from; see `nuclei_runtime.scale`. Without it, as the images have them.
 
     Raises
     ------
     ModelError, RuntimeEnvironmentError
-        See `nuclei_runtime.session.load_session`; or test-time augmentation of a model that takes images of one size.
+        See `nuclei_runtime.session.load_session`; or test-time augmentation, or a diameter, of a model that takes
+        images of one size.
 
     Examples
     --------
@@ -84,15 +89,19 @@ class Segmenter:
         threads: int | None = None,
         batch_size: int = DEFAULT_BATCH_SIZE,
         tta: bool = False,
+        diameter_px: float | None = None,
     ) -> None:
         if batch_size < 1 or (threads is not None and threads < 1):
             raise ValueError(f"batch_size and threads must be 1 or more, found {batch_size} and {threads}")
         self._session = load_session(model, sha256=sha256, provider=provider, threads=threads)
-        if tta and self.card.input.tiling is None:
+        if (tta or diameter_px is not None) and self.card.input.tiling is None:
             raise ModelError(
                 f"{self.card.name} takes images of {self.card.input.height} x {self.card.input.width} pixels only, "
-                "test-time augmentation also shows it the image enlarged; leave it out, or take a model of any size"
+                "test-time augmentation and a diameter show it the image enlarged or reduced; leave them out, or take "
+                "a model of any size"
             )
+        known_px = self.card.training_nucleus_diameter_px
+        self._scale = Scale() if diameter_px is None else scale_for(diameter_px, known_px)
         self._batch_size = batch_size
         self._tta = tta
 
@@ -127,14 +136,30 @@ class Segmenter:
         return self._tta
 
     @property
-    def magnification(self) -> int:
+    def scale(self) -> Scale:
+        """How the network is shown an image, without what test-time augmentation adds."""
+        return self._scale
+
+    @property
+    def magnification(self) -> float:
         """How much larger than the image is, along each side, what the network sees of it at most."""
-        return MAGNIFICATION if self._tta else 1
+        return self._scale.factor * (MAGNIFICATION if self._tta else 1)
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """How images are cut, in their own pixels; None for a network of fixed size."""
+        tiling = self.card.input.tiling
+        return None if tiling is None else self._scale.tiling(tiling)
+
+    @property
+    def postprocessing(self) -> Step:
+        """How nuclei are found in the maps, in pixels of the image."""
+        return self._scale.method(self.card.postprocessing)
 
     @property
     def run(self) -> Run:
         """The network, as `nuclei_runtime.tiling.Run` says."""
-        return average_scales(self._session.run) if self._tta else self._session.run
+        return self._scale.run(average_scales(self._session.run) if self._tta else self._session.run)
 
     def segment(self, image: Image) -> Segmentation:
         """Find the nuclei of one image.
@@ -159,7 +184,7 @@ class Segmenter:
         ImageShapeError, ImageValueError
             One of the arrays is not one finite image.
         """
-        if self.card.input.tiling is None:
+        if self.tiling is None:
             return [self.find_instances(maps) for maps in self.predict(images)]
         return [self._segment_in_blocks(image) for image in images]
 
@@ -168,7 +193,7 @@ class Segmenter:
 
         The first map is the probability of nucleus; the model's card names the others.
         """
-        run_all = self._run_resized if self.card.input.tiling is None else self._run_tiled
+        run_all = self._run_resized if self.tiling is None else self._run_tiled
         for maps in run_all(iter(images)):
             if not np.isfinite(maps).all():  # every comparison with NaN is false: no nucleus, in silence
                 raise ImageValueError("the model gives no finite probability for it; export the model anew")
@@ -176,7 +201,7 @@ class Segmenter:
 
     def find_instances(self, maps: Maps) -> Segmentation:
         """Label the nuclei that an image's maps show with the method in the model's card."""
-        labels = find_instances(maps, self.card.postprocessing)
+        labels = find_instances(maps, self.postprocessing)
         labels.flags.writeable = False
         return Segmentation(labels)
 
@@ -201,7 +226,7 @@ class Segmenter:
 
     def _run_tiled(self, images: Iterator[Image]) -> Iterator[Maps]:
         """Run a network of any size over images, a tile at a time."""
-        tiling = self.card.input.tiling
+        tiling = self.tiling
         assert tiling is not None
         for image in images:
             yield run_tiled(self.run, preprocess(image, self.card.preprocessing), tiling)

@@ -179,8 +179,8 @@ class Native:
             "description": "Finds single nuclei: a small U-Net at the image's own scale that gives foreground, "
             "distance to the edge and touching borders, and a watershed from markers.",
             "limitations": [
-                "Nuclei much smaller or larger than those of the training images are split, merged or lost: resize "
-                "images so that the median diameter is near the training's.",
+                "Nuclei much smaller or larger than those of the training images are split, merged or lost: say how "
+                "large they are (nuclei-infer --diameter), or resize images so that the median is near the training's.",
                 *LIMITATIONS_OF_ALL,
             ],
         }
