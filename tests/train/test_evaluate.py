@@ -318,6 +318,18 @@ def test_of_several_maps_the_foreground_is_scored_by_pixels(data: Path, tiled_mo
     assert found.scores.dice > 0.6
 
 
+def test_how_the_model_is_shown_the_images_is_scored_and_said(data: Path, tiled_model: Path, tmp_path: Path) -> None:
+    config = EvaluationConfig(data, tmp_path / "out", tiled_model, None, ("val",), tta=True, diameter_px=45.0)
+    (found,) = evaluate(config, ignore_progress).sets
+    segmenter = Segmenter(tiled_model, tta=True, diameter_px=45)
+    samples = samples_of(data, "stage1_train")
+    counts = {name: segmenter.segment(samples[name].read_image()).count for name in ("field_003", "field_004")}
+    assert {image.sample.image_id: image.n_predicted for image in found.images} == counts
+    written = json.loads((tmp_path / "out/evaluation.json").read_text(encoding="utf-8"))
+    assert (written["test_time_augmentation"], written["diameter_px"]) == (True, 45)
+    assert all(score["metric"].endswith(" with --tta with --diameter 45") for score in written["card_evaluation"])
+
+
 @pytest.mark.filterwarnings("ignore:All-NaN slice")
 def test_a_model_that_gives_nan_scores_nothing(
     tmp_path: Path, make_dsb_zip: Callable[..., Path], tiny_model: Path

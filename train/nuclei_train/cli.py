@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from nuclei_runtime.commands import EXIT_SOME_FAILED, quiet_tensorflow, require_extra, run_command
+from nuclei_runtime.scale import MAX_DIAMETER_PX, MIN_DIAMETER_PX
 
 DataArgument = Annotated[
     Path,
@@ -164,6 +165,15 @@ def evaluate(
         list[str] | None, typer.Option(help="Score only this set or split, such as val; may be repeated.")
     ] = None,
     tta: Annotated[bool, typer.Option("--tta", help="With test-time augmentation, at five times the work.")] = False,
+    diameter: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PX",
+            min=MIN_DIAMETER_PX,
+            max=MAX_DIAMETER_PX,
+            help="As nuclei-infer has it: the median diameter of the nuclei.",
+        ),
+    ] = None,
 ) -> None:
     """Score an exported model on every split and truth in DATA. Images without truth become a submission."""
     from rich.console import Console
@@ -175,7 +185,7 @@ def evaluate(
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
         task = progress.add_task("scoring images", total=None)
         report = evaluate(
-            EvaluationConfig(data, out, model, truth, tuple(split or ()), tta),
+            EvaluationConfig(data, out, model, truth, tuple(split or ()), tta, diameter),
             lambda done, total: progress.update(task, completed=done, total=total),
         )
     print(format_tables(report))

@@ -52,6 +52,8 @@ class EvaluationConfig:
         Sets or splits to score; all where empty.
     tta : bool
         Score the model with test-time augmentation.
+    diameter_px : float, optional
+        See `nuclei_runtime.Segmenter`.
     """
 
     data: Path
@@ -60,6 +62,7 @@ class EvaluationConfig:
     truth: Path | None
     splits: tuple[str, ...]
     tta: bool = False
+    diameter_px: float | None = None
 
 
 def evaluate(config: EvaluationConfig, on_progress: Callable[[int, int], None]) -> EvaluationReport:
@@ -89,7 +92,7 @@ def evaluate(config: EvaluationConfig, on_progress: Callable[[int, int], None]) 
     masks = read_masks(config.truth) if config.truth is not None else {}
     table = read_split_table(config.data)
     sets = find_sets(open_data(config.data), table, masks, config.splits)
-    segmenter = Segmenter(config.model, tta=config.tta)
+    segmenter = Segmenter(config.model, tta=config.tta, diameter_px=config.diameter_px)
     n_images = sum(len(found.samples) for found in sets)
     counter = count(1)
     evaluation = _Evaluation(
@@ -102,7 +105,9 @@ def evaluate(config: EvaluationConfig, on_progress: Callable[[int, int], None]) 
     try:
         config.out.mkdir(parents=True, exist_ok=True)
         reports = tuple(evaluation.score_set(found, _file_stem(found, sets)) for found in sets)
-        report = EvaluationReport(segmenter.card, config.tta, split_digest, reports, tuple(evaluation.failures))
+        report = EvaluationReport(
+            segmenter.card, config.tta, config.diameter_px, split_digest, reports, tuple(evaluation.failures)
+        )
         write_report(config.out, report)
     except NucleiError:
         raise

@@ -106,6 +106,8 @@ class EvaluationReport:
         Of the model that was scored.
     tta : bool
         Whether it ran with test-time augmentation.
+    diameter_px : float or None
+        What it was told of the nuclei's size.
     split_digest : str or None
         SHA-256 of images.csv, in hexadecimal; None where there is none.
     sets : tuple of SetReport
@@ -114,6 +116,7 @@ class EvaluationReport:
 
     card: ModelCard
     tta: bool
+    diameter_px: float | None
     split_digest: str | None
     sets: tuple[SetReport, ...]
     failures: tuple[Failure, ...]
@@ -124,8 +127,10 @@ class EvaluationReport:
         Without images.csv a data set is scored whole, and nobody can tell from here which of it was fitted.
         """
         caveat = "" if self.split_digest is not None else " (training images may be among them)"
+        options = " with --tta" if self.tta else ""
+        options += f" with --diameter {self.diameter_px:g}" if self.diameter_px is not None else ""
         return [
-            Evaluation(report.name + caveat, report.digest, f"{metric} with --tta" if self.tta else metric, value)
+            Evaluation(report.name + caveat, report.digest, metric + options, value)
             for report in self.sets
             if report.scores is not None
             for metric, value in (
@@ -146,6 +151,7 @@ class EvaluationReport:
         - ``model``: ``name``, ``version``, ``postprocessing`` and ``graph_sha256`` (or null) of the model's card;
           the threshold in ``postprocessing`` is also that of the pixel scores
         - ``test_time_augmentation``: whether the model ran with it
+        - ``diameter_px``: what the model was told of the nuclei's size, or null
         - ``split_sha256``: of images.csv, or null
         - ``iou_thresholds``: of the lists ``ap_pooled`` and ``ap_mean_over_images``
         - ``bootstrap``: ``level``, ``resamples`` and ``seed`` of the intervals
@@ -165,6 +171,7 @@ class EvaluationReport:
                 "postprocessing": asdict(self.card.postprocessing),
             },
             "test_time_augmentation": self.tta,
+            "diameter_px": self.diameter_px,
             "split_sha256": self.split_digest,
             "iou_thresholds": THRESHOLDS,
             "bootstrap": {
