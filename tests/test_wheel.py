@@ -128,7 +128,6 @@ def test_only_extras_need_a_framework(wheel: Path) -> None:
         "pillow",
         "tifffile",
         "pypng",
-        "filelock",
         "psutil",
         "typer",
         "rich",

@@ -158,7 +158,7 @@ class _Search:
                 raise ImageError(
                     f"what counts as one nucleus reaches more than {self.grid.max_margin_px} pixels beyond rows "
                     f"{core_rows.start} to {core_rows.stop}, columns {core_columns.start} to {core_columns.stop}; "
-                    "look what lies there, or say with --diameter how large the nuclei are"
+                    "look what lies there, and whether --diameter is how large the nuclei are"
                 )
         kept = [
             slice(min(core.start, window.start + int(found[0])), max(core.stop, window.start + int(found[-1]) + 1))

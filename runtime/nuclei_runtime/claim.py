@@ -6,12 +6,14 @@ Who goes on with a run takes what is half done for a killed process's, and remov
 from __future__ import annotations
 
 import errno
+import os
 import re
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from weakref import finalize
 
 from nuclei_runtime.errors import ResultsInUseError
 from nuclei_runtime.shard import Shard
@@ -19,15 +21,16 @@ from nuclei_runtime.shard import Shard
 _NAME = re.compile(r"\.nuclei-lock-([0-9]+)-of-([0-9]+)")
 
 _PATIENCE_S = 1.0
-"""A lock that is about to be let go of is not in use."""
+"""A process that is about to end has it no more."""
 
-_NO_LOCKS_HERE = {errno.ENOLCK, errno.EOPNOTSUPP}
+_IS_HELD = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK}
 
 
 class Claim:
     """That no other living process is at this share of a results folder, until `release`.
 
-    Shares of one count have nothing in common; of two counts they do, as have a share and the whole.
+    Shares of one count have nothing in common; of two counts they do, as have a share and the whole. Where the file
+    system has no locks, nobody can tell, and every process is let in.
 
     Parameters
     ----------
@@ -44,23 +47,90 @@ class Claim:
     """
 
     def __init__(self, out: Path, shard: Shard) -> None:
-        self._lock = _lock(out, shard)
+        self._lock = _Lock(out, shard)
         try:
-            if not _acquire(self._lock):
-                raise _in_use(out, shard)
             # After one's own: of two processes that begin at once, each sees the other, and at least one gives way.
             for other in _others(out, shard):
-                lock = _lock(out, other)
-                if not _acquire(lock):
-                    raise _in_use(out, other)
-                _let_go(lock)  # it was a killed process's
+                _Lock(out, other).release()  # it was a killed process's
         except BaseException:
             self.release()
             raise
 
+    @property
+    def stands(self) -> bool:
+        """Whether the folder is still the one that was claimed: not moved away, not another's in its place."""
+        return self._lock.is_in_place
+
     def release(self) -> None:
         """Let go of the share."""
-        _let_go(self._lock)
+        self._lock.release()
+
+
+class _Lock:
+    """A file of the folder, open and locked."""
+
+    def __init__(self, out: Path, shard: Shard) -> None:
+        self._path = out / f".nuclei-lock-{shard.index}-of-{shard.count}"
+        until = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+            except PermissionError as error:
+                if not self._path.exists():
+                    raise
+                raise ResultsInUseError(
+                    f"{out}: another user's process is or was at work in it; if none is, have {self._path} removed"
+                ) from error
+            is_free = _try_lock(self._file)
+            if is_free and self.is_in_place:
+                # Also where a run is forgotten without being closed.
+                self._close = finalize(self, os.close, self._file)
+                return
+            # Another's, or one that its process removed between opening and locking.
+            os.close(self._file)
+            if not is_free and time.monotonic() > until:
+                share = "" if shard.count == 1 else f" on its share {shard.index}/{shard.count}"
+                raise ResultsInUseError(
+                    f"{out}: another process is at work in it{share}; let it end and start again, or name another "
+                    "folder"
+                )
+            time.sleep(0.02)
+
+    @property
+    def is_in_place(self) -> bool:
+        try:
+            return os.path.samestat(self._path.stat(), os.fstat(self._file))
+        except FileNotFoundError:
+            return False
+
+    def release(self) -> None:
+        if not self._close.alive:
+            return
+        # While it is held: who waits for it sees that it is gone. Windows removes no file that is open, and so none
+        # that the next process has locked either.
+        with suppress(OSError):
+            if self.is_in_place:
+                self._path.unlink()
+        self._close()
+        if sys.platform == "win32":
+            with suppress(OSError):
+                self._path.unlink()
+
+
+def _try_lock(file: int) -> bool:
+    """Lock a file unless another has; True also where the file system has no locks."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl  # noqa: TID251  # Windows has its own way, above
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in _IS_HELD
+    return True
 
 
 def _others(out: Path, shard: Shard) -> Iterator[Shard]:
@@ -69,42 +139,3 @@ def _others(out: Path, shard: Shard) -> Iterator[Shard]:
         match = _NAME.fullmatch(path.name)
         if match is not None and int(match[2]) != shard.count:
             yield Shard(int(match[1]), int(match[2]))
-
-
-def _lock(out: Path, shard: Shard) -> FileLock:
-    path = out / f".nuclei-lock-{shard.index}-of-{shard.count}"
-    return FileLock(path, timeout=_PATIENCE_S, thread_local=False)  # whichever thread ends the run lets go of it
-
-
-def _acquire(lock: FileLock) -> bool:
-    try:
-        lock.acquire()
-    except Timeout:
-        return False
-    except NotImplementedError:
-        pass
-    except OSError as error:
-        if error.errno not in _NO_LOCKS_HERE:
-            raise
-    return True  # where the file system has no locks as well: nobody can tell
-
-
-def _let_go(lock: FileLock) -> None:
-    if not lock.is_locked:
-        return
-    path = Path(lock.lock_file)
-    try:
-        path.unlink()  # while it is held: who waits for it sees that it has gone
-    except OSError:  # Windows removes no file that is open, and so none that the next process has locked either
-        lock.release()
-        with suppress(OSError):
-            path.unlink()
-    else:
-        lock.release()
-
-
-def _in_use(out: Path, shard: Shard) -> ResultsInUseError:
-    share = "" if shard.count == 1 else f" on its share {shard.index}/{shard.count}"
-    return ResultsInUseError(
-        f"{out}: another process is at work in it{share}; let it end and start again, or name another folder"
-    )

@@ -95,7 +95,7 @@ def infer(
             metavar="PX",
             min=MIN_DIAMETER_PX,
             max=MAX_DIAMETER_PX,
-            help="Median diameter of the nuclei, where they are much larger or smaller than 20 pixels.",
+            help="Median diameter of the nuclei, where it is far from what the model learned (bundled: 20).",
         ),
     ] = None,
     axes: Annotated[

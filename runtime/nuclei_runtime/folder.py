@@ -18,10 +18,11 @@ from nuclei_runtime.plane_files import write_plane_files
 from nuclei_runtime.planes import Plane, Selection, open_planes
 from nuclei_runtime.reading import Image
 from nuclei_runtime.records import FileDigest, Record, damaged_result, digest_file, digest_tree, record_of
-from nuclei_runtime.results import ResultsFolder, writing
+from nuclei_runtime.results import ResultsFolder
 from nuclei_runtime.segmenter import Segmenter
 from nuclei_runtime.table_files import join_plane_tables
 from nuclei_runtime.tables import Outcome
+from nuclei_runtime.writing import writing
 
 _OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 """Errors that no image file can be at fault for, though they come up while it is read."""

@@ -24,8 +24,9 @@ NETWORK_BYTES_PER_PX = 400
 again, which is why it stays on (off, it is 240 to 290). The rest is for wider networks: 32 filters take 300. A plain
 U-Net of 16 filters at the image's own resolution takes 560, more than is counted."""
 
-SCALING_BYTES_PER_PX = 60
-"""Of a tile that the network is shown reduced: what is read of it, and the maps at the image's own scale."""
+SCALING_BYTES_PER_PX = 36
+"""Of a tile that the network is shown reduced, beside its pixels as they come: what is read of it, and the maps at the
+image's own scale."""
 
 LABELLING_BYTES_PER_PX = 100
 """Of a window: 77 at most for a watershed over a window full of foreground, 12 for the maps, the rest for what is read
@@ -108,7 +109,8 @@ class Budget:
         self._plane = plane
         self._network_bytes_per_px = NETWORK_BYTES_PER_PX * magnification**2
         if magnification < 1:
-            self._network_bytes_per_px += SCALING_BYTES_PER_PX
+            pixel_bytes = math.prod(plane.shape[2:]) * np.dtype(plane.dtype).itemsize
+            self._network_bytes_per_px += SCALING_BYTES_PER_PX + pixel_bytes
         self._resident = resident_bytes()
         self._ceiling = default_max_memory() if max_memory is None else max_memory
 

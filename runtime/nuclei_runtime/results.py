@@ -20,7 +20,7 @@ from threading import Lock
 from typing import Literal
 
 from nuclei_runtime.claim import Claim
-from nuclei_runtime.errors import NucleiError, ResultsExistError, RuntimeEnvironmentError
+from nuclei_runtime.errors import ResultsExistError
 from nuclei_runtime.layout import (
     IMAGES_TABLE,
     NUCLEI_TABLE,
@@ -38,13 +38,12 @@ from nuclei_runtime.layout import (
 from nuclei_runtime.records import Record, digest_file, read_record, with_recorded
 from nuclei_runtime.shard import WHOLE, Shard
 from nuclei_runtime.table_files import refuse_foreign_tables, write_tables
+from nuclei_runtime.writing import write_through, writing
 
 Mode = Literal["new", "resume", "overwrite"]
 """What is done about results that are there: refuse them, go on with them, or remove them first."""
 
 _RECORD_IN_WORKSPACE = "record.json"
-_OF_ONE_IMAGE = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
-"""Errors of a name that the file system does not take; the next image's may well be taken."""
 
 
 class ResultsFolder:
@@ -82,6 +81,8 @@ class ResultsFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._claim = Claim(self.path, shard)
             try:
+                if mode == "new":  # another run may have come and gone meanwhile
+                    self._refuse_results()
                 self._remove_leftovers()
                 if mode == "overwrite":
                     self._remove_recorded()
@@ -110,9 +111,7 @@ class ResultsFolder:
             The results folder has vanished since the run began, or cannot be written to.
         """
         with writing(self.path):
-            if not (self.path / PROVENANCE_FILE).is_file():
-                # An unmounted share leaves an empty folder behind: what is written there, nobody finds again.
-                raise FileNotFoundError(errno.ENOENT, "the results folder has vanished or was emptied during the run")
+            self._check_folder()
         with self._workspace(token_of(name)) as work:
             yield work
 
@@ -153,7 +152,7 @@ class ResultsFolder:
         placed: list[str] = []
         try:
             with writing(self.path, of_one_image=True):
-                _write_through(journal, record.to_json())
+                write_through(journal, record.to_json())
                 for target, source in made.items():
                     (self.path / target).parent.mkdir(parents=True, exist_ok=True)
                     source.replace(self.path / target)
@@ -195,6 +194,7 @@ class ResultsFolder:
             Whether they were written.
         """
         with writing(self.path), self._workspace("tables") as work:
+            self._check_folder()
             needed = list(names)
             rows = with_recorded(self.path, needed)
             if not write_tables(self.path, rows, run_key, work=work, needed=needed if only_whole else ()):
@@ -202,6 +202,12 @@ class ResultsFolder:
             for name in (NUCLEI_TABLE, IMAGES_TABLE):
                 (work / name).replace(self.path / name)
             return True
+
+    def _check_folder(self) -> None:
+        """Raise if what is written here nobody finds again, or another process has the folder's place."""
+        # An unmounted share leaves an empty folder behind.
+        if not (self.path / PROVENANCE_FILE).is_file() or not self._claim.stands:
+            raise FileNotFoundError(errno.ENOENT, "the results folder has vanished or was emptied during the run")
 
     @contextmanager
     def _workspace(self, token: str) -> Iterator[Path]:
@@ -266,33 +272,3 @@ class ResultsFolder:
             return digest_file(self.path / target).sha256 == sha256
         except OSError:
             return False
-
-
-@contextmanager
-def writing(path: Path, *, of_one_image: bool = False) -> Iterator[None]:
-    """Turn an error of the file system into a sentence.
-
-    Parameters
-    ----------
-    path : Path
-        What is written, for the sentence where the error names no file.
-    of_one_image : bool
-        A name that the file system does not take is the image's fault alone.
-    """
-    try:
-        yield
-    except NucleiError:
-        raise
-    except OSError as error:
-        reason = f"{error.filename or path}: cannot be written: {error.strerror or error}"
-        if of_one_image and error.errno in _OF_ONE_IMAGE:
-            raise ResultsExistError(reason) from error
-        raise RuntimeEnvironmentError(f"{reason}; what was written before stays, and --resume goes on") from error
-
-
-def _write_through(path: Path, text: str) -> None:
-    """Write a file so that it is on the disk, and all that was written before it, when the call returns."""
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from nuclei_runtime.errors import ModelError
 from nuclei_runtime.preprocess import Step
 from nuclei_runtime.tiling import Run, Tiling
 
@@ -17,6 +18,9 @@ are enough; where between 0.7 and 2 the two lie, the validation images decided, 
 
 MIN_DIAMETER_PX, MAX_DIAMETER_PX = 4.0, 400.0
 """Smaller nuclei have too few pixels to be outlined. Larger ones no microscope's camera has been seen to give."""
+
+MAX_FACTOR = 32
+"""Of a model whose nuclei are of quite another size."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,13 @@ class Scale:
         return self.enlarged / self.reduced
 
     def tiling(self, tiling: Tiling) -> Tiling:
-        """Return a network's tiling in pixels of the image; tiles are as large as the network's own, or smaller."""
-        return Tiling(*(self.reduced * px for px in (tiling.core_px, tiling.halo_px, tiling.multiple_of_px)))
+        """Return a network's tiling in pixels of the image: tiles as the network sees them are about its own."""
+        step = tiling.multiple_of_px
+        if self.enlarged > 1:
+            # At an edge what is enlarged goes on as it ends: two pixels more than the network sees.
+            halo_px = math.ceil((tiling.halo_px / self.enlarged + 2) / step) * step
+            return Tiling(max(tiling.core_px // self.enlarged // step, 1) * step, halo_px, step)
+        return Tiling(*(self.reduced * px for px in (tiling.core_px, tiling.halo_px, step)))
 
     def method(self, step: Step) -> Step:
         """Return a way to find nuclei with its areas in pixels of the image."""
@@ -75,11 +84,19 @@ def scale_for(diameter_px: float, known_px: float) -> Scale:
     ------
     ValueError
         The diameter is not within `MIN_DIAMETER_PX` and `MAX_DIAMETER_PX`.
+    ModelError
+        It is more than `MAX_FACTOR` times from what the network knows.
     """
     if not MIN_DIAMETER_PX <= diameter_px <= MAX_DIAMETER_PX:
         raise ValueError(f"diameter_px must be {MIN_DIAMETER_PX:g} to {MAX_DIAMETER_PX:g}, found {diameter_px:g}")
     ratio = diameter_px / known_px
-    return Scale(math.ceil(max(1.0, SMALLEST_SHOWN / ratio)), math.ceil(max(1.0, ratio / LARGEST_SHOWN)))
+    scale = Scale(math.ceil(max(1.0, SMALLEST_SHOWN / ratio)), math.ceil(max(1.0, ratio / LARGEST_SHOWN)))
+    if max(scale.enlarged, scale.reduced) > MAX_FACTOR:
+        raise ModelError(
+            f"the model learned from nuclei of {known_px:g} pixels, those of {diameter_px:g} are too far from that; "
+            "take a model that was trained on images like these"
+        )
+    return scale
 
 
 def enlarge(batch: NDArray[np.float32], times: int) -> NDArray[np.float32]:

@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Timer
 
 import pytest
 from PIL import Image
 
 from nuclei_runtime.claim import Claim
-from nuclei_runtime.errors import ResultsInUseError
+from nuclei_runtime.errors import ResultsInUseError, RuntimeEnvironmentError
+from nuclei_runtime.results import ResultsFolder
 from nuclei_runtime.shard import WHOLE, Shard
 from nuclei_runtime.synthetic import fluorescence_field
 
@@ -103,6 +106,46 @@ def test_a_killed_process_holds_nothing(tmp_path: Path, other: Shard) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_who_waited_for_it_has_it_alone(tmp_path: Path) -> None:
+    claim = Claim(tmp_path, WHOLE)
+    Timer(0.4, claim.release).start()
+    with held(tmp_path, WHOLE), pytest.raises(ResultsInUseError):
+        Claim(tmp_path, WHOLE)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="NOT RUN: Windows moves no folder in which a file is open")
+def test_a_folder_that_was_moved_away_takes_its_claim_along(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = ResultsFolder(out)
+    first.write_provenance("{}")
+    out.rename(tmp_path / "moved")
+    second = ResultsFolder(out)
+    second.write_provenance("{}")
+    with pytest.raises(RuntimeEnvironmentError, match="vanished"), first.workspace("a.png"):
+        pass
+    with pytest.raises(RuntimeEnvironmentError, match="vanished"):
+        first.join((), "key")
+    first.close()
+    with pytest.raises(ResultsInUseError):
+        Claim(out, WHOLE)
+    second.close()
+    assert not (out / ".nuclei-lock-1-of-1").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="NOT RUN: only root can be another user")
+def test_another_user_s_lock_is_said_to_be_one() -> None:
+    with TemporaryDirectory() as out:  # pytest's own folders are closed to others
+        Path(out).chmod(0o777)
+        (Path(out) / ".nuclei-lock-1-of-1").touch(0o644)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(ResultsInUseError, match="another user's process is or was at work in it; if none is"):
+                Claim(Path(out), WHOLE)
+        finally:
+            os.seteuid(0)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="NOT RUN: Windows has no flock that could be missing")
 def test_where_the_file_system_has_no_locks_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def without_locks(*_: object) -> None:
@@ -112,6 +155,7 @@ def test_where_the_file_system_has_no_locks_a_run_goes_on(tmp_path: Path, monkey
     one, other = Claim(tmp_path, WHOLE), Claim(tmp_path, Shard(1, 3))
     one.release()
     other.release()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_second_run_is_refused_and_the_first_is_not_disturbed(

@@ -22,9 +22,10 @@ from nuclei_runtime.overlay import OUTLINE_RGB, draw_overlay
 from nuclei_runtime.plane_files import write_plane_files
 from nuclei_runtime.planes import plane_of
 from nuclei_runtime.records import FileDigest, Record, digest_file
-from nuclei_runtime.results import Mode, ResultsFolder, writing
+from nuclei_runtime.results import Mode, ResultsFolder
 from nuclei_runtime.shard import WHOLE, Shard
 from nuclei_runtime.tables import IMAGES_COLUMNS, NUCLEI_COLUMNS, Outcome
+from nuclei_runtime.writing import writing
 
 
 def file_named(name: str) -> ImageFile:

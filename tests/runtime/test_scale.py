@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,11 @@ def test_what_is_no_diameter_is_refused(diameter_px: float, tiled_model: Path) -
         Segmenter(tiled_model, diameter_px=diameter_px)
 
 
+def test_a_model_of_quite_other_nuclei_is_refused() -> None:
+    with pytest.raises(ModelError, match="learned from nuclei of 900 pixels, those of 5 are too far from that"):
+        scale_for(5, 900)
+
+
 def test_it_is_scaled_as_scikit_image_does() -> None:
     batch = np.random.default_rng(0).random((1, 6, 12, 2), dtype=np.float32)
     for times in (1, 2, 3):
@@ -64,7 +70,8 @@ def test_lengths_and_areas_are_the_image_s(tiled_model: Path) -> None:
     step = Step("marker_watershed", {"min_area_px": 20, "min_marker_area_px": 1, "threshold": 0.5})
     assert Scale(reduced=3).method(step).kwargs == {"min_area_px": 180, "min_marker_area_px": 9, "threshold": 0.5}
     assert Scale(enlarged=3).method(step).kwargs == {"min_area_px": 2, "min_marker_area_px": 1, "threshold": 0.5}
-    assert Scale(enlarged=3).tiling(Tiling(64, 16, 8)) == Tiling(64, 16, 8)
+    assert Scale(enlarged=3).tiling(Tiling(512, 112, 16)) == Tiling(160, 48, 16)
+    assert Scale(enlarged=5).tiling(Tiling(64, 16, 16)) == Tiling(16, 16, 16)
     assert Scale(reduced=3).tiling(Tiling(64, 16, 8)) == Tiling(192, 48, 24)
     known = Segmenter(tiled_model).card.training_nucleus_diameter_px
     for factor, tta, magnification in ((1, False, 1), (3, False, 0.5), (3, True, 1), (0.4, False, 3), (0.4, True, 6)):
@@ -89,8 +96,9 @@ def test_tiles_equal_the_whole(stem_unet: Path, factor: float, *, tta: bool) -> 
     known = Segmenter(stem_unet).card.training_nucleus_diameter_px
     segmenter = Segmenter(stem_unet, threads=1, tta=tta, diameter_px=factor * known)
     image = preprocess(fluorescence_field(5, height=787, width=641, n_nuclei=90)[0], segmenter.card.preprocessing)
-    halo_px, multiple_px = 112 * segmenter.scale.reduced, 16 * segmenter.scale.reduced
-    tiles, whole = (run_tiled(segmenter.run, image, Tiling(n * multiple_px, halo_px, multiple_px)) for n in (5, 100))
+    assert segmenter.tiling is not None
+    step = segmenter.tiling.multiple_of_px
+    tiles, whole = (run_tiled(segmenter.run, image, replace(segmenter.tiling, core_px=n * step)) for n in (5, 100))
     assert tiles.shape == (787, 641, 3)
     np.testing.assert_array_equal(tiles, whole)
 
