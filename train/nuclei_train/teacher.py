@@ -20,6 +20,8 @@ class Teacher:
     """A model with test-time augmentation: the mean of what it sees at two scales is better than either.
 
     Its own weights may be what the training begins with: the network then learns to see at once what took two looks.
+    Its answers are scaled with the crops, borders between nuclei with them, which in the truth are equally wide at any
+    scale.
 
     Parameters
     ----------
