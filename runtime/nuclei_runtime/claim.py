@@ -23,6 +23,9 @@ _NAME = re.compile(r"\.nuclei-lock-([0-9]+)-of-([0-9]+)")
 _PATIENCE_S = 1.0
 """A process that is about to end has it no more."""
 
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+"""Nothing is made through a link."""
+
 _IS_HELD = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK}
 
 
@@ -74,21 +77,23 @@ class _Lock:
         until = time.monotonic() + _PATIENCE_S
         while True:
             try:
-                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
             except PermissionError as error:
                 if not self._path.exists():
                     raise
                 raise ResultsInUseError(
                     f"{out}: another user's process is or was at work in it; if none is, have {self._path} removed"
                 ) from error
-            is_free = _try_lock(self._file)
-            if is_free and self.is_in_place:
+            is_free, is_late = _try_lock(self._file), time.monotonic() > until
+            # Its process may have removed it between opening and locking; not again and again, but there are file
+            # systems that number a file otherwise with each look.
+            self._is_numbered = self._is_same()
+            if is_free and (self._is_numbered or is_late):
                 # Also where a run is forgotten without being closed.
                 self._close = finalize(self, os.close, self._file)
                 return
-            # Another's, or one that its process removed between opening and locking.
             os.close(self._file)
-            if not is_free and time.monotonic() > until:
+            if is_late:
                 share = "" if shard.count == 1 else f" on its share {shard.index}/{shard.count}"
                 raise ResultsInUseError(
                     f"{out}: another process is at work in it{share}; let it end and start again, or name another "
@@ -98,6 +103,9 @@ class _Lock:
 
     @property
     def is_in_place(self) -> bool:
+        return self._is_same() if self._is_numbered else self._path.exists()
+
+    def _is_same(self) -> bool:
         try:
             return os.path.samestat(self._path.stat(), os.fstat(self._file))
         except FileNotFoundError:

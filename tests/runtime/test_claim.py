@@ -146,6 +146,27 @@ def test_another_user_s_lock_is_said_to_be_one() -> None:
             os.seteuid(0)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="NOT RUN: making links takes a right on Windows")
+def test_nothing_is_made_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.nuclei-lock-1-of-1").symlink_to(tmp_path / "victim")
+    with pytest.raises(RuntimeEnvironmentError, match="nuclei-lock-1-of-1: cannot be written"):
+        ResultsFolder(tmp_path / "out")
+    assert not (tmp_path / "victim").exists()
+
+
+def test_a_file_system_that_numbers_files_anew_does_not_hold_a_run_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nuclei_runtime.claim._Lock._is_same", lambda _: False)
+    results = ResultsFolder(tmp_path)
+    results.write_provenance("{}")
+    with results.workspace("a.png"):
+        pass
+    results.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["provenance.json"]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="NOT RUN: Windows has no flock that could be missing")
 def test_where_the_file_system_has_no_locks_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def without_locks(*_: object) -> None:
