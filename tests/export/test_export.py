@@ -84,6 +84,18 @@ def test_the_card_is_what_the_run_says(exported: Path, finished_run: Path) -> No
     assert card.provenance["exported_with"].endswith("opset 18")
 
 
+def test_the_card_says_what_a_run_began_with_and_who_taught_it(copied_run: Path, tmp_path: Path) -> None:
+    change_run(
+        copied_run,
+        lambda run: run.update(
+            start={"checkpoint_sha256": "12" * 32}, teacher={"model_sha256": "ab" * 32, "share": 0.5}
+        ),
+    )
+    provenance = export(config(copied_run, tmp_path / "taught.onnx")).card.provenance
+    assert provenance["started_from_sha256"] == "12" * 32
+    assert provenance["taught_by_sha256"] == "ab" * 32
+
+
 def test_the_same_run_gives_the_same_bytes(exported: Path, finished_run: Path, tmp_path: Path) -> None:
     """In another process, too: the first was the command's."""
     result = export(config(finished_run, tmp_path / "nuclei.onnx"))
