@@ -20,7 +20,7 @@ def defaults_of(recipe: Recipe) -> dict[str, Any]:
 
 
 def describe_run(
-    recipe: Recipe, dataset: Dataset, split: Split, start: Start | None = None, teacher: Teacher | None = None
+    recipe: Recipe, dataset: Dataset, split: Split, start: Start | None, teacher: Teacher | None = None
 ) -> dict[str, Any]:
     """Return what a run is a run of: where any of it differs, no run can go on with it.
 
