@@ -54,6 +54,18 @@ def test_it_is_least_where_all_is_right(truth: Tensor) -> None:
         assert (loss(truth, moved) > losses).all()
 
 
+def test_what_only_a_teacher_takes_for_a_nucleus_has_no_offset(truth: Tensor) -> None:
+    """Half of the foreground is its own answer then, and the truth's offset there is 0: any other is as good."""
+    invented = truth.copy()
+    outside = (truth[..., 0] == 0) & (truth[..., 5] > 0)
+    invented[outside, 0] = 0.4
+    moved = perfect(invented)
+    moved[outside, 3:5] = 1.0
+    np.testing.assert_array_equal(loss(invented, moved), loss(invented, perfect(invented)))
+    invented[outside, 0] = 0.5  # half of the truth's own
+    assert (loss(invented, moved) > loss(invented, perfect(invented))).all()
+
+
 @pytest.mark.parametrize("channel", range(5))
 def test_it_grows_with_an_error_in_any_map(truth: Tensor, channel: int) -> None:
     wrong = perfect(truth)

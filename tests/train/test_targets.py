@@ -59,6 +59,16 @@ def test_where_two_nuclei_touch_there_is_a_border_and_no_depth() -> None:
     np.testing.assert_allclose(of("distance", labels), [[*depth, *depth[::-1]]] * 3, rtol=1e-6)
 
 
+def test_a_nucleus_does_not_end_at_the_edge_of_the_image() -> None:
+    """Whether a crop ends there or reaches beyond: the network sees the nucleus mirrored."""
+    labels = labels_of(*["11112..."] * 3)
+    beyond = np.zeros((3, 5), np.int32)
+    valid = np.concatenate([np.ones(labels.shape, bool), beyond == 1], axis=1)
+    maps = target_maps(np.concatenate([labels[:, ::-1], beyond], axis=1), valid)
+    np.testing.assert_array_equal(maps[:, :8], target_maps(labels[:, ::-1]))
+    assert not maps[:, 8:].any()
+
+
 @pytest.mark.parametrize(
     ("rows", "touches"),
     [

@@ -86,7 +86,7 @@ class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
             )
             image, answer = crop[..., :CHANNELS], crop[..., CHANNELS:]
             images.append(random_appearance(rng, image, augmentation))
-            target = target_maps(labels)
+            target = target_maps(labels, valid)
             if self._answers:
                 target[..., : answer.shape[-1]] += SHARE * (answer - target[..., : answer.shape[-1]])
             maps.append(np.concatenate([target, valid[..., np.newaxis]], axis=-1, dtype=np.float32))

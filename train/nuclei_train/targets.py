@@ -18,13 +18,16 @@ BORDER_REACH_PX = 1
 """How far the border map extends from the line at which two nuclei touch, beyond the pixels at that line."""
 
 
-def target_maps(labels: Labels) -> NDArray[np.float32]:
+def target_maps(labels: Labels, valid: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
     """Return what stands for the nuclei of a crop.
 
     Parameters
     ----------
     labels : (H, W) ndarray of int32
         0 background, nuclei any positive numbers.
+    valid : (H, W) ndarray of bool, optional
+        False where the crop reaches beyond the image; without it the crop lies inside. A nucleus that the image's edge
+        cuts does not end there, no more than at the crop's own edge: the network sees it mirrored.
 
     Returns
     -------
@@ -46,6 +49,8 @@ def target_maps(labels: Labels) -> NDArray[np.float32]:
 
     # One distance transform for all nuclei: the pixels at a touching line count as outside, and as half a pixel in.
     free = inside & ~touching
+    if valid is not None:
+        free |= ~valid
     if free.all():  # one nucleus fills the crop: no edge in sight, from which the transform could measure
         distance = np.ones(labels.shape)
     else:
