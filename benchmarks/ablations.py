@@ -49,8 +49,6 @@ def shortened(recipe: Native, steps: int) -> Native:
         recipe,
         steps_per_epoch=steps_per_epoch,
         epochs=epochs,
-        patience=epochs,
-        warmup_steps=min(recipe.warmup_steps, steps // 10),
     )
 
 

@@ -296,11 +296,14 @@ def test_only_the_network_is_trained_in_half_precision(policy: str, monkeypatch:
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_the_learning_rate_rises_and_falls() -> None:
-    recipe = Native()
+@pytest.mark.parametrize(("epochs", "warmup_steps"), [(100, 200), (1, 10)])
+def test_the_learning_rate_rises_and_falls(epochs: int, warmup_steps: int) -> None:
+    """However few epochs there are: without its end a schedule is none."""
+    recipe = replace(Native(), epochs=epochs)
+    assert recipe.patience == epochs
     schedule = recipe.build().optimizer._learning_rate
-    steps = recipe.epochs * recipe.steps_per_epoch
-    rates = [float(schedule(step)) for step in (0, recipe.warmup_steps // 2, recipe.warmup_steps, steps // 2, steps)]
+    steps = epochs * recipe.steps_per_epoch
+    rates = [float(schedule(step)) for step in (0, warmup_steps // 2, warmup_steps, steps // 2, steps)]
     assert rates[0] == 0
     assert rates[1] == pytest.approx(recipe.learning_rate / 2)
     assert rates[2] == pytest.approx(recipe.learning_rate)

@@ -61,11 +61,10 @@ class Native:
         Modalities, as images.csv calls them, of which no image is fitted or validates: to see what a model makes of
         one that it never saw.
     batch_size, steps_per_epoch, epochs : int
-    patience : int
-        As many as the epochs: the learning rate's schedule runs to its end.
     learning_rate, weight_decay, gradient_norm : float
         Of AdamW: the peak of a cosine schedule after a warm-up, and the norm at which gradients are cut.
     warmup_steps : int
+        At most a tenth of all steps, where there are few.
     validation_batches : int
     validation_fraction : float
         Of the images, drawn at random, where there is no images.csv.
@@ -91,7 +90,6 @@ class Native:
     batch_size: int = 16
     steps_per_epoch: int = 100
     epochs: int = 100
-    patience: int = 100
     learning_rate: float = 1.5e-3
     weight_decay: float = 1e-3
     gradient_norm: float = 5.0
@@ -102,6 +100,11 @@ class Native:
     tile_core_px: int = 512
     # A difference of bfloat16 would be a hundred times as large; float32's alone is about 1e-6.
     tolerance: float = 1e-4
+
+    @property
+    def patience(self) -> int:
+        """As many as the epochs: the learning rate's schedule runs to its end."""
+        return self.epochs
 
     @property
     def network(self) -> Architecture:
@@ -133,12 +136,14 @@ class Native:
             model = self.network.build(self.crop_px, self.crop_px, CHANNELS, filters=self.filters, maps=len(TARGETS))
         finally:
             keras.config.set_dtype_policy(policy)
+        steps = self.epochs * self.steps_per_epoch
+        warmup_steps = max(1, min(self.warmup_steps, steps // 10))
         schedule = keras.optimizers.schedules.CosineDecay(
             0.0,
-            max(1, self.epochs * self.steps_per_epoch - self.warmup_steps),
+            max(1, steps - warmup_steps),
             alpha=0.002,
             warmup_target=self.learning_rate,
-            warmup_steps=self.warmup_steps,
+            warmup_steps=warmup_steps,
         )
         optimizer = keras.optimizers.AdamW(schedule, weight_decay=self.weight_decay, clipnorm=self.gradient_norm)
         model.compile(optimizer=optimizer, loss=loss_of(self.loss))
