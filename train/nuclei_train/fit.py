@@ -16,6 +16,7 @@ import numpy as np
 
 from nuclei_runtime.errors import DatasetError, MissingExtraError, RunFolderError
 from nuclei_train import run_folder
+from nuclei_train.binary_masks import refuse_binary_masks
 from nuclei_train.dsb2018 import open_data, training_set
 from nuclei_train.figures import draw_curves
 from nuclei_train.flops import flops_per_pixel
@@ -109,6 +110,7 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
     teacher = Teacher(config.teacher) if config.teacher is not None else None
     sources = recipe.choose(Sources(split, table.modality if table is not None else {}, test, teacher))
     split = sources.split
+    refuse_binary_masks((*split.train, *split.val))
     n_train, n_val = len(split.train), len(split.val)
     reporter.say(
         f"{dataset.path}: {n_train} images to fit, {n_val} to validate, "
