@@ -25,7 +25,7 @@ from nuclei_runtime.metrics import Matching, PixelScores, match, mean_image_ap, 
 from nuclei_train.dsb2018 import open_data
 from nuclei_train.evaluate import EvaluationConfig, evaluate
 from nuclei_train.evaluation_sets import find_sets
-from nuclei_train.kaggle import write_submission
+from nuclei_train.kaggle import EncodedMask, write_submission
 from nuclei_train.samples import Sample
 from nuclei_train.scores import ImageScores, summarise
 from nuclei_train.split_table import read_split_table
@@ -184,7 +184,7 @@ def test_bad_images_are_listed_and_the_rest_is_scored(
     assert [row["image_id"] for row in read_rows(out)] == ["field_003", "field_004"]
     assert report["split_sha256"] is None
     assert {score["dataset"] for score in report["card_evaluation"]} == {"mixed (training images may be among them)"}
-    assert "No images.csv beside the data" in done.stdout
+    assert "training images may be among\nmixed. Scores flatter" in done.stdout
 
 
 def test_all_images_bad(tmp_path: Path, make_dsb_zip: Callable[..., Path], tiny_model: Path) -> None:
@@ -370,6 +370,34 @@ def test_a_set_of_one_split_is_not_divided(tmp_path: Path, make_label_zip: Calla
     (found,) = find_sets(open_data(tmp_path), read_split_table(tmp_path), {}, ())
     assert found.name == "stardist_test"
     assert len(found.samples) == 3
+    assert not found.may_be_fitted
+
+
+@pytest.mark.parametrize(
+    ("splits", "may_be_fitted"),
+    [
+        ({"field_020": "train"}, True),
+        ({"field_020": "train", "field_021": "train", "field_022": "train"}, True),
+        ({"a stranger": "train", "another": "val"}, True),
+        ({"field_020": "test"}, False),
+        ({"field_020": "train", "field_021": "val"}, False),  # a set of its own each, whose name says it
+    ],
+)
+def test_where_training_images_may_be_among_them_is_known(
+    tmp_path: Path, make_label_zip: Callable[..., Path], splits: dict[str, str], may_be_fitted: bool
+) -> None:
+    make_label_zip(tmp_path / "mine.zip", [20, 21, 22])
+    rows = "".join(f"{name},{split},\n" for name, split in splits.items())
+    (tmp_path / "images.csv").write_text("image_id,split,modality\n" + rows)
+    sets = find_sets(open_data(tmp_path), read_split_table(tmp_path), {}, ())
+    assert {found.may_be_fitted for found in sets} == {may_be_fitted}
+
+
+def test_what_kaggle_ignores_is_not_scored(tmp_path: Path, make_dsb_zip: Callable[..., Path]) -> None:
+    path = make_dsb_zip(tmp_path / "stage2.zip", [3, 4, 5], with_masks=False)
+    masks: dict[str, list[EncodedMask]] = {"field_003": [EncodedMask(2, "1 2")], "field_004": []}
+    (found,) = find_sets(open_data(path), None, masks, ())
+    assert [sample.image_id for sample in found.samples] == ["field_003", "field_005"]
 
 
 def test_two_data_sets_of_one_name_are_refused(tmp_path: Path, make_dsb_zip: Callable[..., Path]) -> None:
@@ -412,8 +440,8 @@ def test_intervals_are_seeded_and_of_the_right_width() -> None:
     assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.1)
     assert scores.ap_50_pooled_interval is not None
     assert scores.ap_50_pooled_interval[0] < scores.ap_50_pooled < scores.ap_50_pooled_interval[1]
-    assert summarise([image_scores(4, 4, (3,) * 10)] * 5).mean_ap_interval == pytest.approx((0.6, 0.6))
-    assert summarise(images[:1]).mean_ap_interval is None
+    assert summarise([image_scores(4, 4, (3,) * 10)] * 8).mean_ap_interval == pytest.approx((0.6, 0.6))
+    assert summarise(images[:7]).mean_ap_interval is None
 
 
 @pytest.mark.real_data

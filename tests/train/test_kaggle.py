@@ -102,6 +102,12 @@ def test_further_columns_are_passed_over(tmp_path: Path) -> None:
     assert [mask.text for mask in read_masks(path)["a"]] == ["1 2"]
 
 
+def test_what_kaggle_ignores_has_no_truth(tmp_path: Path) -> None:
+    path = tmp_path / "solution.csv"
+    path.write_text("ImageId,EncodedPixels,Usage\na,1 2,Private\nb,1 1,Ignored\n", encoding="utf-8")
+    assert {name: len(masks) for name, masks in read_masks(path).items()} == {"a": 1, "b": 0}
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [

@@ -19,6 +19,7 @@ from nuclei_runtime.errors import (
 from nuclei_runtime.instances import Labels
 from nuclei_runtime.metrics import match, score_pixels
 from nuclei_runtime.segmenter import Segmenter
+from nuclei_train.binary_masks import refuse_binary_masks
 from nuclei_train.dsb2018 import open_data
 from nuclei_train.evaluation_pictures import Comparison, draw_comparisons
 from nuclei_train.evaluation_report import EvaluationReport, Failure, ImageResult, SetReport, write_report
@@ -92,6 +93,8 @@ def evaluate(config: EvaluationConfig, on_progress: Callable[[int, int], None]) 
     masks = read_masks(config.truth) if config.truth is not None else {}
     table = read_split_table(config.data)
     sets = find_sets(open_data(config.data), table, masks, config.splits)
+    for found in sets:
+        refuse_binary_masks(found.samples)
     segmenter = Segmenter(config.model, tta=config.tta, diameter_px=config.diameter_px)
     n_images = sum(len(found.samples) for found in sets)
     counter = count(1)
@@ -145,6 +148,7 @@ class _Evaluation:
             images=tuple(images),
             scores=_summary(images),
             modalities={name: scores for name, part in parts.items() if (scores := _summary(part)) is not None},
+            may_be_fitted=found.may_be_fitted,
         )
 
     def _score_images(self, found: EvaluationSet) -> Iterator[tuple[ImageResult, Labels]]:

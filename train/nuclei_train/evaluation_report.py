@@ -86,6 +86,8 @@ class SetReport:
         None where there is no truth, or every image failed.
     modalities : dict of str to SetScores
         The same for the images of each modality.
+    may_be_fitted : bool
+        See `nuclei_train.evaluation_sets.EvaluationSet`.
     """
 
     name: str
@@ -94,6 +96,7 @@ class SetReport:
     images: tuple[ImageResult, ...]
     scores: SetScores | None
     modalities: dict[str, SetScores]
+    may_be_fitted: bool
 
 
 @dataclass(frozen=True)
@@ -122,15 +125,12 @@ class EvaluationReport:
     failures: tuple[Failure, ...]
 
     def card_evaluation(self) -> list[Evaluation]:
-        """Return the scores that belong in the model's card.
-
-        Without images.csv a data set is scored whole, and nobody can tell from here which of it was fitted.
-        """
-        caveat = "" if self.split_digest is not None else " (training images may be among them)"
+        """Return the scores that belong in the model's card, with a caveat where nobody can tell what was fitted."""
+        caveat = " (training images may be among them)"
         options = " with --tta" if self.tta else ""
         options += f" with --diameter {self.diameter_px:g}" if self.diameter_px is not None else ""
         return [
-            Evaluation(report.name + caveat, report.digest, metric + options, value)
+            Evaluation(report.name + caveat * report.may_be_fitted, report.digest, metric + options, value)
             for report in self.sets
             if report.scores is not None
             for metric, value in (

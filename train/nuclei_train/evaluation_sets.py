@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nuclei_runtime.errors import DatasetError
 from nuclei_runtime.instances import Labels
@@ -17,7 +17,8 @@ from nuclei_train.split_table import SplitTable
 UNLISTED = "unlisted"
 """The split of images that images.csv does not name, or gives no split."""
 
-USUAL_ORDER = ("train", "val", "test")
+FITTED = "train"
+USUAL_ORDER = (FITTED, "val", "test")
 """In which splits are reported; any others follow by name."""
 
 
@@ -32,11 +33,15 @@ class EvaluationSet:
     samples : tuple of Sample
     masks : dict of str to list of EncodedMask
         Truth from a CSV, by image identifier, for samples that bring none.
+    may_be_fitted : bool
+        Whether images of the split ``train`` are among the samples without the name saying so, or may be, because
+        images.csv names none of them.
     """
 
     name: str
     samples: tuple[Sample, ...]
     masks: Mapping[str, list[EncodedMask]]
+    may_be_fitted: bool
 
     @property
     def split(self) -> str:
@@ -91,7 +96,7 @@ def find_sets(
     table : SplitTable, optional
         images.csv.
     masks : dict of str to list of EncodedMask
-        Truth for samples that bring none.
+        Truth for samples that bring none; where the list is empty, they are not to be scored.
     names : sequence of str
         Sets or splits to keep; all where empty.
 
@@ -107,10 +112,13 @@ def find_sets(
     samples = [sample for dataset in datasets for sample in dataset.samples]
     if masks and not any(not sample.has_truth and sample.image_id in masks for sample in samples):
         raise DatasetError("the truth CSV names no image that lacks truth; check that it belongs to these images")
-    sets = [
-        EvaluationSet(name, members, masks)
+    left_out = {sample for sample in samples if not sample.has_truth and masks.get(sample.image_id) == []}
+    datasets = [
+        replace(dataset, samples=tuple(sample for sample in dataset.samples if sample not in left_out))
         for dataset in datasets
-        for name, members in _divide(dataset, table.split if table is not None else {}).items()
+    ]
+    sets = [
+        found for dataset in datasets for found in _divide(dataset, table.split if table is not None else {}, masks)
     ]
     known = {name for found in sets for name in (found.name, found.split)}
     unknown = [name for name in names if name not in known]
@@ -121,11 +129,12 @@ def find_sets(
     return [found for found in sets if not names or found.name in names or found.split in names]
 
 
-def _divide(dataset: Dataset, split: Mapping[str, str]) -> dict[str, tuple[Sample, ...]]:
+def _divide(dataset: Dataset, split: Mapping[str, str], masks: Mapping[str, list[EncodedMask]]) -> list[EvaluationSet]:
     members: dict[str, list[Sample]] = {}
     for sample in dataset.samples:
         members.setdefault(split.get(sample.image_id) or UNLISTED, []).append(sample)
-    if len(members.keys() - {UNLISTED}) < 2:
-        return {dataset.name: dataset.samples}
+    listed = members.keys() - {UNLISTED}
+    if len(listed) < 2:
+        return [EvaluationSet(dataset.name, dataset.samples, masks, not listed or FITTED in listed)]
     ordered = [*(name for name in USUAL_ORDER if name in members), *sorted(members.keys() - set(USUAL_ORDER))]
-    return {f"{dataset.name}/{name}": tuple(members[name]) for name in ordered}
+    return [EvaluationSet(f"{dataset.name}/{name}", tuple(members[name]), masks, False) for name in ordered]

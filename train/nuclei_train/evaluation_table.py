@@ -11,9 +11,9 @@ LEGEND = """\
 pooled: matches summed over all images; mean: mean over images; 95 %: bootstrap interval of mean AP
 mean AP: mean over IoU 0.5 to 0.95; count error: off by so many nuclei an image; bias: found less true"""
 
-NO_SPLIT = """\
-No images.csv beside the data: each data set is scored whole.
-Scores flatter the model where it was trained on some of the images."""
+MAY_BE_FITTED = """\
+images.csv does not keep apart what was fitted, or is not there: training images may be among
+{names}. Scores flatter the model there."""
 
 
 def format_tables(report: EvaluationReport) -> str:
@@ -38,7 +38,8 @@ def format_tables(report: EvaluationReport) -> str:
             measures = (scores.loss, scores.accuracy, scores.dice, scores.iou)
             pixels.append([name, str(scores.n_images), *(f"{value:.3f}" for value in measures)])
     text = f"Nuclei\n{_align(nuclei)}\n{LEGEND}\n\nPixels (mean over images)\n{_align(pixels)}"
-    return text if report.split_digest is not None else f"{text}\n\n{NO_SPLIT}"
+    names = ", ".join(found.name for found in report.sets if found.may_be_fitted and found.scores is not None)
+    return f"{text}\n\n{MAY_BE_FITTED.format(names=names)}" if names else text
 
 
 def _nuclei_row(name: str, scores: SetScores) -> list[str]:

@@ -18,6 +18,7 @@ from nuclei_runtime.errors import DatasetError
 from nuclei_runtime.instances import Labels
 
 COLUMNS = ("ImageId", "EncodedPixels")
+USAGE, IGNORED = "Usage", "Ignored"
 
 _MAX_DIGITS = 18
 """A longer number fits no 64-bit integer, and no image."""
@@ -85,7 +86,10 @@ def write_submission(path: Path, predictions: Iterable[tuple[str, Labels]]) -> N
 
 
 def read_masks(path: Path) -> dict[str, list[EncodedMask]]:
-    """Read the rows of each image. Columns other than ImageId and EncodedPixels are passed over.
+    """Read the rows of each image.
+
+    An image whose column Usage says Ignored has none, an empty list: Kaggle's solution of stage 2 lists so what never
+    counted. Other columns than that, ImageId and EncodedPixels are passed over.
 
     Raises
     ------
@@ -104,6 +108,7 @@ def read_masks(path: Path) -> dict[str, list[EncodedMask]]:
                     f"{path}: found the columns {', '.join(header) or 'none'}, expected {' and '.join(COLUMNS)}"
                 )
             image_column, pixels_column = map(header.index, COLUMNS)
+            usage_column = header.index(USAGE) if USAGE in header else None
             for row in reader:
                 if not row:
                     continue
@@ -112,8 +117,9 @@ def read_masks(path: Path) -> dict[str, list[EncodedMask]]:
                         f"{path}, line {reader.line_num}, image {row[0]!r}: found {len(row)} fields, "
                         f"expected {len(header)} as in the header"
                     )
-                encoded = EncodedMask(reader.line_num, row[pixels_column])
-                masks.setdefault(row[image_column], []).append(encoded)
+                rows = masks.setdefault(row[image_column], [])
+                if usage_column is None or row[usage_column] != IGNORED:
+                    rows.append(EncodedMask(reader.line_num, row[pixels_column]))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: cannot be read as a CSV: {error}") from error
     finally:

@@ -16,6 +16,9 @@ BOOTSTRAP_SEED = 42
 BOOTSTRAP_RESAMPLES = 1000
 """The least that Efron and Tibshirani (1993, section 13.3) recommend for percentile intervals."""
 BOOTSTRAP_LEVEL = 0.95
+BOOTSTRAP_MIN_IMAGES = 8
+"""Of fewer the percentiles are no interval of that level: of normal values the mean lies in it in 51 % of the samples
+of 2, in 79 % of those of 4 and in 90 % of those of 8."""
 
 Interval = tuple[float, float]
 
@@ -74,7 +77,7 @@ class SetScores:
     count_bias : float
         Mean over images of predicted less true number: above 0 where too many are found.
     mean_ap_interval, ap_50_pooled_interval, ap_50_mean_over_images_interval : (float, float) or None
-        See `bootstrap`; None for a single image.
+        See `bootstrap`; None for fewer images than `BOOTSTRAP_MIN_IMAGES`.
     """
 
     n_images: int
@@ -142,7 +145,7 @@ def bootstrap(images: Sequence[ImageScores]) -> tuple[Interval | None, Interval 
     as independent; where several are tiles of one field they are not, and the intervals are too narrow.
     """
     n_images = len(images)
-    if n_images < 2:
+    if n_images < BOOTSTRAP_MIN_IMAGES:
         return None, None, None
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     # How often each image is drawn in each resample: (resamples, images).
