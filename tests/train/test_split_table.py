@@ -43,6 +43,14 @@ def test_a_table_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
     assert table.split == {"a": "train", "b": "val"}
 
 
+def test_blanks_and_capitals_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "images.csv").write_text("image_id,split,modality\n a,Train, x\nb ,VAL ,\n", encoding="utf-8")
+    table = read_split_table(tmp_path)
+    assert table is not None
+    assert table.split == {"a": "train", "b": "val"}
+    assert table.modality == {"a": "x", "b": ""}
+
+
 @pytest.mark.parametrize(
     "content", [None, "image_id,modality,split\na,,\nb,fluorescence,\n", "image_id,split,modality\na\n"]
 )
@@ -75,6 +83,7 @@ def test_the_table_in_a_pack_counts_wherever_the_pack_lies(tmp_path: Path, make_
     ("content", "message"),
     [
         (b"image_id,split\na,train\n", "modality missing"),
+        (b"image_id;split;modality\na;train;\n", "missing in the first line, 'image_id;split;modality'; add them"),
         (b"", "image_id, modality, split missing"),
         (b"\xff\xfe\x00\x01", "cannot be read as a table"),
         (TABLE.encode() + b"a,1,fluorescence,val\n", "a is in the splits 'train' and 'val'"),

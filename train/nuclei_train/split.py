@@ -110,12 +110,22 @@ def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validat
         train = [with_truth[index] for index in sorted(order[n_val:])]
     if not train or not val:
         raise DatasetError(
-            f"{dataset.path}: {len(train)} images to fit and {len(val)} to validate, expected at least one of each"
-            + (f"; check the column split of {table.path}" if table is not None else "; add images with masks")
+            f"{dataset.path}: {len(train)} images to fit and {len(val)} to validate, expected at least one of each; "
+            + (_what_to_check(dataset, table) if table is not None else "add images with masks")
         )
     sides = ["train", *(s.image_id for s in train), "val", *(s.image_id for s in val)]
     digest = hashlib.sha256("\n".join(sides).encode()).hexdigest()
     return Split(tuple(train), tuple(val), "images.csv" if table is not None else "random", digest)
+
+
+def _what_to_check(dataset: Dataset, table: SplitTable) -> str:
+    known = [sample.image_id for sample in dataset.samples if sample.image_id in table.split]
+    if known:
+        return f"check the column split of {table.path}"
+    return (
+        f"check the column image_id of {table.path}: no image is called as what stands there, the first is "
+        f"{dataset.samples[0].image_id!r} and the table's first {next(iter(table.split))!r}"
+    )
 
 
 def write_split_table(path: Path, split: Split) -> None:

@@ -13,6 +13,7 @@ from nuclei_runtime.errors import DatasetError
 from nuclei_train.archive import zips_of
 from nuclei_train.packed import read_packed
 
+COLUMNS = ("image_id", "split", "modality")
 SPLIT_FILE = "images.csv"
 """Beside the zips: columns image_id, modality and split, by microscope field."""
 
@@ -28,7 +29,7 @@ class SplitTable:
     content : bytes
         Of the file.
     split, modality : dict of str to str
-        By image identifier.
+        By image identifier, without blanks around them; splits in lower case.
     """
 
     path: Path
@@ -71,20 +72,23 @@ def read_split_table(data: Path) -> SplitTable | None:
     try:
         content = packed[path] if path in packed else path.read_bytes()
         reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), restval="")
-        missing = {"image_id", "split", "modality"} - set(reader.fieldnames or ())
-        rows = list(reader)
+        header = reader.fieldnames or ()
+        missing = set(COLUMNS) - set(header)
+        rows = [{name: row.get(name, "").strip() for name in COLUMNS} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: cannot be read as a table of images: {error}; expected CSV in UTF-8") from error
     if missing:
         raise DatasetError(
-            f"{path}: expected the columns image_id, split and modality, {', '.join(sorted(missing))} missing; "
-            "add them, or rename the file if it is not the data's table of splits"
+            f"{path}: expected the columns image_id, split and modality between commas, {', '.join(sorted(missing))} "
+            f"missing in the first line, {','.join(header)!r}; add them, or rename the file if it is not the data's "
+            "table of splits"
         )
     split: dict[str, str] = {}
     for row in rows:
-        if split.setdefault(row["image_id"], row["split"]) != row["split"]:
+        side = row["split"].lower()
+        if split.setdefault(row["image_id"], side) != side:
             raise DatasetError(
-                f"{path}: {row['image_id']} is in the splits {split[row['image_id']]!r} and {row['split']!r}; "
+                f"{path}: {row['image_id']} is in the splits {split[row['image_id']]!r} and {side!r}; "
                 "an image belongs to one"
             )
     if not any(split.values()):
