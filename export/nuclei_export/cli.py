@@ -38,6 +38,8 @@ def export(
     ] = None,
 ) -> None:
     """Turn the best checkpoint of a run into one ONNX file that holds all that running it takes."""
+    if model.suffix.lower() != ".onnx":  # the sample's and the report's names are the model's without it
+        raise typer.BadParameter(f"found {model.name!r}, expected a name that ends in .onnx", param_hint="'model'")
     if reduce_range and precision is not Precision.INT8:
         raise typer.BadParameter("--reduce-range goes with --precision int8")
     require_extra("export", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -168,9 +168,6 @@ def _build_card(
 ) -> ModelCard:
     source = config.run / "run.json"
     graph_sha256 = convert.graph_digest(proto)
-    # The graph in fp32 is only a step on the way to another precision: its scores are not asked for.
-    is_last = precision is config.precision
-    evaluation = _read_evaluation(config.evaluation, graph_sha256) if config.evaluation and is_last else []
     try:
         versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
         model = dict(run["model"])
@@ -199,22 +196,41 @@ def _build_card(
         "name": config.name,
         "version": config.version,
         "license": config.license,
-        "evaluation": evaluation,
+        "evaluation": [],
         "provenance": provenance,
     }
-    return parse_card(json.dumps(document), str(source))
+    card = parse_card(json.dumps(document), str(source))
+    # The graph in fp32 is only a step on the way to another precision: its scores are not asked for.
+    if config.evaluation is None or precision is not config.precision:
+        return card
+    return parse_card(json.dumps({**document, "evaluation": _read_evaluation(config.evaluation, card)}), str(source))
 
 
-def _read_evaluation(path: Path, graph_sha256: str) -> list[dict[str, Any]]:
+def _read_evaluation(path: Path, card: ModelCard) -> list[Any]:
+    """Return the scores of the very model that a card describes, on all images that it was asked to score."""
+    graph_sha256 = card.provenance["graph_sha256"]
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        evaluated, scores = str(document["model"]["graph_sha256"]), list(document["card_evaluation"])
+        model, n_failed = document["model"], len(document["failed"])
+        evaluated, postprocessing = str(model["graph_sha256"]), model["postprocessing"]
+        scores = list(document["card_evaluation"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path}: not an evaluation.json that nuclei-evaluate wrote: {error}") from error
     if evaluated != graph_sha256:
         raise DatasetError(
             f"{path}: its scores are of graph {evaluated[:12]}, this run gives graph {graph_sha256[:12]}; "
             "evaluate the exported model first"
+        )
+    expected = json.loads(json.dumps(asdict(card.postprocessing)))
+    if postprocessing != expected:
+        raise DatasetError(
+            f"{path}: its scores are of nuclei found with {postprocessing}, this run has {expected}; "
+            "evaluate the exported model anew"
+        )
+    if n_failed:
+        raise DatasetError(
+            f"{path}: {n_failed} images could not be scored, expected none; leave them out or mend them, and evaluate "
+            "anew"
         )
     return scores
 

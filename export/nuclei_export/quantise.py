@@ -75,6 +75,8 @@ class Quantisation:
     fp32 : Trial
     trials : tuple of Trial
         In their order; the last one is the model.
+    limits : (2, 1) ndarray of float
+        The most that AP was allowed to lose, mean over images, then pooled.
     speed : float
         How many times as fast as fp32, on the machine of the export.
     """
@@ -83,6 +85,7 @@ class Quantisation:
     sensitivity: tuple[tuple[str, float, float], ...]
     fp32: Trial
     trials: tuple[Trial, ...]
+    limits: NDArray[np.float64]
     speed: float
 
     @property
@@ -136,7 +139,7 @@ def quantise(proto: Any, card: ModelCard, data: QuantisationData, *, reduce_rang
             trials.append(Trial(left_out, _score(session, card, data)))
             if (fp32.ap - trials[-1].ap <= limits).all():
                 return Quantisation(
-                    quantised, tuple(sensitivity), fp32, tuple(trials), _speed(reference, session, data.crops)
+                    quantised, tuple(sensitivity), fp32, tuple(trials), limits, _speed(reference, session, data.crops)
                 )
             share += sensitivity[n_left_out][2]
             if share > 0.5:

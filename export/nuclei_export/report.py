@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nuclei_export.lint import flops_per_pixel, shapes_of_weights
-from nuclei_export.quantise import MAX_AP_LOSS, Quantisation
+from nuclei_export.quantise import Quantisation
 from nuclei_runtime.card import ModelCard
 from nuclei_runtime.metrics import THRESHOLDS
 
@@ -90,11 +90,12 @@ def _quantisation(quantisation: Quantisation) -> list[str]:
         *((f"int8, {len(trial.left_out)} in fp32", trial) for trial in quantisation.trials),
     ]
     chosen = quantisation.trials[-1]
+    of_means, of_pooled = quantisation.limits.ravel()
     return [
         "## Quantisation",
         "",
         f"{quantisation}. Each trial leaves one more convolution in fp32, until no AP is lost by more than "
-        f"{MAX_AP_LOSS:g}.",
+        f"{of_means:.3g} (mean over images) or {of_pooled:.3g} (pooled).",
         "",
         f"| AP on the validation images at IoU |{thresholds}",
         f"|---|{'---|' * len(THRESHOLDS)}",

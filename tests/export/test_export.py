@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -187,10 +188,18 @@ def test_the_scores_of_this_graph_go_into_the_card(
     for score in result.card.evaluation:
         assert f"| {score.dataset} | {score.metric} | {score.value:.4f} |" in text
 
-    document["model"]["graph_sha256"] = "0" * 64
-    (out / "evaluation.json").write_text(json.dumps(document), encoding="utf-8")
-    with pytest.raises(DatasetError, match="its scores are of graph 000000000000, this run gives graph"):
-        export(config(finished_run, tmp_path / "other.onnx", evaluation=out / "evaluation.json"))
+    of_another_graph, with_another_threshold, with_a_failure = (deepcopy(document) for _ in range(3))
+    of_another_graph["model"]["graph_sha256"] = "0" * 64
+    with_another_threshold["model"]["postprocessing"]["kwargs"]["threshold"] += 0.1
+    with_a_failure["failed"].append({"set": "stage1_train", "image_id": "a", "reason": "is damaged"})
+    for other, message in (
+        (of_another_graph, "its scores are of graph 000000000000, this run gives graph"),
+        (with_another_threshold, r"its scores are of nuclei found with .*, this run has .*; evaluate .* anew"),
+        (with_a_failure, "1 images could not be scored, expected none; leave them out"),
+    ):
+        (out / "evaluation.json").write_text(json.dumps(other), encoding="utf-8")
+        with pytest.raises(DatasetError, match=message):
+            export(config(finished_run, tmp_path / "other.onnx", evaluation=out / "evaluation.json"))
     assert not list(tmp_path.glob("other*"))
 
 
@@ -286,6 +295,7 @@ def test_a_description_of_another_graph_is_refused(copied_run: Path, run_main: R
     ("arguments", "expected"),
     [
         (["nowhere", "m.onnx"], "nuclei-train made"),
+        (["nowhere", "model.v2"], "'model.v2', expected a name that ends in .onnx"),
         (["nowhere", "m.onnx", "--opset", "19"], "18"),
         (["nowhere", "."], "is a directory"),
         (["nowhere"], "Missing argument"),

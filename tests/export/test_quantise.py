@@ -92,6 +92,10 @@ def test_the_report_says_what_was_lost_and_left_out(models: dict[Precision, tupl
     text = result.report.read_text(encoding="utf-8")
     assert result.quantisation is not None
     assert "## Quantisation" in text
+    of_means, of_pooled = result.quantisation.limits.ravel()
+    assert of_means != of_pooled  # few nuclei validate this run
+    assert f"by more than {of_means:.3g} (mean over images) or {of_pooled:.3g} (pooled)." in text
+    assert (result.quantisation.ap_lost <= result.quantisation.limits).all()
     for name, _, share in result.quantisation.sensitivity:
         kept = "fp32" if name in result.quantisation.trials[-1].left_out else "int8"
         assert f"| {name} | " in text
