@@ -15,8 +15,8 @@ from nuclei_runtime.axes import Stack
 from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.reading import Image
 
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
-_PLAIN_MODES = {"P": "RGB", "PA": "RGB", "LA": "L", "La": "L", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB"}
+_FORMATS = ("PNG", "JPEG", "BMP")
+_PLAIN_MODES = {"P": "RGB", "PA": "RGB", "LA": "L", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB"}
 """Pillow's modes that are no intensities, or have an alpha that nothing uses, and what they are read as."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -51,16 +51,16 @@ def open_picture_file(file: BinaryIO) -> Stack:
         shape, read_whole = _deep_colour_png(file)
         dtype: DTypeLike = np.dtype(np.uint16)
     else:
-        with open_picture(file, _FORMATS) as picture:
+        with _open_picture(file) as picture:
             picture.verify()  # a PNG's checksums, which decoding passes over
-        with open_picture(file, _FORMATS) as picture:
+        with _open_picture(file) as picture:
             frames = getattr(picture, "n_frames", 1)
             if frames > 1:
                 raise ImageShapeError(f"the file holds {frames} images; save the one to segment on its own")
             shape, dtype = form_of(picture)
 
         def read_whole() -> Image:
-            with open_picture(file, _FORMATS) as picture:
+            with _open_picture(file) as picture:
                 return decode_picture(picture)
 
     check_claim("image", int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize, size)
@@ -69,8 +69,8 @@ def open_picture_file(file: BinaryIO) -> Stack:
 
 
 @contextmanager
-def open_picture(file: BinaryIO, formats: tuple[str, ...], page: int = 0) -> Iterator[Any]:
-    """Open a file, or one page of it, with Pillow.
+def _open_picture(file: BinaryIO) -> Iterator[Any]:
+    """Open a file with Pillow.
 
     Raises
     ------
@@ -82,9 +82,7 @@ def open_picture(file: BinaryIO, formats: tuple[str, ...], page: int = 0) -> Ite
 
     file.seek(0)
     try:
-        with PillowImage.open(file, formats=formats) as picture:
-            if page:
-                picture.seek(page)
+        with PillowImage.open(file, formats=_FORMATS) as picture:
             yield picture
     except UnidentifiedImageError:
         raise ImageReadError("the content is not an image of a known format; expected PNG, JPEG, BMP or TIFF") from None
