@@ -7,40 +7,60 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 _CGROUP = Path("/sys/fs/cgroup")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def cpu_count() -> int:
     """Return how many processors this process may keep busy, at least 1.
 
-    The least of the machine's processors, the affinity mask and the cgroup's quota (version 2 `cpu.max`,
-    version 1 `cpu.cfs_quota_us`; Linux kernel documentation, "Control Group v2", section CPU).
+    The least of the machine's processors, the affinity mask and the quotas of the cgroup and of those that it lies in
+    (version 2 `cpu.max`, version 1 `cpu.cfs_quota_us`; Linux kernel documentation, "Control Group v2", section CPU).
     """
     count = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         count = min(count, len(os.sched_getaffinity(0)))
-    quota = _cgroup_cpu_quota(_CGROUP)
-    return max(1, min(count, math.ceil(quota)) if quota else count)
+    return max(1, min([count, *(math.ceil(quota) for quota in map(_cpu_quota, _cgroups("cpu")) if quota is not None)]))
 
 
 def memory_limit_bytes() -> int:
-    """Return how much memory this process may use, in bytes: the machine's, or less where a container grants less."""
+    """Return how much memory this process may use, in bytes: the machine's, or less where a cgroup grants less.
+
+    Containers, services of systemd and jobs of Slurm are cgroups; a limit of any that this process lies in counts.
+    """
     import psutil
 
     limits = [int(psutil.virtual_memory().total)]
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        text = _read(_CGROUP / name)
-        if text.isdigit():
-            limits.append(int(text))
+    for folder in _cgroups("memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            text = _read(folder / name)
+            if text.isdigit():
+                limits.append(int(text))
     return min(limits)
 
 
-def _cgroup_cpu_quota(root: Path) -> float | None:
-    fields = _read(root / "cpu.max").split()
+def _cgroups(controller: str) -> Iterator[Path]:
+    """Yield the folders of this process's cgroup and of all that it lies in, of version 2, then of version 1.
+
+    Where a container hides the groups above its own, some are not there (cgroups(7), "/proc/PID/cgroup").
+    """
+    own = {"": "/", controller: "/"}  # by version 1's controller; the root, where nothing is told
+    for line in _read(_OWN_CGROUPS).splitlines():
+        _, controllers, path = line.split(":", 2)
+        own |= {name: path for name in controllers.split(",") if name in own}
+    for name, path in own.items():
+        group = PurePosixPath(path)
+        for folder in (group, *group.parents):
+            yield _CGROUP / name / folder.relative_to("/")
+
+
+def _cpu_quota(folder: Path) -> float | None:
+    fields = _read(folder / "cpu.max").split()
     if len(fields) != 2:
-        fields = [_read(root / "cpu" / "cpu.cfs_quota_us"), _read(root / "cpu" / "cpu.cfs_period_us")]
+        fields = [_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")]
     quota, period = fields
     if not (quota.isdigit() and period.isdigit()) or int(period) == 0:  # "max" or -1: no limit
         return None

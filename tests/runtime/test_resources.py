@@ -16,6 +16,7 @@ from nuclei_runtime import resources
 def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in place of /sys/fs/cgroup."""
     monkeypatch.setattr(resources, "_CGROUP", tmp_path)
+    monkeypatch.setattr(resources, "_OWN_CGROUPS", tmp_path / "not there")
     return tmp_path
 
 
@@ -49,7 +50,7 @@ def test_what_is_no_quota_does_not_limit(cgroup: Path, text: str) -> None:
 
 def test_the_quota_is_rounded_up(cgroup: Path) -> None:
     write(cgroup / "cpu.max", "150000 100000\n")
-    assert resources._cgroup_cpu_quota(cgroup) == 1.5
+    assert resources._cpu_quota(cgroup) == 1.5
     assert resources.cpu_count() == min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
 
 
@@ -58,7 +59,7 @@ def test_the_quota_of_version_1_limits(cgroup: Path) -> None:
     write(cgroup / "cpu" / "cpu.cfs_period_us", "100000\n")
     assert resources.cpu_count() == 1
     write(cgroup / "cpu" / "cpu.cfs_quota_us", "-1\n")
-    assert resources._cgroup_cpu_quota(cgroup) is None
+    assert resources._cpu_quota(cgroup / "cpu") is None
 
 
 @pytest.mark.parametrize("name", ["memory.max", "memory/memory.limit_in_bytes"])
@@ -70,6 +71,33 @@ def test_the_memory_limit_is_the_smallest(cgroup: Path, name: str) -> None:
     assert resources.memory_limit_bytes() == machine
     write(cgroup / name, "max\n")
     assert resources.memory_limit_bytes() == machine
+
+
+@pytest.mark.parametrize(
+    ("own", "limited"),
+    [
+        ("0::/system.slice/nuclei.service\n", "system.slice/nuclei.service"),
+        ("0::/slurm/job_7/step_0/task_1\n", "slurm/job_7"),
+        ("9:name=systemd:/\n5:cpuacct,cpu:/a/b\n4:memory:/a/b\n0::/\n", "{controller}/a/b"),
+        ("4:cpu,memory:/docker/elsewhere\n", "{controller}"),  # what a container sees of its own group is the root
+    ],
+)
+def test_a_limit_of_any_group_around_the_process_counts(
+    cgroup: Path, monkeypatch: pytest.MonkeyPatch, own: str, limited: str
+) -> None:
+    """Those of systemd's services and of Slurm's jobs lie deep."""
+    monkeypatch.setattr(resources, "_OWN_CGROUPS", cgroup / "own")
+    write(cgroup / "own", own)
+    if "{controller}" in limited:  # version 1
+        write(cgroup / limited.format(controller="memory") / "memory.limit_in_bytes", "1048576\n")
+        write(cgroup / limited.format(controller="cpu") / "cpu.cfs_quota_us", "100000\n")
+        write(cgroup / limited.format(controller="cpu") / "cpu.cfs_period_us", "100000\n")
+    else:
+        write(cgroup / limited / "memory.max", "1048576\n")
+        write(cgroup / limited / "cpu.max", "100000 100000\n")
+        write(cgroup / "memory.max", "max\n")
+    assert resources.memory_limit_bytes() == 1 << 20
+    assert resources.cpu_count() == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="NOT RUN: this system has no affinity mask")
