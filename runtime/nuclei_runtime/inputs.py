@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -36,6 +37,9 @@ class ImageFile:
 
 _IMAGE_FOLDER_SUFFIX = ".zarr"
 """Of a folder that is one image: OME-Zarr."""
+
+_PLANE_OF_SERIES = re.compile(r"(.+?)(?:_t\d{3,}(?:_z\d{3,})?|_z\d{3,})")
+"""A stem that looks like `nuclei_runtime.planes.Plane.suffix` behind another."""
 
 _RESULT_FOLDERS = (*ENDINGS, RECORDS_FOLDER)
 
@@ -205,12 +209,19 @@ class _Search:
 
 
 def _stems(names: Sequence[str]) -> dict[str, str]:
-    """Return the name of each image's results; compared without case, as some file systems do."""
+    """Return the name of each image's results; compared without case, as some file systems do.
+
+    ``a.tif`` may hold a series, whose first frame's results are called ``a_t000``: what another image's would be.
+    """
     whole: set[str] = set()
     while True:
         stems = {name: name if name in whole else str(PurePosixPath(name).with_suffix("")) for name in names}
         uses = Counter(stem.casefold() for stem in stems.values())
         clashing = {name for name, stem in stems.items() if uses[stem.casefold()] > 1}
+        for name, stem in stems.items():
+            of_series = _PLANE_OF_SERIES.fullmatch(stem.casefold())
+            if of_series is not None and of_series[1] in uses:
+                clashing.add(name)
         if clashing <= whole:
             return stems
         whole |= clashing  # and again: the whole name of one may be the stem of another
