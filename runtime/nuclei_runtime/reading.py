@@ -76,11 +76,18 @@ def check_form(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
 def check_image(image: Image) -> None:
     """Raise unless `image` is one finite image of a shape and type that can be segmented.
 
+    What a camera gave instead of a frame, and arrays whose values do not all count, are refused here.
+
     Raises
     ------
     ImageShapeError, ImageValueError
         See `read_image`.
     """
+    if not isinstance(image, np.ndarray) or isinstance(image, np.ma.MaskedArray | np.matrix):
+        raise ImageShapeError(
+            f"found {type(image).__name__}, expected a NumPy array (H, W), (H, W, 3) or (H, W, 4); "
+            "is it a frame that was dropped, a path, or an array with a mask (fill it first)?"
+        )
     check_form(image.shape, image.dtype)
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         bad = int(image.size - np.isfinite(image).sum())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -179,6 +180,19 @@ def test_the_image_is_left_as_it_was(either: Segmenter) -> None:
 def test_a_wrong_shape_is_refused(either: Segmenter, shape: tuple[int, ...]) -> None:
     with pytest.raises(ImageShapeError, match="found an array of shape"):
         either.segment(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [None, [[0, 1], [2, 3]], "a.png", np.ma.masked_equal(FIELD, 0), np.asmatrix(FIELD)],
+    ids=lambda frame: type(frame).__name__,
+)
+def test_what_is_no_plain_array_is_refused(either: Segmenter, frame: Any) -> None:
+    """A frame that a camera dropped is None; of a masked array the values that do not count would count."""
+    with pytest.raises(ImageShapeError, match=f"found {type(frame).__name__}, expected a NumPy array"):
+        either.segment(frame)
+    with pytest.raises(ImageShapeError, match="expected a NumPy array"):
+        either.segment_batch([FIELD, frame])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
