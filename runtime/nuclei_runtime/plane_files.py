@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tifffile
-from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL.PngImagePlugin import PngInfo
 
@@ -93,26 +92,30 @@ def write_plane_files(
 
 def _write_labels(path: Path, labels: Spool, shape: tuple[int, ...], n_nuclei: int) -> None:
     height, width = shape
-    dtype = np.dtype(np.uint16 if n_nuclei <= _MAX_UINT16_LABEL else np.uint32)
-    options: dict[str, Any] = {"photometric": "minisblack", "compression": "zlib", "metadata": None, "software": False}
-    if max(shape) <= MAX_STRIPS_PX:
-        tifffile.imwrite(path, labels.read(slice(0, height), slice(0, width)).astype(dtype), **options)
-        return
+    dtype = np.dtype("<u2" if n_nuclei <= _MAX_UINT16_LABEL else "<u4")
+    in_tiles = max(shape) > MAX_STRIPS_PX
 
-    def tiles() -> Iterator[NDArray[Any]]:
+    def segments() -> Iterator[bytes]:
+        """Deflated here: tifffile would do it with another library, and other bytes, where imagecodecs is installed."""
         for row in range(0, height, CHUNK_PX):
-            for column in range(0, width, CHUNK_PX):
-                yield labels.read(slice(row, row + CHUNK_PX), slice(column, column + CHUNK_PX)).astype(dtype)
+            end = row + CHUNK_PX
+            rows = slice(row, end if in_tiles else min(end, height))  # a tile is whole, also beyond the image
+            for column in range(0, width, CHUNK_PX if in_tiles else width):
+                part = labels.read(rows, slice(column, column + (CHUNK_PX if in_tiles else width)))
+                yield zlib.compress(part.astype(dtype).tobytes())
 
     tifffile.imwrite(
         path,
-        tiles(),
+        segments(),
         shape=shape,
         dtype=dtype,
-        tile=(CHUNK_PX, CHUNK_PX),
+        byteorder="<",
+        **({"tile": (CHUNK_PX, CHUNK_PX)} if in_tiles else {"rowsperstrip": CHUNK_PX}),
         bigtiff=height * width * dtype.itemsize >= _MAX_CLASSIC_BYTES,
-        maxworkers=1,  # with more, tifffile gathers 256 MB of tiles for them
-        **options,
+        photometric="minisblack",
+        compression="zlib",
+        metadata=None,
+        software=False,
     )
 
 

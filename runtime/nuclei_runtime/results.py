@@ -213,8 +213,13 @@ class ResultsFolder:
     def _workspace(self, token: str) -> Iterator[Path]:
         work = self.path / PARTIAL_FOLDER / f"{token}-{secrets.token_hex(8)}"
         with writing(work):
-            work.parent.mkdir(exist_ok=True)  # without its parents: the results folder is not made again
-            work.mkdir()
+            # Without the parent's parents: the results folder is not made again.
+            work.parent.mkdir(exist_ok=True)
+            try:
+                work.mkdir()
+            except FileNotFoundError:  # another share has just ended and removed the empty folder
+                work.parent.mkdir(exist_ok=True)
+                work.mkdir()
         try:
             yield work
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -93,6 +94,20 @@ def test_a_large_plane_is_written_in_tiles_without_clock_or_version(
         np.testing.assert_array_equal(tiff.asarray(), together(FIELD, segmenter))
 
 
+@pytest.mark.parametrize("side_px", [100, 4096])
+def test_labels_are_deflated_by_the_library_that_is_always_there(
+    tmp_path: Path, segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch, side_px: int
+) -> None:
+    """tifffile would take imagecodecs where it is installed: the same labels, in other bytes."""
+    monkeypatch.setattr(plane_files, "MAX_STRIPS_PX", side_px)
+    write(tmp_path, FIELD, segment_plane(plane_of(FIELD), segmenter, grid=GRID))
+    with tifffile.TiffFile(tmp_path / "labels.tif") as tiff:
+        page = tiff.pages.first
+        tiff.filehandle.seek(page.dataoffsets[0])
+        stored = tiff.filehandle.read(page.databytecounts[0])
+    assert stored == zlib.compress(zlib.decompress(stored))
+
+
 def many_nuclei(n: int) -> Iterator[Block]:
     """Blocks of single pixels, each a nucleus, in two bands."""
     labels = np.zeros((300, 300), np.int32)
@@ -113,7 +128,7 @@ def test_labels_are_32_bits_deep_only_where_16_do_not_hold_them(
     assert write(tmp_path, np.zeros((300, 300), np.uint8), many_nuclei(n)).n_nuclei == n
     with tifffile.TiffFile(tmp_path / "labels.tif") as tiff:
         assert tiff.pages.first.dtype == dtype
-        assert tiff.is_bigtiff == (tiled and dtype == np.uint32)
+        assert tiff.is_bigtiff == (dtype == np.uint32)
         read = tiff.asarray()
     assert read.max() == n
     assert np.array_equal(read.ravel()[:n], np.arange(1, n + 1))

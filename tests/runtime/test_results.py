@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -390,6 +391,23 @@ def test_a_folder_that_vanishes_is_not_made_anew(tmp_path: Path) -> None:
             add(results, "b.png")
         assert list((tmp_path / "out").iterdir()) == []
     assert set(results_of("a")) < set(contents(tmp_path / "unmounted"))
+
+
+def test_a_share_that_ends_takes_no_folder_from_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It removes the folder of what is not whole just when the other is about to make its own in there."""
+    mkdir, removed = Path.mkdir, []
+
+    def interrupted(path: Path, *arguments: Any, **options: Any) -> None:
+        if path.parent.name == ".nuclei-partial" and not removed:
+            path.parent.rmdir()
+            removed.append(path)
+        mkdir(path, *arguments, **options)
+
+    with opened(tmp_path / "out") as results:
+        monkeypatch.setattr(Path, "mkdir", interrupted)
+        add(results, "a.png")
+    assert removed
+    assert set(results_of("a")) <= set(contents(tmp_path / "out"))
 
 
 @contextmanager
