@@ -151,7 +151,7 @@ def watch(config: RunConfig, stop: Event, *, settle_s: float = DEFAULT_SETTLE_S)
     results = open_results(replace(config, mode="resume"), loaded)
     arrivals = _Arrivals(settle_s)
     told: set[str] = set()
-    joined, last_result = True, time.monotonic()
+    joined, last_result = False, time.monotonic()  # what ended an earlier watch may have left no tables
     try:
         for _ in _looks(folders, arrivals, stop):
             for folder in folders:

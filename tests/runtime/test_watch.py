@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
 import pytest
 from PIL import Image
@@ -53,3 +54,32 @@ def test_what_changes_or_goes_while_others_are_done_is_not_tried(
     assert outcomes == [("a.png", "ok"), ("grows.png", "ok")]
     assert notes == ["gone.png: is gone before it could be read"]
     assert "failed" not in (tmp_path / "out/images.csv").read_text(encoding="utf-8")
+
+
+def test_tables_that_a_killed_watch_has_not_joined_are_joined(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though no new image comes."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    save(folder / "a.png")
+    config = RunConfig((str(folder),), out, tiny_model)
+    stop = Event()
+    for _ in watch(config, stop, settle_s=0.1):
+        stop.set()
+    (out / "images.csv").unlink()
+    (out / "nuclei.csv").unlink()
+
+    monkeypatch.setattr("nuclei_runtime.watch.JOIN_AFTER_S", 0.2)
+    stop, seen = Event(), []
+    watcher = Thread(target=lambda: seen.extend(watch(config, stop, settle_s=0.1)))
+    watcher.start()
+    try:
+        deadline = time.monotonic() + 30
+        while not (out / "images.csv").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert (out / "nuclei.csv").exists()
+    finally:
+        stop.set()
+        watcher.join()
+    assert seen == []
