@@ -3,8 +3,9 @@
 images.csv              which images were fitted and which validated, where that was drawn at random
 run.json                recipe, versions, digests, timings, scores, and the model card's part that training knows
 best.keras              the checkpoint of the best validation loss
-inference.keras         the part of it that is exported (recipe native)
 model_for_nuclei.h5     the same, in the older format
+inference.keras         the part of it that is exported (recipe native)
+quantisation.npz        crops and validation images, from which an int8 export learns (recipe native)
 history.csv             one row an epoch
 curves.png              loss and accuracy
 sanity_check.png        images and masks as the network gets them

@@ -34,7 +34,7 @@ class Sample:
     masks_are_labels : bool
         One file holds all nuclei as 1..N, instead of one file a nucleus.
     source_digest : str or None
-        In a packed file the digest that the sample had before it was packed; see `nuclei_train.packs`.
+        In a packed file the digest that the sample had before it was packed; see `nuclei_train.packed`.
     """
 
     image_id: str
@@ -146,7 +146,7 @@ class Dataset:
     samples : tuple of Sample
         In the order of their identifiers.
     n_left_out : int
-        Images that a packed file has left out of the dataset it was made from; see `nuclei_train.packs`.
+        Images that a packed file has left out of the dataset it was made from; see `nuclei_train.packed`.
     """
 
     name: str
