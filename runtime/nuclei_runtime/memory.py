@@ -6,9 +6,12 @@ scikit-image 0.26, and rounded up; `tests/runtime/test_memory.py` holds a real p
 
 from __future__ import annotations
 
+import ctypes
 import math
 import re
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +19,7 @@ import numpy as np
 from nuclei_runtime.errors import ImageTooLargeError, InputsError
 from nuclei_runtime.planes import Plane
 from nuclei_runtime.resources import memory_limit_bytes
+from nuclei_runtime.session import release_sessions
 from nuclei_runtime.tiff_segments import CACHE_BYTES
 from nuclei_runtime.tiling import Tiling, tile_side
 
@@ -37,7 +41,8 @@ WHOLE_BYTES_PER_VALUE = 28
 scaling, both with a copy."""
 
 DECODING_COPIES = 3
-"""Of the pixels, that a format without access to regions takes: the file, what is decoded of it, its array."""
+"""Of the pixels, that a format without access to regions takes: the file, what is decoded of it, its array. With all
+channels that lie together in the file: a codec's predictor takes their array too."""
 
 OVERLAY_BYTES_PER_PX = 7
 OVERLAY_BYTES = 160 << 20
@@ -87,10 +92,23 @@ def default_max_memory() -> int:
 
 
 def resident_bytes() -> int:
-    """Return what this process holds in memory; it starts no other."""
+    """Return what this process holds in memory, with the packages that finding nuclei loads; it starts no other."""
     import psutil
+    from skimage.segmentation import watershed  # noqa: F401  # else the first plane would be measured without them
 
     return int(psutil.Process().memory_info().rss)
+
+
+def release_memory() -> None:
+    """Return to the system what earlier planes left behind, which the next one would take again.
+
+    ONNX Runtime keeps what its largest tiles took, and glibc much of what was freed, of ONNX Runtime too: neither lets
+    go without the other. It takes some 10 ms, and the next plane longer to take it all anew.
+    """
+    release_sessions()
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # another C library than glibc
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 class Budget:
@@ -126,6 +144,7 @@ class Budget:
         ------
         ImageTooLargeError
         """
+        self._make_room(self._whole())
         advice = "this model takes an image in one piece; take a model that takes any size, or "
         self._check(lambda _: self._whole(), advice)
 
@@ -159,6 +178,7 @@ class Budget:
         ImageTooLargeError
             Not even the smallest tiles fit.
         """
+        self._make_room(self._in_blocks(tiling, window_px, self._ceiling))
         step = tiling.multiple_of_px
         smallest = replace(tiling, core_px=min(tiling.core_px, max(tiling.halo_px, step)))
         whole = "this format is only read in one piece; save it as a tiled TIFF, or "
@@ -201,13 +221,20 @@ class Budget:
 
     def _reading(self) -> int:
         """Return what reading takes: the whole plane, where its format gives no access to regions."""
-        n_bytes = math.prod(self._plane.shape) * np.dtype(self._plane.dtype).itemsize
+        n_values = math.prod(self._plane.shape) * self._plane.channels_together
+        n_bytes = n_values * np.dtype(self._plane.dtype).itemsize
         return min(n_bytes, CACHE_BYTES) if self._plane.reads_blocks else n_bytes * DECODING_COPIES
 
     def _held(self, ceiling: int) -> int:
         """Return what is held all the time: pixels where they come all at once, and what waits for its turn."""
         waiting = 2 * _spool_bytes(ceiling) + LABEL_SPOOL_BYTES
         return self._reading() + min(waiting, WAITING_BYTES_PER_PX * math.prod(self._plane.shape[:2]))
+
+    def _make_room(self, needed: int) -> None:
+        """Where it is short, have released what earlier planes left: it would be counted twice."""
+        if not self._fits(needed):
+            release_memory()
+            self._resident = resident_bytes()
 
     def _fits(self, needed: int) -> bool:
         return self._resident + needed <= self._ceiling

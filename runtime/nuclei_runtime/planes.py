@@ -7,14 +7,18 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from numpy.typing import DTypeLike
 
 from nuclei_runtime.errors import ImageError, ImageReadError, InputsError
 from nuclei_runtime.reading import Image
+
+if TYPE_CHECKING:
+    from nuclei_runtime.axes import Stack
 
 AXES = "TCZYXS"
 """Time, channel, depth, row, column, sample of a colour."""
@@ -76,6 +80,8 @@ class Plane:
         Raises as `nuclei_runtime.reading.read_image` does.
     reads_blocks : bool
         Whether a region costs no more memory than the region; otherwise the first one reads the whole plane.
+    channels_together : int
+        How many channels, or colours, are decoded for each that `read` returns, because they lie together in the file.
     """
 
     time: int | None
@@ -85,6 +91,7 @@ class Plane:
     pixel_size_um: tuple[float, float] | None
     read: Callable[[slice, slice], Image]
     reads_blocks: bool
+    channels_together: int = 1
 
     @property
     def suffix(self) -> str:
@@ -95,7 +102,7 @@ class Plane:
 
 def plane_of(image: Image) -> Plane:
     """Return an image in memory as a plane."""
-    return Plane(None, None, image.shape, image.dtype, None, lambda rows, columns: image[rows, columns], False)
+    return Plane(None, None, image.shape, image.dtype, None, lambda rows, columns: image[rows, columns], True)
 
 
 @contextmanager
@@ -125,10 +132,18 @@ def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) ->
 def _find(source: str | os.PathLike[str] | bytes, selection: Selection, resources: ExitStack) -> list[Plane]:
     from nuclei_runtime.axes import find_planes
 
+    stack = _open_stack(source, resources)
+    # What lies behind X comes pixel by pixel, all of it, whatever is kept.
+    together = prod(stack.shape[stack.axes.index("X") + 1 :])
+    planes = find_planes(stack, selection)
+    return [replace(plane, channels_together=together // prod(plane.shape[2:])) for plane in planes]
+
+
+def _open_stack(source: str | os.PathLike[str] | bytes, resources: ExitStack) -> Stack:
     if not isinstance(source, bytes) and _is_folder(source):
         from nuclei_runtime.zarr_planes import open_zarr
 
-        return find_planes(open_zarr(Path(source)), selection)
+        return open_zarr(Path(source))
     file = resources.enter_context(io.BytesIO(source) if isinstance(source, bytes) else _open(source))
     start = file.read(4)
     if not start:
@@ -138,10 +153,10 @@ def _find(source: str | os.PathLike[str] | bytes, selection: Selection, resource
     if start in TIFF_SIGNATURES:
         from nuclei_runtime.tiff_planes import open_tiff
 
-        return find_planes(open_tiff(file, resources), selection)
+        return open_tiff(file, resources)
     from nuclei_runtime.pillow_images import open_picture_file
 
-    return find_planes(open_picture_file(file), selection)
+    return open_picture_file(file)
 
 
 def _is_folder(path: str | os.PathLike[str]) -> bool:

@@ -185,10 +185,9 @@ def _reader(
         if is_colour and apart > 1:
             image = np.concatenate([segments.read(frame, n, i, rows, columns) for i in range(apart)], axis=2)
         elif apart > 1:
-            image = segments.read(frame, n, at, rows, columns)[..., 0]
+            image = segments.read(frame, n, at, rows, columns, 0)
         else:
-            image = segments.read(frame, n, 0, rows, columns)
-            image = image if is_colour and together > 1 else image[..., at]
+            image = segments.read(frame, n, 0, rows, columns, None if is_colour and together > 1 else at)
         if inverts:
             image = -image if image.dtype.kind == "f" else np.invert(image)
         return image

@@ -16,6 +16,8 @@ CACHE_BYTES = 1 << 27
 row and then down decode little twice."""
 MAX_SEGMENT_BYTES = 1 << 25
 """A larger compressed strip or tile is no way to a region: its page counts as read whole."""
+_RAW_BYTES = 1 << 22
+"""Of pixels that lie uncompressed, read at a time."""
 
 _UNCOMPRESSED, _JPEG, _PACKBITS = 1, 7, 32773
 _DEFLATE = (8, 32946)
@@ -92,7 +94,9 @@ class Segments:
     def _segment_bytes(self) -> int:
         return int(self._rows * self._columns * self._samples * self._page.dtype.itemsize)
 
-    def read(self, frame: Any, n: int, sample: int, rows: slice, columns: slice) -> Image:
+    def read(
+        self, frame: Any, n: int, sample: int, rows: slice, columns: slice, channel: int | None = None
+    ) -> Image:
         """Read a region of a page.
 
         Parameters
@@ -104,22 +108,27 @@ class Segments:
         sample : int
             Which of the samples that are stored apart.
         rows, columns : slice
+        channel : int, optional
+            Which of the samples that are stored together; without it all of them.
 
         Returns
         -------
-        (h, w, samples stored together) ndarray
+        (h, w) or (h, w, samples stored together) ndarray
+            Of its own: of what was decoded for it, nothing hangs on it.
 
         Raises
         ------
         ImageReadError
             Pixels are missing.
         """
-        shape = (rows.stop - rows.start, columns.stop - columns.start, self._samples)
+        wanted = slice(None) if channel is None else channel
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        region = np.empty(shape if channel is not None else (*shape, self._samples), self._page.dtype)
         if self._contiguous:
             start = frame.dataoffsets[0] + (n * frame.shaped[0] + sample) * self._height * self._row_bytes()
-            return self._read_raw(start, rows, columns)
+            self._read_raw(start, rows, columns, wanted, region)
+            return region
         self._check_number(frame)
-        region = np.empty(shape, self._page.dtype)
         down, across = -(-self._height // self._rows), -(-self._width // self._columns)
         for i in range(rows.start // self._rows, -(-rows.stop // self._rows)):
             for j in range(columns.start // self._columns, -(-columns.stop // self._columns)):
@@ -128,9 +137,12 @@ class Segments:
                 y = slice(max(rows.start, top), min(rows.stop, top + self._rows))
                 x = slice(max(columns.start, left), min(columns.stop, left + self._columns))
                 inner = (slice(y.start - top, y.stop - top), slice(x.start - left, x.stop - left))
-                part = self._raw_part(frame, index, *inner) if self._is_raw else self._part(frame, index)[inner]
                 outer = (slice(y.start - rows.start, y.stop - rows.start),)
-                region[(*outer, slice(x.start - columns.start, x.stop - columns.start))] = part
+                part = region[(*outer, slice(x.start - columns.start, x.stop - columns.start))]
+                if self._is_raw:
+                    self._read_raw_part(frame, index, *inner, wanted, part)
+                else:
+                    part[...] = self._part(frame, index)[inner][..., wanted]
         return region
 
     def _check_number(self, frame: Any) -> None:
@@ -142,30 +154,33 @@ class Segments:
     def _row_bytes(self) -> int:
         return int(self._width * self._samples * self._page.dtype.itemsize)
 
-    def _raw_part(self, frame: Any, index: int, rows: slice, columns: slice) -> Image:
+    def _read_raw_part(
+        self, frame: Any, index: int, rows: slice, columns: slice, wanted: int | slice, part: Image
+    ) -> None:
         start, n_bytes = frame.dataoffsets[index], frame.databytecounts[index]
         # Some writers put nonsense into the size of an only strip; its place is all that is needed.
         if len(frame.dataoffsets) > 1 and n_bytes < rows.stop * self._row_bytes():
             raise ImageReadError(f"the TIFF is truncated: strip {index} holds only {n_bytes} bytes")
-        return self._read_raw(start, rows, columns)
+        self._read_raw(start, rows, columns, wanted, part)
 
-    def _read_raw(self, start: int, rows: slice, columns: slice) -> Image:
-        """Read pixels that lie uncompressed, row behind row."""
+    def _read_raw(self, start: int, rows: slice, columns: slice, wanted: int | slice, region: Image) -> None:
+        """Read pixels that lie uncompressed, row behind row, and keep the wanted of their samples."""
         row, pixel = self._row_bytes(), self._samples * self._page.dtype.itemsize
         end = start + rows.stop * row
         if start < 8 or end > self._size:
             raise ImageReadError(f"the TIFF is truncated: its pixels end at byte {end}, the file at byte {self._size}")
         stored = self._page.dtype.newbyteorder(self._page.parent.byteorder)
-        region = np.empty((rows.stop - rows.start, columns.stop - columns.start, self._samples), stored)
-        wide = region.shape[1] == self._width
-        spans = [region] if wide else list(region)  # whole rows lie in one piece
-        for i, span in enumerate(spans):
+        width = columns.stop - columns.start
+        # Whole rows lie in one piece; not all at once, for there may be many samples of which one is wanted.
+        n_rows = max(1, _RAW_BYTES // row) if width == self._width else 1
+        for i in range(0, len(region), n_rows):
+            band = region[i : i + n_rows]
             self._file.seek(start + (rows.start + i) * row + columns.start * pixel)
-            data = self._file.read(span.nbytes)
-            if len(data) < span.nbytes:
+            n_bytes = len(band) * width * pixel
+            data = self._file.read(n_bytes)
+            if len(data) < n_bytes:
                 raise ImageReadError("the TIFF became shorter while it was read")
-            span[:] = np.frombuffer(data, stored).reshape(span.shape)
-        return region.astype(self._page.dtype, copy=False)
+            band[...] = np.frombuffer(data, stored).reshape(len(band), width, self._samples)[..., wanted]
 
     def _part(self, frame: Any, index: int) -> Image:
         key = (frame.offset, index)

@@ -69,14 +69,17 @@ def random_crop(
     centre = np.array([rng.uniform(reach / 2, n - reach / 2) if n > reach else n / 2 for n in extent]) - 0.5
     offset = centre - turn @ np.full(2, (size_px - 1) / 2)
     shape = (size_px, size_px)
+    matrix = turn if angle else turn.diagonal()  # which SciPy takes for a mere scaling, in half the time
     cropped = np.stack(
         [
-            ndimage.affine_transform(image[..., c], turn, offset, shape, np.float32, order=1, mode="mirror")
+            ndimage.affine_transform(image[..., c], matrix, offset, shape, np.float32, order=1, mode="mirror")
             for c in range(image.shape[2])
         ],
         axis=-1,
     )
-    cropped_labels = ndimage.affine_transform(labels, turn, offset, shape, np.int32, order=0, mode="constant", cval=-1)
+    cropped_labels = ndimage.affine_transform(
+        labels, matrix, offset, shape, np.int32, order=0, mode="constant", cval=-1
+    )
     if rng.random() < 0.5:
         cropped, cropped_labels = cropped[::-1], cropped_labels[::-1]
     quarter_turns = int(rng.integers(4))
