@@ -58,6 +58,9 @@ LABEL_SPOOL_BYTES = 32 << 20
 MAX_SPOOL_BYTES = 256 << 20
 """How much of the maps waits in memory at most: those of 4096 x 4096 pixels."""
 
+SETTLING_BYTES = 8 << 20
+"""What the first plane leaves for good, such as code that is only then read from disk: 3 MiB were measured."""
+
 SHARE = 0.5
 """Of the machine or the container, that a run takes unless it is told: the microscope's own program runs too."""
 
@@ -111,6 +114,18 @@ def release_memory() -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
+_least_resident = sys.maxsize
+"""The least that this process was found to hold."""
+
+
+def _settled_bytes() -> int:
+    """Return what this process holds, and no less than it will after its first plane: all are measured alike."""
+    global _least_resident
+    resident = resident_bytes()
+    _least_resident = min(_least_resident, resident)
+    return max(resident, _least_resident + SETTLING_BYTES)
+
+
 class Budget:
     """What one plane may take beside what the process holds already.
 
@@ -129,7 +144,7 @@ class Budget:
         if magnification < 1:
             pixel_bytes = math.prod(plane.shape[2:]) * np.dtype(plane.dtype).itemsize
             self._network_bytes_per_px += SCALING_BYTES_PER_PX + pixel_bytes
-        self._resident = resident_bytes()
+        self._resident = _settled_bytes()
         self._ceiling = default_max_memory() if max_memory is None else max_memory
 
     @property
@@ -234,7 +249,7 @@ class Budget:
         """Where it is short, have released what earlier planes left: it would be counted twice."""
         if not self._fits(needed):
             release_memory()
-            self._resident = resident_bytes()
+            self._resident = _settled_bytes()
 
     def _fits(self, needed: int) -> bool:
         return self._resident + needed <= self._ceiling

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -208,9 +208,8 @@ class Segmenter:
     def _segment_in_blocks(self, image: Image) -> Segmentation:
         """Segment an image just as a file of it would be."""
         check_image(image)
-        plane = replace(plane_of(image), reads_blocks=True)  # it is in memory already: a region costs nothing more
         labels = np.zeros(image.shape[:2], np.int32)
-        for block in segment_plane(plane, self, max_memory=sys.maxsize):
+        for block in segment_plane(plane_of(image), self, max_memory=sys.maxsize):
             labels[block.rows, block.columns] += block.labels
         labels.flags.writeable = False
         return Segmentation(labels)

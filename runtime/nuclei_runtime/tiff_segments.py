@@ -16,7 +16,7 @@ CACHE_BYTES = 1 << 27
 row and then down decode little twice."""
 MAX_SEGMENT_BYTES = 1 << 25
 """A larger compressed strip or tile is no way to a region: its page counts as read whole."""
-_RAW_BYTES = 1 << 22
+_RAW_BYTES = 1 << 20
 """Of pixels that lie uncompressed, read at a time."""
 
 _UNCOMPRESSED, _JPEG, _PACKBITS = 1, 7, 32773
@@ -94,9 +94,7 @@ class Segments:
     def _segment_bytes(self) -> int:
         return int(self._rows * self._columns * self._samples * self._page.dtype.itemsize)
 
-    def read(
-        self, frame: Any, n: int, sample: int, rows: slice, columns: slice, channel: int | None = None
-    ) -> Image:
+    def read(self, frame: Any, n: int, sample: int, rows: slice, columns: slice, channel: int | None = None) -> Image:
         """Read a region of a page.
 
         Parameters

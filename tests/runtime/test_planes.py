@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,7 +60,32 @@ def test_a_header_is_believed_only_until_the_pixels_are_read(tmp_path: Path) -> 
 def test_an_array_in_memory_is_a_plane() -> None:
     plane = plane_of(GREY)
     assert plane.shape == GREY.shape
+    assert plane.reads_blocks
     assert np.array_equal(plane.read(slice(2, 5), slice(3, 4)), GREY[2:5, 3:4])
+
+
+CHANNELS = np.stack([GREY, GREY // 2, GREY // 3, GREY // 4, GREY // 5])
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "channel", "together"),
+    [
+        (GREY, {}, None, 1),
+        (CHANNELS, {"photometric": "minisblack", "metadata": {"axes": "CYX"}}, 2, 1),
+        (CHANNELS, {"photometric": "minisblack", "planarconfig": "separate"}, 2, 1),
+        (np.moveaxis(CHANNELS, 0, -1), {"photometric": "minisblack", "planarconfig": "contig"}, 2, 5),
+        (np.moveaxis(CHANNELS[:3], 0, -1), {"photometric": "rgb"}, None, 1),
+        (np.moveaxis(CHANNELS[:3], 0, -1), {"photometric": "rgb"}, 2, 3),
+    ],
+)
+def test_a_plane_knows_how_many_channels_are_read_for_one(
+    image: np.ndarray, options: dict[str, Any], channel: int | None, together: int, tmp_path: Path
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", image, **options)
+    with open_planes(tmp_path / "a.tif", Selection(channel=channel)) as (plane,):
+        assert plane.channels_together == together
+        expected = image if channel is None else CHANNELS[channel]
+        assert np.array_equal(plane.read(slice(0, 31), slice(0, 23)), expected)
 
 
 def test_a_file_is_closed_after_its_planes(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,36 @@ def test_windows_that_overlap_decode_each_tile_once() -> None:
         for left in range(0, 100, 16):
             segments.read(page, 0, 0, slice(top, top + 32), slice(left, left + 33))
     assert file.n_read <= total
+
+
+@pytest.mark.parametrize("contiguous", [False, True])
+def test_of_channels_that_lie_together_only_the_wanted_one_is_held(contiguous: bool) -> None:
+    """A view of one kept all of them, and where a region was as wide as the page they were there twice."""
+    image = RNG.integers(0, 1 << 16, (400, 300, 60), np.uint16).astype(">u2")  # 14 MB
+    layout = {"photometric": "minisblack", "planarconfig": "contig", "byteorder": ">"}
+    file = CountingFile()
+    tifffile.imwrite(file, image, **layout, metadata=None)
+    file.seek(0)
+    page = tifffile.TiffFile(file).pages[0]
+    segments = Segments(file, page, contiguous=contiguous)
+    for rows, columns in windows(400, 300):
+        tracemalloc.start()
+        region = segments.read(page, 0, 0, rows, columns, 7)
+        held, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert region.dtype == np.uint16
+        assert np.array_equal(region, image[rows, columns, 7])
+        assert held < region.nbytes + 100_000
+        assert peak < region.nbytes + 3_000_000
+
+
+def test_a_channel_of_decoded_strips_does_not_keep_the_others() -> None:
+    image = RNG.integers(0, 1 << 16, (60, 50, 20), np.uint16)
+    layout = {"photometric": "minisblack", "planarconfig": "contig", "compression": "zlib", "rowsperstrip": 7}
+    _, segments, page = segments_of(image, **layout)
+    region = segments.read(page, 0, 0, slice(3, 59), slice(1, 40), 19)
+    assert np.array_equal(region, image[3:59, 1:40, 19])
+    assert region.base is None
 
 
 def test_what_is_kept_of_decoded_tiles_is_bounded() -> None:
