@@ -90,12 +90,12 @@ def _quantisation(quantisation: Quantisation) -> list[str]:
         *((f"int8, {len(trial.left_out)} in fp32", trial) for trial in quantisation.trials),
     ]
     chosen = quantisation.trials[-1]
-    of_means, of_pooled = quantisation.limits.ravel()
+    of_means, of_pooled = quantisation.limits
     return [
         "## Quantisation",
         "",
-        f"{quantisation}. Each trial leaves one more convolution in fp32, until no AP is lost by more than "
-        f"{of_means:.3g} (mean over images) or {of_pooled:.3g} (pooled).",
+        f"{quantisation}. Each trial leaves one more convolution in fp32, until AP, averaged over the thresholds, "
+        f"loses no more than {of_means:.3g} (mean over images) and {of_pooled:.3g} (pooled).",
         "",
         f"| AP on the validation images at IoU |{thresholds}",
         f"|---|{'---|' * len(THRESHOLDS)}",

@@ -64,7 +64,9 @@ def test_int8_computes_its_convolutions_in_int8(models: dict[Precision, tuple[Pa
     result = models[Precision.INT8][1].quantisation
     assert result is not None
     left_out = result.trials[-1].left_out
-    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    *convolutions, last = (node for node in graph.node if node.op_type == "Conv")
+    assert last.input[1] in weights  # its kernel is taken as it is stored, in fp32
+    assert weights[last.input[1]] == TensorProto.FLOAT
     assert not any(node.op_type == "ConvTranspose" for node in graph.node)
     for node in convolutions:
         kernel = source.get(node.input[1])
@@ -92,15 +94,15 @@ def test_the_report_says_what_was_lost_and_left_out(models: dict[Precision, tupl
     text = result.report.read_text(encoding="utf-8")
     assert result.quantisation is not None
     assert "## Quantisation" in text
-    of_means, of_pooled = result.quantisation.limits.ravel()
+    of_means, of_pooled = result.quantisation.limits
     assert of_means != of_pooled  # few nuclei validate this run
-    assert f"by more than {of_means:.3g} (mean over images) or {of_pooled:.3g} (pooled)." in text
-    assert (result.quantisation.ap_lost <= result.quantisation.limits).all()
+    assert f"loses no more than {of_means:.3g} (mean over images) and {of_pooled:.3g} (pooled)." in text
+    assert (result.quantisation.ap_lost.mean(axis=1) <= result.quantisation.limits).all()
     for name, _, share in result.quantisation.sensitivity:
         kept = "fp32" if name in result.quantisation.trials[-1].left_out else "int8"
         assert f"| {name} | " in text
         assert f"| {share:.1%} | {kept} |" in text
-    assert sum(share for _, _, share in result.quantisation.sensitivity) == pytest.approx(1)
+    assert 0.9 < sum(share for _, _, share in result.quantisation.sensitivity) < 1  # without the last one's
     assert "## Quantisation" not in models[Precision.FP32][1].report.read_text(encoding="utf-8")
 
 
@@ -118,14 +120,13 @@ def test_what_one_nucleus_makes_may_be_lost() -> None:
     images = [np.array([[0, 2, 5, 9]]), np.array([[0, 0, 7, 7]])]
     limits = quantise._largest_losses(images)
     one_of_three, one_of_one = 1 - 2 / 4, 1 - 0 / 2
-    assert limits.ravel() == pytest.approx([(one_of_three + one_of_one) / 2 / 2, 1 - 3 / 5])
+    assert limits == pytest.approx([(one_of_three + one_of_one) / 2 / 2, 1 - 3 / 5])
     many = [np.arange(2000).reshape(40, 50)] * 10
-    assert limits.shape == (2, 1)
-    assert quantise._largest_losses(many).ravel() == pytest.approx([quantise.MAX_AP_LOSS] * 2)
+    assert quantise._largest_losses(many) == pytest.approx([quantise.MAX_AP_LOSS] * 2)
 
 
 def test_what_loses_too_much_is_not_written(native_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantise, "_largest_losses", lambda _: np.full((2, 1), -1.0))  # nothing is as good as that
+    monkeypatch.setattr(quantise, "_largest_losses", lambda _: np.full(2, -1.0))  # nothing is as good as that
     with pytest.raises(ParityError, match=r"more than -1\.000 of AP on the \d+ nuclei .* or let more images validate"):
         export_as(native_run, tmp_path / "model.onnx", Precision.INT8)
     assert not list(tmp_path.iterdir())
