@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -16,16 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nuclei_export.convert import drop_unused_opsets
-from nuclei_export.equalise import FOLLOWERS, equalise
+from nuclei_export.equalise import equalise
 from nuclei_export.lint import flops_of_convolutions
 from nuclei_export.quantisation_data import QuantisationData
+from nuclei_export.quantiser import Quantiser, as_input
 from nuclei_export.sub_pixel import replace_transposed
-from nuclei_runtime.card import METADATA_KEY, ModelCard
+from nuclei_runtime.card import ModelCard
 from nuclei_runtime.errors import ParityError
 from nuclei_runtime.instances import Labels, find_instances
 from nuclei_runtime.metrics import match, mean_image_ap, pooled_ap
-from nuclei_runtime.session import Session, load_session
+from nuclei_runtime.session import Session
 from nuclei_runtime.tiling import run_tiled
 
 MAX_AP_LOSS = 0.004
@@ -33,12 +32,6 @@ MAX_AP_LOSS = 0.004
 single threshold it goes up and down by more than that where hardly anything differs, and the parameters of the
 watershed were chosen as the best for fp32 on the very same images. Where a single nucleus that matches no more costs
 more, so much may be lost: see `_largest_losses`."""
-
-QUANTISED = ("Conv", "MaxPool", "Concat", *FOLLOWERS)
-"""Operators that ONNX Runtime computes in int8. The followers go with the convolution before them: a Relu is what its
-result's range begins with, so that no value below 0 takes a part of the 8 bits. What gives the maps stays in fp32, the
-last convolution and its sigmoid: thresholds are applied to it, its logits reach from -40 to 15, of which eight bits
-resolve a fifth, and it is less than a hundredth of the compute."""
 
 SENSITIVITY_CROPS = 32
 TIMED_RUNS = 9
@@ -126,8 +119,8 @@ def quantise(proto: Any, card: ModelCard, data: QuantisationData, *, reduce_rang
         Even with half of the compute in fp32 the loss is larger.
     """
     with _quiet(), tempfile.TemporaryDirectory() as folder:
-        prepared = equalise(replace_transposed(proto), _as_input(data.crops))
-        quantiser = _Quantiser(prepared, data.crops, Path(folder), reduce_range=reduce_range)
+        prepared = equalise(replace_transposed(proto), as_input(data.crops))
+        quantiser = Quantiser(prepared, data.crops, Path(folder), reduce_range=reduce_range)
         reference = quantiser.session(quantiser.proto)
         sensitivity = _sensitivity(quantiser, reference, data.crops[:SENSITIVITY_CROPS])
         fp32 = Trial(tuple(name for name, _, _ in sensitivity), _score(reference, card, data))
@@ -187,92 +180,8 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-class _Quantiser:
-    """Quantises one graph, with ranges that are measured once."""
-
-    def __init__(self, proto: Any, crops: NDArray[np.uint8], folder: Path, *, reduce_range: bool) -> None:
-        import onnx
-
-        self.proto = proto
-        self._folder = folder
-        self._source = folder / "fp32.onnx"
-        onnx.save(proto, self._source)
-        self._crops, self._reduce_range = crops, reduce_range
-        read_in_fp32 = {name for node in proto.graph.node if node.op_type not in QUANTISED for name in node.input}
-        self._parts = {}
-        for node in proto.graph.node:
-            if node.op_type == "Conv":
-                part = _with_followers(node, proto.graph.node)
-                if not read_in_fp32 & set(part[-1].output):
-                    self._parts[node.name] = [one.name for one in part]
-        self._others = [node.name for node in proto.graph.node if node.op_type in ("MaxPool", "Concat")]
-
-    @property
-    def convolutions(self) -> list[str]:
-        return list(self._parts)
-
-    def quantise(self, convolutions: Sequence[str]) -> Any:
-        """Return the graph with these convolutions in int8, and with whatever else can be if they all are."""
-        import onnx
-        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-
-        target = self._folder / "int8.onnx"
-        others = self._others if len(convolutions) > 1 else []
-        quantize_static(
-            self._source,
-            target,
-            _reader(self._crops, self.proto.graph.input[0].name),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(QUANTISED),
-            nodes_to_quantize=[*(node for name in convolutions for node in self._parts[name]), *others],
-            per_channel=True,
-            reduce_range=self._reduce_range,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            calibration_cache_path=self._folder / "ranges.json",
-        )
-        quantised = onnx.load(target)
-        drop_unused_opsets(quantised)
-        return quantised
-
-    def session(self, proto: Any) -> Session:
-        """Load a graph with the card of the first."""
-
-        path = self._folder / "model.onnx"
-        model = deepcopy(proto)
-        if not any(entry.key == METADATA_KEY for entry in model.metadata_props):
-            model.metadata_props.extend(self.proto.metadata_props)
-        path.write_bytes(model.SerializeToString())
-        return load_session(path)
-
-
-def _reader(crops: NDArray[np.uint8], name: str) -> Any:
-    from onnxruntime.quantization import CalibrationDataReader
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._left: Iterator[NDArray[np.uint8]] = iter(crops)
-
-        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            crop = next(self._left, None)
-            return None if crop is None else {name: _as_input(crop[np.newaxis])}
-
-    return Reader()
-
-
-def _as_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.asarray(images / 255, dtype=np.float32)
-
-
-def _with_followers(node: Any, nodes: Sequence[Any]) -> list[Any]:
-    """Return a node and what goes with it."""
-    after = [other for other in nodes if other.op_type in FOLLOWERS and other.input[0] == node.output[0]]
-    return [node, *(follower for other in after for follower in _with_followers(other, nodes))]
-
-
-def _sensitivity(quantiser: _Quantiser, reference: Session, crops: NDArray[np.uint8]) -> list[tuple[str, float, float]]:
-    images = _as_input(crops)
+def _sensitivity(quantiser: Quantiser, reference: Session, crops: NDArray[np.uint8]) -> list[tuple[str, float, float]]:
+    images = as_input(crops)
     expected = _in_batches(reference.run, images)
     flops = flops_of_convolutions(quantiser.proto)
     total = sum(flops.values())
@@ -293,7 +202,7 @@ def _score(session: Session, card: ModelCard, data: QuantisationData) -> NDArray
     assert card.input.tiling is not None
     matchings = []
     for image, labels in zip(data.images, data.labels, strict=True):
-        maps = run_tiled(session.run, _as_input(image), card.input.tiling)
+        maps = run_tiled(session.run, as_input(image), card.input.tiling)
         matchings.append(match(labels, find_instances(maps, card.postprocessing)))
     return np.stack([mean_image_ap(matchings), pooled_ap(matchings)])
 
@@ -303,7 +212,7 @@ def _speed(fp32: Session, int8: Session, crops: NDArray[np.uint8]) -> float:
     side = -(-TIMED_PX // crops.shape[1])
     some = np.take(crops, np.arange(side * side), axis=0, mode="wrap")
     tile = np.concatenate([np.concatenate(list(row), axis=1) for row in some.reshape(side, side, *crops.shape[1:])])
-    image = _as_input(tile[np.newaxis, :TIMED_PX, :TIMED_PX])
+    image = as_input(tile[np.newaxis, :TIMED_PX, :TIMED_PX])
     seconds: dict[int, list[float]] = {0: [], 1: []}
     for _ in range(TIMED_RUNS):
         for index, session in enumerate((fp32, int8)):
