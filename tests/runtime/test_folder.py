@@ -212,20 +212,25 @@ def test_each_plane_of_a_file_has_its_results_and_fails_alone(tmp_path: Path, ti
     assert [row["time"] for row in read_table(tmp_path / "out/images.csv")] == ["0", "1", "2"]
 
 
-def test_planes_that_would_take_another_images_names_fail_and_harm_nothing(tmp_path: Path, tiny_model: Path) -> None:
+def test_planes_whose_names_another_image_had_wait_until_it_has_another(tmp_path: Path, tiny_model: Path) -> None:
     save_fields(tmp_path, "a.png", "a_t000.png")
     segmenter = Segmenter(tiny_model)
     (tmp_path / "a.png").rename(tmp_path / "b")
     (alone,) = process(tmp_path, segmenter)
+    assert alone.is_ok
     (tmp_path / "b").rename(tmp_path / "a.png")
     before = (tmp_path / "out/labels/a_t000.tif").read_bytes()
     with several_planes(2):
         outcomes = {outcome.planes[0].image: outcome for outcome in process(tmp_path, segmenter)}
-    assert not outcomes["a.png"].is_ok
-    assert "is in the way" in str(outcomes["a.png"].planes[0].reason)
+        assert not outcomes["a.png"].is_ok
+        assert "is in the way" in str(outcomes["a.png"].planes[0].reason)
+        assert outcomes["a_t000.png"].is_ok
+        assert (tmp_path / "out/labels/a_t000.png_t000.tif").read_bytes() == before
+        outcomes = {outcome.planes[0].image: outcome for outcome in process(tmp_path, segmenter)}
+    assert outcomes["a.png"].is_ok
     assert outcomes["a_t000.png"].is_kept
-    assert (tmp_path / "out/labels/a_t000.tif").read_bytes() == before
-    assert alone.is_ok
+    names = ["a_t000.png_t000.tif", "a_t000.png_t001.tif", "a_t000.tif", "a_t001.tif"]
+    assert sorted(path.name for path in (tmp_path / "out/labels").iterdir()) == names
 
 
 def test_a_file_that_changes_while_it_is_read_fails(tmp_path: Path, tiny_model: Path) -> None:
