@@ -45,11 +45,7 @@ def shortened(recipe: Native, steps: int) -> Native:
     """Return the recipe with a schedule of so many steps, in epochs no longer than its own, of which it uses whole."""
     steps_per_epoch = min(recipe.steps_per_epoch, steps)
     epochs = -(-steps // steps_per_epoch)
-    return replace(
-        recipe,
-        steps_per_epoch=steps_per_epoch,
-        epochs=epochs,
-    )
+    return replace(recipe, steps_per_epoch=steps_per_epoch, epochs=epochs)
 
 
 def variants(reference: Native) -> dict[str, Native]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from nuclei_runtime.errors import DatasetError
 from nuclei_train.samples import Dataset, Sample
-from nuclei_train.split_table import SplitTable
+from nuclei_train.split_table import COLUMNS, SplitTable
 
 RANDOM_SPLIT_WARNING = (
     "No images.csv beside the data: a random {percent:.0f} % of the images validates. Images of one microscope field "
@@ -119,8 +119,7 @@ def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validat
 
 
 def _what_to_check(dataset: Dataset, table: SplitTable) -> str:
-    known = [sample.image_id for sample in dataset.samples if sample.image_id in table.split]
-    if known:
+    if any(sample.image_id in table.split for sample in dataset.samples):
         return f"check the column split of {table.path}"
     return (
         f"check the column image_id of {table.path}: no image is called as what stands there, the first is "
@@ -132,6 +131,6 @@ def write_split_table(path: Path, split: Split) -> None:
     """Write a split as a table of the form of images.csv, the modalities empty."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["image_id", "split", "modality"])
+        writer.writerow(COLUMNS)
         for side, samples in (("train", split.train), ("val", split.val)):
             writer.writerows([sample.image_id, side, ""] for sample in samples)
