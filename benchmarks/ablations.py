@@ -22,19 +22,19 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from nuclei_runtime.commands import quiet_tensorflow
+from nuclei_runtime.cli.command import quiet_tensorflow
 from nuclei_runtime.errors import NucleiError
-from nuclei_runtime.instances import find_instances
 from nuclei_runtime.metrics import match, mean_image_ap, pool
-from nuclei_runtime.preprocess import Step
-from nuclei_runtime.tiling import Tiling
-from nuclei_train.dsb2018 import open_data, training_set
-from nuclei_train.losses import LossParts
-from nuclei_train.native import INFERENCE_CHECKPOINT, Native, predict_maps
-from nuclei_train.native_material import load_labelled
+from nuclei_runtime.steps.instances import find_instances
+from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.tiling import Tiling
+from nuclei_train.data.dsb2018 import open_data, training_set
+from nuclei_train.data.split import select
+from nuclei_train.data.split_table import read_split_table
+from nuclei_train.networks.losses import LossParts
+from nuclei_train.recipes.native import INFERENCE_CHECKPOINT, Native, predict_maps
+from nuclei_train.recipes.native_material import load_labelled
 from nuclei_train.run_folder import RUN_FILE, read_run
-from nuclei_train.split import select
-from nuclei_train.split_table import read_split_table
 
 REFERENCE = "reference"
 STEPS = 1500
@@ -92,7 +92,7 @@ def train_once(data: Path, folder: Path, recipe: Native) -> dict[str, Any]:
     """Train, or go on, or take what is finished; return its run.json."""
     import keras
 
-    from nuclei_train.fit import TrainingConfig, train
+    from nuclei_train.fitting.fit import TrainingConfig, train
 
     if (folder / RUN_FILE).is_file():
         run = read_run(folder)
@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("--leave-out", action="append", default=[], metavar="MODALITY", help="may be repeated")
     asked = parser.parse_args()
     with quiet_tensorflow():
-        import nuclei_train.fit  # noqa: F401
+        import nuclei_train.fitting.fit  # noqa: F401
     try:
         text = ablate(asked.data, asked.out, shortened(Native(), asked.steps), asked.only, asked.leave_out)
     except NucleiError as error:

@@ -16,9 +16,9 @@ from PIL import Image
 from benchmarks.peers.harness import grey_of
 from benchmarks.peers.otsu_watershed import segment
 from nuclei_runtime.metrics import match, mean_image_ap, pooled_ap
-from nuclei_train.dsb2018 import open_data
-from nuclei_train.evaluation_sets import find_sets
-from nuclei_train.split_table import read_split_table
+from nuclei_train.data.dsb2018 import open_data
+from nuclei_train.data.split_table import read_split_table
+from nuclei_train.evaluation.sets import find_sets
 
 SETS = ("val", "test", "stardist_test")
 

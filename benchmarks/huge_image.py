@@ -24,7 +24,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from nuclei_runtime.synthetic import fluorescence_field
+from nuclei_runtime.checks.synthetic import fluorescence_field
 
 SIDES = (5000, 10_000, 20_000)
 FIELD_PX = 512
@@ -88,7 +88,7 @@ def tree_bytes(process: psutil.Process) -> int:
 
 def measure(image: Path, out: Path, model: str | None, max_memory: str) -> Measured:
     """Run nuclei-infer and sample its resident memory."""
-    command = [sys.executable, "-c", "from nuclei_runtime.cli import infer_main; infer_main()", str(image)]
+    command = [sys.executable, "-c", "from nuclei_runtime.cli.infer import main; main()", str(image)]
     command += ["--out", str(out), "--max-memory", max_memory, *(["--model", model] if model else [])]
     start, peak = time.perf_counter(), 0
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as child:

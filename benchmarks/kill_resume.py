@@ -21,8 +21,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from nuclei_runtime.layout import ENDINGS, PARTIAL_FOLDER, RECORDS_FOLDER
-from nuclei_runtime.synthetic import fluorescence_field
+from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.results.layout import ENDINGS, PARTIAL_FOLDER, RECORDS_FOLDER
 
 INFER = str(Path(sysconfig.get_path("scripts")) / "nuclei-infer")
 

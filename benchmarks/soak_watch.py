@@ -24,8 +24,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from nuclei_runtime.layout import RECORDS_FOLDER
-from nuclei_runtime.synthetic import fluorescence_field
+from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.results.layout import RECORDS_FOLDER
 
 INFER = str(Path(sysconfig.get_path("scripts")) / "nuclei-infer")
 PATIENCE_S = 600

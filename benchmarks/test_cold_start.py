@@ -15,7 +15,7 @@ from benchmarks.fields import mosaic
 
 LIBRARIES = "import numpy, scipy, skimage, onnxruntime"
 USED_PARTS = "import numpy, scipy.ndimage, skimage.measure, skimage.segmentation, onnxruntime"
-INFER = "from nuclei_runtime.cli import infer_main; infer_main()"
+INFER = "from nuclei_runtime.cli.infer import main; main()"
 
 
 def python(code: str, *arguments: str) -> Callable[[], object]:

@@ -12,8 +12,8 @@ from PIL import Image
 from benchmarks.beside import Beside
 from benchmarks.test_stages import decode
 from nuclei_runtime import Segmenter
-from nuclei_runtime.run import FolderRun, RunConfig
-from nuclei_runtime.session import BUNDLED_MODELS
+from nuclei_runtime.model.bundled import BUNDLED_MODELS
+from nuclei_runtime.runs.run import FolderRun, RunConfig
 
 
 @pytest.mark.parametrize("precision", BUNDLED_MODELS)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from benchmarks.beside import Beside
-from nuclei_runtime.bench import PROVIDERS, thread_counts
+from nuclei_runtime.checks.bench import PROVIDERS, thread_counts
 from nuclei_runtime.errors import RuntimeEnvironmentError
+from nuclei_runtime.model.bundled import BUNDLED_MODELS
+from nuclei_runtime.model.session import CPU_PROVIDER, Session, available_providers, load_session
 from nuclei_runtime.resources import cpu_count
-from nuclei_runtime.session import BUNDLED_MODELS, CPU_PROVIDER, Session, available_providers, load_session
 
 BATCHES = (1, 4)
 TILES_PX = (256, 512, 736)

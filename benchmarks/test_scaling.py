@@ -11,7 +11,7 @@ from benchmarks.beside import Beside
 from benchmarks.fields import mosaic
 from benchmarks.huge_image import measure
 from nuclei_runtime import Segmenter
-from nuclei_runtime.tables import nucleus_rows
+from nuclei_runtime.writers.nuclei_csv import nucleus_rows
 
 SIDES_PX = (256, 512, 1024, 2048, 4096, 8192)
 NUCLEI_A_FIELD = (0, 4, 16, 64)

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from benchmarks.beside import Beside
 from benchmarks.peers.nuclei_edge import counter
 from nuclei_runtime import Segmenter
-from nuclei_runtime.instances import find_instances
-from nuclei_runtime.planes import Selection, open_planes
-from nuclei_runtime.preprocess import preprocess
-from nuclei_runtime.reading import Image
-from nuclei_runtime.session import BUNDLED_MODELS
-from nuclei_runtime.tables import nucleus_rows
-from nuclei_runtime.tiling import run_tiled
+from nuclei_runtime.arrays import Image
+from nuclei_runtime.model.bundled import BUNDLED_MODELS
+from nuclei_runtime.readers.opening import open_planes
+from nuclei_runtime.readers.plane import Selection
+from nuclei_runtime.steps.instances import find_instances
+from nuclei_runtime.steps.preprocess import preprocess
+from nuclei_runtime.steps.tiling import run_tiled
+from nuclei_runtime.writers.nuclei_csv import nucleus_rows
 
 
 def decode(content: bytes) -> Image:

@@ -20,11 +20,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-from nuclei_runtime.card import METADATA_KEY, SCHEMA_VERSION, InputSpec, ModelCard, OutputSpec
-from nuclei_runtime.instances import MAPS
-from nuclei_runtime.preprocess import Step
-from nuclei_runtime.synthetic import fluorescence_field
-from nuclei_runtime.tiling import Tiling
+from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.model.card import METADATA_KEY, SCHEMA_VERSION, InputSpec, ModelCard, OutputSpec
+from nuclei_runtime.steps.instances import MAPS
+from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.tiling import Tiling
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 """For the tests that import ONNX Runtime themselves; the runtime sets it on its own, which a test proves."""
@@ -310,8 +310,8 @@ class SilentReporter:
 @pytest.fixture(scope="session")
 def native_run(training_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of the recipe `native`, made small, trained within this process; to be left as it is."""
-    from nuclei_train.fit import TrainingConfig, train
-    from nuclei_train.native import Native
+    from nuclei_train.fitting.fit import TrainingConfig, train
+    from nuclei_train.recipes.native import Native
 
     small = replace(
         Native(),

@@ -12,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.peers.harness import Pass, serve
 from nuclei_runtime import Segmenter
-from nuclei_runtime.planes import Selection, open_planes
+from nuclei_runtime.readers.opening import open_planes
+from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.resources import cpu_count
-from nuclei_runtime.tables import nucleus_rows
+from nuclei_runtime.writers.nuclei_csv import nucleus_rows
 
 
 def counter(segmenter: Segmenter) -> Callable[[bytes], int]:

@@ -29,8 +29,8 @@ from benchmarks.environments import ENVIRONMENTS, ROOT, clean_variables, python_
 from benchmarks.figures import busy_ratio, peer_speed, peer_times
 from benchmarks.hardware import describe_hardware
 from benchmarks.huge_image import SAMPLING_S, tree_bytes
+from nuclei_runtime.model.bundled import BUNDLED_MODELS
 from nuclei_runtime.resources import cpu_count
-from nuclei_runtime.session import BUNDLED_MODELS
 
 DEFAULT_PASSES = 3
 PAUSE_S = 0.5

@@ -10,7 +10,7 @@ import typer
 
 from nuclei_export.convert import OPSETS
 from nuclei_export.precision import Precision
-from nuclei_runtime.commands import quiet_tensorflow, require_extra, run_command
+from nuclei_runtime.cli.command import quiet_tensorflow, require_extra, run_command
 
 
 def export_main() -> None:

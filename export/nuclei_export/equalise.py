@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nuclei_runtime.session import import_onnxruntime
+from nuclei_runtime.model.session import import_onnxruntime
 
 FOLLOWERS = ("Relu", "Transpose", "Reshape")
 """Operators between a convolution and what reads it: they move values, or keep those above 0."""

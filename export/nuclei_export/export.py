@@ -15,12 +15,12 @@ from nuclei_export.precision import TOLERANCES, Precision, to_fp16
 from nuclei_export.quantisation_data import read_quantisation_data
 from nuclei_export.quantise import Quantisation, quantise
 from nuclei_export.report import write_report
-from nuclei_runtime.card import METADATA_KEY, SCHEMA_VERSION, ModelCard, parse_card
+from nuclei_runtime.checks.sample import Sample, replay_sample, sample_path, write_sample
+from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import DatasetError, ParityError, RunFolderError
-from nuclei_runtime.sample import Sample, replay_sample, sample_path, write_sample
-from nuclei_runtime.segmenter import Segmenter
-from nuclei_runtime.session import load_session
-from nuclei_runtime.synthetic import fluorescence_field
+from nuclei_runtime.model.card import METADATA_KEY, SCHEMA_VERSION, ModelCard, parse_card
+from nuclei_runtime.model.session import load_session
+from nuclei_runtime.segmentation.segmenter import Segmenter
 
 SAMPLE_SEED = 2018
 SAMPLE_SIZE_PX = (200, 264)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nuclei_runtime.preprocess import preprocess
-from nuclei_runtime.session import Session
-from nuclei_runtime.synthetic import fluorescence_field
+from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.model.session import Session
+from nuclei_runtime.steps.preprocess import preprocess
 
 BATCH_SIZES = (1, 2, 5, 8)
 SIZES_PX = ((64, 192), (208, 128), (256, 256), (48, 352))

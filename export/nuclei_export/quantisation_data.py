@@ -11,8 +11,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from nuclei_runtime.arrays import Labels
 from nuclei_runtime.errors import RunFolderError
-from nuclei_runtime.instances import Labels
 
 QUANTISATION_DATA = "quantisation.npz"
 """The file in the run folder."""

@@ -20,12 +20,13 @@ from nuclei_export.lint import flops_of_convolutions
 from nuclei_export.quantisation_data import QuantisationData
 from nuclei_export.quantiser import Quantiser, as_input
 from nuclei_export.sub_pixel import replace_transposed
-from nuclei_runtime.card import ModelCard
+from nuclei_runtime.arrays import Labels
 from nuclei_runtime.errors import ParityError
-from nuclei_runtime.instances import Labels, find_instances
 from nuclei_runtime.metrics import match, mean_image_ap, pooled_ap
-from nuclei_runtime.session import Session
-from nuclei_runtime.tiling import run_tiled
+from nuclei_runtime.model.card import ModelCard
+from nuclei_runtime.model.session import Session
+from nuclei_runtime.steps.instances import find_instances
+from nuclei_runtime.steps.tiling import run_tiled
 
 MAX_AP_LOSS = 0.004
 """What AP, averaged over the IoU thresholds, may lose on the validation images, mean over images and pooled: at a

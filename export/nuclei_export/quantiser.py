@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from nuclei_export.convert import drop_unused_opsets
 from nuclei_export.equalise import FOLLOWERS
-from nuclei_runtime.card import METADATA_KEY
-from nuclei_runtime.session import Session, load_session
+from nuclei_runtime.model.card import METADATA_KEY
+from nuclei_runtime.model.session import Session, load_session
 
 QUANTISED = ("Conv", "MaxPool", "Concat", *FOLLOWERS)
 """Operators that ONNX Runtime computes in int8. The followers go with the convolution before them: a Relu is what its

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from nuclei_export.lint import flops_per_pixel, shapes_of_weights
 from nuclei_export.quantise import Quantisation
-from nuclei_runtime.card import ModelCard
 from nuclei_runtime.metrics import THRESHOLDS
+from nuclei_runtime.model.card import ModelCard
 
 if TYPE_CHECKING:
     from nuclei_export.export import ExportResult

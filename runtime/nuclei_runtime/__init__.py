@@ -13,19 +13,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nuclei_runtime.card import ModelCard
     from nuclei_runtime.errors import NucleiError
-    from nuclei_runtime.reading import read_image
-    from nuclei_runtime.segmenter import Segmentation, Segmenter
+    from nuclei_runtime.model.card import ModelCard
+    from nuclei_runtime.readers.opening import read_image
+    from nuclei_runtime.segmentation.segmenter import Segmentation, Segmenter
 
 __all__ = ["ModelCard", "NucleiError", "Segmentation", "Segmenter", "read_image"]
 
 _HOMES = {
-    "ModelCard": "card",
+    "ModelCard": "model.card",
     "NucleiError": "errors",
-    "Segmentation": "segmenter",
-    "Segmenter": "segmenter",
-    "read_image": "reading",
+    "Segmentation": "segmentation.segmenter",
+    "Segmenter": "segmentation.segmenter",
+    "read_image": "readers.opening",
 }
 
 

@@ -17,16 +17,16 @@ import pytest
 from nuclei_export.cli import export_main
 from nuclei_export.convert import graph_digest, load_checkpoint
 from nuclei_export.export import ExportConfig, export
-from nuclei_runtime.card import METADATA_KEY, ModelCard, parse_card
+from nuclei_runtime.checks.sample import read_sample, replay_sample, sample_path
+from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import CardError, DatasetError, RunFolderError
-from nuclei_runtime.instances import find_instances
-from nuclei_runtime.preprocess import preprocess, resize
-from nuclei_runtime.sample import read_sample, replay_sample, sample_path
-from nuclei_runtime.segmenter import Segmenter
-from nuclei_runtime.session import load_session
-from nuclei_runtime.synthetic import fluorescence_field
-from nuclei_train.dsb2018 import open_data
-from nuclei_train.evaluate import EvaluationConfig, evaluate
+from nuclei_runtime.model.card import METADATA_KEY, ModelCard, parse_card
+from nuclei_runtime.model.session import load_session
+from nuclei_runtime.segmentation.segmenter import Segmenter
+from nuclei_runtime.steps.instances import find_instances
+from nuclei_runtime.steps.preprocess import preprocess, resize
+from nuclei_train.data.dsb2018 import open_data
+from nuclei_train.evaluation.evaluate import EvaluationConfig, evaluate
 
 RunMain = Callable[..., tuple[int, str, str]]
 

@@ -14,14 +14,14 @@ from nuclei_export.convert import convert
 from nuclei_export.export import ExportConfig, ExportResult, export
 from nuclei_export.lint import flops_per_pixel, lint
 from nuclei_runtime import Segmenter
-from nuclei_runtime.instances import MAPS
-from nuclei_runtime.preprocess import preprocess
-from nuclei_runtime.sample import read_sample, replay_sample, sample_path
-from nuclei_runtime.session import load_session
-from nuclei_runtime.synthetic import fluorescence_field
-from nuclei_runtime.tiling import Tiling, run_tiled
-from nuclei_train import flops
-from nuclei_train.architectures import ARCHITECTURES
+from nuclei_runtime.checks.sample import read_sample, replay_sample, sample_path
+from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.model.session import load_session
+from nuclei_runtime.steps.instances import MAPS
+from nuclei_runtime.steps.preprocess import preprocess
+from nuclei_runtime.steps.tiling import Tiling, run_tiled
+from nuclei_train.networks import flops
+from nuclei_train.networks.architectures import ARCHITECTURES
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from nuclei_export.convert import load_checkpoint
 from nuclei_export.parity import BATCH_SIZES, compare
-from nuclei_runtime.session import load_session
+from nuclei_runtime.model.session import load_session
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ from nuclei_export.lint import flops_per_pixel
 from nuclei_export.precision import Precision
 from nuclei_export.sub_pixel import replace_transposed
 from nuclei_runtime import Segmenter
+from nuclei_runtime.checks.sample import replay_sample, sample_path
+from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import ParityError, RunFolderError
-from nuclei_runtime.sample import replay_sample, sample_path
-from nuclei_runtime.synthetic import fluorescence_field
 
 
 def export_as(run: Path, model: Path, precision: Precision, **options: Any) -> ExportResult:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from nuclei_runtime import Segmenter
-from nuclei_runtime.card import METADATA_KEY, InputSpec, ModelCard
-from nuclei_runtime.preprocess import Step
-from nuclei_runtime.tiling import Tiling
+from nuclei_runtime.model.card import METADATA_KEY, InputSpec, ModelCard
+from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.tiling import Tiling
 
 
 def write_stem_unet(path: Path, card: ModelCard, filters: int = 24) -> Path:

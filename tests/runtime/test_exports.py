@@ -61,7 +61,7 @@ def test_importing_the_segmenter_loads_no_engine_yet() -> None:
 
 
 def test_importing_the_command_line_loads_no_engine_yet() -> None:
-    loaded = loaded_by("import nuclei_runtime.cli")
+    loaded = loaded_by("import nuclei_runtime.cli.infer")
     assert loaded & ({"onnxruntime", "scipy", "skimage"} | NEVER) == set()
 
 
@@ -77,6 +77,6 @@ def test_segmenting_an_image_loads_no_training_framework(tiny_model: Path) -> No
 
 
 def test_training_modules_are_not_loaded_by_the_runtime(tiny_model: Path) -> None:
-    code = "import sys\nfrom nuclei_runtime.doctor import diagnose\ndiagnose(sys.argv[1])"
+    code = "import sys\nfrom nuclei_runtime.checks.doctor import diagnose\ndiagnose(sys.argv[1])"
     loaded = loaded_by(code, str(tiny_model))
     assert loaded & ({"nuclei_train", "nuclei_export"} | NEVER) == set()

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from nuclei_runtime.synthetic import fluorescence_field
+from nuclei_runtime.checks.synthetic import fluorescence_field
 
 INFER = Path(sysconfig.get_path("scripts")) / "nuclei-infer"
 
 SEGMENT = """
-from nuclei_runtime.cli import infer_main
+from nuclei_runtime.cli.infer import main as infer_main
 infer_main()
 """
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nuclei_train.native import Native
+from nuclei_train.recipes.native import Native
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "ablations.py"
 

@@ -14,8 +14,8 @@ from typing import Annotated
 
 import typer
 
-from nuclei_runtime.commands import EXIT_SOME_FAILED, quiet_tensorflow, require_extra, run_command
-from nuclei_runtime.scale import MAX_DIAMETER_PX, MIN_DIAMETER_PX
+from nuclei_runtime.cli.command import EXIT_SOME_FAILED, quiet_tensorflow, require_extra, run_command
+from nuclei_runtime.steps.scale import MAX_DIAMETER_PX, MIN_DIAMETER_PX
 
 DataArgument = Annotated[
     Path,
@@ -55,8 +55,8 @@ def explore(
     from rich.progress import Progress
 
     from nuclei_runtime.errors import NucleiError
-    from nuclei_train.exploration_summary import format_summary
-    from nuclei_train.explore import explore
+    from nuclei_train.exploration.explore import explore
+    from nuclei_train.exploration.summary import format_summary
 
     try:
         with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
@@ -83,7 +83,7 @@ def pack(
     from rich.console import Console
     from rich.progress import Progress
 
-    from nuclei_train.pack import pack
+    from nuclei_train.data.pack import pack
 
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
         task = progress.add_task("packing images", total=None)
@@ -118,12 +118,12 @@ def train(
 ) -> None:
     """Build and fit a U-Net. images.csv beside DATA decides which images are fitted and which validate."""
     require_extra("train", "keras", "matplotlib")  # TensorFlow or JAX, as KERAS_BACKEND says
-    from nuclei_train.recipes import RECIPES
+    from nuclei_train.recipes.registry import RECIPES
 
     if recipe not in RECIPES:
         raise typer.BadParameter(f"found {recipe!r}, expected one of {', '.join(RECIPES)}", param_hint="--recipe")
     with quiet_tensorflow():
-        from nuclei_train.fit import TrainingConfig, train
+        from nuclei_train.fitting.fit import TrainingConfig, train
 
     chosen = RECIPES[recipe]
     chosen = chosen if epochs is None else replace(chosen, epochs=epochs)
@@ -179,8 +179,8 @@ def evaluate(
     from rich.console import Console
     from rich.progress import Progress
 
-    from nuclei_train.evaluate import EvaluationConfig, evaluate
-    from nuclei_train.evaluation_table import format_tables
+    from nuclei_train.evaluation.evaluate import EvaluationConfig, evaluate
+    from nuclei_train.evaluation.table import format_tables
 
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
         task = progress.add_task("scoring images", total=None)

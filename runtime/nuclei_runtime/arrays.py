@@ -1,0 +1,59 @@
+"""The arrays that everything here passes on: images, label images and maps, and what an image may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuclei_runtime.errors import ImageShapeError, ImageValueError
+
+Image = NDArray[np.generic]
+"""(H, W), (H, W, 1), (H, W, 3) or (H, W, 4), rows first, with the values that the file stores."""
+
+Labels = NDArray[np.int32]
+"""(H, W); 0 is background, nuclei are 1..N."""
+
+Maps = NDArray[np.float32]
+"""(H, W, M): what a network gives, each in [0, 1], in the order of `nuclei_runtime.steps.instances.MAPS`."""
+
+
+def check_form(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise unless an image of this shape and type can be segmented, whatever its values.
+
+    Raises
+    ------
+    ImageShapeError, ImageValueError
+        See `nuclei_runtime.readers.opening.read_image`.
+    """
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3, 4)):
+        raise ImageShapeError(
+            f"found an array of shape {shape}, expected (H, W), (H, W, 3) or (H, W, 4); "
+            "split stacks and multi-channel images into single images"
+        )
+    if 0 in shape:
+        raise ImageShapeError(f"found an array of shape {shape}, which has no pixels")
+    if dtype.kind not in "buif" or dtype.itemsize > 8:
+        raise ImageValueError(f"found values of type {dtype}, expected bool, integers or floats up to 64 bits")
+
+
+def check_image(image: Image) -> None:
+    """Raise unless `image` is one finite image of a shape and type that can be segmented.
+
+    What a camera gave instead of a frame, and arrays whose values do not all count, are refused here.
+
+    Raises
+    ------
+    ImageShapeError, ImageValueError
+        See `nuclei_runtime.readers.opening.read_image`.
+    """
+    if not isinstance(image, np.ndarray) or isinstance(image, np.ma.MaskedArray | np.matrix):
+        raise ImageShapeError(
+            f"found {type(image).__name__}, expected a NumPy array (H, W), (H, W, 3) or (H, W, 4); "
+            "is it a frame that was dropped, a path, or an array with a mask (fill it first)?"
+        )
+    check_form(image.shape, image.dtype)
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        bad = int(image.size - np.isfinite(image).sum())
+        raise ImageValueError(f"{bad} of {image.size} values are NaN or infinite; replace them before segmenting")

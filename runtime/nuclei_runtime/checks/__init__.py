@@ -1,0 +1,1 @@
+"""Does this machine do what it should: doctor, benchmark, sample, demo."""

@@ -1,0 +1,138 @@
+"""A model's sample: one raw image with the maps and the labels that the model must give for it.
+
+It lies beside the model, as ``nuclei.sample.npz`` beside ``nuclei.onnx``, and is replayed on the machine that
+is to run the model: a build, a driver or a processor that computes something else shows at once.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+
+from nuclei_runtime.arrays import Image, Labels, Maps
+from nuclei_runtime.errors import ModelFormatError, ModelNotFoundError
+from nuclei_runtime.segmentation.segmenter import Segmenter
+
+MAX_SAMPLE_BYTES = 1 << 28
+"""Of all its arrays together, unpacked: a hundred times the largest sample of this project."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a model was seen to do when it was exported.
+
+    Attributes
+    ----------
+    image : (H, W), (H, W, 3) or (H, W, 4) ndarray
+        As a file stores it.
+    maps : (H, W, M) ndarray of float32
+        As `Segmenter.predict` yields them: the network's output at the image's own size.
+    labels : (H, W) ndarray of int32
+        The nuclei in `maps`, 0 background, 1..N.
+    """
+
+    image: Image
+    maps: Maps
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class Replay:
+    """How a replay compares with its sample.
+
+    Attributes
+    ----------
+    difference : float
+        Largest absolute difference in probability; infinite where either is no number.
+    tolerance : float
+        What the model card allows.
+    labels_equal : bool
+        Whether the sample's maps give the sample's labels. They are found in those maps, not in
+        the replayed one, in which a pixel at the threshold may fall on its other side within the tolerance.
+    """
+
+    difference: float
+    tolerance: float
+    labels_equal: bool
+
+    @property
+    def ok(self) -> bool:
+        """Whether this machine computes what the model did when it was exported."""
+        return self.difference <= self.tolerance and self.labels_equal
+
+
+def sample_path(model: str | os.PathLike[str]) -> Path:
+    """Return where the sample of a model lies."""
+    return Path(model).with_suffix(".sample.npz")
+
+
+def write_sample(path: str | os.PathLike[str], sample: Sample) -> None:
+    """Write a sample.
+
+    Parameters
+    ----------
+    path : path
+        See `sample_path`.
+    """
+    np.savez_compressed(path, image=sample.image, maps=sample.maps, labels=sample.labels)
+
+
+def read_sample(path: str | os.PathLike[str]) -> Sample:
+    """Read a sample.
+
+    Raises
+    ------
+    ModelNotFoundError
+        There is no such file.
+    ModelFormatError
+        The file is damaged or unpacks to more than `MAX_SAMPLE_BYTES`, or its arrays are not those of a sample.
+    """
+    try:
+        with ZipFile(path) as archive:
+            size = sum(info.file_size for info in archive.infolist())
+        if size > MAX_SAMPLE_BYTES:
+            raise ModelFormatError(
+                f"{path}: unpacks to {size} bytes, expected at most {MAX_SAMPLE_BYTES}; "
+                "copy the sample from beside the model or export again"
+            )
+        with np.load(path, allow_pickle=False) as arrays:
+            sample = Sample(arrays["image"], arrays["maps"], arrays["labels"])
+    except FileNotFoundError:
+        raise ModelNotFoundError(
+            f"{path}: the model's sample is not there; copy it from beside the model or export again"
+        ) from None
+    except ModelFormatError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, BadZipFile) as error:
+        raise ModelFormatError(f"{path}: not a sample that can be read: {error}") from error
+    shapes = {sample.image.shape[:2], sample.maps.shape[:2], sample.labels.shape}
+    if len(shapes) > 1:
+        raise ModelFormatError(f"{path}: the arrays of a sample must have one height and width, found {shapes}")
+    return sample
+
+
+def replay_sample(segmenter: Segmenter, path: str | os.PathLike[str]) -> Replay:
+    """Run a model on its sample and compare.
+
+    Raises
+    ------
+    ModelNotFoundError, ModelFormatError
+        See `read_sample`; or the sample is another model's.
+    """
+    sample = read_sample(path)
+    (maps,) = segmenter.predict([sample.image])
+    if maps.shape != sample.maps.shape:
+        raise ModelFormatError(
+            f"{path}: the sample's maps are {sample.maps.shape}, the model gives {maps.shape}; "
+            "copy the sample from beside the model or export again"
+        )
+    labels = segmenter.find_instances(sample.maps).labels
+    return Replay(
+        difference=float(np.nan_to_num(np.abs(maps - sample.maps), nan=np.inf).max()),
+        tolerance=segmenter.card.tolerance,
+        labels_equal=np.array_equal(labels, sample.labels),
+    )

@@ -1,0 +1,27 @@
+"""nuclei-demo: a folder of images to try nuclei-infer on. The docstring is the help text."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from nuclei_runtime.cli.command import run_command
+
+
+def main() -> NoReturn:
+    """Entry point of nuclei-demo."""
+    run_command(demo)
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is new or empty.", show_default=False)],
+) -> None:
+    """Make a folder of images to try nuclei-infer on: one of stained tissue, five synthetic ones with their truth."""
+    from nuclei_runtime.checks.demo import write_demo
+
+    images = write_demo(folder)
+    print(f"{len(images)} images in {folder / 'images'}, the truth of the synthetic ones in {folder / 'truth'}")
+    print(f"next: {subprocess.list2cmdline(['nuclei-infer', str(folder / 'images'), '--out', 'results'])}")

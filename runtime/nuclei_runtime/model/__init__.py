@@ -1,0 +1,1 @@
+"""The model file: its card, its checks, and the ONNX Runtime session that runs it."""

@@ -1,0 +1,176 @@
+"""OME-Zarr 0.4 and 0.5 folders -> a stack whose chunks are read when they are needed. Needs the extra `zarr`.
+
+Metadata: the OME-NGFF specification (ngff.openmicroscopy.org), versions 0.4 and 0.5. Only folders on a local path are
+opened, and of these only arrays inside the folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from math import prod
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from nuclei_runtime.arrays import Image
+from nuclei_runtime.errors import ImageReadError, ImageShapeError, MissingExtraError
+from nuclei_runtime.readers.axes import UNKNOWN, Stack
+from nuclei_runtime.readers.pixel_size import PixelSize, in_micrometres
+from nuclei_runtime.readers.tiff.segments import MAX_SEGMENT_BYTES
+
+_MAX_JSON_BYTES = 1 << 24
+_MAX_CHUNK_BYTES = 1 << 29
+_CODECS = frozenset(
+    {"bytes", "transpose", "shuffle", "delta", "crc32c", "sharding_indexed"}
+    | {"blosc", "zlib", "gzip", "zstd", "lz4", "bz2", "lzma"}
+)
+"""Of Zarr's specifications 2 and 3. Others run code that a file may name: numcodecs' pickle runs any."""
+
+
+def is_image_folder(path: Path) -> bool:
+    """Whether a folder is one image: it is called NAME.zarr, or holds a Zarr group."""
+    try:
+        is_named = path.suffix.lower() == ".zarr"
+        return path.is_dir() and (is_named or any((path / name).is_file() for name in ("zarr.json", ".zgroup")))
+    except OSError:
+        return False
+
+
+def open_zarr(folder: Path) -> Stack:
+    """Find what an OME-Zarr image holds, at its full resolution.
+
+    Raises
+    ------
+    ImageReadError
+        It is no OME-Zarr image, is damaged, or uses a codec that is not read; or the extra `zarr` is missing.
+    ImageShapeError
+        It is a plate, or several images.
+    """
+    if not is_image_folder(folder):
+        raise ImageReadError("cannot be opened: it is a folder, and not an OME-Zarr image")
+    attributes = _attributes(folder)
+    multiscale = _multiscale(folder, attributes)
+    axes = [axis for axis in multiscale.get("axes", ()) if isinstance(axis, dict)]
+    letters = "".join(_letter(axis) for axis in axes)
+    named = letters.replace(UNKNOWN, "")
+    if letters[-2:] != "YX" or len(set(named)) < len(named):
+        raise ImageReadError(f"the axes {multiscale.get('axes')} are not those of OME-Zarr 0.4 or 0.5")
+    dataset = multiscale["datasets"][0]  # the specification orders them from the finest to the coarsest
+    array = _open_array(folder, str(dataset["path"]))
+    if array.ndim != len(axes):
+        raise ImageReadError(f"the metadata name {len(axes)} axes, the array has {array.ndim} dimensions")
+    chunk_bytes = prod(array.chunks) * array.dtype.itemsize
+    if chunk_bytes > _MAX_CHUNK_BYTES:
+        raise ImageReadError(f"its chunks are {chunk_bytes} bytes each, expected at most {_MAX_CHUNK_BYTES}")
+
+    def read(index: tuple[int, ...], rows: slice, columns: slice) -> Image:
+        return np.asarray(array[(*index, rows, columns)])
+
+    return Stack(
+        axes=letters,
+        shape=tuple(array.shape),
+        dtype=array.dtype,
+        channels=_channels(attributes),
+        pixel_size_um=_pixel_size(multiscale, dataset, axes),
+        read=read,
+        reads_blocks=prod(array.chunks) * array.dtype.itemsize <= MAX_SEGMENT_BYTES,
+    )
+
+
+def _attributes(folder: Path) -> Mapping[str, Any]:
+    """Return the group's OME metadata: under ``ome`` in version 0.5, at the top in 0.4."""
+    whole = _json(folder / "zarr.json")
+    if whole is not None:
+        ome = whole.get("attributes", {}).get("ome", {})
+        return ome if isinstance(ome, dict) else {}
+    return _json(folder / ".zattrs") or {}
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    if path.stat().st_size > _MAX_JSON_BYTES:
+        raise ImageReadError(f"{path.name} is larger than {_MAX_JSON_BYTES} bytes")
+    value = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(value, dict):
+        raise ImageReadError(f"{path.name} is no JSON object")
+    return value
+
+
+def _multiscale(folder: Path, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "plate" in attributes or "well" in attributes or "bioformats2raw.layout" in attributes:
+        raise ImageShapeError(f"the folder holds many images; name the ones to segment, such as {folder.name}/.../0")
+    multiscales = attributes.get("multiscales")
+    if not (isinstance(multiscales, list) and multiscales and isinstance(multiscales[0], dict)):
+        raise ImageReadError("the folder is no OME-Zarr image: it has no multiscales metadata of version 0.4 or 0.5")
+    if len(multiscales) > 1:
+        raise ImageShapeError(f"the folder holds {len(multiscales)} images; save the one to segment on its own")
+    return multiscales[0]
+
+
+def _letter(axis: Mapping[str, Any]) -> str:
+    name, kind = str(axis.get("name", "")).upper(), axis.get("type")
+    if kind in ("time", "channel"):
+        return "T" if kind == "time" else "C"
+    allowed = ("Z", "Y", "X") if kind == "space" else ("T", "C", "Z", "Y", "X") if kind is None else ()
+    return name if name in allowed else UNKNOWN
+
+
+def _open_array(folder: Path, name: str) -> Any:
+    inside = PurePosixPath(name)
+    if not name or inside.is_absolute() or ".." in inside.parts or ":" in name or "\\" in name:
+        raise ImageReadError(f"its metadata lead to {name!r}, outside the folder")
+    path = folder.joinpath(*inside.parts)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ImageReadError(f"its metadata lead to {name!r}, a link out of the folder")
+    description = _json(path / "zarr.json") or _json(path / ".zarray")
+    if description is None:
+        raise ImageReadError(f"its array {name!r} is missing; it may be copied in part")
+    used = {codec.removeprefix("numcodecs.") for codec in _codecs(description)}
+    if used - _CODECS:
+        raise ImageReadError(
+            f"it is compressed with {', '.join(sorted(used - _CODECS))}, which is not read; save it with blosc, zstd "
+            "or gzip"
+        )
+    try:
+        import zarr
+        from zarr.storage import LocalStore
+    except ImportError as error:
+        raise ImageReadError(str(MissingExtraError("zarr", "zarr"))) from error
+    return zarr.open_array(LocalStore(path, read_only=True), mode="r")
+
+
+def _codecs(description: Mapping[str, Any]) -> Iterator[str]:
+    """Return the names of all codecs, those inside of shards too."""
+    listed = [*(description.get("codecs") or ()), *(description.get("filters") or ())]
+    for codec in [*listed, description.get("compressor")]:
+        if isinstance(codec, dict):
+            yield str(codec.get("name", codec.get("id")))
+            inner = codec.get("configuration")
+            for part in ("codecs", "index_codecs"):
+                if isinstance(inner, dict) and part in inner:
+                    yield from _codecs({"codecs": inner[part]})
+        elif codec is not None:
+            yield str(codec)
+
+
+def _channels(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the labels of OMERO's rendering settings, which the specification carries along."""
+    channels = (attributes.get("omero") or {}).get("channels") or []
+    names = tuple(str(channel.get("label", "")) for channel in channels if isinstance(channel, dict))
+    return names if all(names) else ()
+
+
+def _pixel_size(
+    multiscale: Mapping[str, Any], dataset: Mapping[str, Any], axes: list[dict[str, Any]]
+) -> PixelSize | None:
+    scale = np.ones(len(axes))
+    for transformations in (dataset.get("coordinateTransformations"), multiscale.get("coordinateTransformations")):
+        for step in transformations or ():
+            if step.get("type") == "scale" and "scale" in step:
+                scale = scale * np.asarray(step["scale"], float)
+    units = [str(axis.get("unit", "")) for axis in axes[-2:]]
+    down, across = (in_micrometres(float(size), 1, unit) for size, unit in zip(scale[-2:], units, strict=True))
+    return (down[0], across[0]) if down and across else None

@@ -1,0 +1,1 @@
+"""TIFF: directories, OME-XML, segments, and pages that only Pillow decodes."""

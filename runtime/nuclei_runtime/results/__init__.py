@@ -1,0 +1,1 @@
+"""The results folder: what lies where, records, locks, and the joined tables."""

@@ -1,0 +1,150 @@
+"""What became of an image file: the record that lies beside its results and tells whether they are whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from nuclei_runtime.results.layout import is_result, leads_out, record_path, recorded_tokens, token_of
+from nuclei_runtime.writers.nuclei_csv import Outcome
+
+RECORD_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class FileDigest:
+    """A file's content in short.
+
+    Attributes
+    ----------
+    sha256 : str
+        64 hexadecimal digits.
+    size : int
+        In bytes.
+    """
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of an image file.
+
+    Attributes
+    ----------
+    image, stem : str
+        See `nuclei_runtime.runs.inputs.ImageFile`.
+    run_key : str
+        See `nuclei_runtime.results.provenance.run_key`.
+    source : FileDigest, optional
+        The image file; None if it could not be read.
+    planes : tuple of Outcome
+        In the order of time, then Z.
+    results : dict
+        The SHA-256 of each result file by its path relative to the results folder.
+    """
+
+    image: str
+    stem: str
+    run_key: str
+    source: FileDigest | None
+    planes: tuple[Outcome, ...]
+    results: dict[str, str]
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether no plane failed."""
+        return all(plane.status == "ok" for plane in self.planes)
+
+    def to_json(self) -> str:
+        """Return the record as it is stored; a name that is no text is escaped."""
+        return json.dumps({"format": RECORD_FORMAT, **asdict(self)}, indent=1) + "\n"
+
+
+def parse_record(text: str) -> Record | None:
+    """Return a stored record; None if it is damaged, or of another version."""
+    try:
+        document: dict[str, Any] = json.loads(text)
+        if document.pop("format") != RECORD_FORMAT:
+            return None
+        source = document.pop("source")
+        planes = tuple(Outcome(**plane) for plane in document.pop("planes"))
+        record = Record(source=None if source is None else FileDigest(**source), planes=planes, **document)
+        texts = [record.image, record.stem, record.run_key, *record.results.values()]
+        sound = bool(planes) and all(isinstance(value, str) for value in texts)
+        return record if sound and all(is_result(path) for path in record.results) else None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def read_record(path: Path) -> Record | None:
+    """Read a record; None if it is damaged.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    """
+    return parse_record(path.read_text(encoding="utf-8", errors="replace"))
+
+
+def digest_file(path: str | os.PathLike[str]) -> FileDigest:
+    """Read a file through, in pieces."""
+    with Path(path).open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return FileDigest(sha256, file.tell())
+
+
+def digest_tree(folder: Path) -> FileDigest:
+    """Read all files of an image that is a folder; the digest is one over their names and digests, sorted."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    digests = [digest_file(folder / name) for name in names]
+    listing = "".join(f"{digest.sha256} {name}\0" for name, digest in zip(names, digests, strict=True))
+    sha256 = hashlib.sha256(listing.encode("utf-8", "surrogatepass")).hexdigest()
+    return FileDigest(sha256, sum(digest.size for digest in digests))
+
+
+def record_of(out: Path, name: str) -> Record | None:
+    """Read the record of an image; None if it is damaged.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    """
+    return read_record(record_path(out, token_of(name)))
+
+
+def with_recorded(out: Path, names: Iterable[str]) -> list[str]:
+    """Add to some images those of which there is a record: who takes an image away does not take its rows.
+
+    In the order of their names, folder by folder, wherever they lie.
+    """
+    all_names = list(names)
+    tokens = set(map(token_of, all_names))
+    for token in recorded_tokens(out):
+        if token in tokens:
+            continue
+        with suppress(FileNotFoundError):  # another share has just removed it
+            record = read_record(record_path(out, token))
+            all_names += [] if record is None else [record.image]
+    return sorted(all_names, key=lambda name: PurePosixPath(name).parts)
+
+
+def damaged_result(out: Path, record: Record) -> str | None:
+    """Return a result that is missing or not what the record says, if there is one."""
+    for target, sha256 in record.results.items():
+        try:
+            whole = not leads_out(out, out / target) and digest_file(out / target).sha256 == sha256
+        except OSError:
+            whole = False
+        if not whole:
+            return target
+    return None

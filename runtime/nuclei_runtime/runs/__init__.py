@@ -1,0 +1,1 @@
+"""A run over many files: inputs, workers, resume, watch, verify."""

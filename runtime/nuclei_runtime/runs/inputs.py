@@ -1,0 +1,237 @@
+"""What a user names on the command line -> the images to segment, each with the name of its results."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath, PurePosixPath
+
+from nuclei_runtime.errors import InputsError
+from nuclei_runtime.readers.opening import IMAGE_SUFFIXES
+from nuclei_runtime.results.layout import ENDINGS, IMAGES_TABLE, NUCLEI_TABLE, PROVENANCE_FILE, RECORDS_FOLDER
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image to segment.
+
+    Attributes
+    ----------
+    path : Path
+    name : str
+        Path relative to the folder that was named, with ``/``.
+    stem : str
+        What its results are called: `name` without its suffix, or with it where two images of one folder
+        differ in nothing else.
+    """
+
+    path: Path
+    name: str
+    stem: str
+
+
+_IMAGE_FOLDER_SUFFIX = ".zarr"
+"""Of a folder that is one image: OME-Zarr."""
+
+_PLANE_OF_SERIES = re.compile(r"(.+?)(?:_t\d{3,}(?:_z\d{3,})?|_z\d{3,})")
+"""A stem that looks like `nuclei_runtime.readers.plane.Plane.suffix` behind another."""
+
+_RESULT_FOLDERS = (*ENDINGS, RECORDS_FOLDER)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What was found.
+
+    Attributes
+    ----------
+    root : Path
+        The folder that names are relative to.
+    files : tuple of ImageFile
+        Sorted by folder and name, each file once.
+    n_skipped : int
+        Files whose suffix is not an image's. Hidden files and earlier results are not counted.
+    unreadable : tuple of str
+        Folders that could not be listed, each with the reason.
+    """
+
+    root: Path
+    files: tuple[ImageFile, ...]
+    n_skipped: int
+    unreadable: tuple[str, ...]
+
+
+def find_images(
+    sources: Sequence[str | os.PathLike[str]], *, out: str | os.PathLike[str], may_be_none: bool = False
+) -> Inputs:
+    """Expand folders (with their subfolders), globs and single files.
+
+    A glob is expanded here where the shell left it alone, as on Windows. Names are relative to the deepest
+    folder that holds all that was named; for a single folder that is the folder itself.
+
+    Parameters
+    ----------
+    sources : sequence of path or glob
+    out : path
+        The results folder of this run; it may lie inside a source, be one, or hold one.
+    may_be_none : bool
+        That there is no image yet is no error.
+
+    Raises
+    ------
+    InputsError
+        A source does not exist, no image was found, or the sources lie on several drives.
+    """
+    named = [path for source in sources for path in _expand(os.fspath(source))]
+    search = _Search(out)
+    for path in named:
+        if _is_folder_of_images(path):
+            search.add_folder(path)
+        else:
+            search.add_file(path)
+    if not search.images and not may_be_none:
+        raise InputsError(_nothing_found(sources, search))
+    try:
+        root = Path(os.path.commonpath([path if _is_folder_of_images(path) else path.parent for path in named]))
+    except ValueError as error:
+        raise InputsError("the inputs lie on several drives; segment each drive's on their own") from error
+    paths = sorted(search.images.values(), key=lambda path: path.parts)
+    names = [PurePath(os.path.relpath(path, root)).as_posix() for path in paths]
+    stems = _stems(names)
+    files = tuple(ImageFile(path, name, stems[name]) for path, name in zip(paths, names, strict=True))
+    return Inputs(root, files, len(search.skipped), tuple(search.unreadable))
+
+
+def _expand(source: str) -> list[Path]:
+    if os.path.lexists(source):  # first, because brackets may stand in a file's name
+        return [_resolved(source)]
+    if not glob.has_magic(source):
+        raise InputsError(f"{source}: no such file or folder; name images, folders of images or globs")
+    matches = glob.glob(source, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+    if not matches:
+        raise InputsError(f"{source}: no file or folder matches")
+    return [_resolved(match) for match in matches]
+
+
+def _resolved(source: str | os.PathLike[str]) -> Path:
+    """Follow links to folders, but not one to a file: that is an image with a name of its own."""
+    path = Path(source)
+    return path.resolve() if _is_folder(path) else path.parent.resolve() / path.name
+
+
+def _is_folder(path: Path) -> bool:
+    return _mode_is(path, stat.S_ISDIR)
+
+
+def _is_folder_of_images(path: Path) -> bool:
+    """Whether this is a folder to be searched, and not one that is an image, or an image of a plate."""
+    return _is_folder(path) and not any(map(_is_image_folder, path.parts))
+
+
+def _is_image_folder(name: str) -> bool:
+    return name.lower().endswith(_IMAGE_FOLDER_SUFFIX)
+
+
+def _is_special(path: Path) -> bool:
+    """Whether this is a pipe or a device: reading it might never end."""
+    return _mode_is(path, lambda mode: not stat.S_ISREG(mode))
+
+
+def _mode_is(path: Path, kind: Callable[[int], bool]) -> bool:
+    """Ask for a path's kind; unlike `Path.is_dir`, say no where the answer is not permitted."""
+    try:
+        return kind(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+class _Search:
+    """Gathers image files and remembers what it left out."""
+
+    def __init__(self, out: str | os.PathLike[str]) -> None:
+        self.images: dict[str, Path] = {}  # by where it really lies: links may lead there twice
+        self.skipped: set[Path] = set()
+        self.earlier: set[Path] = set()
+        self.unreadable: list[str] = []
+        self._out = Path(out).resolve()
+        self._entered: set[Path] = set()
+
+    def add_folder(self, folder: Path) -> None:
+        if not self._enter(folder):
+            return
+        for here, folders, files in os.walk(folder, onerror=self._note_unreadable, followlinks=True):
+            real = Path(here).resolve()
+            shown = sorted(name for name in folders if name[0] != ".")
+            for name in filter(_is_image_folder, shown):
+                self._add(Path(here, name), real)
+            folders[:] = [name for name in shown if not _is_image_folder(name) and self._enter(Path(here, name))]
+            for name in files:
+                if name[0] != ".":
+                    self._add(Path(here, name), real)
+
+    def add_file(self, path: Path) -> None:
+        if not self._is_earlier_result(path.parent):
+            self._add(path, path.parent.resolve())
+
+    def _add(self, path: Path, real_folder: Path) -> None:
+        if path.name in (NUCLEI_TABLE, IMAGES_TABLE, PROVENANCE_FILE):
+            return
+        if not _is_folder(path) and (path.suffix.lower() not in IMAGE_SUFFIXES or _is_special(path)):
+            self.skipped.add(path)
+            return
+        self.images.setdefault(os.path.normcase(real_folder / path.name), path)
+
+    def _enter(self, folder: Path) -> bool:
+        """Whether the folder is to be searched: each once, so that links which lead in a circle end."""
+        real = folder.resolve()
+        if real in self._entered or self._is_earlier_result(folder):
+            return False
+        self._entered.add(real)
+        return True
+
+    def _is_earlier_result(self, folder: Path) -> bool:
+        for candidate in (folder, *folder.parents):
+            if candidate.name in _RESULT_FOLDERS and (
+                any(_mode_is(candidate.parent / name, stat.S_ISREG) for name in (NUCLEI_TABLE, PROVENANCE_FILE))
+                or candidate.parent.resolve() == self._out
+            ):
+                self.earlier.add(candidate)
+                return True
+        return False
+
+    def _note_unreadable(self, error: OSError) -> None:
+        self.unreadable.append(f"{error.filename}: cannot be listed: {error.strerror}")
+
+
+def _stems(names: Sequence[str]) -> dict[str, str]:
+    """Return the name of each image's results; compared without case, as some file systems do.
+
+    ``a.tif`` may hold a series, whose first frame's results are called ``a_t000``: what another image's would be.
+    """
+    whole: set[str] = set()
+    while True:
+        stems = {name: name if name in whole else str(PurePosixPath(name).with_suffix("")) for name in names}
+        uses = Counter(stem.casefold() for stem in stems.values())
+        clashing = {name for name, stem in stems.items() if uses[stem.casefold()] > 1}
+        for name, stem in stems.items():
+            of_series = _PLANE_OF_SERIES.fullmatch(stem.casefold())
+            if of_series is not None and of_series[1] in uses:
+                clashing.add(name)
+        if clashing <= whole:
+            return stems
+        whole |= clashing  # and again: the whole name of one may be the stem of another
+
+
+def _nothing_found(sources: Iterable[str | os.PathLike[str]], search: _Search) -> str:
+    parts = [f"{', '.join(map(str, sources))}: no image found; looked for {', '.join(IMAGE_SUFFIXES)}"]
+    if search.skipped:
+        suffixes = sorted({path.suffix.lower() or "no suffix" for path in search.skipped})
+        parts.append(f"skipped {len(search.skipped)} other file(s) ({', '.join(suffixes)})")
+    if search.earlier:
+        parts.append(f"left out the earlier results in {', '.join(map(str, sorted(search.earlier)))}")
+    return "; ".join([*parts, *search.unreadable])

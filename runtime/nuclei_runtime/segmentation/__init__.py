@@ -1,0 +1,1 @@
+"""Planes -> nuclei within the memory that may be used."""

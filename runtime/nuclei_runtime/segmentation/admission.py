@@ -1,0 +1,59 @@
+"""Several planes in memory at once, where they fit side by side; one that may not fit so, alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Condition
+from typing import TYPE_CHECKING
+
+from nuclei_runtime.readers.plane import Plane
+from nuclei_runtime.segmentation.blocks import GRID
+from nuclei_runtime.segmentation.memory import Budget, resident_bytes
+
+if TYPE_CHECKING:
+    from nuclei_runtime.segmentation.segmenter import Segmenter
+
+
+class Admission:
+    """Lets the planes of several workers into memory. To be made when the model is loaded and no plane is read yet.
+
+    A plane that would never need more than its worker's share of the ceiling is let in at once. Any other waits
+    until no other is there, and keeps others out: it is refused, or read in smaller tiles, just as in a run with one
+    worker.
+
+    Parameters
+    ----------
+    n_workers : int
+    max_memory : int, optional
+        See `nuclei_runtime.segmentation.blocks.segment_plane`.
+    """
+
+    def __init__(self, n_workers: int = 1, max_memory: int | None = None) -> None:
+        self._n_workers, self._max_memory = n_workers, max_memory
+        self._resident = resident_bytes() if n_workers > 1 else 0
+        self._changed = Condition()
+        self._n_inside = 0
+        self._is_alone = False
+
+    @contextmanager
+    def admit(self, plane: Plane, segmenter: Segmenter) -> Iterator[None]:
+        """Wait until the plane may be segmented; it may while the ``with`` statement runs."""
+        if self._n_workers == 1:
+            yield
+            return
+        budget = Budget(plane, self._max_memory, segmenter.magnification)
+        window_px = GRID.core_px + 2 * GRID.margin_px
+        tiling = segmenter.tiling
+        alone = not budget.fits_in_share(tiling, window_px, self._n_workers, self._resident)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_alone and not (alone and self._n_inside))
+            self._n_inside += 1
+            self._is_alone = alone
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._n_inside -= 1
+                self._is_alone = False
+                self._changed.notify_all()

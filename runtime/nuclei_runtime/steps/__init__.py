@@ -1,0 +1,1 @@
+"""The steps between pixels and nuclei: normalise, tile, scale, find instances, measure."""

@@ -1,0 +1,194 @@
+"""The model card: what is written is read back, and what is wrong is all named at once.
+
+Each file in ``cards/`` is a case: a JSON merge patch (RFC 7396, null removes) on ``valid.json``, or on the card that
+``base`` names, and the problems that the parser must find.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nuclei_runtime.errors import CardError, ModelError
+from nuclei_runtime.model.card import MAX_CARD_BYTES, Evaluation, InputSpec, ModelCard, OutputSpec, parse_card
+from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.tiling import Tiling
+
+CARDS = Path(__file__).with_name("cards")
+VALID = (CARDS / "valid.json").read_text(encoding="utf-8")
+TILED = (CARDS / "valid_tiled.json").read_text(encoding="utf-8")
+CASES = sorted(path for path in CARDS.glob("*.json") if not path.name.startswith("valid"))
+
+both_cards = pytest.mark.parametrize("text", [VALID, TILED], ids=["fixed size", "any size"])
+
+
+def merged(document: Any, patch: Any) -> Any:
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(document) if isinstance(document, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+def problems_of(text: str) -> list[str]:
+    with pytest.raises(CardError) as caught:
+        parse_card(text, "some.onnx")
+    assert str(caught.value).startswith("some.onnx: the model card has ")
+    for problem in caught.value.problems:
+        assert problem in str(caught.value)
+    return list(caught.value.problems)
+
+
+def card() -> ModelCard:
+    return parse_card(VALID, "valid.json")
+
+
+def test_a_card_is_read() -> None:
+    read = card()
+    assert (read.name, read.version, read.description) == ("nuclei-unet", "1.0.0", "Nuclei, β version")
+    assert read.input == InputSpec("image", 128, 128, 3, tiling=None)
+    assert read.output == OutputSpec("foreground", ("foreground",))
+    assert read.preprocessing == (
+        Step("percentile_normalisation", {"lower": 1.0, "upper": 99.8}),
+        Step("resize", {"height": 128, "width": 128}),
+    )
+    assert read.postprocessing == Step("connected_components", {"threshold": 0.5, "min_area_px": 16})
+    assert read.evaluation == (Evaluation("field val", "ab12", "AP@0.5", 0.61),)
+    assert read.provenance == {"seed": "42", "opset": "18"}
+    assert read.limitations == ("Touching nuclei become one.",)
+
+
+def test_a_card_of_a_network_that_takes_any_size_is_read() -> None:
+    read = parse_card(TILED, "valid_tiled.json")
+    assert read.input == InputSpec("image", None, None, 3, Tiling(core_px=512, halo_px=96, multiple_of_px=16))
+    assert read.output == OutputSpec("maps", ("foreground", "distance", "border"))
+    assert read.preprocessing == (Step("percentile_normalisation", {"lower": 1.0, "upper": 99.8}),)
+    assert read.postprocessing.id == "marker_watershed"
+    assert read.postprocessing.kwargs == {
+        "threshold": 0.5,
+        "marker_distance": 0.4,
+        "marker_border": 0.6,
+        "min_marker_area_px": 3,
+        "min_peak_distance": 0.65,
+        "min_area_px": 16,
+    }
+
+
+def test_a_method_may_be_given_more_maps_than_it_needs() -> None:
+    document = json.loads(VALID)
+    document["output"]["maps"] = ["foreground", "distance"]
+    assert parse_card(json.dumps(document), "more").output.maps == ("foreground", "distance")
+
+
+def test_an_image_may_go_into_the_network_as_it_is() -> None:
+    """Only where the size is fixed something has to give it."""
+    document = json.loads(TILED)
+    document["preprocessing"] = []
+    assert parse_card(json.dumps(document), "bare").preprocessing == ()
+
+
+@both_cards
+def test_what_is_written_is_read_back(text: str) -> None:
+    read = parse_card(text, "first")
+    assert parse_card(read.to_json(), "again") == read
+
+
+@both_cards
+def test_the_json_is_canonical(text: str) -> None:
+    """The same card gives the same bytes, however its JSON was laid out."""
+    written = parse_card(text, "first").to_json()
+    assert written == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    shuffled = json.dumps(dict(reversed(json.loads(text).items())), indent=3)
+    assert parse_card(shuffled, "shuffled").to_json() == written
+    assert written.encode().startswith(
+        b'{"description":"Nuclei, \xce\xb2 version","evaluation":[{"dataset":"field val"'
+    )
+
+
+def test_a_card_with_a_number_that_json_lacks_is_not_written() -> None:
+    with pytest.raises(ValueError, match="Out of range float"):
+        replace(card(), tolerance=float("nan")).to_json()
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_every_problem_is_named_with_its_location(path: Path) -> None:
+    case = json.loads(path.read_text(encoding="utf-8"))
+    base = json.loads((CARDS / case.get("base", "valid.json")).read_text(encoding="utf-8"))
+    assert problems_of(json.dumps(merged(base, case["patch"]))) == case["problems"]
+
+
+@both_cards
+def test_every_field_is_needed(text: str) -> None:
+    """One by one, at every depth: what is removed is what is missed."""
+
+    def removed(document: Any, location: str) -> list[tuple[str, Any]]:
+        found = []
+        items = document.items() if isinstance(document, dict) else enumerate(document)
+        for key, value in items:
+            here = f"{location}[{key}]" if isinstance(key, int) else f"{location}.{key}".lstrip(".")
+            if isinstance(document, dict):
+                found.append((here, {k: v for k, v in document.items() if k != key}))
+            if isinstance(value, dict | list) and key not in ("provenance", "limitations"):
+                for deeper, changed in removed(value, here):
+                    copy = document.copy()
+                    copy[key] = changed
+                    found.append((deeper, copy))
+        return found
+
+    cases = removed(json.loads(text), "")
+    assert len(cases) > 30
+    for location, document in cases:
+        problem, *others = problems_of(json.dumps(document))
+        if text != TILED or location != "input.tiling":  # without it the size is missed as well
+            assert others == []
+        assert problem.startswith((f"{location}: missing, expected", f"{location}: found null"))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" + "0" * 400])
+def test_numbers_that_are_none_or_huge_are_refused(number: str) -> None:
+    (problem,) = problems_of(VALID.replace("1e-05", number))
+    assert problem.startswith("tolerance: expected a number from 0 to 1, found ")
+    assert len(problem) < 130
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "$: not JSON: "),
+        ("nuclei", "$: not JSON: "),
+        (VALID[:-30], "$: not JSON: "),
+        ("[" * 100_000, "$: not JSON: "),
+        ('{"a":' * 100_000, "$: not JSON: "),
+        ('{"tolerance": 1' + "0" * 10_000 + "}", "$: not JSON: "),
+        ("null", "$: expected an object, found null"),
+        ("[]", "$: expected an object, found a list"),
+        ("3", "$: expected an object, found 3"),
+        (VALID + " " * MAX_CARD_BYTES, f"$: larger than {MAX_CARD_BYTES} bytes"),
+    ],
+    ids=["nothing", "a word", "cut", "deep list", "deep object", "long number", "null", "list", "number", "huge"],
+)
+def test_what_is_no_card_at_all_is_refused(text: str, problem: str) -> None:
+    assert problems_of(text)[0].startswith(problem)
+
+
+def test_nesting_inside_a_field_is_refused() -> None:
+    nested = VALID.replace('"BSD-3-Clause"', "[" * 500 + "]" * 500)
+    assert problems_of(nested) == ["license: expected a text, found a list"]
+
+
+def test_a_field_that_is_there_twice_is_refused() -> None:
+    twice = VALID.replace('"height": 128,', '"height": 64, "height": 128,', 1)
+    assert problems_of(twice) == ["$: 'height' is there twice in one object"]
+
+
+def test_a_card_error_is_a_model_error() -> None:
+    with pytest.raises(ModelError):
+        parse_card("{}", "some.onnx")

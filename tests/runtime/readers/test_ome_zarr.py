@@ -1,0 +1,189 @@
+"""OME-Zarr folders of both versions, and folders that are not what they seem."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from zarr.storage import LocalStore
+
+from nuclei_runtime.errors import ImageError, ImageReadError, ImageShapeError
+from nuclei_runtime.readers.ome_zarr import is_image_folder
+from nuclei_runtime.readers.opening import open_planes
+from nuclei_runtime.readers.plane import Selection
+
+IMAGE = np.random.default_rng(25).integers(0, 60_000, (2, 2, 3, 60, 50)).astype(np.uint16)
+"""T, C, Z, Y, X."""
+AXES = [
+    {"name": "t", "type": "time"},
+    {"name": "c", "type": "channel"},
+    *({"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"),
+]
+
+
+def write(folder: Path, image: np.ndarray = IMAGE, *, version: str = "0.4", **changes: Any) -> Path:
+    """Write two levels; `changes` replaces entries of the multiscale."""
+    is_new = version == "0.5"
+    group = zarr.create_group(LocalStore(folder), zarr_format=3 if is_new else 2, overwrite=True)
+    for level, pixels in (("0", image), ("1", image[..., ::2, ::2])):
+        chunks = (1,) * (image.ndim - 2) + (32, 32)
+        group.create_array(
+            level,
+            data=pixels,
+            chunks=chunks,
+            chunk_key_encoding={"name": "v2", "separator": "/"} if not is_new else None,
+        )
+    scales = [[1.0] * (image.ndim - 2) + [0.5 * 2**level, 0.25 * 2**level] for level in (0, 1)]
+    multiscale = {
+        "axes": AXES[-image.ndim :],
+        "datasets": [
+            {"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+            for level, scale in enumerate(scales)
+        ],
+        **changes,
+    }
+    described = {"multiscales": [multiscale], "omero": {"channels": [{"label": "DAPI"}, {"label": "GFP"}]}}
+    group.attrs.update({"ome": {"version": version, **described}} if is_new else described)
+    return folder
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_the_full_resolution_is_read_with_all_that_the_metadata_say(version: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "a.ome.zarr", version=version)
+    with open_planes(folder, Selection(channel="GFP", z="each")) as planes:
+        assert [plane.suffix for plane in planes][:4] == ["_t000_z000", "_t000_z001", "_t000_z002", "_t001_z000"]
+        for plane in planes:
+            assert (plane.shape, plane.dtype, plane.reads_blocks) == ((60, 50), np.uint16, True)
+            assert plane.pixel_size_um == (0.5, 0.25)
+            assert np.array_equal(plane.read(slice(7, 40), slice(30, 50)), IMAGE[plane.time, 1, plane.z, 7:40, 30:50])
+    with open_planes(folder, Selection(channel=0, z="max")) as planes:
+        assert np.array_equal(planes[1].read(slice(0, 60), slice(0, 50)), IMAGE[1, 0].max(0))
+
+
+def test_a_plain_image_needs_no_choice(tmp_path: Path) -> None:
+    with open_planes(write(tmp_path / "a.zarr", IMAGE[0, 0, 0]), Selection()) as (plane,):
+        assert np.array_equal(plane.read(slice(0, 60), slice(0, 50)), IMAGE[0, 0, 0])
+
+
+def test_a_unit_that_is_not_stated_gives_no_size(tmp_path: Path) -> None:
+    axes = [{"name": name, "type": "space"} for name in "yx"]
+    with open_planes(write(tmp_path / "a.zarr", IMAGE[0, 0, 0], axes=axes), Selection()) as (plane,):
+        assert plane.pixel_size_um is None
+
+
+def test_an_axis_of_another_kind_must_be_named(tmp_path: Path) -> None:
+    axes = [{"name": "angle", "type": "other"}, *AXES[-2:]]
+    folder = write(tmp_path / "a.zarr", IMAGE[0, 0], axes=axes)
+    with pytest.raises(ImageShapeError, match=r"with axes \?YX"), open_planes(folder, Selection()):
+        pass
+    with open_planes(folder, Selection(axes="TYX")) as planes:
+        assert len(planes) == 3
+
+
+def test_folders_of_images_are_known(tmp_path: Path) -> None:
+    named = tmp_path / "empty.ZARR"
+    named.mkdir()
+    assert is_image_folder(named)
+    assert is_image_folder(write(tmp_path / "no suffix"))
+    assert not is_image_folder(tmp_path)
+    assert not is_image_folder(tmp_path / "absent.zarr")
+
+
+def test_without_the_extra_the_message_says_what_to_install(tmp_path: Path) -> None:
+    code = (
+        "import sys\nsys.modules['zarr'] = None\n"
+        "from nuclei_runtime.readers.opening import open_planes\nfrom nuclei_runtime.readers.plane import Selection\n"
+        "try:\n    with open_planes(sys.argv[1], Selection()): pass\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    command = [sys.executable, "-c", code, str(write(tmp_path / "a.zarr", IMAGE[0, 0, 0]))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == 'ImageReadError zarr is not installed; install it with: pip install "nuclei-edge[zarr]"\n'
+
+
+def level(path: str) -> list[dict[str, Any]]:
+    return [{"path": path, "coordinateTransformations": [{"type": "scale", "scale": [1, 1, 1, 1, 1]}]}]
+
+
+@pytest.mark.parametrize(
+    "path", ["../outside.zarr/0", "/etc", "https://example.org/a.zarr/0", "s3://a/0", "..\\a", "C:/a", ""]
+)
+def test_nothing_outside_the_folder_is_opened(path: str, tmp_path: Path) -> None:
+    write(tmp_path / "outside.zarr")
+    folder = write(tmp_path / "a.zarr", datasets=level(path))
+    with pytest.raises(ImageReadError, match="outside the folder"), open_planes(folder, Selection()):
+        pass
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    folder = write(tmp_path / "a.zarr", datasets=level("link"))
+    try:
+        (folder / "link").symlink_to(write(tmp_path / "outside.zarr") / "0")
+    except OSError:
+        pytest.skip("this system makes no links")
+    with pytest.raises(ImageReadError, match="a link out of the folder"), open_planes(folder, Selection()):
+        pass
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_codec_that_runs_code_is_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path / "a.zarr")
+    edit(folder / "0" / ".zarray", filters=[{"id": "pickle", "protocol": 5}])
+    with (
+        pytest.raises(ImageReadError, match="compressed with pickle, which is not read"),
+        open_planes(folder, Selection()),
+    ):
+        pass
+    folder = write(tmp_path / "b.zarr", version="0.5")
+    inner = {"chunk_shape": [1], "codecs": [{"name": "numcodecs.pickle"}], "index_codecs": []}
+    edit(folder / "0" / "zarr.json", codecs=[{"name": "sharding_indexed", "configuration": inner}])
+    with pytest.raises(ImageReadError, match="compressed with pickle"), open_planes(folder, Selection()):
+        pass
+
+
+REFUSED: dict[str, tuple[dict[str, Any], type[ImageError], str]] = {
+    "no axes": ({"axes": []}, ImageReadError, "not those of OME-Zarr 0.4 or 0.5"),
+    "axes of version 0.3": ({"axes": list("tczyx")}, ImageReadError, "not those of OME-Zarr"),
+    "columns before rows": ({"axes": [*AXES[:3], AXES[4], AXES[3]]}, ImageReadError, "not those"),
+    "too few axes": ({"axes": AXES[1:]}, ImageReadError, "name 4 axes, the array has 5"),
+    "missing array": ({"datasets": level("9")}, ImageReadError, "'9' is missing; it may be copied in part"),
+    "no datasets": ({"datasets": []}, ImageReadError, "damaged"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_metadata_that_do_not_fit_are_refused(case: str, tmp_path: Path) -> None:
+    changes, kind, reason = REFUSED[case]
+    with pytest.raises(kind, match=reason), open_planes(write(tmp_path / "a.zarr", **changes), Selection()):
+        pass
+
+
+@pytest.mark.parametrize("attribute", ["plate", "well", "bioformats2raw.layout"])
+def test_a_folder_of_many_images_asks_for_one(attribute: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "a.zarr")
+    edit(folder / ".zattrs", **{attribute: {}})
+    with pytest.raises(ImageShapeError, match="holds many images; name the ones"), open_planes(folder, Selection()):
+        pass
+
+
+def test_an_empty_folder_and_damaged_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.zarr").mkdir()
+    with pytest.raises(ImageReadError, match="no OME-Zarr image"), open_planes(tmp_path / "empty.zarr", Selection()):
+        pass
+    folder = write(tmp_path / "a.zarr", IMAGE[0, 0, 0])
+    chunk = max(path for path in (folder / "0").rglob("*") if path.name[0] != "." and path.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:20])
+    with pytest.raises(ImageReadError, match="damaged"), open_planes(folder, Selection()) as (plane,):
+        plane.read(slice(0, 60), slice(0, 50))
+    (folder / ".zattrs").write_text("{")
+    with pytest.raises(ImageReadError, match="damaged"), open_planes(folder, Selection()):
+        pass

@@ -1,0 +1,79 @@
+"""Sizes of pixels from every place where files state them, and numbers there that mean something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from nuclei_runtime.readers.opening import open_planes
+from nuclei_runtime.readers.pixel_size import in_micrometres
+from nuclei_runtime.readers.plane import Selection
+
+IMAGE = np.zeros((8, 9), np.uint8)
+
+
+def pixel_size(path: Path, **options: Any) -> tuple[float, float] | None:
+    tifffile.imwrite(path, IMAGE, **options)
+    with open_planes(path, Selection()) as (plane,):
+        return plane.pixel_size_um
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("µm", 1.0), ("nm", 1e-3), ("mm", 1e3), ("Å", 1e-4), ("m", 1e6), ("in", 25_400.0)]
+)
+def test_ome_states_sizes_in_its_unit(unit: str, factor: float, tmp_path: Path) -> None:
+    metadata = {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5, "PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
+    assert pixel_size(tmp_path / "a.ome.tif", ome=True, metadata=metadata) == pytest.approx(
+        (0.5 * factor, 0.25 * factor)
+    )
+
+
+@pytest.mark.parametrize("metadata", [{}, {"PhysicalSizeX": 0.2}, {"PhysicalSizeX": 0.0, "PhysicalSizeY": 0.2}])
+def test_half_a_size_is_none(metadata: dict[str, Any], tmp_path: Path) -> None:
+    assert pixel_size(tmp_path / "a.ome.tif", ome=True, metadata=metadata) is None
+
+
+@pytest.mark.parametrize("unit", ["reference frame", "pixel"])
+def test_a_unit_that_is_no_length_gives_no_size(unit: str, tmp_path: Path) -> None:
+    metadata = {"PhysicalSizeX": 1, "PhysicalSizeY": 1, "PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
+    assert pixel_size(tmp_path / "a.ome.tif", ome=True, metadata=metadata) is None
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("um", 1.0), ("micron", 1.0), (r"\u00B5m", 1.0), ("nm", 1e-3)])
+def test_imagej_counts_pixels_a_unit(unit: str, factor: float, tmp_path: Path) -> None:
+    found = pixel_size(tmp_path / "a.tif", imagej=True, resolution=(4.0, 2.0), metadata={"unit": unit})
+    assert found == pytest.approx((0.5 * factor, 0.25 * factor))
+
+
+def test_imagej_without_a_unit_gives_no_size(tmp_path: Path) -> None:
+    assert pixel_size(tmp_path / "a.tif", imagej=True, resolution=(72.0, 72.0)) is None
+
+
+@pytest.mark.parametrize(("unit", "per_unit"), [("inch", 300.0), ("cm", 40.0), ("inch", 1200.0)])
+def test_a_printers_resolution_that_imagej_handed_on_is_no_size(unit: str, per_unit: float, tmp_path: Path) -> None:
+    options = {"imagej": True, "metadata": {"unit": unit}}
+    assert pixel_size(tmp_path / "a.tif", resolution=(per_unit, per_unit), **options) is None
+    fine = pixel_size(tmp_path / "a.tif", resolution=(50_000.0, 25_000.0), **options)
+    assert fine == pytest.approx((1.016, 0.508) if unit == "inch" else (0.4, 0.2))
+
+
+@pytest.mark.parametrize("dpi", [72, 96, 300, 600, 1200])
+def test_the_resolution_of_a_printer_or_a_screen_is_no_size(dpi: int, tmp_path: Path) -> None:
+    assert pixel_size(tmp_path / "a.tif", resolution=(dpi, dpi), resolutionunit="INCH") is None
+
+
+def test_tiff_states_the_resolution_of_a_microscope_in_centimetres_or_inches(tmp_path: Path) -> None:
+    found = pixel_size(tmp_path / "a.tif", resolution=(40_000, 20_000), resolutionunit="CENTIMETER")
+    assert found == pytest.approx((0.5, 0.25))
+    assert pixel_size(tmp_path / "a.tif", resolution=(25_400, 25_400), resolutionunit="INCH") == pytest.approx((1, 1))
+    assert pixel_size(tmp_path / "a.tif", resolution=(40_000, 40_000), resolutionunit="NONE") is None
+
+
+@pytest.mark.parametrize("size", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_number_that_is_no_size_gives_none(size: float) -> None:
+    assert in_micrometres(size, 1.0, "um") is None
+    assert in_micrometres(1.0, size, "um") is None

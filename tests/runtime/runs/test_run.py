@@ -1,0 +1,254 @@
+"""Runs that are resumed, shared or broken off: in the end the folder is the one of a run that nothing disturbed."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.errors import ResultsExistError, RuntimeEnvironmentError
+from nuclei_runtime.readers.plane import Selection
+from nuclei_runtime.results.layout import token_of
+from nuclei_runtime.results.shard import Shard
+from nuclei_runtime.runs import run as run_module
+from nuclei_runtime.runs.image_file import FileOutcome, process_file
+from nuclei_runtime.runs.inputs import ImageFile
+from nuclei_runtime.runs.run import FolderRun, RunConfig
+from nuclei_runtime.runs.verify import verify
+
+NAMES = ["a.png", "b.png", "plate 1/a.png", "plate 1/a.tif", "plate 1/c.png", "z.png"]
+
+
+def save(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(fluorescence_field(seed, height=64, width=80, n_nuclei=5)[0]).save(path)
+
+
+@pytest.fixture
+def config(tmp_path: Path, tiny_model: Path) -> RunConfig:
+    for seed, name in enumerate(NAMES):
+        save(tmp_path / "in" / name, seed)
+    (tmp_path / "in/broken.png").write_bytes(b"")
+    return RunConfig((str(tmp_path / "in"),), tmp_path / "undisturbed", tiny_model)
+
+
+def do(config: RunConfig, stop_after: int | None = None) -> dict[str, FileOutcome]:
+    """Run, as far as wanted."""
+    outcomes: dict[str, FileOutcome] = {}
+    with FolderRun(config) as run:
+        for outcome in run.outcomes():
+            outcomes[outcome.planes[0].image] = outcome
+            if len(outcomes) == stop_after:
+                break
+    return outcomes
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return all that is in a folder, empty folders too."""
+    paths = folder.rglob("*")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b"" for path in paths}
+
+
+def test_a_run_that_was_stopped_and_resumed_leaves_what_an_undisturbed_one_leaves(config: RunConfig) -> None:
+    do(config)
+    resumed = replace(config, out=config.out.with_name("resumed"), mode="resume")
+    in_turn = replace(resumed, threads=1)  # none runs ahead
+    assert list(do(in_turn, stop_after=3)) == ["a.png", "b.png", "broken.png"]
+    assert (resumed.out / "images.csv").read_bytes().count(b"\n") == 4
+    outcomes = do(resumed)
+    assert [name for name, outcome in outcomes.items() if outcome.is_kept] == ["a.png", "b.png"]
+    assert {name: outcome.redone for name, outcome in outcomes.items() if outcome.redone} == {"broken.png": "it failed"}
+    assert contents(resumed.out) == contents(config.out)
+
+
+def test_resuming_touches_nothing_that_is_whole(config: RunConfig) -> None:
+    do(config)
+    times = {path: path.stat().st_mtime_ns for path in config.out.glob("labels/**/*.tif")}
+    before = contents(config.out)
+    outcomes = do(replace(config, mode="resume"))
+    assert [name for name, outcome in outcomes.items() if not outcome.is_kept] == ["broken.png"]
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert contents(config.out) == before
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:50])
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "labels cut": (lambda out: cut(out / "labels/a.tif"), "labels/a.tif is missing or has changed"),
+    "overlay gone": (lambda out: (out / "overlays/a.png").unlink(), "overlays/a.png is missing or has changed"),
+    "table changed": (lambda out: cut(out / "tables/a.csv"), "tables/a.csv is missing or has changed"),
+    "record cut": (lambda out: cut(out / "records" / f"{token_of('a.png')}.json"), "its record is damaged"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_skipped_is_verified(config: RunConfig, damage: str) -> None:
+    do(config)
+    before = contents(config.out)
+    harm, reason = DAMAGES[damage]
+    harm(config.out)
+    assert contents(config.out) != before
+    outcomes = do(replace(config, mode="resume"))
+    assert outcomes["a.png"].redone == reason
+    assert [name for name, outcome in outcomes.items() if not outcome.is_kept] == ["a.png", "broken.png"]
+    assert contents(config.out) == before
+
+
+def test_an_image_that_changed_is_done_again(config: RunConfig, tmp_path: Path) -> None:
+    do(config)
+    save(tmp_path / "in/a.png", 99)
+    assert do(replace(config, mode="resume"))["a.png"].redone == "the image has changed"
+    fresh = replace(config, out=tmp_path / "fresh")
+    do(fresh)
+    assert contents(config.out) == contents(fresh.out)
+
+
+def test_images_that_are_not_named_again_keep_their_rows(config: RunConfig, tmp_path: Path) -> None:
+    do(config)
+    before = contents(config.out)
+    one = replace(config, sources=(str(tmp_path / "in/b.png"),), mode="resume")
+    assert do(one)["b.png"].is_kept
+    assert contents(config.out) == before
+    (tmp_path / "in/a.png").rename(tmp_path / "taken away.png")
+    do(replace(config, mode="resume"))
+    assert contents(config.out) == before
+    assert {one.name: one.differences for one in verify(config) if one.differences} == {}
+
+
+def test_an_image_that_was_mended_is_done(config: RunConfig, tmp_path: Path) -> None:
+    do(config)
+    save(tmp_path / "in/broken.png", 7)
+    assert do(replace(config, mode="resume"))["broken.png"].is_ok
+    fresh = replace(config, out=tmp_path / "fresh")
+    do(fresh)
+    assert contents(config.out) == contents(fresh.out)
+
+
+def test_another_model_and_other_parameters_do_all_again(config: RunConfig, tmp_path: Path, tiled_model: Path) -> None:
+    do(config)
+    for changed in (replace(config, selection=Selection(z="max")), replace(config, model=tiled_model)):
+        outcomes = do(replace(changed, mode="resume"))
+        assert all("another model, other parameters" in str(outcome.redone) for outcome in outcomes.values())
+    fresh = replace(config, out=tmp_path / "fresh", model=tiled_model)
+    do(fresh)
+    assert contents(config.out) == contents(fresh.out)
+
+
+def test_a_name_that_a_second_image_takes_moves_the_firsts_results(config: RunConfig, tmp_path: Path) -> None:
+    do(config)
+    save(tmp_path / "in/z.tif", 8)
+    outcomes = do(replace(config, mode="resume"))
+    assert "another name" in str(outcomes["z.png"].redone)
+    assert not (config.out / "labels/z.tif").exists()
+    fresh = replace(config, out=tmp_path / "fresh")
+    do(fresh)
+    assert contents(config.out) == contents(fresh.out)
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_shares_make_what_one_run_makes_and_the_last_joins_the_tables(
+    config: RunConfig, tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    do(config)
+    shared = replace(config, out=tmp_path / "shared")
+    done: list[str] = []
+    for count, index in enumerate(order, 1):
+        done += do(replace(shared, shard=Shard(index, 2), threads=index))
+        assert (shared.out / "images.csv").exists() == (count == 2)
+    assert sorted(done) == sorted([*NAMES, "broken.png"])
+    different = {name for name, content in contents(shared.out).items() if content != contents(config.out).get(name)}
+    assert different <= {"provenance.json"}  # the machine's part of it names the threads
+    assert contents(shared.out).keys() == contents(config.out).keys()
+
+
+def test_a_share_that_was_lost_is_made_up_by_a_last_run_without_shares(config: RunConfig, tmp_path: Path) -> None:
+    do(config)
+    shared = replace(config, out=tmp_path / "shared")
+    do(replace(shared, shard=Shard(1, 2)))
+    assert not (shared.out / "images.csv").exists()
+    do(replace(shared, mode="resume"))
+    assert contents(shared.out) == contents(config.out)
+
+
+def test_a_share_refuses_only_its_own_earlier_results(config: RunConfig) -> None:
+    do(replace(config, shard=Shard(1, 2)))
+    do(replace(config, shard=Shard(2, 2)))
+    with pytest.raises(ResultsExistError, match="--resume"):
+        FolderRun(replace(config, shard=Shard(2, 2)))
+
+
+def test_threads_do_not_change_a_bit(config: RunConfig, tmp_path: Path, tiled_model: Path) -> None:
+    runs = [replace(config, out=tmp_path / str(n), model=tiled_model, threads=n) for n in (1, 2, 5)]
+    for run in runs:
+        do(run)
+        (run.out / "provenance.json").unlink()  # names the threads
+    assert contents(runs[0].out) == contents(runs[1].out) == contents(runs[2].out)
+    assert np.asarray(Image.open(runs[0].out / "overlays/a.png")).any()
+
+
+def test_files_are_done_at_the_same_time_and_told_of_in_their_order(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = Barrier(2, timeout=20)  # breaks where the first is over before the second begins
+    ended: list[str] = []
+
+    def slow(file: ImageFile, *arguments: Any) -> FileOutcome:
+        if file.name in ("a.png", "b.png"):
+            together.wait()
+        if file.name == "a.png":
+            time.sleep(0.3)
+        outcome = process_file(file, *arguments)
+        ended.append(file.name)
+        return outcome
+
+    monkeypatch.setattr(run_module, "process_file", slow)
+    assert list(do(replace(config, threads=2))) == sorted([*NAMES, "broken.png"])
+    assert ended.index("b.png") < ended.index("a.png")
+
+
+def test_who_stops_listening_stops_what_is_in_hand(config: RunConfig) -> None:
+    config = replace(config, threads=2)
+    do(config, stop_after=1)
+    assert not list(config.out.rglob("*.part"))
+    resumed = replace(config, mode="resume")
+    do(resumed)
+    fresh = replace(config, out=config.out.with_name("fresh"))
+    do(fresh)
+    assert contents(config.out) == contents(fresh.out)
+
+
+def test_a_folder_of_images_that_vanishes_stops_the_run(config: RunConfig, tmp_path: Path) -> None:
+    config = replace(config, threads=1)
+    with pytest.raises(RuntimeEnvironmentError, match="vanished"), FolderRun(config) as run:  # noqa: PT012
+        outcomes = run.outcomes()
+        assert next(outcomes).is_ok
+        (tmp_path / "in").rename(tmp_path / "unmounted")
+        next(outcomes)
+    rows = (config.out / "images.csv").read_text(encoding="utf-8").splitlines()
+    assert [row.split(",")[:2] for row in rows[1:]] == [["a.png", "ok"], ["b.png", "failed"]]
+    (tmp_path / "unmounted").rename(tmp_path / "in")
+    do(replace(config, mode="resume"))
+    fresh = replace(config, out=tmp_path / "fresh")
+    do(fresh)
+    assert contents(config.out) == contents(fresh.out)
+
+
+def test_a_results_folder_that_vanishes_stops_the_run(config: RunConfig, tmp_path: Path) -> None:
+    in_turn = replace(config, threads=1)
+    with pytest.raises(RuntimeEnvironmentError, match="cannot be written"), FolderRun(in_turn) as run:  # noqa: PT012
+        outcomes = run.outcomes()
+        assert next(outcomes).is_ok
+        shutil.move(config.out, tmp_path / "unmounted")
+        next(outcomes)
+    assert not config.out.exists()

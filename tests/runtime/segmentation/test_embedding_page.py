@@ -1,0 +1,144 @@
+"""docs/embedding.md: its code runs, its table is the tree of errors, and what it names is there."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nuclei_runtime import errors
+from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.model.bundled import BUNDLED_MODEL
+from nuclei_runtime.model.model_file import MAX_MODEL_BYTES
+
+DOCS = Path(__file__).parents[3] / "docs"
+PAGE = (DOCS / "embedding.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w*)\n(.*?)\n```", PAGE, re.DOTALL)
+LOOP, REQUIREMENTS, SELF_TEST = (code for language, code in BLOCKS if language == "python")
+COMMANDS = [line for language, block in BLOCKS if not language for line in block.splitlines()]
+CONFIG = {"model": BUNDLED_MODEL, "sha256": hashlib.sha256(BUNDLED_MODEL.read_bytes()).hexdigest(), "threads": 1}
+
+
+class Camera(list[Any]):
+    """Frames, one of them bad."""
+
+    shape, dtype = (96, 128), np.dtype(np.uint16)
+
+
+def test_the_loop_runs_and_goes_on_after_a_bad_frame(caplog: pytest.LogCaptureFixture) -> None:
+    good = [fluorescence_field(seed, height=96, width=128)[0].astype(np.uint16) for seed in (1, 2)]
+    shown: list[tuple[Any, ...]] = []
+    camera = Camera([good[0], np.full((4, 4), np.nan), good[1]])
+    exec(LOOP, {"config": CONFIG, "camera": camera, "show": lambda *what: shown.append(what)})
+    assert [frame is image for (frame, *_), image in zip(shown, good, strict=True)] == [True, True]
+    for frame, labels, count in shown:
+        assert labels.shape == frame.shape
+        assert labels.max() == count > 0
+    assert [record.name for record in caplog.records] == ["microscope"]
+    assert caplog.messages[0].startswith("frame skipped: 16 of 16 values are NaN")
+
+
+def test_the_loop_has_twenty_lines() -> None:
+    assert len([line for line in LOOP.splitlines() if line]) <= 20
+
+
+def test_the_loop_refuses_another_model() -> None:
+    with pytest.raises(errors.ModelDigestError):
+        exec(LOOP, {"config": {**CONFIG, "sha256": "0" * 64}, "camera": Camera(), "show": None})
+
+
+def test_the_self_test_runs() -> None:
+    exec(SELF_TEST, {"config": CONFIG})
+
+
+def test_the_list_of_wheels_is_one_that_pip_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two wheels of nothing are installed from it into a folder, and a changed one is not."""
+    monkeypatch.chdir(tmp_path)
+    Path("wheelhouse").mkdir()
+    for name in ("first_part", "second"):
+        write_wheel(Path("wheelhouse"), name)
+    exec(REQUIREMENTS, {})
+    lines = Path("requirements.txt").read_text().splitlines()
+    assert [re.sub("[0-9a-f]{64}", "...", line) for line in lines] == [
+        "first_part==1.0 --hash=sha256:...",
+        "second==1.0 --hash=sha256:...",
+    ]
+    (line,) = [line for line in COMMANDS if line.startswith("pip install")]
+    command = [sys.executable, "-m", *line.split(), "--no-deps", "--quiet", "--disable-pip-version-check", "--target"]
+    subprocess.run([*command, "installed"], check=True)
+    assert (tmp_path / "installed" / "second.py").is_file()
+    write_wheel(Path("wheelhouse"), "second", "changed = True")
+    done = subprocess.run([*command, "again"], check=False, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in done.stderr
+
+
+def write_wheel(folder: Path, name: str, code: str = "") -> None:
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+        info = f"{name}-1.0.dist-info"
+        wheel.writestr(f"{name}.py", code)
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+def test_the_commands_in_python_run(tmp_path: Path) -> None:
+    (tmp_path / "nuclei.onnx").write_bytes(BUNDLED_MODEL.read_bytes())
+    np.save(tmp_path / "frame.npy", fluorescence_field(1, height=64, width=64)[0])
+    lines = [line for line in COMMANDS if line.startswith(("python -m timeit", "python -c"))]
+    assert len(lines) == 2
+    for line in lines:
+        words = re.findall(r'"([^"]*)"|(\S+)', line.replace("-n 20", "-n 1 -r 1"))
+        command = [sys.executable, *(quoted or plain for quoted, plain in words[1:])]
+        done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+        assert "best of 1" in done.stdout or done.stdout.strip() == CONFIG["sha256"]
+
+
+def test_what_is_named_exists() -> None:
+    for script, options in {*re.findall(r"`(nuclei-[a-z]+)((?: --?\w[\w-]*)*)", PAGE)}:
+        path = Path(sysconfig.get_path("scripts")) / script
+        assert path.exists() or path.with_suffix(".exe").exists()
+        if not options:
+            continue
+        shown = subprocess.run([path, "--help"], capture_output=True, text=True, check=True, encoding="utf-8").stdout
+        assert all(option in shown for option in options.split())
+    for target in re.findall(r"\]\(([^)#\s]+)", PAGE) + re.findall(
+        r"\]\(([^)#\s]+)", (DOCS / "card.md").read_text("utf-8")
+    ):
+        assert (DOCS / target).exists(), target
+    assert f"{MAX_MODEL_BYTES >> 20} MiB" in PAGE
+    for name in ("package.json", "package-lock.json", ".npmrc", "run.mjs"):
+        assert (DOCS / "node" / name).is_file()
+
+
+def test_the_table_names_every_error_with_the_builtin_that_it_is() -> None:
+    classes = {name: item for name, item in vars(errors).items() if inspect.isclass(item)}
+    lines = re.findall(r"^\| `(\w+)` \| (?:`(\w+)`)? ?\| ([^|]*) \| ([^|]*)\|$", PAGE, re.MULTILINE)
+    assert {name for name, *_ in lines} == set(classes)
+    for name, builtin, meaning, _ in lines:
+        own = {base.__name__ for base in classes[name].__bases__ if base.__module__ == "builtins"} - {"Exception"}
+        assert own == ({builtin} if builtin else set()), name
+        assert meaning
+
+
+def test_the_library_says_nothing_on_its_own(tmp_path: Path) -> None:
+    """In a process of its own, on file descriptors that libraries in C++ write to as well."""
+    code = (
+        "import numpy as np; from nuclei_runtime import Segmenter\n"
+        "Segmenter().segment(np.eye(50))\n"
+        "try: Segmenter('absent.onnx')\n"
+        "except FileNotFoundError: pass"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"", b"")

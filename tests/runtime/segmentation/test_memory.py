@@ -1,0 +1,285 @@
+"""What a run may take, and what a real process takes."""
+
+from __future__ import annotations
+
+import gc
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import tifffile
+
+from nuclei_runtime import Segmenter
+from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.errors import ImageTooLargeError, InputsError
+from nuclei_runtime.model import session
+from nuclei_runtime.model.session import load_session
+from nuclei_runtime.readers.plane import Plane, plane_of
+from nuclei_runtime.resources import memory_limit_bytes
+from nuclei_runtime.segmentation import memory
+from nuclei_runtime.segmentation.blocks import segment_plane
+from nuclei_runtime.segmentation.memory import Budget, default_max_memory, parse_memory, release_memory, resident_bytes
+from nuclei_runtime.steps.tiling import Tiling
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [
+        ("1GiB", 1 << 30),
+        ("800MB", 800_000_000),
+        ("1.5 GiB", 3 << 29),
+        ("2kB", 2000),
+        ("64KiB", 1 << 16),
+        ("7B", 7),
+        (" 1TB ", 10**12),
+    ],
+)
+def test_an_amount_of_memory_is_read(text: str, n_bytes: int) -> None:
+    assert parse_memory(text) == n_bytes
+
+
+@pytest.mark.parametrize("text", ["", "1", "GiB", "-1GiB", "0GiB", "1gib", "1 G", "1,5GiB", "1e9B", "inf GiB", "١GiB"])
+def test_what_is_no_amount_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(InputsError, match=re.escape(f"--max-memory {text}: expected a number above 0") + ".*1GiB"):
+        parse_memory(text)
+
+
+def test_half_of_what_there_is_may_be_taken() -> None:
+    assert default_max_memory() == memory_limit_bytes() // 2
+    assert 10 << 20 < resident_bytes() < memory_limit_bytes()
+
+
+def test_what_this_process_holds_counts() -> None:
+    alone = resident_bytes()
+    held = np.ones(150 << 20, np.uint8)
+    assert resident_bytes() - alone > 140 << 20
+    assert held.all()
+
+
+def repeated_field(side: int) -> np.ndarray:
+    field, _ = fluorescence_field(2, height=250, width=250, n_nuclei=6)
+    return np.tile(field, (side // 250, side // 250))
+
+
+def peak_of_infer(image: Path, out: Path, model: Path, ceiling: str, *options: str) -> int:
+    """Run nuclei-infer under a ceiling; return the most that its processes held at any time, in bytes."""
+    code = "from nuclei_runtime.cli.infer import main; main()"
+    command = [sys.executable, "-c", code, image, "--out", out, "--model", model, "--max-memory", ceiling, *options]
+    peak = 0
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL) as child:
+        process = psutil.Process(child.pid)
+        while child.poll() is None:
+            try:
+                peak = max(peak, sum(p.memory_info().rss for p in (process, *process.children(recursive=True))))
+            except psutil.NoSuchProcess:
+                break
+            time.sleep(0.01)
+        assert child.wait() == 0
+    return peak
+
+
+@pytest.fixture
+def large_tiles(tiled_model: Path, tmp_path: Path) -> Path:
+    """`tiled_model` with tiles as large as the real one's: a huge image in small ones takes Python's time."""
+    import onnx
+
+    from nuclei_runtime.model.card import METADATA_KEY
+
+    model, card = onnx.load(tiled_model), Segmenter(tiled_model).card
+    card = replace(card, input=replace(card.input, tiling=Tiling(512, 8, 2)))
+    onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
+    onnx.save(model, tmp_path / "large_tiles.onnx")
+    return tmp_path / "large_tiles.onnx"
+
+
+def test_a_tiled_image_stays_below_the_ceiling(tmp_path: Path, large_tiles: Path) -> None:
+    """6000 x 6000 pixels, whose maps alone are 432 MB: each nucleus is found, none of it in memory at once."""
+    image, ceiling = repeated_field(6000), 550 << 20
+    tifffile.imwrite(tmp_path / "image.tif", image, tile=(256, 256))
+    peak = peak_of_infer(tmp_path / "image.tif", tmp_path / "out", large_tiles, "550MiB")
+    assert peak < ceiling
+    assert peak > 100 << 20  # it was looked at
+    labels = tifffile.imread(tmp_path / "out/labels/image.tif")
+    assert labels.shape == image.shape
+    a_corner = Segmenter(large_tiles).segment(image[:1000, :1000]).count
+    assert labels.max() == pytest.approx(36 * a_corner, rel=0.02)
+
+
+def test_a_network_like_the_real_one_stays_below_the_ceiling(tmp_path: Path, stem_unet: Path) -> None:
+    tifffile.imwrite(tmp_path / "image.tif", repeated_field(1250), tile=(256, 256))
+    peak = peak_of_infer(tmp_path / "image.tif", tmp_path / "out", stem_unet, "700MiB")
+    assert peak < 700 << 20
+
+
+def test_an_image_that_does_not_fit_fails_alone_with_the_reason(
+    tmp_path: Path, tiny_model: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in/huge.tif", np.zeros((5000, 5000), np.uint8), compression="zlib")
+    tifffile.imwrite(tmp_path / "in/small.tif", repeated_field(250))
+    done = run_script(
+        "nuclei-infer", tmp_path / "in", "--out", tmp_path / "out", "--model", tiny_model, "--max-memory", "400MiB"
+    )
+    assert done.returncode == 1
+    assert "5000 x 5000 pixels of uint8 need about" in done.stderr
+    assert "400 MiB may be used" in done.stderr
+    assert (tmp_path / "out/labels/small.tif").is_file()
+    assert not (tmp_path / "out/labels/huge.tif").exists()
+
+
+def test_a_ceiling_that_is_no_amount_is_a_usage_error(
+    tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    done = run_script("nuclei-infer", tmp_path, "--out", tmp_path / "out", "--max-memory", "plenty")
+    assert done.returncode == 2
+    assert "--max-memory plenty: expected a number above 0 with one of B, kB" in done.stderr
+
+
+def stated_need(message: str) -> int:
+    """Return what a refusal says is enough, in MiB."""
+    found = re.search(r"need about (\d+) MiB", message)
+    assert found is not None, message
+    return int(found[1])
+
+
+def test_as_much_as_is_asked_for_is_enough_for_one_image_after_the_other(
+    tmp_path: Path, stem_unet: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """What the network and the C library keep of the first image was counted once more for the second."""
+    (tmp_path / "in").mkdir()
+    for name, side in (("a", 500), ("b", 500), ("c", 250), ("d", 500)):
+        tifffile.imwrite(tmp_path / f"in/{name}.tif", repeated_field(side))
+    options = ("--model", stem_unet, "--threads", "1", "--max-memory", "100MiB")
+    refused = run_script("nuclei-infer", tmp_path / "in", "--out", tmp_path / "none", *options)
+    enough = stated_need(refused.stderr)
+    peak = peak_of_infer(tmp_path / "in", tmp_path / "out", stem_unet, f"{enough}MiB", "--threads", "1")
+    assert peak < enough << 20
+
+
+FRAMES = """
+import sys
+import numpy as np
+from nuclei_runtime import Segmenter
+from nuclei_runtime.segmentation.blocks import segment_plane
+from nuclei_runtime.errors import ImageTooLargeError
+from nuclei_runtime.readers.plane import plane_of
+
+segmenter, frame = Segmenter(sys.argv[1], threads=1), np.eye(500, dtype=np.uint16)
+
+def need(ceiling):
+    try:
+        for _ in segment_plane(plane_of(frame), segmenter, max_memory=ceiling):
+            pass
+    except ImageTooLargeError as error:
+        return int(str(error).split("need about ")[1].split()[0])
+
+enough = need(1)
+print([need(enough << 20) for _ in range(3)])
+held = np.ones(50 << 20, np.uint8)
+print(need(enough << 20) - enough, held[0])
+"""
+
+
+def test_frames_of_an_instrument_fit_until_it_takes_memory_itself(stem_unet: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FRAMES, stem_unet], capture_output=True, text=True, check=True)
+    frames, later = done.stdout.splitlines()
+    assert frames == "[None, None, None]"
+    assert 40 < int(later.split()[0]) < 60
+
+
+def test_what_a_plane_leaves_is_released(stem_unet: Path) -> None:
+    Segmenter(stem_unet, threads=1).segment(np.zeros((10, 10), np.uint8))
+    segmenter = Segmenter(stem_unet, threads=1)
+    segmenter.segment(np.zeros((700, 700), np.uint8))
+    before = resident_bytes()
+    release_memory()
+    assert before - resident_bytes() > 50 << 20
+    assert segmenter.segment(np.zeros((90, 80), np.uint8)).labels.shape == (90, 80)
+
+
+def test_a_session_that_cannot_release_goes_on(tiny_model: Path) -> None:
+    """One of a build that keeps nothing, and one that was there before a fork, whose threads are not here."""
+    asked: list[Any] = []
+
+    class Inference:
+        def run(self, *given: Any) -> None:
+            asked.append(given)
+            raise RuntimeError("Did not find an arena based allocator")
+
+    loaded = replace(load_session(tiny_model), _inference=Inference())
+    loaded.release()
+    assert len(asked) == 1
+    replace(loaded, _process=-1).release()
+    assert len(asked) == 1
+
+
+def test_models_that_are_no_more_are_forgotten(tiny_model: Path) -> None:
+    gc.collect()
+    before = len(session._loaded)
+    kept = load_session(tiny_model)
+    assert len(session._loaded) == before + 1
+    del kept
+    gc.collect()
+    assert len(session._loaded) == before
+
+
+def need_of(plane: Plane) -> int:
+    with pytest.raises(ImageTooLargeError) as caught:
+        Budget(plane, 1 << 20).tiling(Tiling(512, 8, 2), 1536)
+    return stated_need(str(caught.value))
+
+
+def test_the_first_plane_is_measured_like_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_least_resident", sys.maxsize)
+    needs = []
+    for held in (100, 103, 101, 160):
+        monkeypatch.setattr(memory, "resident_bytes", lambda held=held: held << 20)
+        needs.append(need_of(plane_of(np.zeros((300, 300), np.uint8))))
+    assert needs[0] == needs[1] == needs[2]
+    assert needs[3] - needs[0] >= 160 - 108
+
+
+def test_an_image_in_memory_is_not_counted_as_a_file_that_is_read_whole(tiled_model: Path) -> None:
+    plane = plane_of(np.broadcast_to(np.uint16(0), (9000, 9000)))
+    with pytest.raises(ImageTooLargeError, match="may be used: allow more") as caught:
+        next(segment_plane(plane, Segmenter(tiled_model, threads=1), max_memory=1 << 20))
+    assert "tiled TIFF" not in str(caught.value)
+    assert need_of(plane) < need_of(replace(plane, reads_blocks=False)) - 300
+
+
+def test_all_channels_that_lie_together_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 100 << 20)
+    plane = plane_of(np.zeros((1024, 1024), np.uint8))
+    assert need_of(replace(plane, channels_together=41)) - need_of(plane) == 40
+    whole = replace(plane, reads_blocks=False)
+    assert need_of(replace(whole, channels_together=41)) - need_of(whole) == 3 * 40
+
+
+@pytest.mark.parametrize("stored", [{}, {"compression": "zlib", "rowsperstrip": 1000}], ids=["plain", "one strip"])
+def test_a_file_of_many_channels_stays_below_the_ceiling(
+    tmp_path: Path,
+    large_tiles: Path,
+    run_script: Callable[..., subprocess.CompletedProcess[str]],
+    stored: dict[str, Any],
+) -> None:
+    """Of 60 channels one is wanted, and all 115 MiB were held for it."""
+    channels = np.repeat(repeated_field(1000).astype(np.uint16)[..., np.newaxis], 60, axis=2)
+    layout = {"photometric": "minisblack", "planarconfig": "contig", "metadata": {"axes": "YXC"}}
+    tifffile.imwrite(tmp_path / "image.tif", channels, **layout, **stored)
+    options = ("--channel", "5", "--threads", "1")
+    refused = run_script(
+        "nuclei-infer",
+        tmp_path / "image.tif",
+        *("--out", tmp_path / "none", "--model", large_tiles, "--max-memory", "100MiB", *options),
+    )
+    enough = stated_need(refused.stderr)
+    peak = peak_of_infer(tmp_path / "image.tif", tmp_path / "out", large_tiles, f"{enough}MiB", *options)
+    assert peak < enough << 20

@@ -1,0 +1,177 @@
+"""What is written of a plane while its blocks come."""
+
+from __future__ import annotations
+
+import csv
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from nuclei_runtime import Segmenter
+from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.readers.plane import plane_of
+from nuclei_runtime.segmentation.blocks import Block, Grid, segment_plane
+from nuclei_runtime.writers import overlay_png as overlay
+from nuclei_runtime.writers import plane_files
+from nuclei_runtime.writers.nuclei_csv import NUCLEI_COLUMNS, nucleus_rows
+from nuclei_runtime.writers.overlay_png import draw_overlay
+from nuclei_runtime.writers.plane_files import PlaneFiles, write_plane_files
+
+GRID = Grid(core_px=96, margin_px=48, max_margin_px=256)
+FIELD, _ = fluorescence_field(5, height=230, width=290, n_nuclei=50)
+
+
+def write(folder: Path, image: NDArray, blocks: Iterator[Block] | list[Block]) -> PlaneFiles:
+    paths = {"labels": folder / "labels.tif", "overlay": folder / "overlay.png", "table": folder / "table.csv"}
+    plane = replace(plane_of(image), pixel_size_um=(0.5, 0.5), time=3)
+    return write_plane_files("=a.tif", plane, blocks, **paths)
+
+
+def rows_of(folder: Path) -> list[list[str]]:
+    with (folder / "table.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.fixture(scope="module")
+def segmenter(tiled_model: Path) -> Segmenter:
+    return Segmenter(tiled_model, threads=1)
+
+
+def together(image: NDArray, segmenter: Segmenter) -> NDArray[np.int32]:
+    labels = np.zeros(image.shape[:2], np.int32)
+    for block in segment_plane(plane_of(image), segmenter, grid=GRID):
+        labels[block.rows, block.columns] += block.labels
+    return labels
+
+
+@pytest.mark.parametrize("kind", ["grey", "RGB", "float"])
+def test_blocks_leave_the_files_that_one_block_leaves(tmp_path: Path, segmenter: Segmenter, kind: str) -> None:
+    """Byte by byte, the measures included, wherever in the plane a nucleus was measured."""
+    image = {"grey": FIELD, "RGB": np.dstack([FIELD, FIELD // 2, FIELD]), "float": FIELD / 7}[kind]
+    labels = together(image, segmenter)
+    assert labels.max() > 30
+    whole = slice(0, image.shape[0]), slice(0, image.shape[1])
+    for name, blocks in {
+        "one": [Block(*whole, image, labels)],
+        "many": segment_plane(plane_of(image), segmenter, grid=GRID),
+    }.items():
+        (tmp_path / name).mkdir()
+        assert write(tmp_path / name, image, blocks) == PlaneFiles(int(labels.max()), 1)
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "many" / path.name).read_bytes(), path.name
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "many/labels.tif"), labels)
+    with Image.open(tmp_path / "many/overlay.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), draw_overlay(image, labels))
+        assert "scale" not in picture.info
+    header, *rows = rows_of(tmp_path / "many")
+    assert header == list(NUCLEI_COLUMNS)
+    plane = replace(plane_of(image), pixel_size_um=(0.5, 0.5), time=3)
+    expected = nucleus_rows("=a.tif", image, labels, plane=plane)
+    assert rows == [["" if cell is None else str(cell) for cell in row] for row in expected]
+    assert [int(row[NUCLEI_COLUMNS.index("label")]) for row in rows] == list(range(1, labels.max() + 1))
+
+
+def test_a_large_plane_is_written_in_tiles_without_clock_or_version(
+    tmp_path: Path, segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plane_files, "MAX_STRIPS_PX", 100)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, FIELD, segment_plane(plane_of(FIELD), segmenter, grid=GRID))
+    assert (tmp_path / "one/labels.tif").read_bytes() == (tmp_path / "two/labels.tif").read_bytes()
+    with tifffile.TiffFile(tmp_path / "one/labels.tif") as tiff:
+        page = tiff.pages.first
+        assert page.is_tiled
+        assert not tiff.is_bigtiff
+        assert page.dtype == np.uint16
+        assert page.compression.name == "ADOBE_DEFLATE"
+        assert not {"DateTime", "Software", "ImageDescription"} & {tag.name for tag in page.tags}
+        np.testing.assert_array_equal(tiff.asarray(), together(FIELD, segmenter))
+
+
+@pytest.mark.parametrize("side_px", [100, 4096])
+def test_labels_are_deflated_by_the_library_that_is_always_there(
+    tmp_path: Path, segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch, side_px: int
+) -> None:
+    """tifffile would take imagecodecs where it is installed: the same labels, in other bytes."""
+    monkeypatch.setattr(plane_files, "MAX_STRIPS_PX", side_px)
+    write(tmp_path, FIELD, segment_plane(plane_of(FIELD), segmenter, grid=GRID))
+    with tifffile.TiffFile(tmp_path / "labels.tif") as tiff:
+        page = tiff.pages.first
+        tiff.filehandle.seek(page.dataoffsets[0])
+        stored = tiff.filehandle.read(page.databytecounts[0])
+    assert stored == zlib.compress(zlib.decompress(stored))
+
+
+def many_nuclei(n: int) -> Iterator[Block]:
+    """Blocks of single pixels, each a nucleus, in two bands."""
+    labels = np.zeros((300, 300), np.int32)
+    labels.ravel()[:n] = np.arange(1, n + 1)
+    for rows in (slice(0, 150), slice(150, 300)):
+        yield Block(rows, slice(0, 300), np.zeros((150, 300), np.uint8), labels[rows])
+
+
+@pytest.mark.parametrize(("n", "dtype"), [(65_535, np.uint16), (65_536, np.uint32)])
+@pytest.mark.parametrize("tiled", [False, True])
+def test_labels_are_32_bits_deep_only_where_16_do_not_hold_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int, dtype: type, tiled: bool
+) -> None:
+    monkeypatch.setattr(plane_files, "MAX_STRIPS_PX", 100 if tiled else 4096)
+    monkeypatch.setattr(plane_files, "_MAX_CLASSIC_BYTES", 4 * 300 * 300)
+    # Measuring so many is another matter.
+    monkeypatch.setattr(plane_files, "nucleus_rows", lambda _, __, labels, **___: [[1]] * int((labels > 0).sum()))
+    assert write(tmp_path, np.zeros((300, 300), np.uint8), many_nuclei(n)).n_nuclei == n
+    with tifffile.TiffFile(tmp_path / "labels.tif") as tiff:
+        assert tiff.pages.first.dtype == dtype
+        assert tiff.is_bigtiff == (dtype == np.uint32)
+        read = tiff.asarray()
+    assert read.max() == n
+    assert np.array_equal(read.ravel()[:n], np.arange(1, n + 1))
+
+
+@pytest.mark.parametrize("colours", [False, True])
+def test_a_huge_overlay_is_scaled_down_and_says_so(
+    tmp_path: Path, segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch, colours: bool
+) -> None:
+    """290 columns at most 60 wide: one pixel for five, of means of what is there."""
+    monkeypatch.setattr(overlay, "MAX_OVERLAY_PX", 60)
+    monkeypatch.setattr(overlay, "_REGION_PX", 64)
+    image = np.dstack([FIELD, FIELD // 2, FIELD]) if colours else FIELD
+    image = image[:228]
+    written = write(tmp_path, image, segment_plane(plane_of(image), segmenter, grid=GRID))
+    assert written.overlay_scale == 5
+    with Image.open(tmp_path / "overlay.png") as picture:
+        assert picture.info == {"scale": "1:5"}
+        found = np.asarray(picture)
+    assert found.shape == (46, 58, 3)
+    labels = together(image, segmenter)
+    middles = labels[np.minimum(np.arange(2, 230, 5), 227)][:, np.arange(2, 290, 5)]
+    padded = np.full((230, *image.shape[1:]), np.nan)
+    padded[:228] = image
+    means = np.nanmean(padded.reshape(46, 5, 58, 5, -1), axis=(1, 3))
+    limits = overlay.percentile_limits(image, overlay.LOWER_PERCENT, overlay.UPPER_PERCENT)
+    expected = np.broadcast_to((overlay.normalise(means, *limits) * 255).round().astype(np.uint8), found.shape).copy()
+    overlay._outline(expected, middles)
+    np.testing.assert_array_equal(found, expected)
+    assert (found == overlay.OUTLINE_RGB).all(axis=-1).sum() > 50
+
+
+def test_one_pixel_of_an_overlay_may_stand_for_more_than_a_region(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overlay, "MAX_OVERLAY_PX", 60)
+    monkeypatch.setattr(overlay, "_REGION_PX", 64)
+    image = np.arange(5000, dtype=np.uint32)[np.newaxis]
+    blocks = [Block(slice(0, 1), slice(0, 10), image[:, :10], np.zeros((1, 10), np.int32))]
+    written = write(tmp_path, image, blocks)
+    assert written == PlaneFiles(0, 84)
+    with Image.open(tmp_path / "overlay.png") as picture:
+        assert picture.size == (60, 1)
+        assert picture.getpixel((0, 0)) < (5, 5, 5) < (250, 250, 250) < picture.getpixel((59, 0))

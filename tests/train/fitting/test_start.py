@@ -1,0 +1,143 @@
+"""A training that begins with the weights of another: which checkpoints fit, and what run.json says of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from nuclei_runtime.errors import RunFolderError
+from nuclei_train.fitting.fit import TrainingConfig, train
+from nuclei_train.fitting.start import read_start
+from nuclei_train.recipes.baseline import Baseline
+from nuclei_train.recipes.native import Native
+
+SMALL = replace(Baseline(), size_px=16, batch_size=8, epochs=1)
+NATIVE = replace(Native(), filters=8, crop_px=96)
+"""The network of `native_run`."""
+
+MakeZip = Callable[..., Path]
+
+
+class Listener:
+    """Keeps what a training says."""
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.sentences.append(sentence)
+
+    @contextmanager
+    def loading(self, total: int) -> Iterator[Callable[[], None]]:  # noqa: ARG002
+        yield lambda: None
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    return dict(json.loads((run / "run.json").read_text(encoding="utf-8")))
+
+
+def test_its_weights_are_those_of_the_best_checkpoint(native_run: Path) -> None:
+    """Also where the other recipe cuts crops of another size: the weights do not depend on it."""
+    best = native_run / "best.keras"
+    expected = keras.models.load_model(best, compile=False).get_weights()
+    for path, recipe in ((native_run, NATIVE), (best, replace(NATIVE, crop_px=64, epochs=7))):
+        start = read_start(path, recipe)
+        assert start.checkpoint == best
+        assert start.digest == hashlib.sha256(best.read_bytes()).hexdigest()
+        model = recipe.build()
+        model.set_weights(start.weights)
+        for one, other in zip(model.get_weights(), expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        (replace(NATIVE, filters=4), r"first in stem/kernel \(4, 4, 3, 8\) where stem/kernel \(4, 4, 3, 4\) was"),
+        (replace(NATIVE, architecture="residual_unet"), "of another network than the recipe native trains"),
+        (SMALL, "of another network than the recipe baseline trains"),
+    ],
+    ids=["filters", "architecture", "recipe"],
+)
+def test_another_network_is_a_sentence(native_run: Path, recipe: Any, expected: str) -> None:
+    with pytest.raises(RunFolderError, match=expected):
+        read_start(native_run, recipe)
+
+
+def test_the_network_for_inference_is_not_enough(native_run: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"maps/kernel .* start from best\.keras"):
+        read_start(native_run / "inference.keras", NATIVE)
+
+
+def test_what_is_no_checkpoint_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"best\.keras: there is no such checkpoint"):
+        read_start(tmp_path, NATIVE)
+    (tmp_path / "best.keras").write_bytes(b"no zip")
+    with pytest.raises(RunFolderError, match=r"best\.keras: cannot be read .*; copy it anew"):
+        read_start(tmp_path, NATIVE)
+
+
+def test_it_goes_on_with_batches_that_the_checkpoint_never_saw(native_run: Path, finished_run: Path) -> None:
+    one, other = (
+        read_start(run, recipe).skipped_epochs for run, recipe in ((native_run, NATIVE), (finished_run, SMALL))
+    )
+    assert one > 0
+    assert other > 0
+    assert one != other
+    assert one == read_start(native_run, NATIVE).skipped_epochs
+
+
+def test_a_training_begins_with_them_and_says_so(finished_run: Path, make_dsb_zip: MakeZip, tmp_path: Path) -> None:
+    """Without a learning rate nothing changes: the best is what it began with."""
+    data = make_dsb_zip(tmp_path / "stage1_train.zip", range(8), size=(48, 48))
+    best, run, listener = finished_run / "best.keras", tmp_path / "run", Listener()
+    still = replace(SMALL, learning_rate=0.0)
+    train(TrainingConfig(data, run, still, resume=False, start=finished_run), listener)
+    assert listener.sentences[-1] == f"starting from the weights of {best}"
+    assert read_run(run)["start"] == {"checkpoint_sha256": hashlib.sha256(best.read_bytes()).hexdigest()}
+    weights = [keras.models.load_model(one / "best.keras", compile=False).get_weights() for one in (finished_run, run)]
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_run_that_began_so_goes_on_without_them(finished_run: Path, make_dsb_zip: MakeZip, tmp_path: Path) -> None:
+    data = make_dsb_zip(tmp_path / "stage1_train.zip", range(8), size=(48, 48))
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    two = replace(SMALL, epochs=2)
+    for run in (whole, part):
+        listener = Listener()
+        train(TrainingConfig(data, run, two, resume=False, start=finished_run), listener)
+    assert any("may have been fitted on some of the images that now validate" in one for one in listener.sentences)
+    expected = (whole / "history.csv").read_text(encoding="utf-8").splitlines()
+
+    # As after a kill in the second epoch: the first one is saved, and the folder of the start is gone.
+    one_epoch = tmp_path / "one"
+    train(TrainingConfig(data, one_epoch, SMALL, resume=False, start=finished_run), Listener())
+    for name in ("resume.npz", "best.keras"):
+        (part / name).write_bytes((one_epoch / name).read_bytes())
+    listener = Listener()
+    assert train(TrainingConfig(data, part, two, resume=True), listener).epochs == 2
+    assert listener.sentences[-1] == "going on after epoch 1"
+    assert read_run(part)["start"] == read_run(whole)["start"]
+    found = (part / "history.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.split(",")[:-1] for line in found] == [line.split(",")[:-1] for line in expected]
+
+    (part / "resume.npz").unlink()
+    with pytest.raises(RunFolderError, match="has no whole epoch to go on from; name their checkpoint again with --st"):
+        train(TrainingConfig(data, part, two, resume=True), Listener())
+
+
+def test_a_start_that_does_not_fit_leaves_no_run(native_run: Path, make_dsb_zip: MakeZip, tmp_path: Path) -> None:
+    data = make_dsb_zip(tmp_path / "stage1_train.zip", range(8), size=(48, 48))
+    with pytest.raises(RunFolderError, match="of another network"):
+        train(TrainingConfig(data, tmp_path / "run", SMALL, resume=False, start=native_run), Listener())
+    assert not (tmp_path / "run").exists()

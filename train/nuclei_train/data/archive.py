@@ -1,0 +1,189 @@
+"""Zips: opened with a sentence that names the damaged entry, and unpacked safely and whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import zipfile
+import zlib
+from mmap import ACCESS_READ, mmap
+from pathlib import Path, PureWindowsPath
+
+from nuclei_runtime.errors import ArchiveError, DatasetError
+from nuclei_runtime.readers.opening import IMAGE_SUFFIXES
+
+MAX_ENTRY_BYTES = 1 << 30
+"""One entry is held in memory: a gibibyte is far beyond an image, and a few kilobytes can claim to unpack to more."""
+
+# What zipfile is known to raise on damaged bytes, an unknown compression or an encrypted entry.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
+
+
+def zips_of(data: Path) -> list[Path]:
+    """Return DATA if it is a zip, or the zips in the folder DATA, sorted."""
+    candidates = data.iterdir() if data.is_dir() else [data]
+    return sorted(path for path in candidates if path.suffix.lower() == ".zip" and path.is_file())
+
+
+def open_zip(path: Path) -> zipfile.ZipFile:
+    """Open a zip.
+
+    Raises
+    ------
+    ArchiveError
+        It is not a zip, or it is truncated: the message names the last entry that can be found in it.
+    """
+    try:
+        return zipfile.ZipFile(path)
+    except _DAMAGE as error:
+        last = _last_local_entry(path)
+        if last is None:
+            raise ArchiveError(f"{path}: is not a zip that can be read ({error}); fetch it again") from error
+        raise ArchiveError(
+            f"{path}: is truncated, or damaged at its end ({error}): the last entry found is {last!r}; "
+            "fetch the zip again"
+        ) from error
+
+
+def list_entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return a zip's files by name, with ``/`` between the parts whatever tool wrote it; of namesakes the last."""
+    # Not ZipInfo.is_dir: it fails on an empty name, and knows no folder whose name ends in a backslash.
+    files = (info for info in archive.infolist() if not info.filename.endswith(("/", "\\")))
+    return {PureWindowsPath(info.filename).as_posix(): info for info in files}
+
+
+def read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """Return the content of one entry.
+
+    Raises
+    ------
+    ArchiveError
+        It is damaged (zipfile compares its CRC-32), encrypted or larger than `MAX_ENTRY_BYTES`; the message names it.
+    """
+    if info.file_size > MAX_ENTRY_BYTES:  # no more than this size is unpacked, whatever the entry holds
+        raise ArchiveError(
+            f"{archive.filename}: entry {info.filename!r} unpacks to {info.file_size} bytes, expected at most "
+            f"{MAX_ENTRY_BYTES}; use a zip from a source that you trust"
+        )
+    try:
+        return archive.read(info)
+    except _DAMAGE as error:
+        raise ArchiveError(
+            f"{archive.filename}: entry {info.filename!r} is damaged: {error}; fetch the zip again"
+        ) from error
+
+
+def extract_zip(path: Path, target: Path) -> bool:
+    """Unpack a zip into a folder of its own.
+
+    The files are written to a hidden folder beside `target`, which takes that name once it is whole: a killed
+    unpacking leaves no `target`.
+
+    Parameters
+    ----------
+    path : Path
+    target : Path
+        The folder to make.
+
+    Returns
+    -------
+    bool
+        False if `target` was there already with every file as the zip has it.
+
+    Raises
+    ------
+    ArchiveError
+        An entry is damaged, too large or cannot be written, its name is absolute or leads out of `target`, or all
+        together is more than the disk has room for. No `target` is left.
+    DatasetError
+        `target` is there but is not what the zip unpacks to.
+    """
+    with open_zip(path) as archive:
+        entries = list_entries(archive)
+        for name in entries:
+            _check_name(path, name)
+        if target.exists():
+            difference = _first_difference(entries, target)
+            if difference is not None:
+                raise DatasetError(
+                    f"{target}: is not what {path} unpacks to (the first difference is {difference}); "
+                    "delete or rename this folder"
+                )
+            return False
+        partial = target.with_name(f".{target.name}.partial")
+        needed, free = sum(info.file_size for info in entries.values()), shutil.disk_usage(target.parent).free
+        if needed > free:
+            raise ArchiveError(
+                f"{path}: unpacks to {needed} bytes, the disk has {free} left; "
+                "make room, or use a zip from a source that you trust"
+            )
+        shutil.rmtree(partial, ignore_errors=True)  # of an unpacking that was killed
+        try:
+            for name, info in entries.items():
+                _write(partial / name, read_entry(archive, info))
+            partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return True
+
+
+def _check_name(path: Path, name: str) -> None:
+    """Raise if an entry would be written outside the target, on any system: PureWindowsPath knows all its ways."""
+    entry = PureWindowsPath(name)
+    if entry.drive or entry.root or ".." in entry.parts or not entry.parts:
+        raise ArchiveError(
+            f"{path}: entry {name!r} leads out of the target folder, so nothing was unpacked; "
+            "use a zip from a source that you trust"
+        )
+
+
+def _write(file: Path, content: bytes) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    except OSError as error:
+        raise ArchiveError(f"{file}: cannot be written: {error.strerror or error}") from error
+
+
+def _first_difference(entries: dict[str, zipfile.ZipInfo], folder: Path) -> str | None:
+    """Name the first file that is missing, changed, or an image that the zip does not have."""
+    found = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    for name, info in entries.items():
+        if name not in found or zlib.crc32((folder / name).read_bytes()) != info.CRC:
+            return name
+    added = sorted(name for name in found - set(entries) if name.lower().endswith(IMAGE_SUFFIXES))
+    return added[0] if added else None
+
+
+def _last_local_entry(path: Path) -> str | None:
+    """Name the last entry of a zip whose list of entries, at its end, is lost; None if it does not begin like a zip.
+
+    Local file header: APPNOTE.TXT 4.3.7 of the zip format. They are found by their signature and not by the sizes in
+    them, which zips written to a stream leave out.
+    """
+    signature, header = b"PK\x03\x04", struct.Struct("<4s5H3I2H")
+    try:
+        with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            if content[: len(signature)] != signature:
+                return None
+            start = content.rfind(signature)
+            while start >= 0:
+                name_start = start + header.size
+                if name_start <= len(content):
+                    *_, name_length, _ = header.unpack(content[start:name_start])
+                    name = content[name_start : name_start + name_length]
+                    if len(name) == name_length > 0:
+                        return name.decode("utf-8", "replace")
+                start = content.rfind(signature, 0, start)
+    except (OSError, ValueError):  # ValueError: an empty file cannot be mapped
+        pass
+    return None

@@ -1,0 +1,140 @@
+"""DATA -> one file that holds all that a training reads."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import tifffile
+
+from nuclei_runtime.arrays import Labels
+from nuclei_runtime.errors import DatasetError
+from nuclei_train.data.arrays import read_with_truth
+from nuclei_train.data.dsb2018 import open_data, training_set
+from nuclei_train.data.packed import PACK_FILE, VERSION
+from nuclei_train.data.samples import Dataset, Sample
+from nuclei_train.data.split import select
+from nuclei_train.data.split_table import SPLIT_FILE, read_split_table
+
+_EARLIEST = (1980, 1, 1, 0, 0, 0)
+"""Of all times a zip can note the first: the same data give the same bytes."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What was packed.
+
+    Attributes
+    ----------
+    n_images, n_left_out : int
+    size_bytes : int
+        Of the file.
+    digest : str
+        Its SHA-256, in hexadecimal.
+    """
+
+    n_images: int
+    n_left_out: int
+    size_bytes: int
+    digest: str
+
+
+def pack(data: Path, file: Path, progress: Callable[[int, int], None]) -> Packed:
+    """Write the images to fit and to validate, their labels and their table into one file.
+
+    With images.csv its splits ``train`` and ``val`` are packed, without it every image that has masks. `file` takes its
+    name once it is whole.
+
+    Parameters
+    ----------
+    data : Path
+        DATA; see `nuclei_train.data.dsb2018`.
+    file : Path
+        To be made; a ``.zip``.
+    progress : callable
+        Is told how many images are packed, and of how many.
+
+    Raises
+    ------
+    DatasetError
+        DATA is not understood, an image cannot be used, or `file` is there already or would be taken for data.
+    """
+    _check_file(data, file)
+    dataset = training_set(open_data(data))
+    table = read_split_table(data)
+    samples = sorted(select(dataset, table), key=lambda sample: sample.image_id)
+    part = file.with_name(file.name + ".part")
+    try:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+            writer = _Writer(archive)
+            if table is not None:
+                writer.add(SPLIT_FILE, table.content)
+            entries = []
+            for done, sample in enumerate(samples, start=1):
+                entries.append(_pack_sample(writer, dataset, sample))
+                progress(done, len(samples))
+            n_left_out = dataset.n_images - len(samples)
+            writer.add(PACK_FILE, _manifest(dataset.name, n_left_out, entries, writer.digests))
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+    with file.open("rb") as packed:
+        digest = hashlib.file_digest(packed, "sha256").hexdigest()
+    return Packed(len(samples), n_left_out, file.stat().st_size, digest)
+
+
+class _Writer:
+    """Adds files to a zip and keeps their digests."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self.digests: dict[str, str] = {}
+
+    def add(self, name: str, content: bytes) -> None:
+        self._archive.writestr(zipfile.ZipInfo(name, _EARLIEST), content)
+        self.digests[name] = hashlib.sha256(content).hexdigest()
+
+
+def _check_file(data: Path, file: Path) -> None:
+    if file.suffix.lower() != ".zip":
+        raise DatasetError(f"{file}: a pack is a zip; name it {file.name}.zip")
+    if file.exists():
+        raise DatasetError(f"{file}: is there already; name another file, or delete it")
+    if data.is_dir() and data.resolve() in file.resolve().parents:
+        raise DatasetError(f"{file}: lies in {data} and would be taken for a part of the data; name it elsewhere")
+    if not file.resolve().parent.is_dir():
+        raise DatasetError(f"{file}: its folder is not there; make it first")
+
+
+def _pack_sample(writer: _Writer, dataset: Dataset, sample: Sample) -> dict[str, str]:
+    """Add a sample's image, as its file is, and its labels; return what pack.json says of it."""
+    _, labels = read_with_truth(sample)
+    image = f"{dataset.name}/images/{sample.image_id}{PurePosixPath(sample.image_name).suffix}"
+    packed_labels = f"{dataset.name}/masks/{sample.image_id}.tif"
+    writer.add(image, sample.read_file(sample.image_name))
+    writer.add(packed_labels, _encode(labels))
+    return {"image_id": sample.image_id, "image": image, "labels": packed_labels, "digest": sample.digest()}
+
+
+def _encode(labels: Labels) -> bytes:
+    """Return a label image as a deflated TIFF."""
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, labels, photometric="minisblack", compression="zlib", metadata=None)
+    return buffer.getvalue()
+
+
+def _manifest(name: str, n_left_out: int, samples: list[dict[str, str]], digests: dict[str, str]) -> bytes:
+    content: dict[str, Any] = {
+        "version": VERSION,
+        "dataset": name,
+        "images_left_out": n_left_out,
+        "samples": samples,
+        "files": digests,
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False).encode()

@@ -1,0 +1,207 @@
+"""What data consist of: images with their masks, and sets of them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuclei_runtime.arrays import Image, Labels
+from nuclei_runtime.errors import DatasetError, ImageError, ImageShapeError, ImageValueError
+from nuclei_runtime.readers.opening import read_image
+from nuclei_train.data.stores import Store
+
+_JPEG_SIGNATURE = b"\xff\xd8\xff"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its masks.
+
+    Attributes
+    ----------
+    image_id : str
+    image_name : str
+        Of the image's file within the dataset.
+    mask_names : tuple of str
+        Of the files of its masks; empty where there is no truth.
+    masks_are_labels : bool
+        One file holds all nuclei as 1..N, instead of one file a nucleus.
+    source_digest : str or None
+        In a packed file the digest that the sample had before it was packed; see `nuclei_train.data.packed`.
+    """
+
+    image_id: str
+    image_name: str
+    mask_names: tuple[str, ...]
+    masks_are_labels: bool
+    _store: Store
+    source_digest: str | None = None
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether the sample comes with masks."""
+        return bool(self.mask_names)
+
+    def read_image(self) -> Image:
+        """Return the image, (H, W), (H, W, 3) or (H, W, 4).
+
+        Raises
+        ------
+        ImageError
+            See `nuclei_runtime.readers.opening.read_image`.
+        DatasetError
+            The file cannot be read, or its entry in the zip is damaged; the message names it.
+        """
+        return read_image(self._store.read(self.image_name))
+
+    def read_mask(self, name: str) -> NDArray[Any]:
+        """Return one of the files in `mask_names` as it is stored, unchecked, as (H, W).
+
+        0 is background; what is above it is one nucleus, or the number of one where `masks_are_labels`.
+
+        Raises
+        ------
+        ImageError
+            It cannot be read, it is in colour, or it is a JPEG; the message names the file.
+        """
+        content = self._store.read(name)
+        try:
+            if content.startswith(_JPEG_SIGNATURE):
+                raise ImageValueError(
+                    "is a JPEG, which does not keep the values that were saved; save it anew as PNG or TIFF"
+                )
+            mask = read_image(content)
+            # For an image the look counts, for a mask what is stored: ImageJ stores a nucleus as 255 all the same.
+            return _grey(np.invert(mask) if _came_inverted(content, mask) else mask)
+        except ImageError as error:
+            raise type(error)(f"mask {PurePosixPath(name).name}: {error}") from error
+
+    def read_labels(self) -> Labels:
+        """Return the truth as (H, W) int32, 0 background, 1..N in the order of the masks.
+
+        A pixel that two masks claim goes to the first; an empty mask takes no number.
+
+        Raises
+        ------
+        ImageError
+            See `read_mask`.
+        DatasetError
+            There are no masks, or they differ in size.
+        """
+        if not self.has_truth:
+            raise DatasetError(f"{self.image_id}: has no masks, expected one or more; leave it out or add them")
+        first, *others = self.mask_names
+        stored = self.read_mask(first)
+        if self.masks_are_labels:
+            return number_labels(stored)
+        labels = np.asarray(stored > 0, dtype=np.int32)
+        count = int(labels.max())
+        for name in others:  # one at a time: a thousand masks of a large image would not fit
+            mask = self.read_mask(name) > 0
+            if mask.shape != labels.shape:
+                raise DatasetError(
+                    f"{self.image_id}: mask {PurePosixPath(name).name} is {mask.shape}, "
+                    f"the first is {labels.shape}; nuclei-explore lists all such images"
+                )
+            free = mask & (labels == 0)
+            if free.any():
+                count += 1
+                labels[free] = count
+        return labels
+
+    def read_file(self, name: str) -> bytes:
+        """Return the bytes of one of the sample's files, or raise a DatasetError that names it."""
+        return self._store.read(name)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the identifier and of the bytes of the image and its masks, in hexadecimal.
+
+        A packed sample has that of the files that it was packed from, so that a run is the same run on either.
+        """
+        if self.source_digest is not None:
+            return self.source_digest
+        sha = hashlib.sha256(self.image_id.encode())
+        for name in (self.image_name, *self.mask_names):
+            sha.update(hashlib.sha256(self._store.read(name)).digest())
+        return sha.hexdigest()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples that belong together, such as those of ``stage1_train.zip``.
+
+    Attributes
+    ----------
+    name : str
+        ``stage1_train`` for a zip or folder of that name.
+    path : Path
+        The zip or folder.
+    samples : tuple of Sample
+        In the order of their identifiers.
+    n_left_out : int
+        Images that a packed file has left out of the dataset it was made from; see `nuclei_train.data.packed`.
+    """
+
+    name: str
+    path: Path
+    samples: tuple[Sample, ...]
+    n_left_out: int = 0
+
+    @property
+    def n_images(self) -> int:
+        """How many images the dataset has, those that were left out included."""
+        return len(self.samples) + self.n_left_out
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether at least one sample comes with masks."""
+        return any(sample.has_truth for sample in self.samples)
+
+
+def number_labels(stored: NDArray[Any]) -> Labels:
+    """Number the nuclei of a stored label image 1..N in the order of their own numbers; 0 and below is background.
+
+    Parameters
+    ----------
+    stored : (H, W) ndarray of any integer or float type
+
+    Returns
+    -------
+    (H, W) ndarray of int32
+    """
+    labels = np.zeros(stored.shape, np.int32)
+    nuclei = stored > 0
+    labels[nuclei] = np.unique(stored[nuclei], return_inverse=True)[1] + 1
+    return labels
+
+
+def combined_digest(digests: Iterable[str]) -> str:
+    """Return one SHA-256 for a set of samples, from `Sample.digest` of each in order."""
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _came_inverted(content: bytes, mask: Image) -> bool:
+    """Tell whether `read_image` has inverted a mask, (H, W) of integers: a TIFF in which 0 is white."""
+    if not content.startswith((b"II", b"MM")) or mask.dtype.kind not in "iu":
+        return False
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(content)) as tiff:
+        return tiff.pages.first.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+
+
+def _grey(mask: Image) -> NDArray[Any]:
+    """Return a mask's one channel, (H, W), without alpha."""
+    if mask.ndim == 2:
+        return mask
+    grey = mask[..., 0]
+    if mask.shape[2] > 1 and not (mask[..., 1:3] == grey[..., np.newaxis]).all():
+        raise ImageShapeError("is in colour, expected a grey image: 0 is background; save it as grey")
+    return grey

@@ -1,0 +1,199 @@
+"""DATA -> a folder with tables, figures and, where DATA is zips, what they unpack to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nuclei_runtime.errors import DatasetError, ImageError
+from nuclei_train.data.archive import extract_zip
+from nuclei_train.data.dsb2018 import open_data, open_folder
+from nuclei_train.data.modality import guess_modality
+from nuclei_train.data.samples import Dataset, Sample
+from nuclei_train.data.split_table import SPLIT_FILE, SplitTable, read_split_table, split_table_folders
+from nuclei_train.exploration.figures import SamplePicture, draw_histograms, draw_samples
+from nuclei_train.exploration.oddities import Inspection, inspect_sample
+
+IMAGE_TABLE = "images.csv"
+ODDITY_TABLE = "oddities.csv"
+SAMPLE_FIGURE = "sample.png"
+HISTOGRAM_FIGURE = "histograms.png"
+DATA_FOLDER = "data"
+
+SEED = 42
+"""Of the sample of images that is drawn: the seed of the baseline recipe."""
+
+SAMPLES_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """What was found in DATA.
+
+    Attributes
+    ----------
+    images : DataFrame
+        A row an image: image_id, dataset, path (relative to the output folder; absolute where DATA is read in
+        place), height, width, channels, dtype, modality (of images.csv), modality_guess, mean_intensity (of the
+        stored values, without alpha), n_nuclei, mean_area_px, median_area_px, foreground_fraction, split (of
+        images.csv). A cell is empty where nothing is known: no truth, or an image that cannot be read.
+    oddities : DataFrame
+        A row an oddity: image_id, dataset, kind, detail.
+    areas_px : ndarray of int
+        Of every nucleus.
+    files : tuple of Path
+        The tables and figures that were written.
+    """
+
+    images: pd.DataFrame
+    oddities: pd.DataFrame
+    areas_px: NDArray[np.int64]
+    files: tuple[Path, ...]
+
+
+def explore(data: Path, out: Path, say: Callable[[str], None], progress: Callable[[int, int], None]) -> Exploration:
+    """Unpack zips, look at every image and mask, and write tables and figures.
+
+    Parameters
+    ----------
+    data, out : Path
+        DATA, and the folder for what is found. Tables and figures in it are overwritten.
+    say : callable
+        Takes a sentence for the user.
+    progress : callable
+        Takes the number of images done and the number of all, after each image.
+
+    Raises
+    ------
+    DatasetError
+        DATA is not understood, or what is written to `out` would later be read as data.
+    ArchiveError
+        A zip is damaged; the message names the entry.
+    """
+    datasets = open_data(data)
+    table = read_split_table(data)
+    _check_out(data, out, datasets)
+    out.mkdir(parents=True, exist_ok=True)
+    zips = list(dict.fromkeys(dataset.path for dataset in datasets if dataset.path.is_file()))
+    if zips:
+        datasets = _unpack(zips, table, out / DATA_FOLDER, say)
+
+    samples = [(dataset, sample) for dataset in datasets for sample in dataset.samples]
+    rows: list[dict[str, Any]] = []
+    oddities: list[tuple[str, str, str, str]] = []
+    areas: list[int] = []
+    for done, (dataset, sample) in enumerate(samples, start=1):
+        inspection = inspect_sample(sample, expect_truth=dataset.has_truth)
+        path = dataset.path / sample.image_name
+        shown = path.relative_to(out).as_posix() if zips else str(path.resolve())
+        rows.append(_describe(dataset, sample, shown, inspection, table))
+        oddities += [(sample.image_id, dataset.name, o.kind, o.detail) for o in inspection.oddities]
+        areas += inspection.areas_px or ()
+        progress(done, len(samples))
+
+    exploration = Exploration(
+        pd.DataFrame(rows).astype(dict.fromkeys(("height", "width", "channels", "n_nuclei"), "Int64")),
+        pd.DataFrame(oddities, columns=["image_id", "dataset", "kind", "detail"]),
+        np.array(areas, np.int64),
+        tuple(out / name for name in (IMAGE_TABLE, ODDITY_TABLE, SAMPLE_FIGURE, HISTOGRAM_FIGURE)),
+    )
+    exploration.images.to_csv(out / IMAGE_TABLE, index=False, float_format="%.6g")
+    exploration.oddities.to_csv(out / ODDITY_TABLE, index=False)
+    pictures = _pictures([sample for _, sample in samples], exploration.images)
+    draw_samples(out / SAMPLE_FIGURE, list(islice(pictures, SAMPLES_SHOWN)))
+    draw_histograms(out / HISTOGRAM_FIGURE, exploration.images, exploration.areas_px)
+    return exploration
+
+
+def _check_out(data: Path, out: Path, datasets: Sequence[Dataset]) -> None:
+    """Raise if what is written to `out` would be taken for data, or for the data's table of splits."""
+    place, home = out.resolve(), data.resolve()
+    if not {place, place / DATA_FOLDER}.isdisjoint(split_table_folders(data)):
+        raise DatasetError(
+            f"{out}: the table {SPLIT_FILE} written there would stand where that of the data is looked for; "
+            "name another folder, such as one below it"
+        )
+    if home not in place.parents or any(dataset.path.is_file() for dataset in datasets):
+        return
+    below = f"{place.relative_to(home).as_posix()}/"
+    names = (name for d in datasets for s in d.samples for name in (s.image_name, *s.mask_names))
+    if place.name in ("images", "masks") or any(name.startswith(below) for name in names):
+        raise DatasetError(
+            f"{out}: is a folder of the data, so what is written there would be read as data; name another"
+        )
+
+
+def _unpack(zips: Sequence[Path], table: SplitTable | None, target: Path, say: Callable[[str], None]) -> list[Dataset]:
+    """Unpack each zip into a folder of its name; with the table of splits beside them they are DATA themselves."""
+    datasets: list[Dataset] = []
+    target.mkdir(exist_ok=True)
+    for path in zips:
+        folder = target / path.stem
+        unpacked = extract_zip(path, folder)
+        say(f"{path.name}: {'unpacked into' if unpacked else 'already unpacked, complete, in'} {folder}")
+        datasets += open_folder(folder)
+    if table is not None:
+        (target / SPLIT_FILE).write_bytes(table.content)
+    return datasets
+
+
+def _describe(
+    dataset: Dataset, sample: Sample, path: str, inspection: Inspection, table: SplitTable | None
+) -> dict[str, Any]:
+    """Return a row of the table of images."""
+    image, areas = inspection.image, inspection.areas_px
+    row: dict[str, Any] = {
+        "image_id": sample.image_id,
+        "dataset": dataset.name,
+        "path": path,
+        "height": None,
+        "width": None,
+        "channels": None,
+        "dtype": None,
+        "modality": table.modality.get(sample.image_id) if table else None,
+        "modality_guess": None,
+        "mean_intensity": np.nan,
+        "n_nuclei": None if areas is None else len(areas),
+        "mean_area_px": np.mean(areas) if areas else np.nan,
+        "median_area_px": np.median(areas) if areas else np.nan,
+        "foreground_fraction": np.nan,
+        "split": table.split.get(sample.image_id) if table else None,
+    }
+    if image is not None:
+        height, width = image.shape[:2]
+        row |= {
+            "height": height,
+            "width": width,
+            "channels": image.shape[2] if image.ndim == 3 else 1,
+            "dtype": str(image.dtype),
+            "modality_guess": guess_modality(image),
+            "mean_intensity": float(np.atleast_3d(image)[..., :3].mean()),
+            "foreground_fraction": np.nan if areas is None else inspection.foreground_px / (height * width),
+        }
+    return row
+
+
+def _pictures(samples: Sequence[Sample], images: pd.DataFrame) -> Iterator[SamplePicture]:
+    """Yield readable samples in a seeded random order: those with nuclei, or all where there is no truth at all."""
+    drawable = images["modality_guess"].notna()
+    with_nuclei = drawable & (images["n_nuclei"].fillna(0) > 0)
+    candidates = np.flatnonzero(with_nuclei if with_nuclei.any() else drawable)
+    for index in np.random.default_rng(SEED).permutation(candidates):
+        sample, row = samples[index], images.iloc[index]
+        image = sample.read_image()
+        labels = np.zeros(image.shape[:2], np.int32)
+        if with_nuclei.any():
+            try:
+                labels = sample.read_labels()
+            except (ImageError, DatasetError):
+                continue  # one of its masks is odd, and listed as such
+        if labels.shape == image.shape[:2]:
+            modality = row["modality"] if isinstance(row["modality"], str) else row["modality_guess"]
+            yield SamplePicture(sample.image_id, modality, image, labels)

@@ -1,0 +1,102 @@
+"""What was found in a data set, as text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nuclei_train.data.modality import modality_group
+from nuclei_train.exploration.oddities import KINDS
+
+SIZES_SHOWN = 5
+IDS_SHOWN = 3
+ID_LENGTH = 12
+"""Characters of an identifier: enough to find it in the tables, where Kaggle's 64 would fill the line."""
+
+
+def format_summary(images: pd.DataFrame, oddities: pd.DataFrame, areas_px: NDArray[np.int64]) -> str:
+    """Return data sets, sizes, modalities, nuclei and oddities as lines of text.
+
+    Parameters
+    ----------
+    images, oddities : DataFrame
+    areas_px : ndarray of int
+        See `nuclei_train.exploration.explore.Exploration`.
+    """
+    sections = {
+        "Data sets": _datasets(images),
+        "Image sizes (height x width in px)": _sizes(images),
+        "Channels": _channels(images),
+        "Modalities": _modalities(images),
+        "Nuclei": _nuclei(images, areas_px),
+        "Oddities": _odd(oddities),
+    }
+    lines: list[str] = []
+    for title, section in sections.items():
+        found = list(section)
+        lines += [title, *(f"  {line}" for line in found)] if found else []
+    return "\n".join(lines)
+
+
+def _datasets(images: pd.DataFrame) -> Iterator[str]:
+    for name, group in images.groupby("dataset"):
+        truth = group["n_nuclei"].dropna()
+        nuclei = _count(truth.sum(), "nucleus", "nuclei") if len(truth) else "no truth"
+        yield f"{name}: {_count(len(group), 'image')}, {nuclei}"
+
+
+def _sizes(images: pd.DataFrame) -> Iterator[str]:
+    known = images.dropna(subset=["height", "width"])
+    sizes = (known["height"].astype(str) + " x " + known["width"].astype(str)).value_counts()
+    for size, count in sizes.iloc[:SIZES_SHOWN].items():
+        yield f"{size}: {_count(count, 'image')}"
+    if len(rest := sizes.iloc[SIZES_SHOWN:]):
+        yield f"{_count(len(rest), 'other size')}: {_count(rest.sum(), 'image')}"
+
+
+def _channels(images: pd.DataFrame) -> Iterator[str]:
+    for (channels, dtype), count in images.groupby(["channels", "dtype"]).size().items():
+        yield f"{channels} of {dtype}: {_count(count, 'image')}"
+
+
+def _modalities(images: pd.DataFrame) -> Iterator[str]:
+    if images["modality"].notna().any():
+        counts = images["modality"].fillna("not listed").value_counts()
+        yield "images.csv: " + ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    guesses = images["modality_guess"].value_counts()
+    if len(guesses):
+        yield "guessed: " + ", ".join(f"{name} {count:,}" for name, count in guesses.items())
+    both = images.dropna(subset=["modality", "modality_guess"])
+    if len(both):
+        agree = (both["modality"].map(modality_group) == both["modality_guess"]).sum()
+        yield f"the guess agrees with images.csv for {agree:,} of {_count(len(both), 'image')}"
+
+
+def _nuclei(images: pd.DataFrame, areas_px: NDArray[np.int64]) -> Iterator[str]:
+    if len(areas_px):
+        counts = images["n_nuclei"].dropna()
+        yield f"an image: {counts.min()} to {counts.max():,}, median {counts.median():g}"
+        yield f"area: {areas_px.min()} to {areas_px.max():,} px, median {np.median(areas_px):g} px"
+
+
+def _odd(oddities: pd.DataFrame) -> Iterator[str]:
+    for kind in KINDS:
+        found = oddities[oddities["kind"] == kind]
+        ids = found.drop_duplicates(["dataset", "image_id"])["image_id"]
+        if len(ids):
+            times = f"{len(found):,} in " if len(found) > len(ids) else ""
+            shown = [_short(image_id) for image_id in ids.iloc[:IDS_SHOWN]] + ["..."] * (len(ids) > IDS_SHOWN)
+            yield f"{kind}: {times}{_count(len(ids), 'image')}: {', '.join(shown)}"
+    if not len(oddities):
+        yield "none"
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _short(image_id: str) -> str:
+    return image_id if len(image_id) <= ID_LENGTH else f"{image_id[:ID_LENGTH]}..."

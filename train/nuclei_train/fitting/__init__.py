@@ -1,0 +1,1 @@
+"""Fitting a recipe: start, resume, checkpoints."""

@@ -1,0 +1,1 @@
+"""The recipes: everything in which one way of training differs from another."""
