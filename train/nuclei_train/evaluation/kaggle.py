@@ -40,12 +40,6 @@ class EncodedMask:
     text: str
 
 
-def rle_encode(mask: NDArray[np.bool_]) -> str:
-    """Return a mask's (H, W) run lengths; an empty text where it is empty."""
-    starts, lengths, values = _runs(mask)
-    return _text(starts[values], lengths[values])
-
-
 def rle_decode(text: str, height: int, width: int) -> NDArray[np.bool_]:
     """Return the (height, width) mask that run lengths describe.
 
