@@ -16,8 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,10 @@ from nuclei_runtime.metrics import match, mean_image_ap, pool
 from nuclei_runtime.steps.instances import find_instances
 from nuclei_runtime.steps.preprocess import Step
 from nuclei_runtime.steps.tiling import Tiling
-from nuclei_train.data.dsb2018 import open_data, training_set
+from nuclei_train.data.dsb2018 import training_set
+from nuclei_train.data.opening import open_with_splits
 from nuclei_train.data.split import select
-from nuclei_train.data.split_table import read_split_table
+from nuclei_train.fitting.reporter import Reporter
 from nuclei_train.networks.losses import LossParts
 from nuclei_train.recipes.native import INFERENCE_CHECKPOINT, Native, predict_maps
 from nuclei_train.recipes.native_material import load_labelled
@@ -76,16 +76,11 @@ def without(reference: Native, modality: str) -> dict[str, Native]:
     return {f"without {modality}": unseen, f"without {modality}, no stain": no_stain}
 
 
-class Reporter:
+class PrintingReporter(Reporter):
     """Prints what a training says."""
 
     def say(self, sentence: str) -> None:
         print(sentence, file=sys.stderr)
-
-    @contextmanager
-    def loading(self, total: int) -> Iterator[Callable[[], None]]:
-        print(f"reading {total} images", file=sys.stderr)
-        yield lambda: None
 
 
 def train_once(data: Path, folder: Path, recipe: Native) -> dict[str, Any]:
@@ -99,7 +94,7 @@ def train_once(data: Path, folder: Path, recipe: Native) -> dict[str, Any]:
         if run["status"] == "complete" and run["recipe"] == json.loads(json.dumps(asdict(recipe))):
             return run
     keras.backend.clear_session()
-    train(TrainingConfig(data, folder, recipe, resume=True), Reporter())
+    train(TrainingConfig(data, folder, recipe, resume=True), PrintingReporter())
     return read_run(folder)
 
 
@@ -107,17 +102,17 @@ def score_on(data: Path, folder: Path, recipe: Native, modality: str) -> dict[st
     """Score a finished run on the images of a modality in `train` and `val`."""
     import keras
 
-    table = read_split_table(data)
+    datasets, table = open_with_splits(data, lambda _sentence: None)  # the training has said it
     assert table is not None  # else the training without the modality would have refused
     samples = [
-        sample for sample in select(training_set(open_data(data)), table) if table.modality[sample.image_id] == modality
+        sample for sample in select(training_set(datasets), table) if table.modality[sample.image_id] == modality
     ]
     images = load_labelled(samples, table.modality, recipe.normalisation, lambda: None)
-    model = read_run(folder)["model"]
-    tiling, method = Tiling(**model["input"]["tiling"]), Step(**model["postprocessing"])
+    card = read_run(folder)["export"]["card"]
+    tiling, postprocessing = Tiling(**card["input"]["tiling"]), Step(**card["postprocessing"])
     network = keras.models.load_model(folder / INFERENCE_CHECKPOINT, compile=False)
     matchings = [
-        match(labels, find_instances(predict_maps(network, image, tiling), method))
+        match(labels, find_instances(predict_maps(network, image, tiling), postprocessing))
         for image, labels in zip(images.images, images.labels, strict=True)
     ]
     per_image, pooled = mean_image_ap(matchings), pool(matchings)

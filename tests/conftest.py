@@ -9,8 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -296,21 +295,11 @@ def finished_run(training_data: Path, tmp_path_factory: pytest.TempPathFactory) 
     return run
 
 
-class SilentReporter:
-    """Hears how a training goes and keeps it to itself."""
-
-    def say(self, sentence: str) -> None:
-        pass
-
-    @contextmanager
-    def loading(self, total: int) -> Iterator[Callable[[], None]]:  # noqa: ARG002
-        yield lambda: None
-
-
 @pytest.fixture(scope="session")
 def native_run(training_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of the recipe `native`, made small, trained within this process; to be left as it is."""
     from nuclei_train.fitting.fit import TrainingConfig, train
+    from nuclei_train.fitting.reporter import Reporter
     from nuclei_train.recipes.native import Native
 
     small = replace(
@@ -325,5 +314,5 @@ def native_run(training_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
         tile_core_px=64,
     )
     run = tmp_path_factory.mktemp("native") / "run"
-    train(TrainingConfig(training_data, run, small, resume=False), SilentReporter())
+    train(TrainingConfig(training_data, run, small, resume=False), Reporter())
     return run

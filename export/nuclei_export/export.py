@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import Any
 
 from nuclei_export import convert, lint, parity
 from nuclei_export.precision import TOLERANCES, Precision, to_fp16
-from nuclei_export.quantisation_data import read_quantisation_data
-from nuclei_export.quantise import Quantisation, quantise
+from nuclei_export.quantise import quantise
 from nuclei_export.report import write_report
+from nuclei_export.result import ExportResult
+from nuclei_export.run_folder import FinishedRun, read_finished_run
 from nuclei_runtime.checks.sample import Sample, replay_sample, sample_path, write_sample
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_runtime.errors import DatasetError, ParityError, RunFolderError
+from nuclei_runtime.errors import DatasetError, ParityError
 from nuclei_runtime.model.card import METADATA_KEY, SCHEMA_VERSION, ModelCard, parse_card
 from nuclei_runtime.model.session import load_session
 from nuclei_runtime.segmentation.segmenter import Segmenter
@@ -56,36 +56,6 @@ class ExportConfig:
     reduce_range: bool = False
 
 
-@dataclass(frozen=True)
-class ExportResult:
-    """What an export gave.
-
-    Attributes
-    ----------
-    card : ModelCard
-    comparisons : list of Comparison
-        Of the graph in fp32.
-    tolerance : float
-        Of those comparisons; the file's own stands in its card.
-    findings : list of Finding
-    quantisation : Quantisation or None
-        How it became int8, where it did.
-    report : Path
-    """
-
-    card: ModelCard
-    comparisons: Sequence[parity.Comparison]
-    tolerance: float
-    findings: Sequence[lint.Finding]
-    quantisation: Quantisation | None
-    report: Path
-
-    @property
-    def difference(self) -> float:
-        """Largest absolute difference in probability between ONNX Runtime and Keras, in fp32."""
-        return max(comparison.difference for comparison in self.comparisons)
-
-
 def export(config: ExportConfig) -> ExportResult:
     """Write an ONNX model, its sample and its report, or nothing.
 
@@ -100,11 +70,10 @@ def export(config: ExportConfig) -> ExportResult:
     ParityError
         ONNX Runtime and Keras differ by more than the tolerance; nothing is written.
     """
-    run = _read_finished_run(config.run)
-    checkpoint = config.run / _checkpoint_name(run)
-    keras_model = convert.load_checkpoint(checkpoint)
+    run = read_finished_run(config.run)
+    keras_model = convert.load_checkpoint(run.checkpoint)
     proto = convert.convert(keras_model, config.opset)
-    card = _build_card(config, run, checkpoint, proto, Precision.FP32)
+    card = _build_card(config, run, proto, Precision.FP32)
     tolerance = card.tolerance
     findings = lint.lint(proto)
 
@@ -125,10 +94,9 @@ def export(config: ExportConfig) -> ExportResult:
             if config.precision is Precision.FP16:
                 proto = to_fp16(proto)
             else:
-                data = read_quantisation_data(config.run)
-                quantisation = quantise(proto, card, data, reduce_range=config.reduce_range)
+                quantisation = quantise(proto, card, run.read_quantisation_data(), reduce_range=config.reduce_range)
                 proto = quantisation.proto
-            card = _build_card(config, run, checkpoint, proto, config.precision)
+            card = _build_card(config, run, proto, config.precision)
             _write(proto, card, temporary)
         _write_sample(temporary, temporary_sample)
         temporary.replace(config.model)
@@ -141,69 +109,28 @@ def export(config: ExportConfig) -> ExportResult:
     return result
 
 
-def _read_finished_run(folder: Path) -> dict[str, Any]:
-    path = folder / "run.json"
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"{path}: cannot be read ({error}); name a folder that nuclei-train made") from error
-    status = run.get("status") if isinstance(run, dict) else None
-    if status != "complete":
-        raise RunFolderError(
-            f"{folder}: the run is {status!r}, expected 'complete'; finish it with nuclei-train --resume"
-        )
-    return dict(run)
-
-
-def _checkpoint_name(run: dict[str, Any]) -> str:
-    """The run's own word for what is to be exported, which has to be a file in its folder."""
-    name = str(run.get("checkpoint"))
-    if Path(name).name != name:
-        raise RunFolderError(f"run.json: found the checkpoint {name!r}, expected a file's name; train again")
-    return name
-
-
-def _build_card(
-    config: ExportConfig, run: dict[str, Any], checkpoint: Path, proto: Any, precision: Precision
-) -> ModelCard:
-    source = config.run / "run.json"
-    graph_sha256 = convert.graph_digest(proto)
-    try:
-        versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
-        model = dict(run["model"])
-        provenance = {
-            "recipe": str(run["recipe"]["name"]),
-            "seed": str(run["recipe"]["seed"]),
-            "trained_with": f"{versions}, backend {run['backend']}",
-            "exported_with": f"tf2onnx {version('tf2onnx')}, onnx {version('onnx')}, opset {config.opset}",
-            "training_data": f"{run['data']['name']}, split {run['split']['source']}",
-            "training_data_sha256": str(run["data_digests"]["train"]),
-            "validation_data_sha256": str(run["data_digests"]["val"]),
-            "split_sha256": str(run["split"]["digest"]),
-            "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-            "graph_sha256": graph_sha256,
-            "precision": str(precision),
-            **({"started_from_sha256": str(run["start"]["checkpoint_sha256"])} if "start" in run else {}),
-            **({"taught_by_sha256": str(run["teacher"]["model_sha256"])} if "teacher" in run else {}),
-        }
-        if precision in TOLERANCES:
-            model["tolerance"] = TOLERANCES[precision]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunFolderError(f"{source}: lacks what the model card needs ({error!r}); train again") from error
+def _build_card(config: ExportConfig, run: FinishedRun, proto: Any, precision: Precision) -> ModelCard:
     document = {
-        **model,
+        **run.card,
+        **({"tolerance": TOLERANCES[precision]} if precision in TOLERANCES else {}),
         "schema_version": SCHEMA_VERSION,
         "name": config.name,
         "version": config.version,
         "license": config.license,
         "evaluation": [],
-        "provenance": provenance,
+        "provenance": {
+            **run.card["provenance"],
+            "exported_with": f"tf2onnx {version('tf2onnx')}, onnx {version('onnx')}, opset {config.opset}",
+            "checkpoint_sha256": hashlib.sha256(run.checkpoint.read_bytes()).hexdigest(),
+            "graph_sha256": convert.graph_digest(proto),
+            "precision": str(precision),
+        },
     }
-    card = parse_card(json.dumps(document), str(source))
-    # The graph in fp32 is only a step on the way to another precision: its scores are not asked for.
+    card = parse_card(json.dumps(document), str(run.file))
+    # For another precision the fp32 graph is only an intermediate step, whose scores are not wanted.
     if config.evaluation is None or precision is not config.precision:
         return card
-    return parse_card(json.dumps({**document, "evaluation": _read_evaluation(config.evaluation, card)}), str(source))
+    return parse_card(json.dumps({**document, "evaluation": _read_evaluation(config.evaluation, card)}), str(run.file))
 
 
 def _read_evaluation(path: Path, card: ModelCard) -> list[Any]:

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from nuclei_export.equalise import equalise
 from nuclei_export.lint import flops_of_convolutions
 from nuclei_export.quantisation_data import QuantisationData
-from nuclei_export.quantiser import Quantiser, as_input
+from nuclei_export.quantiser import Quantiser
 from nuclei_export.sub_pixel import replace_transposed
-from nuclei_runtime.arrays import Labels
+from nuclei_runtime.arrays import Labels, from_uint8
 from nuclei_runtime.errors import ParityError
 from nuclei_runtime.metrics import match, mean_image_ap, pooled_ap
 from nuclei_runtime.model.card import ModelCard
@@ -120,7 +120,7 @@ def quantise(proto: Any, card: ModelCard, data: QuantisationData, *, reduce_rang
         Even with half of the compute in fp32 the loss is larger.
     """
     with _quiet(), tempfile.TemporaryDirectory() as folder:
-        prepared = equalise(replace_transposed(proto), as_input(data.crops))
+        prepared = equalise(replace_transposed(proto), from_uint8(data.crops))
         quantiser = Quantiser(prepared, data.crops, Path(folder), reduce_range=reduce_range)
         reference = quantiser.session(quantiser.proto)
         sensitivity = _sensitivity(quantiser, reference, data.crops[:SENSITIVITY_CROPS])
@@ -182,7 +182,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _sensitivity(quantiser: Quantiser, reference: Session, crops: NDArray[np.uint8]) -> list[tuple[str, float, float]]:
-    images = as_input(crops)
+    images = from_uint8(crops)
     expected = _in_batches(reference.run, images)
     flops = flops_of_convolutions(quantiser.proto)
     total = sum(flops.values())
@@ -203,7 +203,7 @@ def _score(session: Session, card: ModelCard, data: QuantisationData) -> NDArray
     assert card.input.tiling is not None
     matchings = []
     for image, labels in zip(data.images, data.labels, strict=True):
-        maps = run_tiled(session.run, as_input(image), card.input.tiling)
+        maps = run_tiled(session.run, from_uint8(image), card.input.tiling)
         matchings.append(match(labels, find_instances(maps, card.postprocessing)))
     return np.stack([mean_image_ap(matchings), pooled_ap(matchings)])
 
@@ -213,7 +213,7 @@ def _speed(fp32: Session, int8: Session, crops: NDArray[np.uint8]) -> float:
     side = -(-TIMED_PX // crops.shape[1])
     some = np.take(crops, np.arange(side * side), axis=0, mode="wrap")
     tile = np.concatenate([np.concatenate(list(row), axis=1) for row in some.reshape(side, side, *crops.shape[1:])])
-    image = as_input(tile[np.newaxis, :TIMED_PX, :TIMED_PX])
+    image = from_uint8(tile[np.newaxis, :TIMED_PX, :TIMED_PX])
     seconds: dict[int, list[float]] = {0: [], 1: []}
     for _ in range(TIMED_RUNS):
         for index, session in enumerate((fp32, int8)):

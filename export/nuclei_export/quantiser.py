@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nuclei_export.convert import drop_unused_opsets
 from nuclei_export.equalise import FOLLOWERS
+from nuclei_runtime.arrays import from_uint8
 from nuclei_runtime.model.card import METADATA_KEY
 from nuclei_runtime.model.session import Session, load_session
 
@@ -104,14 +105,9 @@ def _reader(crops: NDArray[np.uint8], name: str) -> Any:
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
             crop = next(self._left, None)
-            return None if crop is None else {name: as_input(crop[np.newaxis])}
+            return None if crop is None else {name: from_uint8(crop[np.newaxis])}
 
     return Reader()
-
-
-def as_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return images of which 255 is 1 as the network takes them."""
-    return np.asarray(images / 255, dtype=np.float32)
 
 
 def _with_followers(node: Any, nodes: Sequence[Any]) -> list[Any]:

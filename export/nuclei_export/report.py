@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nuclei_export.lint import flops_per_pixel, shapes_of_weights
 from nuclei_export.quantise import Quantisation
+from nuclei_export.result import ExportResult
 from nuclei_runtime.metrics import THRESHOLDS
 from nuclei_runtime.model.card import ModelCard
-
-if TYPE_CHECKING:
-    from nuclei_export.export import ExportResult
 
 
 def write_report(model: Path, proto: Any, result: ExportResult) -> None:

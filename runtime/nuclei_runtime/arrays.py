@@ -57,3 +57,13 @@ def check_image(image: Image) -> None:
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         bad = int(image.size - np.isfinite(image).sum())
         raise ImageValueError(f"{bad} of {image.size} values are NaN or infinite; replace them before segmenting")
+
+
+def to_uint8(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """Store values in [0, 1] in 8 bits: 0 is 0 and 255 is 1."""
+    return np.asarray(np.rint(values * 255), dtype=np.uint8)
+
+
+def from_uint8(stored: NDArray[np.integer[Any] | np.floating[Any]]) -> NDArray[np.float32]:
+    """Return the values in [0, 1] that `to_uint8` stored; they may have been interpolated since."""
+    return np.asarray(stored / 255, dtype=np.float32)

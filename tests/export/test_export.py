@@ -66,7 +66,9 @@ def test_the_command_writes_three_files_and_says_what_they_are_worth(exported: P
 def test_the_card_is_what_the_run_says(exported: Path, finished_run: Path) -> None:
     card, run = embedded_card(exported), read_run(finished_run)
     document = json.loads(json.dumps(asdict(card)))  # tuples to lists
-    assert {key: document[key] for key in run["model"]} == run["model"]
+    of_run = {**run["export"]["card"], "provenance": document["provenance"]}
+    assert {key: document[key] for key in of_run} == of_run
+    assert run["export"]["card"]["provenance"].items() <= card.provenance.items()
     assert (card.name, card.version, card.license) == ("nuclei-unet", "1.0.0", "BSD-3-Clause")
     assert card.evaluation == ()
     checkpoint = hashlib.sha256((finished_run / "best.keras").read_bytes()).hexdigest()
@@ -83,18 +85,6 @@ def test_the_card_is_what_the_run_says(exported: Path, finished_run: Path) -> No
     assert expected.items() <= card.provenance.items()
     assert f"keras {run['versions']['keras']}" in card.provenance["trained_with"]
     assert card.provenance["exported_with"].endswith("opset 18")
-
-
-def test_the_card_says_what_a_run_began_with_and_who_taught_it(copied_run: Path, tmp_path: Path) -> None:
-    change_run(
-        copied_run,
-        lambda run: run.update(
-            start={"checkpoint_sha256": "12" * 32}, teacher={"model_sha256": "ab" * 32, "share": 0.5}
-        ),
-    )
-    provenance = export(config(copied_run, tmp_path / "taught.onnx")).card.provenance
-    assert provenance["started_from_sha256"] == "12" * 32
-    assert provenance["taught_by_sha256"] == "ab" * 32
 
 
 def test_the_same_run_gives_the_same_bytes(exported: Path, finished_run: Path, tmp_path: Path) -> None:
@@ -177,7 +167,7 @@ def test_the_scores_of_this_graph_go_into_the_card(
     exported: Path, finished_run: Path, make_dsb_zip: Callable[..., Path], tmp_path: Path
 ) -> None:
     data, out = make_dsb_zip(tmp_path / "stage1_train.zip", range(3)), tmp_path / "evaluation"
-    evaluate(EvaluationConfig(data, out, exported, None, ()), lambda _done, _total: None)
+    evaluate(EvaluationConfig(data, out, exported, None, ()), lambda _: None, lambda _done, _total: None)
     path = tmp_path / "nuclei.onnx"
     result = export(config(finished_run, path, evaluation=out / "evaluation.json"))
     document = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
@@ -215,7 +205,7 @@ def test_what_is_no_evaluation_is_a_sentence(finished_run: Path, tmp_path: Path,
 
 def test_above_the_tolerance_nothing_is_written(copied_run: Path, run_main: RunMain, tmp_path: Path) -> None:
     """The difference of two runtimes is real: 1e-12 is below what float32 can keep."""
-    change_run(copied_run, lambda run: run["model"].update(tolerance=1e-12))
+    change_run(copied_run, lambda run: run["export"]["card"].update(tolerance=1e-12))
     out = tmp_path / "out"
     out.mkdir()
     older = {name: f"an older {name}".encode() for name in ("m.onnx", "m.sample.npz", "m.report.md")}
@@ -242,9 +232,11 @@ def spoil(run: Path, how: str) -> None:
     elif how == "unfinished":
         change_run(run, lambda content: content.update(status="running"))
     elif how == "no description":
-        change_run(run, lambda content: content.pop("model"))
-    elif how == "versions as a list":
-        change_run(run, lambda content: content.update(versions=[1]))
+        change_run(run, lambda content: content["export"].pop("card"))
+    elif how == "provenance as a list":
+        change_run(run, lambda content: content["export"]["card"].update(provenance=[1]))
+    elif how == "a checkpoint elsewhere":
+        change_run(run, lambda content: content["export"].update(checkpoint="../best.keras"))
     elif how == "no checkpoint":
         (run / "best.keras").unlink()
     else:
@@ -260,8 +252,12 @@ def spoil(run: Path, how: str) -> None:
         ("half a run.json", r"run\.json: cannot be read"),
         ("a list", "the run is None, expected 'complete'"),
         ("unfinished", "the run is 'running', expected 'complete'; finish it with nuclei-train --resume"),
-        ("no description", r"run\.json: lacks what the model card needs .*'model'"),
-        ("versions as a list", r"run\.json: lacks what the model card needs"),
+        ("no description", r"run\.json: lacks what the model card needs .*'card'"),
+        ("provenance as a list", r"run\.json: lacks what the model card needs"),
+        (
+            "a checkpoint elsewhere",
+            r"run\.json: lacks .* found '\.\./best\.keras', expected the name of a file in the folder",
+        ),
         ("no checkpoint", r"best\.keras: not a checkpoint that Keras can read"),
         ("half a checkpoint", r"best\.keras: not a checkpoint that Keras can read"),
     ],
@@ -276,7 +272,7 @@ def test_a_run_that_cannot_be_exported_is_a_sentence(copied_run: Path, tmp_path:
 def test_a_description_that_no_runtime_would_take_is_refused_with_all_its_problems(
     copied_run: Path, tmp_path: Path
 ) -> None:
-    change_run(copied_run, lambda run: run["model"].update(tolerance=-1, preprocessing=[]))
+    change_run(copied_run, lambda run: run["export"]["card"].update(tolerance=-1, preprocessing=[]))
     with pytest.raises(CardError) as error:
         export(config(copied_run, tmp_path / "out" / "m.onnx"))
     assert len(error.value.problems) == 2
@@ -284,7 +280,9 @@ def test_a_description_that_no_runtime_would_take_is_refused_with_all_its_proble
 
 
 def test_a_description_of_another_graph_is_refused(copied_run: Path, run_main: RunMain, tmp_path: Path) -> None:
-    change_run(copied_run, lambda run: run["model"].update(output={"name": "probability", "maps": ["foreground"]}))
+    change_run(
+        copied_run, lambda run: run["export"]["card"].update(output={"name": "probability", "maps": ["foreground"]})
+    )
     code, _, err = run_main(export_main, copied_run, tmp_path / "out" / "m.onnx")
     assert code == 3
     assert "its card says" in err

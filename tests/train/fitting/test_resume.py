@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from nuclei_runtime.errors import RunFolderError
-from nuclei_train.fitting.resume import Progress, ResumableEarlyStopping, SaveProgress, load_state, save_state
+from nuclei_train.fitting.progress import Progress
+from nuclei_train.fitting.resume import ResumableEarlyStopping, SaveProgress, load_state, save_state
 
 EPOCHS = 12
 PATIENCE = 2

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 
 from nuclei_runtime.errors import RunFolderError
 from nuclei_train.fitting.fit import TrainingConfig, train
+from nuclei_train.fitting.reporter import Reporter
 from nuclei_train.fitting.start import read_start
 from nuclei_train.recipes.baseline import Baseline
 from nuclei_train.recipes.native import Native
@@ -27,7 +28,7 @@ NATIVE = replace(Native(), filters=8, crop_px=96)
 MakeZip = Callable[..., Path]
 
 
-class Listener:
+class Listener(Reporter):
     """Keeps what a training says."""
 
     def __init__(self) -> None:
@@ -35,10 +36,6 @@ class Listener:
 
     def say(self, sentence: str) -> None:
         self.sentences.append(sentence)
-
-    @contextmanager
-    def loading(self, total: int) -> Iterator[Callable[[], None]]:  # noqa: ARG002
-        yield lambda: None
 
 
 def read_run(run: Path) -> dict[str, Any]:
@@ -126,14 +123,37 @@ def test_a_run_that_began_so_goes_on_without_them(finished_run: Path, make_dsb_z
         (part / name).write_bytes((one_epoch / name).read_bytes())
     listener = Listener()
     assert train(TrainingConfig(data, part, two, resume=True), listener).epochs == 2
-    assert listener.sentences[-1] == "going on after epoch 1"
+    assert listener.sentences[-1] == "resuming after epoch 1"
     assert read_run(part)["start"] == read_run(whole)["start"]
     found = (part / "history.csv").read_text(encoding="utf-8").splitlines()
     assert [line.split(",")[:-1] for line in found] == [line.split(",")[:-1] for line in expected]
 
-    (part / "resume.npz").unlink()
-    with pytest.raises(RunFolderError, match="has no whole epoch to go on from; name their checkpoint again with --st"):
-        train(TrainingConfig(data, part, two, resume=True), Listener())
+
+def test_in_its_first_epoch_a_run_finds_the_weights_that_it_began_with(
+    finished_run: Path, make_dsb_zip: MakeZip, tmp_path: Path
+) -> None:
+    data, run = make_dsb_zip(tmp_path / "stage1_train.zip", range(8), size=(48, 48)), tmp_path / "run"
+    start = tmp_path / "start.keras"
+    shutil.copy(finished_run / "best.keras", start)
+    train(TrainingConfig(data, run, SMALL, resume=False, start=start), Listener())
+    assert read_run(run)["paths"] == {"start": str(start)}
+    expected = (run / "history.csv").read_text(encoding="utf-8").splitlines()
+    (run / "resume.npz").unlink()
+    listener = Listener()
+    train(TrainingConfig(data, run, SMALL, resume=True), listener)
+    assert listener.sentences[-1] == f"starting from the weights of {start}"
+    found = (run / "history.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.split(",")[:-1] for line in found] == [line.split(",")[:-1] for line in expected]
+
+    (run / "resume.npz").unlink()
+    other = keras.models.load_model(start)
+    other.set_weights([weight + 1 for weight in other.get_weights()])
+    other.save(start)
+    with pytest.raises(RunFolderError, match=r"differs from this command in start\.checkpoint_sha256"):
+        train(TrainingConfig(data, run, SMALL, resume=True), Listener())
+    start.unlink()
+    with pytest.raises(RunFolderError, match=r"start\.keras: there is no such checkpoint"):
+        train(TrainingConfig(data, run, SMALL, resume=True), Listener())
 
 
 def test_a_start_that_does_not_fit_leaves_no_run(native_run: Path, make_dsb_zip: MakeZip, tmp_path: Path) -> None:

@@ -13,16 +13,17 @@ from nuclei_runtime.steps.instances import find_instances
 from nuclei_runtime.steps.preprocess import Step
 from nuclei_train.batches.targets import target_maps
 from nuclei_train.recipes.search import (
+    FOREGROUND_THRESHOLDS,
     MARKER_BORDERS,
     MARKER_DISTANCES,
     MIN_MARKER_AREAS_PX,
     MIN_PEAK_DISTANCES,
-    THRESHOLDS,
     search_parameters,
 )
 
 COMBINATIONS = math.prod(
-    len(values) for values in (THRESHOLDS, MARKER_DISTANCES, MARKER_BORDERS, MIN_MARKER_AREAS_PX, MIN_PEAK_DISTANCES)
+    len(values)
+    for values in (FOREGROUND_THRESHOLDS, MARKER_DISTANCES, MARKER_BORDERS, MIN_MARKER_AREAS_PX, MIN_PEAK_DISTANCES)
 )
 
 
@@ -47,7 +48,7 @@ def test_the_best_of_all_combinations_is_kept(truths: list[np.ndarray]) -> None:
     maps = [demanding_maps(labels) for labels in truths]
     method, search = search_parameters(maps, truths, 10)
     assert method.id == "marker_watershed"
-    assert method.kwargs["threshold"] == max(THRESHOLDS)
+    assert method.kwargs["threshold"] == max(FOREGROUND_THRESHOLDS)
     assert method.kwargs["marker_border"] == min(MARKER_BORDERS)
     assert method.kwargs["min_area_px"] == 10
     # Nothing tells the other parameters apart: the first of them is kept.

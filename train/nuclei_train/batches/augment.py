@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nuclei_runtime.arrays import Labels
+from nuclei_runtime.arrays import Labels, from_uint8
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def random_crop(
     quarter_turns = int(rng.integers(4))
     cropped, cropped_labels = np.rot90(cropped, quarter_turns), np.rot90(cropped_labels, quarter_turns)
     valid = cropped_labels >= 0
-    return np.asarray(cropped / 255, dtype=np.float32), np.where(valid, cropped_labels, 0).astype(np.int32), valid
+    return from_uint8(cropped), np.where(valid, cropped_labels, 0).astype(np.int32), valid
 
 
 def random_appearance(

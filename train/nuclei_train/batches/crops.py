@@ -21,7 +21,7 @@ WORKERS = 2
 class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
     """Batches of augmented crops at native scale with their target maps.
 
-    A batch depends on nothing but the seed and its number: see `nuclei_train.batches.batches`.
+    A batch depends on nothing but the seed and its number: see `nuclei_train.batches.shuffled`.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime import Segmenter
-from nuclei_runtime.arrays import Image
+from nuclei_runtime.arrays import Image, to_uint8
 from nuclei_runtime.errors import ModelError
 from nuclei_runtime.steps.instances import MAPS
 
@@ -58,4 +58,4 @@ class Teacher:
             See `nuclei_runtime.Segmenter.predict`.
         """
         (maps,) = self._segmenter.predict([image])
-        return np.rint(maps * 255).astype(np.uint8)
+        return to_uint8(maps)

@@ -49,5 +49,5 @@ def guess_modality(image: Image) -> str:
 
 
 def modality_group(modality: str) -> str:
-    """Return what a modality of ``images.csv`` would be guessed as: ``histology`` for ``histology_pink_HE``."""
+    """Return what a modality of the split table would be guessed as: ``histology`` for ``histology_pink_HE``."""
     return modality.partition("_")[0]

@@ -15,12 +15,13 @@ import tifffile
 
 from nuclei_runtime.arrays import Labels
 from nuclei_runtime.errors import DatasetError
-from nuclei_train.data.arrays import read_with_truth
-from nuclei_train.data.dsb2018 import open_data, training_set
+from nuclei_train.data.dsb2018 import training_set
+from nuclei_train.data.opening import open_with_splits
 from nuclei_train.data.packed import PACK_FILE, VERSION
 from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.data.split import select
-from nuclei_train.data.split_table import SPLIT_FILE, read_split_table
+from nuclei_train.data.split_table import SPLIT_FILE
+from nuclei_train.data.truth import read_with_truth
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 """Of all times a zip can note the first: the same data give the same bytes."""
@@ -45,11 +46,11 @@ class Packed:
     digest: str
 
 
-def pack(data: Path, file: Path, progress: Callable[[int, int], None]) -> Packed:
+def pack(data: Path, file: Path, say: Callable[[str], None], progress: Callable[[int, int], None]) -> Packed:
     """Write the images to fit and to validate, their labels and their table into one file.
 
-    With images.csv its splits ``train`` and ``val`` are packed, without it every image that has masks. `file` takes its
-    name once it is whole.
+    With a split table, its splits ``train`` and ``val`` are packed; without one, every image that has masks. `file`
+    appears under its name only when it is complete.
 
     Parameters
     ----------
@@ -57,8 +58,10 @@ def pack(data: Path, file: Path, progress: Callable[[int, int], None]) -> Packed
         DATA; see `nuclei_train.data.dsb2018`.
     file : Path
         To be made; a ``.zip``.
+    say : callable
+        Takes a sentence for the user.
     progress : callable
-        Is told how many images are packed, and of how many.
+        Takes the number of images packed and the total, after each image.
 
     Raises
     ------
@@ -66,8 +69,8 @@ def pack(data: Path, file: Path, progress: Callable[[int, int], None]) -> Packed
         DATA is not understood, an image cannot be used, or `file` is there already or would be taken for data.
     """
     _check_file(data, file)
-    dataset = training_set(open_data(data))
-    table = read_split_table(data)
+    datasets, table = open_with_splits(data, say)
+    dataset = training_set(datasets)
     samples = sorted(select(dataset, table), key=lambda sample: sample.image_id)
     part = file.with_name(file.name + ".part")
     try:

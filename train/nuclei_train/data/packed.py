@@ -1,7 +1,7 @@
 """The one file that `nuclei-pack` makes: a zip of images as they came, label images, and what a training must know.
 
 pack.json                    version, dataset, how many images were left out, the samples, the SHA-256 of every file
-images.csv                   the table of splits and modalities, where the data came with one
+splits.csv                   the split table, if the data came with one (images.csv in older packs)
 DATASET/images/ID.SUFFIX     the image's file, byte by byte
 DATASET/masks/ID.tif         its masks as one label image
 

@@ -12,19 +12,19 @@ import numpy as np
 
 from nuclei_runtime.errors import DatasetError
 from nuclei_train.data.samples import Dataset, Sample
-from nuclei_train.data.split_table import COLUMNS, SplitTable
+from nuclei_train.data.split_table import COLUMNS, SPLIT_FILE, SplitTable
 
 RANDOM_SPLIT_WARNING = (
-    "No images.csv beside the data: a random {percent:.0f} % of the images validates. Images of one microscope field "
-    "often lie on both sides of such a split (in DSB2018, some 79 % of the validation images have a sibling in "
-    "training), so the validation scores flatter the model. A table images.csv with the columns image_id, split and "
-    "modality keeps fields together. The one in the run folder holds this split: copied beside the data it keeps "
-    "it, and nuclei-evaluate then scores the validation images apart."
+    "There is no splits.csv next to the data, so a random {percent:.0f} % of the images is used for validation. Images "
+    "of one microscope field often end up on both sides of such a split (in DSB2018, some 79 % of the validation "
+    "images have a sibling in training), so the validation scores are too good. A table splits.csv with the columns "
+    "image_id, split and modality keeps fields together. The run folder contains this split as splits.csv: copy it "
+    "next to the data to use the split again and to have nuclei-evaluate score the validation images separately."
 )
 
 START_WARNING = (
-    "The weights that this training starts from may have been fitted on some of the images that now validate: the "
-    "validation scores flatter the model. A table images.csv with the split of that training keeps them apart."
+    "The weights that this training starts from may have been fitted on some of the images now used for validation, "
+    "so the validation scores may be too good. A table splits.csv with the split of that training keeps them apart."
 )
 
 
@@ -36,7 +36,7 @@ class Split:
     ----------
     train, val : tuple of Sample
     source : str
-        ``images.csv`` or ``random``.
+        ``splits.csv``, for a split table of either name, or ``random``.
     digest : str
         SHA-256 over the identifiers on either side, in hexadecimal.
     """
@@ -66,8 +66,8 @@ def without_modalities(split: Split, modality: Mapping[str, str], left_out: Coll
     missing = set(left_out) - found
     if missing:
         raise DatasetError(
-            f"no image is of the modality {', '.join(sorted(missing))}, which is to be left out; expected one of "
-            f"those in images.csv: {', '.join(sorted(found)) or 'none, for there is no images.csv'}"
+            f"no image has the modality {', '.join(sorted(missing))}, which is to be left out; expected one of those "
+            f"in {SPLIT_FILE}: {', '.join(sorted(found)) or f'none, because there is no {SPLIT_FILE}'}"
         )
     train, val = (
         tuple(sample for sample in side if modality.get(sample.image_id, "") not in left_out)
@@ -90,7 +90,7 @@ def select(dataset: Dataset, table: SplitTable | None) -> list[Sample]:
 
 
 def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validation_fraction: float) -> Split:
-    """Split by images.csv where it exists, else at random.
+    """Split by the split table, or at random if there is none.
 
     With a table only its splits ``train`` and ``val`` are used: ``test`` and any other are left alone.
 
@@ -115,7 +115,7 @@ def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validat
         )
     sides = ["train", *(s.image_id for s in train), "val", *(s.image_id for s in val)]
     digest = hashlib.sha256("\n".join(sides).encode()).hexdigest()
-    return Split(tuple(train), tuple(val), "images.csv" if table is not None else "random", digest)
+    return Split(tuple(train), tuple(val), SPLIT_FILE if table is not None else "random", digest)
 
 
 def _what_to_check(dataset: Dataset, table: SplitTable) -> str:
@@ -128,7 +128,7 @@ def _what_to_check(dataset: Dataset, table: SplitTable) -> str:
 
 
 def write_split_table(path: Path, split: Split) -> None:
-    """Write a split as a table of the form of images.csv, the modalities empty."""
+    """Write a split as a split table with empty modalities."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)

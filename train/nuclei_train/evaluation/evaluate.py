@@ -20,10 +20,9 @@ from nuclei_runtime.errors import (
 from nuclei_runtime.metrics import match, score_pixels
 from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_train.data.binary_masks import refuse_binary_masks
-from nuclei_train.data.dsb2018 import open_data
 from nuclei_train.data.modality import guess_modality
+from nuclei_train.data.opening import open_with_splits
 from nuclei_train.data.samples import Sample, combined_digest
-from nuclei_train.data.split_table import read_split_table
 from nuclei_train.evaluation.kaggle import read_masks, write_submission
 from nuclei_train.evaluation.pictures import Comparison, draw_comparisons
 from nuclei_train.evaluation.report import EvaluationReport, Failure, ImageResult, SetReport, write_report
@@ -66,7 +65,9 @@ class EvaluationConfig:
     diameter_px: float | None = None
 
 
-def evaluate(config: EvaluationConfig, on_progress: Callable[[int, int], None]) -> EvaluationReport:
+def evaluate(
+    config: EvaluationConfig, say: Callable[[str], None], progress: Callable[[int, int], None]
+) -> EvaluationReport:
     """Score a model on every set in DATA and write the report, the tables and the pictures.
 
     A set is a data set or one split of it (see `nuclei_train.evaluation.sets.find_sets`). Sets without truth
@@ -76,23 +77,25 @@ def evaluate(config: EvaluationConfig, on_progress: Callable[[int, int], None]) 
     Parameters
     ----------
     config : EvaluationConfig
-    on_progress : callable
-        Called with the number of images done and to do, after each image.
+    say : callable
+        Takes a sentence for the user.
+    progress : callable
+        Takes the number of images done and the total, after each image.
 
     Raises
     ------
     DatasetError
-        DATA, images.csv or the truth CSV is not in a known form, or a split is not there.
+        DATA, the split table or the truth CSV is not in a known form, or a split does not exist.
     ResultsExistError
         The output folder is not empty.
     ModelError, RuntimeEnvironmentError
         See `nuclei_runtime.model.session.load_session`; or the output folder cannot be written to.
     """
-    if config.out.is_dir() and any(config.out.iterdir()):  # among what is there may be DATA's own images.csv
+    if config.out.is_dir() and any(config.out.iterdir()):
         raise ResultsExistError(f"{config.out}: is not empty; name a new folder for the results")
     masks = read_masks(config.truth) if config.truth is not None else {}
-    table = read_split_table(config.data)
-    sets = find_sets(open_data(config.data), table, masks, config.splits)
+    datasets, table = open_with_splits(config.data, say)
+    sets = find_sets(datasets, table, masks, config.splits)
     for found in sets:
         refuse_binary_masks(found.samples)
     segmenter = Segmenter(config.model, tta=config.tta, diameter_px=config.diameter_px)
@@ -102,7 +105,7 @@ def evaluate(config: EvaluationConfig, on_progress: Callable[[int, int], None]) 
         segmenter,
         config.out,
         table.modality if table is not None else {},
-        lambda: on_progress(next(counter), n_images),
+        lambda: progress(next(counter), n_images),
     )
     split_digest = table.digest if table is not None else None
     try:

@@ -1,4 +1,4 @@
-"""What nuclei-evaluate finds, and the files it writes that down in: evaluation.json and images.csv."""
+"""What nuclei-evaluate finds, and the files it writes that down in: evaluation.json and image_scores.csv."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nuclei_train.evaluation.scores import (
 )
 
 REPORT_FILE = "evaluation.json"
-IMAGES_FILE = "images.csv"
+IMAGE_TABLE = "image_scores.csv"
 SCHEMA_VERSION = 1
 
 IMAGE_COLUMNS = (
@@ -112,7 +112,7 @@ class EvaluationReport:
     diameter_px : float or None
         What it was told of the nuclei's size.
     split_digest : str or None
-        SHA-256 of images.csv, in hexadecimal; None where there is none.
+        SHA-256 of the split table, in hexadecimal; None if there is none.
     sets : tuple of SetReport
     failures : tuple of Failure
     """
@@ -152,7 +152,7 @@ class EvaluationReport:
           the threshold in ``postprocessing`` is also that of the pixel scores
         - ``test_time_augmentation``: whether the model ran with it
         - ``diameter_px``: what the model was told of the nuclei's size, or null
-        - ``split_sha256``: of images.csv, or null
+        - ``split_sha256``: of the split table, or null
         - ``iou_thresholds``: of the lists ``ap_pooled`` and ``ap_mean_over_images``
         - ``bootstrap``: ``level``, ``resamples`` and ``seed`` of the intervals
         - ``sets``: for each ``name``, ``digest``, ``has_truth``, ``n_images`` and ``n_predicted`` (both without
@@ -197,8 +197,8 @@ class EvaluationReport:
 
 
 def write_report(folder: Path, report: EvaluationReport) -> None:
-    """Write evaluation.json (see `EvaluationReport.to_dict`) and images.csv, a row an image."""
-    with (folder / IMAGES_FILE).open("w", newline="", encoding="utf-8") as file:
+    """Write evaluation.json (see `EvaluationReport.to_dict`) and image_scores.csv, one row per image."""
+    with (folder / IMAGE_TABLE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(IMAGE_COLUMNS)
         for found in report.sets:

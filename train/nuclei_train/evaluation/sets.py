@@ -11,10 +11,11 @@ from nuclei_runtime.arrays import Image, Labels
 from nuclei_runtime.errors import DatasetError
 from nuclei_train.data.samples import Dataset, Sample, combined_digest
 from nuclei_train.data.split_table import SplitTable
+from nuclei_train.data.truth import check_size
 from nuclei_train.evaluation.kaggle import EncodedMask, decode_labels
 
 UNLISTED = "unlisted"
-"""The split of images that images.csv does not name, or gives no split."""
+"""The split of images that the split table does not name, or gives no split."""
 
 FITTED = "train"
 USUAL_ORDER = (FITTED, "val", "test")
@@ -33,8 +34,8 @@ class EvaluationSet:
     masks : dict of str to list of EncodedMask
         Truth from a CSV, by image identifier, for samples that bring none.
     may_be_fitted : bool
-        Whether images of the split ``train`` are among the samples without the name saying so, or may be, because
-        images.csv names none of them.
+        Whether the samples include images of the split ``train`` although the name does not say so, or may include
+        some because the split table names none of them.
     """
 
     name: str
@@ -64,11 +65,7 @@ class EvaluationSet:
         if not sample.has_truth and sample.image_id in self.masks:
             return decode_labels(sample.image_id, self.masks[sample.image_id], height, width)
         truth = sample.read_labels()
-        if truth.shape != (height, width):
-            raise DatasetError(
-                f"{sample.image_id}: the image is {height} x {width} and its masks are "
-                f"{truth.shape[0]} x {truth.shape[1]} pixels; leave it out or mend it"
-            )
+        check_size(sample, image, truth)
         return truth
 
     def digest(self, sample: Sample) -> str:
@@ -87,13 +84,12 @@ def find_sets(
 ) -> list[EvaluationSet]:
     """Divide data sets into the sets to score.
 
-    A data set whose images lie in more than one split of images.csv is divided by it; any other is one set.
+    A data set whose images are in more than one split of the split table is divided by it; any other is one set.
 
     Parameters
     ----------
     datasets : sequence of Dataset
     table : SplitTable, optional
-        images.csv.
     masks : dict of str to list of EncodedMask
         Truth for samples that bring none; where the list is empty, they are not to be scored.
     names : sequence of str

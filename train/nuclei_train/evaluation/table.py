@@ -12,8 +12,8 @@ pooled: matches summed over all images; mean: mean over images; 95 %: bootstrap 
 mean AP: mean over IoU 0.5 to 0.95; count error: off by so many nuclei an image; bias: found less true"""
 
 MAY_BE_FITTED = """\
-images.csv does not keep apart what was fitted, or is not there: training images may be among
-{names}. Scores flatter the model there."""
+There is no split table, or it does not separate the training images: some of them may be in
+{names}. The scores there may be too good."""
 
 
 def format_tables(report: EvaluationReport) -> str:

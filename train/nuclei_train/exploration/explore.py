@@ -12,16 +12,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nuclei_runtime.errors import DatasetError, ImageError
+from nuclei_runtime.errors import DatasetError
 from nuclei_train.data.archive import extract_zip
-from nuclei_train.data.dsb2018 import open_data, open_folder
+from nuclei_train.data.dsb2018 import open_folder
 from nuclei_train.data.modality import guess_modality
+from nuclei_train.data.opening import open_with_splits
 from nuclei_train.data.samples import Dataset, Sample
-from nuclei_train.data.split_table import SPLIT_FILE, SplitTable, read_split_table, split_table_folders
-from nuclei_train.exploration.figures import SamplePicture, draw_histograms, draw_samples
+from nuclei_train.data.split_table import SPLIT_FILE, SplitTable
+from nuclei_train.data.truth import read_with_truth
+from nuclei_train.exploration.figures import SamplePicture, draw_gallery, draw_histograms
 from nuclei_train.exploration.oddities import Inspection, inspect_sample
 
-IMAGE_TABLE = "images.csv"
+IMAGE_TABLE = "image_properties.csv"
 ODDITY_TABLE = "oddities.csv"
 SAMPLE_FIGURE = "sample.png"
 HISTOGRAM_FIGURE = "histograms.png"
@@ -41,9 +43,9 @@ class Exploration:
     ----------
     images : DataFrame
         A row an image: image_id, dataset, path (relative to the output folder; absolute where DATA is read in
-        place), height, width, channels, dtype, modality (of images.csv), modality_guess, mean_intensity (of the
-        stored values, without alpha), n_nuclei, mean_area_px, median_area_px, foreground_fraction, split (of
-        images.csv). A cell is empty where nothing is known: no truth, or an image that cannot be read.
+        place), height, width, channels, dtype, modality (from the split table), modality_guess, mean_intensity (of the
+        stored values, without alpha), n_nuclei, mean_area_px, median_area_px, foreground_fraction, split (from the
+        split table). A cell is empty where nothing is known: no truth, or an image that cannot be read.
     oddities : DataFrame
         A row an oddity: image_id, dataset, kind, detail.
     areas_px : ndarray of int
@@ -77,8 +79,7 @@ def explore(data: Path, out: Path, say: Callable[[str], None], progress: Callabl
     ArchiveError
         A zip is damaged; the message names the entry.
     """
-    datasets = open_data(data)
-    table = read_split_table(data)
+    datasets, table = open_with_splits(data, say)
     _check_out(data, out, datasets)
     out.mkdir(parents=True, exist_ok=True)
     zips = list(dict.fromkeys(dataset.path for dataset in datasets if dataset.path.is_file()))
@@ -107,18 +108,17 @@ def explore(data: Path, out: Path, say: Callable[[str], None], progress: Callabl
     exploration.images.to_csv(out / IMAGE_TABLE, index=False, float_format="%.6g")
     exploration.oddities.to_csv(out / ODDITY_TABLE, index=False)
     pictures = _pictures([sample for _, sample in samples], exploration.images)
-    draw_samples(out / SAMPLE_FIGURE, list(islice(pictures, SAMPLES_SHOWN)))
+    draw_gallery(out / SAMPLE_FIGURE, list(islice(pictures, SAMPLES_SHOWN)))
     draw_histograms(out / HISTOGRAM_FIGURE, exploration.images, exploration.areas_px)
     return exploration
 
 
 def _check_out(data: Path, out: Path, datasets: Sequence[Dataset]) -> None:
-    """Raise if what is written to `out` would be taken for data, or for the data's table of splits."""
+    """Raise if `out`, or what is written to it, would be taken for data."""
     place, home = out.resolve(), data.resolve()
-    if not {place, place / DATA_FOLDER}.isdisjoint(split_table_folders(data)):
+    if place / DATA_FOLDER in (home, home.parent):
         raise DatasetError(
-            f"{out}: the table {SPLIT_FILE} written there would stand where that of the data is looked for; "
-            "name another folder, such as one below it"
+            f"{out}: what is unpacked into {out / DATA_FOLDER} would be mixed with the data there; name another folder"
         )
     if home not in place.parents or any(dataset.path.is_file() for dataset in datasets):
         return
@@ -126,7 +126,7 @@ def _check_out(data: Path, out: Path, datasets: Sequence[Dataset]) -> None:
     names = (name for d in datasets for s in d.samples for name in (s.image_name, *s.mask_names))
     if place.name in ("images", "masks") or any(name.startswith(below) for name in names):
         raise DatasetError(
-            f"{out}: is a folder of the data, so what is written there would be read as data; name another"
+            f"{out}: is a folder of the data, so what is written there would be read as data; name another folder"
         )
 
 
@@ -147,7 +147,7 @@ def _unpack(zips: Sequence[Path], table: SplitTable | None, target: Path, say: C
 def _describe(
     dataset: Dataset, sample: Sample, path: str, inspection: Inspection, table: SplitTable | None
 ) -> dict[str, Any]:
-    """Return a row of the table of images."""
+    """Return one row of the table of images."""
     image, areas = inspection.image, inspection.areas_px
     row: dict[str, Any] = {
         "image_id": sample.image_id,
@@ -187,13 +187,13 @@ def _pictures(samples: Sequence[Sample], images: pd.DataFrame) -> Iterator[Sampl
     candidates = np.flatnonzero(with_nuclei if with_nuclei.any() else drawable)
     for index in np.random.default_rng(SEED).permutation(candidates):
         sample, row = samples[index], images.iloc[index]
-        image = sample.read_image()
-        labels = np.zeros(image.shape[:2], np.int32)
         if with_nuclei.any():
             try:
-                labels = sample.read_labels()
-            except (ImageError, DatasetError):
+                image, labels = read_with_truth(sample)
+            except DatasetError:
                 continue  # one of its masks is odd, and listed as such
-        if labels.shape == image.shape[:2]:
-            modality = row["modality"] if isinstance(row["modality"], str) else row["modality_guess"]
-            yield SamplePicture(sample.image_id, modality, image, labels)
+        else:
+            image = sample.read_image()
+            labels = np.zeros(image.shape[:2], np.int32)
+        modality = row["modality"] if isinstance(row["modality"], str) else row["modality_guess"]
+        yield SamplePicture(sample.image_id, modality, image, labels)

@@ -41,7 +41,7 @@ class SamplePicture:
     labels: Labels
 
 
-def draw_samples(path: Path, pictures: Sequence[SamplePicture]) -> None:
+def draw_gallery(path: Path, pictures: Sequence[SamplePicture]) -> None:
     """Draw each image, its contrast stretched, and beside it its masks, each in a colour."""
     n_rows = max(-(-len(pictures) // PAIRS_IN_A_ROW), 1)
     size = (2 * PAIRS_IN_A_ROW * PANEL_INCH, n_rows * (PANEL_INCH + 0.3) + 0.4)

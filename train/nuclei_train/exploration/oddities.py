@@ -111,7 +111,7 @@ def _odd_alpha(image: Image) -> Iterator[Oddity]:
 def _inspect_masks(sample: Sample, size: tuple[int, ...] | None, oddities: list[Oddity]) -> tuple[tuple[int, ...], int]:
     """Return the areas of the nuclei and of their union; without an image's size the first mask's counts."""
     areas: list[int] = []
-    claims: NDArray[np.uint16] | None = None  # masks that cover each pixel
+    n_masks: NDArray[np.uint16] | None = None  # masks that cover each pixel
     for name in sample.mask_names:
         try:
             stored = sample.read_mask(name)
@@ -123,25 +123,25 @@ def _inspect_masks(sample: Sample, size: tuple[int, ...] | None, oddities: list[
         if stored.shape != size:
             oddities.append(Oddity(OTHER_SIZE, f"{file}: {_size(stored.shape)}, the image is {_size(size)}"))
             continue
-        if claims is None:
-            claims = np.zeros(size, np.uint16)
+        if n_masks is None:
+            n_masks = np.zeros(size, np.uint16)
         nuclei = list(_nuclei(stored if sample.masks_are_labels else stored > 0))
         if not nuclei:
             oddities.append(Oddity(EMPTY_MASK, file))
         for number, window, nucleus in nuclei:
             areas.append(int(np.count_nonzero(nucleus)))
-            claims[window] += nucleus
+            n_masks[window] += nucleus
             pieces = _piece_areas(nucleus)
             if len(pieces) > 1:
                 which = f"{file}, nucleus {number}" if sample.masks_are_labels else file
                 shown = ", ".join(str(area) for area in pieces)
                 oddities.append(Oddity(SEVERAL_PIECES, f"{which}: {len(pieces)} pieces of {shown} px"))
-    if claims is None:
+    if n_masks is None:
         return (), 0
-    contested = int(np.count_nonzero(claims > 1))
+    contested = int(np.count_nonzero(n_masks > 1))
     if contested:
         oddities.append(Oddity(OVERLAP, f"{contested} px in two masks or more"))
-    return tuple(areas), int(np.count_nonzero(claims))
+    return tuple(areas), int(np.count_nonzero(n_masks))
 
 
 def _nuclei(stored: NDArray[Any]) -> Iterator[tuple[Any, tuple[slice, ...], NDArray[np.bool_]]]:

@@ -65,14 +65,14 @@ def _channels(images: pd.DataFrame) -> Iterator[str]:
 def _modalities(images: pd.DataFrame) -> Iterator[str]:
     if images["modality"].notna().any():
         counts = images["modality"].fillna("not listed").value_counts()
-        yield "images.csv: " + ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        yield "split table: " + ", ".join(f"{name} {count:,}" for name, count in counts.items())
     guesses = images["modality_guess"].value_counts()
     if len(guesses):
         yield "guessed: " + ", ".join(f"{name} {count:,}" for name, count in guesses.items())
     both = images.dropna(subset=["modality", "modality_guess"])
     if len(both):
         agree = (both["modality"].map(modality_group) == both["modality_guess"]).sum()
-        yield f"the guess agrees with images.csv for {agree:,} of {_count(len(both), 'image')}"
+        yield f"the guess agrees with the split table for {agree:,} of {_count(len(both), 'image')}"
 
 
 def _nuclei(images: pd.DataFrame, areas_px: NDArray[np.int64]) -> Iterator[str]:

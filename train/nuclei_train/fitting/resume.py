@@ -6,39 +6,15 @@ ModelCheckpoint; here everything that an epoch depends on goes into one file, wh
 
 from __future__ import annotations
 
-import json
 import os
 import time
-import zlib
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import keras
 import numpy as np
 
-from nuclei_runtime.errors import RunFolderError
-
-
-@dataclass
-class Progress:
-    """How far a training is.
-
-    Attributes
-    ----------
-    epochs_done : int
-    history : list of dict
-        One row an epoch: epoch (from 1), the metrics, seconds.
-    best_val_loss : float or None
-    epochs_without_gain : int
-        EarlyStopping's counter.
-    """
-
-    epochs_done: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_val_loss: float | None = None
-    epochs_without_gain: int = 0
+from nuclei_train.fitting.progress import PROGRESS_ENTRY, STATE_ERRORS, Progress, decode_progress, unusable_state
 
 
 class ResumableEarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]
@@ -88,7 +64,7 @@ def save_state(path: Path, model: keras.Model, progress: Progress) -> None:
     arrays: dict[str, Any] = {
         f"{index:04d}": keras.ops.convert_to_numpy(variable) for index, variable in enumerate(_variables(model))
     }
-    arrays["progress"] = np.frombuffer(json.dumps(vars(progress)).encode(), dtype=np.uint8)
+    arrays[PROGRESS_ENTRY] = progress.encode()
     temporary = path.with_name(path.name + ".part")
     with temporary.open("wb") as file:
         np.savez(file, **arrays)
@@ -108,13 +84,11 @@ def load_state(path: Path, model: keras.Model) -> Progress:
     model.optimizer.build(model.trainable_variables)
     try:
         with np.load(path, allow_pickle=False) as state:
-            progress = Progress(**json.loads(state["progress"].tobytes()))
+            progress = decode_progress(state[PROGRESS_ENTRY])
             for index, variable in enumerate(_variables(model)):
                 variable.assign(state[f"{index:04d}"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
-        raise RunFolderError(
-            f"{path}: not a state that this training can go on from ({error}); train again in a new folder"
-        ) from error
+    except STATE_ERRORS as error:
+        raise unusable_state(path, error) from error
     return progress
 
 

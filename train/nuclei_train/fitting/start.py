@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from nuclei_runtime.errors import RunFolderError
-from nuclei_train.run_folder import BEST_CHECKPOINT, RUN_FILE, read_run
+from nuclei_train.run_folder import BEST_CHECKPOINT
 
 if TYPE_CHECKING:
     import keras
@@ -28,7 +29,7 @@ class Start:
     digest : str
         SHA-256 of the file, in hexadecimal.
     weights : list of ndarray or None
-        In the order of `keras.Model.get_weights`; None where a run that has begun so is to go on.
+        In the order of `keras.Model.get_weights`; None where a run is resumed from one of its own epochs.
     """
 
     checkpoint: Path
@@ -78,18 +79,26 @@ def read_start(path: Path, recipe: Recipe) -> Start:
     return Start(checkpoint, hashlib.sha256(checkpoint.read_bytes()).hexdigest(), network.get_weights())
 
 
-def recorded_start(run: Path) -> Start | None:
-    """Return what the run in a folder has begun with, None where it began anew or there is none.
+def recorded_start(recorded: Mapping[str, Any], recipe: Recipe, *, has_state: bool) -> Start | None:
+    """Return the start of a run that is resumed, or None if it began with random weights.
+
+    Parameters
+    ----------
+    recorded : mapping
+        The run's run.json.
+    recipe : Recipe
+    has_state : bool
+        Whether an epoch of the run is kept. The checkpoint itself is then no longer needed and not read.
 
     Raises
     ------
     RunFolderError
-        run.json cannot be read.
+        See `read_start`.
     """
-    if not (run / RUN_FILE).is_file():
+    if "start" not in recorded.get("paths", {}):
         return None
-    start = read_run(run).get("start")
-    return Start(run, str(start["checkpoint_sha256"]), None) if isinstance(start, dict) else None
+    path = Path(recorded["paths"]["start"])
+    return Start(path, recorded["start"]["checkpoint_sha256"], None) if has_state else read_start(path, recipe)
 
 
 def load_network(checkpoint: Path, remedy: str) -> keras.Model:

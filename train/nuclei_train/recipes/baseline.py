@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from nuclei_runtime.errors import ModelError
 from nuclei_runtime.steps.preprocess import CHANNELS, Step
 from nuclei_train import run_folder
-from nuclei_train.data.arrays import TruthArrays, load_images, load_truth
-from nuclei_train.recipes.figures import draw_samples
+from nuclei_train.recipes.baseline_arrays import TruthArrays, load_images, load_truth
+from nuclei_train.recipes.figures import draw_examples
 from nuclei_train.recipes.model_description import LIMITATIONS_OF_ALL, describe_training, smallest_area_px
-from nuclei_train.recipes.recipe import NORMALISATION, Outcome, Sources
+from nuclei_train.recipes.recipe import NORMALISATION, Sources, TrainedModel
 
 if TYPE_CHECKING:
     import keras
@@ -62,7 +62,7 @@ class BaselineMaterial:
 
     def batches(self, epoch: int, skipped_epochs: int = 0) -> Any:
         """Return the shuffled batches from an epoch on."""
-        from nuclei_train.batches.batches import ShuffledBatches
+        from nuclei_train.batches.shuffled import ShuffledBatches
 
         return ShuffledBatches(
             self.train.images,
@@ -75,7 +75,7 @@ class BaselineMaterial:
     def draw(self, path: Path) -> None:
         """Draw some training images and masks as the network gets them."""
         arrays = self.train
-        draw_samples(
+        draw_examples(
             path, "As the network gets them", arrays.ids, arrays.images, arrays.foreground, None, seed=self.seed
         )
 
@@ -88,7 +88,7 @@ class Baseline:
     ----------
     name : str
     seed : int
-        Of the initial weights, dropout, the order of batches and, where there is no images.csv, the split.
+        Of the initial weights, dropout, the order of batches and, without a split table, the split.
     size_px : int
         Height and width to which images and masks are resized.
     normalisation : Step
@@ -99,7 +99,7 @@ class Baseline:
     learning_rate : float
         Of Adam.
     validation_fraction : float
-        Of the images, drawn at random, where there is no images.csv.
+        Share of the images drawn at random for validation if there is no split table.
     threshold : float
         Foreground is where the probability is above it.
     tolerance : float
@@ -152,7 +152,7 @@ class Baseline:
         )
         return model
 
-    def finish(self, best: keras.Model, material: BaselineMaterial, run: Path) -> Outcome:
+    def finish(self, best: keras.Model, material: BaselineMaterial, run: Path) -> TrainedModel:
         """Score the best checkpoint, and draw image, truth and prediction of each set."""
         scores = {}
         for name, arrays in (("train", material.train), ("val", material.val)):
@@ -163,7 +163,7 @@ class Baseline:
             self._draw(best, run, name, arrays.ids, arrays.images, arrays.foreground)
         if material.test_images is not None:
             self._draw(best, run, "test", material.test_ids, material.test_images, None)
-        model = {
+        card = {
             **describe_training(material.areas_px),
             "input": {
                 "name": "image",
@@ -191,10 +191,10 @@ class Baseline:
                 *LIMITATIONS_OF_ALL,
             ],
         }
-        return Outcome(run_folder.BEST_CHECKPOINT, model, scores, search=[])
+        return TrainedModel(run_folder.BEST_CHECKPOINT, card, scores, search=[])
 
     def _draw(self, best: keras.Model, run: Path, name: str, ids: tuple[str, ...], images: Any, truth: Any) -> None:
         """Draw random samples of a set; all are predicted because the choice is the figure's."""
         probability = best.predict(images, batch_size=self.batch_size, verbose=0)
         path = run / f"predictions_{name}.png"
-        draw_samples(path, f"{name}: the best checkpoint", ids, images, truth, probability, seed=self.seed)
+        draw_examples(path, f"{name}: the best checkpoint", ids, images, truth, probability, seed=self.seed)

@@ -50,25 +50,28 @@ class Sources:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a recipe makes of its best checkpoint.
+class TrainedModel:
+    """The model that a recipe makes of its best checkpoint.
 
     Attributes
     ----------
     checkpoint : str
         Name of the file in the run folder that is to be exported.
-    model : dict
-        The model card's part that only training knows, in the card's own words.
+    card : dict
+        The part of the model card that only training knows, in the card's vocabulary.
     scores : dict of str to dict of str to float
         Set, then metric.
     search : list of dict
         Every choice of parameters that was tried on the validation images, with its score.
+    quantisation : dict, optional
+        Where an int8 export finds its data: see `NativeMaterial.save_for_quantisation`.
     """
 
     checkpoint: str
-    model: dict[str, Any]
+    card: dict[str, Any]
     scores: dict[str, dict[str, float]]
     search: list[dict[str, float]]
+    quantisation: dict[str, Any] | None = None
 
 
 class Material(Protocol):
@@ -123,7 +126,7 @@ class Recipe(Protocol):
 
     @property
     def validation_fraction(self) -> float:
-        """Of the images, drawn at random, where there is no images.csv."""
+        """Share of the images drawn at random for validation if there is no split table."""
 
     def choose(self, sources: Sources) -> Sources:
         """Return what of the sources it reads, or raise a DatasetError where nothing would be left."""
@@ -134,5 +137,5 @@ class Recipe(Protocol):
     def build(self) -> keras.Model:
         """Build and compile the network."""
 
-    def finish(self, best: keras.Model, material: Any, run: Path) -> Outcome:
+    def finish(self, best: keras.Model, material: Any, run: Path) -> TrainedModel:
         """Score the best checkpoint, draw its predictions into the run folder and say how to run it."""

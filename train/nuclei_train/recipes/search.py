@@ -14,7 +14,7 @@ from nuclei_runtime.resources import cpu_count
 from nuclei_runtime.steps.instances import find_instances
 from nuclei_runtime.steps.preprocess import Step
 
-THRESHOLDS = (0.4, 0.5, 0.6)
+FOREGROUND_THRESHOLDS = (0.4, 0.5, 0.6)
 MARKER_DISTANCES = (0.4, 0.5, 0.6)
 MARKER_BORDERS = (0.3, 0.5, 0.7, 0.9)
 MIN_MARKER_AREAS_PX = (8,)
@@ -64,7 +64,7 @@ def search_parameters(
             },
         )
         for threshold, distance, border, marker_area, peak in product(
-            THRESHOLDS, MARKER_DISTANCES, marker_borders, MIN_MARKER_AREAS_PX, MIN_PEAK_DISTANCES
+            FOREGROUND_THRESHOLDS, MARKER_DISTANCES, marker_borders, MIN_MARKER_AREAS_PX, MIN_PEAK_DISTANCES
         )
     ]
     if len(maps) != len(truths):
