@@ -1,4 +1,4 @@
-"""RUN FOLDER -> model.onnx with its card, its sample and its report."""
+"""Run folder -> model.onnx with its card, its sample and its report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from nuclei_runtime.segmentation.segmenter import Segmenter
 
 SAMPLE_SEED = 2018
 SAMPLE_SIZE_PX = (200, 264)
-"""Neither square nor of the network's size, so that the replay covers both resizes."""
+"""Neither square nor the network's size, so that the replay covers both resizes."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ExportConfig:
     name, version, license : str
         For the model card.
     evaluation : Path or None
-        An evaluation.json of this very graph, whose scores go into the card.
+        An evaluation.json of this graph, whose scores are added to the card.
     precision : Precision
     reduce_range : bool
         See `nuclei_export.quantise.quantise`.
@@ -62,11 +62,11 @@ def export(config: ExportConfig) -> ExportResult:
     Raises
     ------
     RunFolderError
-        There is no finished run in the folder.
+        The folder does not contain a finished run.
     DatasetError
-        The evaluation is of another graph or cannot be read.
+        The evaluation belongs to another graph or cannot be read.
     CardError
-        The run describes its model in a way that no runtime would take.
+        The run's description of its model is not a valid card.
     ParityError
         ONNX Runtime and Keras differ by more than the tolerance; nothing is written.
     """
@@ -88,7 +88,7 @@ def export(config: ExportConfig) -> ExportResult:
         if worst.difference > tolerance:
             raise ParityError(
                 f"{config.run}: ONNX Runtime and Keras differ by {worst.difference:.2g} on {worst.batch} "
-                f"{worst.shape}, the declared tolerance is {tolerance:g}; nothing was written"
+                f"{worst.shape}, more than the declared tolerance of {tolerance:g}; nothing was written"
             )
         if config.precision is not Precision.FP32:
             if config.precision is Precision.FP16:
@@ -134,7 +134,7 @@ def _build_card(config: ExportConfig, run: FinishedRun, proto: Any, precision: P
 
 
 def _read_evaluation(path: Path, card: ModelCard) -> list[Any]:
-    """Return the scores of the very model that a card describes, on all images that it was asked to score."""
+    """Return the scores of the model that a card describes; no image may have failed."""
     graph_sha256 = card.provenance["graph_sha256"]
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -142,22 +142,22 @@ def _read_evaluation(path: Path, card: ModelCard) -> list[Any]:
         evaluated, postprocessing = str(model["graph_sha256"]), model["postprocessing"]
         scores = list(document["card_evaluation"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path}: not an evaluation.json that nuclei-evaluate wrote: {error}") from error
+        raise DatasetError(f"{path}: not an evaluation.json written by nuclei-evaluate: {error}") from error
     if evaluated != graph_sha256:
         raise DatasetError(
-            f"{path}: its scores are of graph {evaluated[:12]}, this run gives graph {graph_sha256[:12]}; "
+            f"{path}: its scores are of graph {evaluated[:12]}, but this run gives graph {graph_sha256[:12]}; "
             "evaluate the exported model first"
         )
     expected = json.loads(json.dumps(asdict(card.postprocessing)))
     if postprocessing != expected:
         raise DatasetError(
-            f"{path}: its scores are of nuclei found with {postprocessing}, this run has {expected}; "
-            "evaluate the exported model anew"
+            f"{path}: its scores are of nuclei found with {postprocessing}, but this run has {expected}; "
+            "evaluate the exported model again"
         )
     if n_failed:
         raise DatasetError(
-            f"{path}: {n_failed} images could not be scored, expected none; leave them out or mend them, and evaluate "
-            "anew"
+            f"{path}: {n_failed} images could not be scored, expected none; fix them or leave them out, and evaluate "
+            "again"
         )
     return scores
 
@@ -172,11 +172,11 @@ def _write(proto: Any, card: ModelCard, path: Path) -> None:
 
 
 def _write_sample(model: Path, path: Path) -> None:
-    """Record what the exported model does with a synthetic field, as the runtime runs it."""
+    """Record the result of the exported model for a synthetic field, as the runtime computes it."""
     height, width = SAMPLE_SIZE_PX
     image, _ = fluorescence_field(SAMPLE_SEED, height=height, width=width)
     segmenter = Segmenter(model)
     (maps,) = segmenter.predict([image])
     write_sample(path, Sample(image, maps, segmenter.find_instances(maps).labels))
     if not replay_sample(segmenter, path).ok:
-        raise ParityError(f"{model}: the model does not give its own sample twice; nothing was written")
+        raise ParityError(f"{model}: the model does not reproduce its own sample; nothing was written")

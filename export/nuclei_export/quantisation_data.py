@@ -1,4 +1,4 @@
-"""What the quantisation of a network is measured on."""
+"""The images on which quantisation is calibrated and measured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nuclei_runtime.arrays import Labels
 
 @dataclass(frozen=True)
 class QuantisationData:
-    """Images as the network gets them, in 8 bits (see `nuclei_runtime.arrays.from_uint8`).
+    """Images as the network receives them, in 8 bits (see `nuclei_runtime.arrays.from_uint8`).
 
     Attributes
     ----------

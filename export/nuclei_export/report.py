@@ -1,4 +1,4 @@
-"""The export report: one page of Markdown beside the model."""
+"""The export report: one page of Markdown next to the model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nuclei_runtime.model.card import ModelCard
 
 
 def write_report(model: Path, proto: Any, result: ExportResult) -> None:
-    """Write what the exported file is, how it compares with Keras, and what the lint found."""
+    """Describe the exported file, its parity with Keras, its quantisation and the findings of the lint."""
     card, comparisons, findings = result.card, result.comparisons, result.findings
     graph = proto.graph
     weights = shapes_of_weights(proto)
@@ -92,7 +92,7 @@ def _quantisation(quantisation: Quantisation) -> list[str]:
     return [
         "## Quantisation",
         "",
-        f"{quantisation}. Each trial leaves one more convolution in fp32, until AP, averaged over the thresholds, "
+        f"int8 {quantisation}. Each trial leaves one more convolution in fp32, until AP, averaged over the thresholds, "
         f"loses no more than {of_means:.3g} (mean over images) and {of_pooled:.3g} (pooled).",
         "",
         f"| AP on the validation images at IoU |{thresholds}",
@@ -103,7 +103,7 @@ def _quantisation(quantisation: Quantisation) -> list[str]:
             for kind, row in zip(("mean over images", "pooled"), trial.ap, strict=True)
         ),
         "",
-        "| convolution | mean error of the maps with it alone in int8 | share of the compute | |",
+        "| convolution | mean error of the maps if only it is in int8 | share of the compute | |",
         "|---|---|---|---|",
         *(
             f"| {name} | {error:.2g} | {share:.1%} | {'fp32' if name in chosen.left_out else 'int8'} |"
@@ -116,9 +116,9 @@ def _quantisation(quantisation: Quantisation) -> list[str]:
 def _way_back(card: ModelCard) -> str:
     tiling = card.input.tiling
     if tiling is None:
-        return "the maps are resized to the image's own size"
-    halo = f"seen with {tiling.halo_px} px more on each side"
-    return f"the maps of tiles of {tiling.core_px} px, {halo}, are put together"
+        return "the maps are resized to the size of the image"
+    halo = f"computed with {tiling.halo_px} px more on each side"
+    return f"the maps of tiles of {tiling.core_px} px, {halo}, are assembled"
 
 
 def _signature(value: Any) -> str:

@@ -183,9 +183,9 @@ def test_the_scores_of_this_graph_go_into_the_card(
     with_another_threshold["model"]["postprocessing"]["kwargs"]["threshold"] += 0.1
     with_a_failure["failed"].append({"set": "stage1_train", "image_id": "a", "reason": "is damaged"})
     for other, message in (
-        (of_another_graph, "its scores are of graph 000000000000, this run gives graph"),
-        (with_another_threshold, r"its scores are of nuclei found with .*, this run has .*; evaluate .* anew"),
-        (with_a_failure, "1 images could not be scored, expected none; leave them out"),
+        (of_another_graph, "its scores are of graph 000000000000, but this run gives graph"),
+        (with_another_threshold, r"its scores are of nuclei found with .*, but this run has .*; evaluate .* again"),
+        (with_a_failure, "1 images could not be scored, expected none; fix them"),
     ):
         (out / "evaluation.json").write_text(json.dumps(other), encoding="utf-8")
         with pytest.raises(DatasetError, match=message):
@@ -198,7 +198,7 @@ def test_what_is_no_evaluation_is_a_sentence(finished_run: Path, tmp_path: Path,
     path = tmp_path / "evaluation.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(DatasetError, match=r"evaluation\.json: not an evaluation\.json that nuclei-evaluate wrote"):
+    with pytest.raises(DatasetError, match=r"evaluation\.json: not an evaluation\.json written by nuclei-evaluate"):
         export(config(finished_run, tmp_path / "m.onnx", evaluation=path))
     assert not list(tmp_path.glob("m.*"))
 
@@ -214,7 +214,7 @@ def test_above_the_tolerance_nothing_is_written(copied_run: Path, run_main: RunM
     code, printed, err = run_main(export_main, copied_run, out / "m.onnx")
     assert (code, printed) == (3, "")
     assert "ONNX Runtime and Keras differ by " in err
-    assert "the declared tolerance is 1e-12; nothing was written" in err
+    assert "more than the declared tolerance of 1e-12; nothing was written" in err
     assert {path.name: path.read_bytes() for path in out.iterdir()} == older
 
 

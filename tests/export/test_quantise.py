@@ -127,7 +127,9 @@ def test_what_one_nucleus_makes_may_be_lost() -> None:
 
 def test_what_loses_too_much_is_not_written(native_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantise, "_largest_losses", lambda _: np.full(2, -1.0))  # nothing is as good as that
-    with pytest.raises(ParityError, match=r"more than -1\.000 of AP on the \d+ nuclei .* or let more images validate"):
+    with pytest.raises(
+        ParityError, match=r"more than -1\.000 in AP on the \d+ nuclei .* or use more images for validation"
+    ):
         export_as(native_run, tmp_path / "model.onnx", Precision.INT8)
     assert not list(tmp_path.iterdir())
 

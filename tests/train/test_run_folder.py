@@ -89,7 +89,12 @@ def test_a_file_or_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [(b"{", "cannot be read"), (b"\xff", "cannot be read"), (b"", "cannot be read"), (b"[1]", "expected an object")],
+    [
+        (b"{", "cannot be read"),
+        (b"\xff", "cannot be read"),
+        (b"", "cannot be read"),
+        (b"[1]", "expected a JSON object"),
+    ],
 )
 def test_a_damaged_run_file_is_a_sentence(tmp_path: Path, content: bytes, expected: str) -> None:
     (tmp_path / "run.json").write_bytes(content)

@@ -1,17 +1,17 @@
-"""The run folder: what a training leaves, and what export and a resumed training read.
+"""The run folder: written by a training, read by a resumed training and by the export.
 
 splits.csv              which images were fitted and which validated, if that was drawn at random
-run.json                recipe, versions, digests, timings, scores, and the model card's part that training knows
-best.keras              the checkpoint of the best validation loss
-model_for_nuclei.h5     the same, in the older format
-inference.keras         the part of it that is exported (recipe native)
-quantisation.npz        crops and validation images, from which an int8 export learns (recipe native)
-history.csv             one row an epoch
+run.json                recipe, versions, digests, timings, scores, and what an export needs
+best.keras              the checkpoint with the lowest validation loss
+model_for_nuclei.h5     the same in the older format
+inference.keras         the part of it to export (recipe native)
+quantisation.npz        crops and validation images for an int8 export (recipe native)
+history.csv             one row per epoch
 curves.png              loss and accuracy
-sanity_check.png        images and masks as the network gets them
-predictions_SET.png     image, truth and prediction of random samples of train, val and test (recipe baseline)
+sanity_check.png        images and masks as the network receives them
+predictions_SET.png     image, truth and prediction of random images of train, val and test (recipe baseline)
 tensorboard/            logs
-resume.npz              the whole state after the last epoch
+resume.npz              the complete state after the last epoch
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _shown(value: Any) -> str:
 
 
 def _filled(content: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Add the defaults of the fields that are missing, at every level."""
+    """Fill in the defaults of missing fields, at every level."""
     filled = {**defaults, **content}
     for key, default in defaults.items():
         if isinstance(default, dict) and isinstance(filled[key], dict):
@@ -119,7 +119,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     Raises
     ------
     RunFolderError
-        It is missing or is not JSON.
+        It is missing or cannot be read as a JSON object.
     """
     path = folder / RUN_FILE
     try:
@@ -127,12 +127,14 @@ def read_run(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{path}: cannot be read ({error}); name a folder that nuclei-train made") from error
     if not isinstance(content, dict):
-        raise RunFolderError(f"{path}: expected an object, found something else; name a folder that nuclei-train made")
+        raise RunFolderError(
+            f"{path}: expected a JSON object, found something else; name a folder that nuclei-train made"
+        )
     return content
 
 
 def write_run(folder: Path, content: dict[str, Any]) -> None:
-    """Write run.json in one step."""
+    """Write run.json atomically."""
     temporary = folder / (RUN_FILE + ".part")
     temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     temporary.replace(folder / RUN_FILE)
@@ -144,7 +146,7 @@ def discard_run(folder: Path) -> None:
 
 
 def write_history(folder: Path, history: list[dict[str, float]]) -> None:
-    """Write history.csv, one row an epoch."""
+    """Write history.csv, one row per epoch."""
     with (folder / HISTORY_FILE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(history[0]))
         writer.writeheader()
@@ -152,7 +154,7 @@ def write_history(folder: Path, history: list[dict[str, float]]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of what takes part in a training."""
+    """Return the versions of Python and of the packages used in a training."""
     found = {"python": platform.python_version()}
     for package in ("nuclei-edge", "keras", "tensorflow", "jax", "numpy", "scipy", "scikit-image", "pillow"):
         try:

@@ -127,9 +127,9 @@ def test_a_run_says_who_taught_it_and_is_resumed_with_no_other(
         (
             "tiny_model",
             TINY,
-            r"tiny\.onnx: takes images of 128 x 128 pixels and gives foreground, expected of a teacher",
+            r"tiny\.onnx: takes images of 128 x 128 pixels and gives foreground, but a teacher must",
         ),
-        ("tiled_model", replace(Baseline(), epochs=1), "baseline learns from masks alone; leave --teacher out"),
+        ("tiled_model", replace(Baseline(), epochs=1), "baseline cannot use a teacher; leave --teacher out"),
     ],
 )
 def test_a_teacher_that_does_not_fit_leaves_no_run(

@@ -144,15 +144,15 @@ def test_the_command_says_what_it_made(data: Path, packed: Path, run_main: RunMa
     assert [path.name for path in tmp_path.iterdir()] == ["again.zip"]
     code, _, err = run_main(pack_main, data, file)
     assert code == 2
-    assert "is there already; name another file, or delete it" in err
+    assert "already exists; name another file, or delete it" in err
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("pack.tar", "a pack is a zip; name it pack.tar.zip"),
-        ("nowhere/pack.zip", "its folder is not there"),
-        ("data/pack.zip", "would be taken for a part of the data"),
+        ("pack.tar", "a packed file is a zip; name it pack.tar.zip"),
+        ("nowhere/pack.zip", "its folder does not exist"),
+        ("data/pack.zip", "would be taken for part of the data"),
     ],
 )
 def test_a_file_that_cannot_be_made_is_a_sentence(data: Path, tmp_path: Path, name: str, expected: str) -> None:
@@ -252,7 +252,7 @@ def test_a_pack_that_claims_more_than_its_size_is_refused(packed: Path, tmp_path
     file.write_bytes(packed.read_bytes())
     with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("zeros", bytes(10_000_000))
-    with pytest.raises(ArchiveError, match="claims to hold more than its own size"):
+    with pytest.raises(ArchiveError, match="claims to contain more than its own size"):
         open_data(file)
 
 

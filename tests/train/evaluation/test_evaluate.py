@@ -236,8 +236,8 @@ def test_truth_csv_with_a_bad_row_and_without_an_image(
     report = evaluate(config, ignore, lambda done, total: progress.append((done, total)))
     assert progress == [(1, 3), (2, 3), (3, 3)]
     assert [(failure.image_id, failure.reason) for failure in report.failures] == [
-        ("field_004", "EncodedPixels in line 3: expected pairs of start and length, found 3 numbers; mend that row"),
-        ("field_005", "has no masks, expected one or more; leave it out or add them"),
+        ("field_004", "EncodedPixels in line 3: expected pairs of start and length, found 3 numbers; fix that row"),
+        ("field_005", "has no masks, expected at least one; add masks or leave the image out"),
     ]
     (found,) = report.sets
     assert found.scores is not None
@@ -248,7 +248,7 @@ def test_masks_come_before_the_truth_csv(tmp_path: Path, make_dsb_zip: Callable[
     path = make_dsb_zip(tmp_path / "own.zip", [3])
     truth = tmp_path / "truth.csv"
     write_submission(truth, [("field_003", np.zeros((96, 128), np.int32))])
-    with pytest.raises(DatasetError, match="names no image that lacks truth"):
+    with pytest.raises(DatasetError, match="lists no image that lacks truth"):
         evaluate(EvaluationConfig(path, tmp_path / "out", tiny_model, truth, ()), ignore, ignore)
 
 
@@ -415,7 +415,7 @@ def test_what_kaggle_ignores_is_not_scored(tmp_path: Path, make_dsb_zip: Callabl
 def test_two_data_sets_of_one_name_are_refused(tmp_path: Path, make_dsb_zip: Callable[..., Path]) -> None:
     for name in ("one", "two"):
         make_dsb_zip(tmp_path / f"{name}.zip", [1], level="stage1_train/")
-    with pytest.raises(DatasetError, match=r"2 data sets are named stage1_train: .*one\.zip, .*two\.zip"):
+    with pytest.raises(DatasetError, match=r"2 data sets have the name stage1_train: .*one\.zip, .*two\.zip"):
         find_sets(open_data(tmp_path), None, {}, ())
 
 

@@ -58,11 +58,11 @@ def test_round_trip(seed: int, tmp_path: Path) -> None:
         ("-1 2", "found '-1'"),
         ("1_0 2", "found '1_0'"),
         ("9" * 5000 + " 1", "found '9"),
-        ("0 2", "run 0 2 is not within"),
-        ("1 0", "run 1 0 is not within"),
-        ("12 2", "run 12 2 is not within the image's pixels 1 to 12"),
-        ("1 3 3 2", "run 3 2 does not lie after the one that ends at pixel 3"),
-        ("5 2 1 2", "run 1 2 does not lie after"),
+        ("0 2", "run 0 2 is outside"),
+        ("1 0", "run 1 0 is outside"),
+        ("12 2", "run 12 2 is outside the image's pixels 1 to 12"),
+        ("1 3 3 2", "run 3 2 does not follow the one that ends at pixel 3"),
+        ("5 2 1 2", "run 1 2 does not follow"),
     ],
 )
 def test_malformed_runs_are_named_with_image_and_line(tmp_path: Path, text: str, complaint: str) -> None:
@@ -122,7 +122,7 @@ def test_what_kaggle_ignores_has_no_truth(tmp_path: Path) -> None:
         (b"id,rle\na,1 2\n", "found the columns id, rle, expected ImageId and EncodedPixels"),
         (b"ImageId,EncodedPixels\na,1 2\nb\n", "line 3, image 'b': found 1 fields, expected 2"),
         (b"ImageId,EncodedPixels\na,1 2,3\n", "line 2, image 'a': found 3 fields, expected 2"),
-        (b"\xff\xfe\x00", "cannot be read as a CSV"),
+        (b"\xff\xfe\x00", "cannot be read as CSV"),
     ],
 )
 def test_file_in_another_form(tmp_path: Path, content: bytes, complaint: str) -> None:

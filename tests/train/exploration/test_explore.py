@@ -118,7 +118,7 @@ def test_a_second_run_unpacks_nothing_and_writes_the_same(data: Path, tmp_path: 
         name: (out / name).read_bytes()
         for name in ("image_properties.csv", "oddities.csv", "sample.png", "histograms.png")
     }
-    assert ["already unpacked, complete, in" in sentence for sentence in run(data, out)] == [True] * 3
+    assert ["already unpacked completely into" in sentence for sentence in run(data, out)] == [True] * 3
     assert first == {name: (out / name).read_bytes() for name in first}
 
 

@@ -248,6 +248,6 @@ def test_masks_without_a_nucleus_are_refused_before_anything_is_fitted(tmp_path:
     data, folder = tmp_path / "stage1_train", tmp_path / "run"
     empty = {name: png(np.zeros((40, 40), np.uint8)) for name in good_pictures(6) if "/masks/" in name}
     write_pictures(data, good_pictures(6) | empty)
-    with pytest.raises(DatasetError, match="no nucleus in the masks of all 5 images to fit"):
+    with pytest.raises(DatasetError, match="the masks of all 5 images to fit contain no nucleus"):
         run(data, folder)
     assert list(folder.iterdir()) == []

@@ -59,9 +59,15 @@ def test_its_weights_are_those_of_the_best_checkpoint(native_run: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "expected"),
     [
-        (replace(NATIVE, filters=4), r"first in stem/kernel \(4, 4, 3, 8\) where stem/kernel \(4, 4, 3, 4\) was"),
-        (replace(NATIVE, architecture="residual_unet"), "of another network than the recipe native trains"),
-        (SMALL, "of another network than the recipe baseline trains"),
+        (
+            replace(NATIVE, filters=4),
+            r"first difference is stem/kernel \(4, 4, 3, 8\) where stem/kernel \(4, 4, 3, 4\) was",
+        ),
+        (
+            replace(NATIVE, architecture="residual_unet"),
+            "belongs to another network than the one that the recipe native trains",
+        ),
+        (SMALL, "belongs to another network than the one that the recipe baseline trains"),
     ],
     ids=["filters", "architecture", "recipe"],
 )
@@ -79,7 +85,7 @@ def test_what_is_no_checkpoint_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"best\.keras: there is no such checkpoint"):
         read_start(tmp_path, NATIVE)
     (tmp_path / "best.keras").write_bytes(b"no zip")
-    with pytest.raises(RunFolderError, match=r"best\.keras: cannot be read .*; copy it anew"):
+    with pytest.raises(RunFolderError, match=r"best\.keras: cannot be read .*; copy it again"):
         read_start(tmp_path, NATIVE)
 
 
@@ -113,7 +119,9 @@ def test_a_run_that_began_so_goes_on_without_them(finished_run: Path, make_dsb_z
     for run in (whole, part):
         listener = Listener()
         train(TrainingConfig(data, run, two, resume=False, start=finished_run), listener)
-    assert any("may have been fitted on some of the images that now validate" in one for one in listener.sentences)
+    assert any(
+        "may have been fitted on some of the images now used for validation" in one for one in listener.sentences
+    )
     expected = (whole / "history.csv").read_text(encoding="utf-8").splitlines()
 
     # As after a kill in the second epoch: the first one is saved, and the folder of the start is gone.
@@ -158,6 +166,6 @@ def test_in_its_first_epoch_a_run_finds_the_weights_that_it_began_with(
 
 def test_a_start_that_does_not_fit_leaves_no_run(native_run: Path, make_dsb_zip: MakeZip, tmp_path: Path) -> None:
     data = make_dsb_zip(tmp_path / "stage1_train.zip", range(8), size=(48, 48))
-    with pytest.raises(RunFolderError, match="of another network"):
+    with pytest.raises(RunFolderError, match="belongs to another network"):
         train(TrainingConfig(data, tmp_path / "run", SMALL, resume=False, start=native_run), Listener())
     assert not (tmp_path / "run").exists()

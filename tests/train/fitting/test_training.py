@@ -362,7 +362,7 @@ def test_a_folder_with_something_else_in_it_is_refused(training_data: Path, run_
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["nowhere", "run"], "there is nothing there"),
+        (["nowhere", "run"], "does not exist; name a folder"),
         (["nowhere", "run", "--recipe", "souffle"], "found 'souffle', expected one of"),
         (["nowhere", "run", "--epochs", "0"], "--epochs"),
         (["nowhere"], "Missing argument"),

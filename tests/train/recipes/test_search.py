@@ -79,5 +79,5 @@ def test_each_combination_is_recorded_with_its_scores(truths: list[np.ndarray]) 
 
 
 def test_images_and_truths_must_be_as_many(truths: list[np.ndarray]) -> None:
-    with pytest.raises(ValueError, match="maps of 1 images and 2 truths"):
+    with pytest.raises(ValueError, match="maps of 1 images but 2 truths"):
         search_parameters([demanding_maps(truths[0])], truths, 10)

@@ -1,4 +1,4 @@
-"""Which samples are fitted and which validate."""
+"""Which samples are fitted and which are used for validation."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Split:
     source : str
         ``splits.csv``, for a split table of either name, or ``random``.
     digest : str
-        SHA-256 over the identifiers on either side, in hexadecimal.
+        SHA-256 of the identifiers on both sides, in hexadecimal.
     """
 
     train: tuple[Sample, ...]
@@ -48,7 +48,7 @@ class Split:
 
 
 def without_modalities(split: Split, modality: Mapping[str, str], left_out: Collection[str]) -> Split:
-    """Return a split without the images of some modalities, on both of its sides.
+    """Return a split without the images of some modalities, on both sides.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def without_modalities(split: Split, modality: Mapping[str, str], left_out: Coll
     Raises
     ------
     DatasetError
-        A modality is not there, or one side would be empty.
+        No image has one of the modalities, or one side would be empty.
     """
     found = {modality.get(sample.image_id, "") for sample in (*split.train, *split.val)} - {""}
     missing = set(left_out) - found
@@ -75,14 +75,14 @@ def without_modalities(split: Split, modality: Mapping[str, str], left_out: Coll
     )
     if not train or not val:
         raise DatasetError(
-            f"without {', '.join(sorted(left_out))} there are {len(train)} images to fit and {len(val)} to validate, "
-            "expected at least one of each; leave out less"
+            f"without {', '.join(sorted(left_out))} there are {len(train)} images to fit and {len(val)} to validate; "
+            "expected at least one of each; leave out fewer modalities"
         )
     return replace(split, train=train, val=val)
 
 
 def select(dataset: Dataset, table: SplitTable | None) -> list[Sample]:
-    """Return the samples that a training reads: those with truth and, where there is a table, of its two splits."""
+    """Return the samples that a training reads: those with truth and, if there is a table, in its train or val."""
     with_truth = [sample for sample in dataset.samples if sample.has_truth]
     if table is None:
         return with_truth
@@ -92,7 +92,7 @@ def select(dataset: Dataset, table: SplitTable | None) -> list[Sample]:
 def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validation_fraction: float) -> Split:
     """Split by the split table, or at random if there is none.
 
-    With a table only its splits ``train`` and ``val`` are used: ``test`` and any other are left alone.
+    Only the table's splits ``train`` and ``val`` are used; ``test`` and any others are ignored.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validat
         train = [with_truth[index] for index in sorted(order[n_val:])]
     if not train or not val:
         raise DatasetError(
-            f"{dataset.path}: {len(train)} images to fit and {len(val)} to validate, expected at least one of each; "
+            f"{dataset.path}: {len(train)} images to fit and {len(val)} to validate; expected at least one of each; "
             + (_what_to_check(dataset, table) if table is not None else "add images with masks")
         )
     sides = ["train", *(s.image_id for s in train), "val", *(s.image_id for s in val)]
@@ -122,8 +122,8 @@ def _what_to_check(dataset: Dataset, table: SplitTable) -> str:
     if any(sample.image_id in table.split for sample in dataset.samples):
         return f"check the column split of {table.path}"
     return (
-        f"check the column image_id of {table.path}: no image is called as what stands there, the first is "
-        f"{dataset.samples[0].image_id!r} and the table's first {next(iter(table.split))!r}"
+        f"check the column image_id of {table.path}: it lists none of the images; the first image is "
+        f"{dataset.samples[0].image_id!r}, the first in the table {next(iter(table.split))!r}"
     )
 
 

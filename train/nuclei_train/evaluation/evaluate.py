@@ -1,4 +1,4 @@
-"""DATA and a model -> scores, tables and pictures, through the runtime that instruments embed."""
+"""DATA and a model -> scores, tables and figures, computed with the same runtime that instruments embed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SAMPLE_SEED = 42
 SAMPLES_SHOWN = 4
 WORST_SHOWN = 10
 CAPTION_LENGTH = 24
-"""Of an identifier, in characters: more do not fit over a picture."""
+"""Characters of an identifier that fit above an image."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ class EvaluationConfig:
     Attributes
     ----------
     data, out : Path
-        DATA and the folder for the results.
+        DATA and the output folder.
     model : Path or None
-        ONNX file; None: the bundled model.
+        ONNX file; None for the bundled model.
     truth : Path or None
-        Kaggle's CSV with truth for samples that bring none.
+        Kaggle's CSV with truth for samples without masks.
     splits : tuple of str
-        Sets or splits to score; all where empty.
+        Sets or splits to score; all if empty.
     tta : bool
-        Score the model with test-time augmentation.
+        Whether to use test-time augmentation.
     diameter_px : float, optional
         See `nuclei_runtime.Segmenter`.
     """
@@ -68,11 +68,11 @@ class EvaluationConfig:
 def evaluate(
     config: EvaluationConfig, say: Callable[[str], None], progress: Callable[[int, int], None]
 ) -> EvaluationReport:
-    """Score a model on every set in DATA and write the report, the tables and the pictures.
+    """Score a model on every set in DATA and write the report, the tables and the figures.
 
-    A set is a data set or one split of it (see `nuclei_train.evaluation.sets.find_sets`). Sets without truth
-    have their nuclei counted and their prediction written as a Kaggle submission. An image that cannot be read
-    or scored becomes one of the report's failures.
+    A set is a data set or one split of it (see `nuclei_train.evaluation.sets.find_sets`). For sets without truth the
+    nuclei are counted and the predictions are written as a Kaggle submission. An image that cannot be read or scored
+    becomes one of the report's failures.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """What the sets of one evaluation share."""
+    """What all sets of one evaluation share."""
 
     segmenter: Segmenter
     out: Path
@@ -141,7 +141,7 @@ class _Evaluation:
             self._draw(found, stem, images)
         else:
             images = []
-            write_submission(self.out / f"submission_{stem}.csv", _noting(scored, images))
+            write_submission(self.out / f"submission_{stem}.csv", _collecting(scored, images))
         modalities = {image.modality for image in images}
         parts = {name: [image for image in images if image.modality == name] for name in sorted(modalities)}
         return SetReport(
@@ -155,7 +155,7 @@ class _Evaluation:
         )
 
     def _score_images(self, found: EvaluationSet) -> Iterator[tuple[ImageResult, Labels]]:
-        """Yield what became of each image, and its predicted labels; note those that fail."""
+        """Yield the result and the predicted labels of each image; images that fail are recorded."""
         for sample in found.samples:
             try:
                 yield self._score_image(found, sample)
@@ -177,7 +177,7 @@ class _Evaluation:
         return ImageResult(sample, modality, found.digest(sample), int(labels.max()), scores), labels
 
     def _draw(self, found: EvaluationSet, stem: str, images: Sequence[ImageResult]) -> None:
-        """Draw random images, the worst, and some of each modality; they are read and segmented anew, none is kept."""
+        """Draw random images, the worst, and some of each modality; to save memory they are segmented again."""
         if not images:
             return
         chosen = np.sort(np.random.default_rng(SAMPLE_SEED).permutation(len(images))[:SAMPLES_SHOWN])
@@ -204,7 +204,7 @@ class _Evaluation:
 
 
 def _of_each_modality(ranked: Sequence[ImageResult]) -> list[ImageResult]:
-    """Return the best, the median and the worst of each modality, the worst being first among those given."""
+    """Return the best, the median and the worst image of each modality; `ranked` begins with the worst."""
     shown = []
     for modality in sorted({image.modality for image in ranked}):
         part = [image for image in ranked if image.modality == modality]
@@ -212,7 +212,9 @@ def _of_each_modality(ranked: Sequence[ImageResult]) -> list[ImageResult]:
     return shown
 
 
-def _noting(scored: Iterable[tuple[ImageResult, Labels]], images: list[ImageResult]) -> Iterator[tuple[str, Labels]]:
+def _collecting(
+    scored: Iterable[tuple[ImageResult, Labels]], images: list[ImageResult]
+) -> Iterator[tuple[str, Labels]]:
     for image, labels in scored:
         images.append(image)
         yield image.sample.image_id, labels
@@ -224,6 +226,6 @@ def _summary(images: Sequence[ImageResult]) -> SetScores | None:
 
 
 def _file_stem(found: EvaluationSet, sets: Sequence[EvaluationSet]) -> str:
-    """Name a set's files: by its split, unless another set has the same."""
+    """Name a set's files after its split, unless another set has a split of the same name."""
     unique = sum(other.split == found.split for other in sets) == 1
     return found.split if unique else found.name.replace("/", "_")

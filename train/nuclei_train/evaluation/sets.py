@@ -19,7 +19,7 @@ UNLISTED = "unlisted"
 
 FITTED = "train"
 USUAL_ORDER = (FITTED, "val", "test")
-"""In which splits are reported; any others follow by name."""
+"""The order in which splits are reported; any others follow in alphabetical order."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class EvaluationSet:
         ``stardist_test``, or ``stage1_train/val``.
     samples : tuple of Sample
     masks : dict of str to list of EncodedMask
-        Truth from a CSV, by image identifier, for samples that bring none.
+        Truth from a CSV, by image identifier, for samples without masks.
     may_be_fitted : bool
         Whether the samples include images of the split ``train`` although the name does not say so, or may include
         some because the split table names none of them.
@@ -45,7 +45,7 @@ class EvaluationSet:
 
     @property
     def split(self) -> str:
-        """The name without the data set's: ``val`` of ``stage1_train/val``."""
+        """The name without the data set: ``val`` for ``stage1_train/val``."""
         return self.name.rpartition("/")[2]
 
     @property
@@ -54,12 +54,12 @@ class EvaluationSet:
         return any(sample.has_truth or sample.image_id in self.masks for sample in self.samples)
 
     def read_truth(self, sample: Sample, image: Image) -> Labels:
-        """Return a sample's truth, (H, W), as large as its image.
+        """Return a sample's truth, (H, W), of the same size as its image.
 
         Raises
         ------
         ImageError, DatasetError
-            There is none, it cannot be read, or it has another size than the image.
+            There is none, it cannot be read, or it differs from the image in size.
         """
         height, width = image.shape[:2]
         if not sample.has_truth and sample.image_id in self.masks:
@@ -69,7 +69,7 @@ class EvaluationSet:
         return truth
 
     def digest(self, sample: Sample) -> str:
-        """Return the SHA-256 over a sample's image and truth, in hexadecimal."""
+        """Return the SHA-256 of a sample's image and truth, in hexadecimal."""
         if sample.has_truth or sample.image_id not in self.masks:
             return sample.digest()
         encoded = "\n".join(mask.text for mask in self.masks[sample.image_id])
@@ -91,22 +91,22 @@ def find_sets(
     datasets : sequence of Dataset
     table : SplitTable, optional
     masks : dict of str to list of EncodedMask
-        Truth for samples that bring none; where the list is empty, they are not to be scored.
+        Truth for samples without masks; an image with an empty list is not scored.
     names : sequence of str
-        Sets or splits to keep; all where empty.
+        Sets or splits to keep; all if empty.
 
     Raises
     ------
     DatasetError
-        Two data sets have one name, a name is of no set, or no sample wants `masks`.
+        Two data sets have the same name, a name matches no set, or no sample needs `masks`.
     """
     for name, count in Counter(dataset.name for dataset in datasets).items():
         if count > 1:
             paths = ", ".join(str(dataset.path) for dataset in datasets if dataset.name == name)
-            raise DatasetError(f"{count} data sets are named {name}: {paths}; name the one to score")
+            raise DatasetError(f"{count} data sets have the name {name}: {paths}; name the one to score")
     samples = [sample for dataset in datasets for sample in dataset.samples]
     if masks and not any(not sample.has_truth and sample.image_id in masks for sample in samples):
-        raise DatasetError("the truth CSV names no image that lacks truth; check that it belongs to these images")
+        raise DatasetError("the truth CSV lists no image that lacks truth; check that it belongs to these images")
     left_out = {sample for sample in samples if not sample.has_truth and masks.get(sample.image_id) == []}
     datasets = [
         replace(dataset, samples=tuple(sample for sample in dataset.samples if sample not in left_out))

@@ -1,4 +1,4 @@
-"""DATA -> a folder with tables, figures and, where DATA is zips, what they unpack to."""
+"""DATA -> a folder with tables, figures and, if DATA consists of zips, the unpacked zips."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HISTOGRAM_FIGURE = "histograms.png"
 DATA_FOLDER = "data"
 
 SEED = 42
-"""Of the sample of images that is drawn: the seed of the baseline recipe."""
+"""Selects the images in the sample figure; the same seed as the baseline recipe's."""
 
 SAMPLES_SHOWN = 8
 
@@ -42,14 +42,14 @@ class Exploration:
     Attributes
     ----------
     images : DataFrame
-        A row an image: image_id, dataset, path (relative to the output folder; absolute where DATA is read in
-        place), height, width, channels, dtype, modality (from the split table), modality_guess, mean_intensity (of the
+        One row per image: image_id, dataset, path (relative to the output folder; absolute if DATA is read in place),
+        height, width, channels, dtype, modality (from the split table), modality_guess, mean_intensity (of the
         stored values, without alpha), n_nuclei, mean_area_px, median_area_px, foreground_fraction, split (from the
-        split table). A cell is empty where nothing is known: no truth, or an image that cannot be read.
+        split table). A cell is empty if the value is unknown: there is no truth, or the image cannot be read.
     oddities : DataFrame
-        A row an oddity: image_id, dataset, kind, detail.
+        One row per oddity: image_id, dataset, kind, detail.
     areas_px : ndarray of int
-        Of every nucleus.
+        Area of every nucleus.
     files : tuple of Path
         The tables and figures that were written.
     """
@@ -61,21 +61,21 @@ class Exploration:
 
 
 def explore(data: Path, out: Path, say: Callable[[str], None], progress: Callable[[int, int], None]) -> Exploration:
-    """Unpack zips, look at every image and mask, and write tables and figures.
+    """Unpack zips, inspect every image and mask, and write tables and figures.
 
     Parameters
     ----------
     data, out : Path
-        DATA, and the folder for what is found. Tables and figures in it are overwritten.
+        DATA, and the output folder. Tables and figures in it are overwritten.
     say : callable
         Takes a sentence for the user.
     progress : callable
-        Takes the number of images done and the number of all, after each image.
+        Takes the number of images done and the total, after each image.
 
     Raises
     ------
     DatasetError
-        DATA is not understood, or what is written to `out` would later be read as data.
+        DATA is not understood, or files written to `out` would later be read as data.
     ArchiveError
         A zip is damaged; the message names the entry.
     """
@@ -131,13 +131,13 @@ def _check_out(data: Path, out: Path, datasets: Sequence[Dataset]) -> None:
 
 
 def _unpack(zips: Sequence[Path], table: SplitTable | None, target: Path, say: Callable[[str], None]) -> list[Dataset]:
-    """Unpack each zip into a folder of its name; with the table of splits beside them they are DATA themselves."""
+    """Unpack each zip into a folder of its name; together with the split table these folders are DATA in turn."""
     datasets: list[Dataset] = []
     target.mkdir(exist_ok=True)
     for path in zips:
         folder = target / path.stem
         unpacked = extract_zip(path, folder)
-        say(f"{path.name}: {'unpacked into' if unpacked else 'already unpacked, complete, in'} {folder}")
+        say(f"{path.name}: {'unpacked into' if unpacked else 'already unpacked completely into'} {folder}")
         datasets += open_folder(folder)
     if table is not None:
         (target / SPLIT_FILE).write_bytes(table.content)
@@ -181,7 +181,7 @@ def _describe(
 
 
 def _pictures(samples: Sequence[Sample], images: pd.DataFrame) -> Iterator[SamplePicture]:
-    """Yield readable samples in a seeded random order: those with nuclei, or all where there is no truth at all."""
+    """Yield readable samples in a seeded random order: those with nuclei, or all if there is no truth at all."""
     drawable = images["modality_guess"].notna()
     with_nuclei = drawable & (images["n_nuclei"].fillna(0) > 0)
     candidates = np.flatnonzero(with_nuclei if with_nuclei.any() else drawable)
@@ -191,7 +191,7 @@ def _pictures(samples: Sequence[Sample], images: pd.DataFrame) -> Iterator[Sampl
             try:
                 image, labels = read_with_truth(sample)
             except DatasetError:
-                continue  # one of its masks is odd, and listed as such
+                continue  # one of its masks is listed among the oddities
         else:
             image = sample.read_image()
             labels = np.zeros(image.shape[:2], np.int32)

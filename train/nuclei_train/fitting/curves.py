@@ -1,4 +1,4 @@
-"""Figures of how a training went."""
+"""The learning curves of a training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 
 def draw_curves(path: Path, history: Sequence[dict[str, float]], best_epoch: int) -> None:
-    """Draw the loss, and the accuracy where there is one, over the epochs; the best epoch is marked."""
+    """Draw the loss and, if there is one, the accuracy per epoch; the best epoch is marked."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     epochs = [row["epoch"] for row in history]
     metrics = [name for name in ("loss", "accuracy") if name in history[0]]

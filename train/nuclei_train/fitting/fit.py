@@ -1,4 +1,4 @@
-"""DATA -> a run folder with a fitted network."""
+"""DATA -> a run folder with a trained network."""
 
 from __future__ import annotations
 
@@ -59,16 +59,16 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a training ended.
+    """The result of a training.
 
     Attributes
     ----------
     epochs, best_epoch : int
         Counted from 1.
     scores : dict of str to dict of str to float
-        Of the best checkpoint: set, then metric.
+        Scores of the best checkpoint, by set and metric.
     seconds : float
-        Of all epochs, those before a resume included.
+        Duration of all epochs, including those before a resume.
     """
 
     epochs: int
@@ -78,17 +78,17 @@ class TrainingResult:
 
 
 def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
-    """Fit the recipe's network and leave a run folder.
+    """Train the recipe's network and write a run folder.
 
     Raises
     ------
     DatasetError
-        DATA is not understood, or an image that training needs cannot be used.
+        DATA is not understood, or an image needed for training cannot be used.
     RunFolderError
-        The folder holds another run, or one and `resume` was not asked for; or the checkpoint to start from does not
-        fit the recipe's network.
+        The folder contains another run, or a run although `resume` is false; or the checkpoint to start from belongs to
+        another network.
     ModelError
-        See `nuclei_train.batches.teacher.Teacher`; or the recipe takes none.
+        See `nuclei_train.batches.teacher.Teacher`; or the recipe cannot use a teacher.
     """
     recipe = config.recipe
     recorded = run_folder.recorded_run(config.run) if config.resume else {}
@@ -171,7 +171,7 @@ def _load(data: Path, sources: Sources, recipe: Recipe, reporter: Reporter) -> M
         material: Material = recipe.load(sources, advance)
     if not material.areas_px.size:
         n_train = len(sources.split.train)
-        raise DatasetError(f"{data}: no nucleus in the masks of all {n_train} images to fit; check the masks")
+        raise DatasetError(f"{data}: the masks of all {n_train} images to fit contain no nucleus; check the masks")
     return material
 
 
@@ -189,7 +189,7 @@ def _fit(
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        # Without it sums are made in an order that varies, and a resumed run would only resemble the other.
+        # Otherwise the order of summation varies, and a resumed run would not equal an uninterrupted one.
         tf.config.experimental.enable_op_determinism()
 
     model = recipe.build()
@@ -212,8 +212,8 @@ def _fit(
                 initial_epoch=progress.epochs_done,
                 validation_data=material.validation,
                 validation_batch_size=recipe.batch_size,
-                shuffle=False,  # the batches are shuffled already
-                verbose=1 if sys.stdout.isatty() else 2,  # a bar, or a line an epoch
+                shuffle=False,  # the batches are already shuffled
+                verbose=1 if sys.stdout.isatty() else 2,  # a bar, or one line per epoch
                 callbacks=[
                     keras.callbacks.ModelCheckpoint(
                         run / run_folder.BEST_CHECKPOINT,
@@ -230,23 +230,23 @@ def _fit(
             )
     best = run / run_folder.BEST_CHECKPOINT
     if not best.is_file():
-        raise RunFolderError(f"{best}: missing although the run is finished; train again in a new folder")
+        raise RunFolderError(f"{best}: missing, although the run is finished; train again in a new folder")
     weights = load_network(best, "train again in a new folder").get_weights()
-    # Built anew, because a checkpoint does not hold the recipe's loss.
+    # Built again, because a checkpoint does not contain the recipe's loss.
     best_model = recipe.build()
     best_model.set_weights(weights)
-    # Only now, and from the checkpoint: saving as .h5 makes Keras forget the optimiser of the model that is saved,
-    # and every later best.keras of a running training would be without one.
+    # Only now, and from the checkpoint: saving a model as .h5 makes Keras forget its optimiser, and every later
+    # best.keras of a running training would lack it.
     best_model.save(run / run_folder.BEST_CHECKPOINT_H5)
     return progress, best_model
 
 
 def _tensorboard(run: Path, reporter: Reporter) -> list[Any]:
-    """The callback that writes TensorBoard logs, where TensorFlow is there to write them."""
+    """Return the callback that writes TensorBoard logs, if TensorFlow is installed."""
     import keras
 
     if find_spec("tensorflow") is None:
-        reporter.say("TensorFlow is not installed, so there are no TensorBoard logs")
+        reporter.say("TensorFlow is not installed, so no TensorBoard logs are written")
         return []
     if find_spec("tensorboard") is None:
         raise MissingExtraError("tensorboard", "train")

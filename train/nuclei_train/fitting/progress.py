@@ -20,6 +20,8 @@ PROGRESS_ENTRY = "progress"
 STATE_ERRORS = (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error)
 """What reading a state file raises if the file is damaged or belongs to something else."""
 
+MAX_REASON_CHARACTERS = 150
+
 
 @dataclass
 class Progress:
@@ -68,5 +70,6 @@ def read_progress(path: Path) -> Progress:
 
 
 def unusable_state(path: Path, error: Exception) -> RunFolderError:
-    """Return the error to raise for a state file from which no training can be resumed."""
-    return RunFolderError(f"{path}: this training cannot be resumed from it ({error}); train again in a new folder")
+    """Return the error to raise for a state file from which a training cannot be resumed."""
+    reason = str(error).partition("\n")[0][:MAX_REASON_CHARACTERS]  # Keras appends the values of all weights
+    return RunFolderError(f"{path}: this training cannot be resumed from it ({reason}); train again in a new folder")

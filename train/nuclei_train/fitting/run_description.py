@@ -16,7 +16,7 @@ from nuclei_train.recipes.recipe import Recipe, TrainedModel
 
 
 def defaults_of(recipe: Recipe) -> dict[str, Any]:
-    """Return what a run of an earlier version, in which a choice was not there to be made, has made of it."""
+    """Return the values of settings that a run of an earlier version does not mention, because they did not exist."""
     return {"recipe": asdict(type(recipe)())}  # type: ignore[call-overload]  # each recipe is a dataclass
 
 
@@ -28,7 +28,7 @@ def describe_run(
     Raises
     ------
     DatasetError
-        A file of the samples cannot be read; the message names it.
+        A file of a sample cannot be read; the message names it.
     """
     return {
         "recipe": asdict(recipe),  # type: ignore[call-overload]  # each recipe is a dataclass
@@ -50,7 +50,7 @@ def describe_run(
 
 
 def describe_paths(start: Path | None, teacher: Path | None) -> dict[str, Any]:
-    """Return where the files lie that a resumed run needs again: only their digests define the run."""
+    """Return the paths of files that a resumed run needs again; only their digests define the run."""
     paths = {"start": start, "teacher": teacher}
     named = {name: str(path.resolve()) for name, path in paths.items() if path is not None}
     return {"paths": named} if named else {}

@@ -1,4 +1,4 @@
-"""A checkpoint whose weights another training begins with."""
+"""The checkpoint whose weights a training starts from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Start:
-    """Where a training begins.
+    """The weights that a training starts from.
 
     Attributes
     ----------
@@ -38,9 +38,9 @@ class Start:
 
     @property
     def skipped_epochs(self) -> int:
-        """How much of the endless stream of batches to skip: the checkpoint's own training began with it.
+        """How much of the endless stream of batches to skip, because the checkpoint's own training began with it.
 
-        The same checkpoint gives the same number; two of them hardly ever do.
+        The same checkpoint always gives the same number; different checkpoints almost never do.
         """
         return 1 + int(self.digest[:5], 16)
 
@@ -53,19 +53,19 @@ def read_start(path: Path, recipe: Recipe) -> Start:
     path : Path
         A run folder, or a `.keras` or `.h5` file.
     recipe : Recipe
-        Whose network must be the checkpoint's.
+        The checkpoint must be of this recipe's network.
 
     Raises
     ------
     RunFolderError
-        There is no checkpoint, it cannot be read, or it is of another network.
+        The checkpoint does not exist, cannot be read, or belongs to another network.
     """
     checkpoint = path / BEST_CHECKPOINT if path.is_dir() else path
     if not checkpoint.is_file():
         raise RunFolderError(
-            f"{checkpoint}: there is no such checkpoint; name the folder of a run that has one, or a .keras or .h5 file"
+            f"{checkpoint}: there is no such checkpoint; name a run folder that contains one, or a .keras or .h5 file"
         )
-    network = load_network(checkpoint, "copy it anew, or start from another")
+    network = load_network(checkpoint, "copy it again, or start from another one")
     found, expected = _layout(network), _layout(recipe.build())
     if found != expected:
         where = next((pair for pair in zip(found, expected, strict=False) if pair[0] != pair[1]), None)
@@ -73,8 +73,9 @@ def read_start(path: Path, recipe: Recipe) -> Start:
             f"{where[0]} where {where[1]} was expected" if where else f"{len(found)} weights instead of {len(expected)}"
         )
         raise RunFolderError(
-            f"{checkpoint}: is of another network than the recipe {recipe.name} trains, first in {difference}; "
-            f"start from {BEST_CHECKPOINT} of a run of the same recipe, architecture and filters"
+            f"{checkpoint}: belongs to another network than the one that the recipe {recipe.name} trains; the first "
+            f"difference is {difference}; start from {BEST_CHECKPOINT} of a run with the same recipe, architecture and "
+            "filters"
         )
     return Start(checkpoint, hashlib.sha256(checkpoint.read_bytes()).hexdigest(), network.get_weights())
 
@@ -102,7 +103,7 @@ def recorded_start(recorded: Mapping[str, Any], recipe: Recipe, *, has_state: bo
 
 
 def load_network(checkpoint: Path, remedy: str) -> keras.Model:
-    """Load a `.keras` file to take its weights.
+    """Load a `.keras` or `.h5` file for its weights.
 
     Raises
     ------
@@ -113,7 +114,7 @@ def load_network(checkpoint: Path, remedy: str) -> keras.Model:
 
     try:
         return keras.models.load_model(checkpoint, compile=False)
-    except Exception as error:  # Keras hands on whatever its zip and HDF5 libraries raise
+    except Exception as error:  # Keras passes on whatever its zip and HDF5 libraries raise
         raise RunFolderError(f"{checkpoint}: cannot be read ({error}); {remedy}") from error
 
 

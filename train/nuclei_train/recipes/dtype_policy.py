@@ -1,4 +1,4 @@
-"""Which numbers a network computes with while it learns."""
+"""The numeric precision in which a network is trained."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from pathlib import Path
 
 SINGLE = "float32"
 HALF = "mixed_bfloat16"
-"""Keras's names. In half precision the weights stay in float32 and the convolutions compute in bfloat16: a step of
-`native` takes four fifths of the time on a Zen 4 processor, which has instructions for it, and eleven times as long on
-a Zen 3, which has none and converts each number there and back."""
+"""Keras's names of dtype policies. In half precision the weights stay in float32 and the convolutions compute in
+bfloat16. On a Zen 4 processor, which has instructions for bfloat16, a step of `native` then takes four fifths of the
+time; on a Zen 3, which has none and converts each number back and forth, it takes eleven times as long."""
 
 INSTRUCTIONS = frozenset({"avx512_bf16", "amx_bf16"})
-"""What Linux calls them on x86 processors."""
+"""Linux's names of the bfloat16 instructions of x86 processors."""
 
 CPUINFO = Path("/proc/cpuinfo")
 
 
 def training_policy() -> str:
-    """Return `HALF` on a GPU or a processor with instructions for bfloat16, and `SINGLE` where there are none known."""
+    """Return `HALF` for a GPU or a processor known to have instructions for bfloat16, else `SINGLE`."""
     import keras
 
-    # Asked for GPUs, JAX raises where there is none; asked for nothing, it names them before processors.
+    # If asked for GPUs, JAX raises without one; if asked for any device, it lists GPUs before processors.
     has_gpu = any(device.startswith("gpu") for device in keras.distribution.list_devices())
     return HALF if has_gpu or INSTRUCTIONS & processor_flags(CPUINFO) else SINGLE
 
 
 def processor_flags(cpuinfo: Path) -> frozenset[str]:
-    """Return the features of the first processor in Linux's list; none where there is no such list."""
+    """Return the features of the first processor that Linux lists; empty on other systems."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     except OSError:

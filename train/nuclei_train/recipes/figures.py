@@ -1,4 +1,4 @@
-"""Figures of what a recipe's network gets and gives."""
+"""Figures of the inputs and outputs of a recipe's network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def draw_examples(
     *,
     seed: int,
 ) -> None:
-    """Draw a seeded random choice of images as the network gets them, one row each.
+    """Draw a seeded random choice of images as the network receives them, one row each.
 
     Parameters
     ----------
@@ -48,13 +48,13 @@ def draw_examples(
 
 
 def draw_maps(path: Path, title: str, images: NDArray[np.float32], maps: NDArray[np.float32]) -> None:
-    """Draw crops, and below each its maps: distance in red, border in green, foreground in blue.
+    """Draw crops with their maps below: distance in red, border in green, foreground in blue.
 
     Parameters
     ----------
     images : (N, H, W, 3) ndarray of float32 in [0, 1]
     maps : (N, H, W, 3 or more) ndarray of float32 in [0, 1]
-        `nuclei_runtime.steps.instances.MAPS` and whatever follows.
+        `nuclei_runtime.steps.instances.MAPS`; any further channels are ignored.
     """
     columns = min(len(images), 2 * EXAMPLES_SHOWN)
     figure = Figure(figsize=(1.8 * columns, 4), layout="constrained")

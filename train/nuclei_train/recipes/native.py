@@ -1,4 +1,4 @@
-"""The recipe `native`: a small U-Net at the image's own scale that learns to separate touching nuclei."""
+"""The recipe `native`: a small U-Net at native scale that learns to separate touching nuclei."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import keras
 
 INFERENCE_CHECKPOINT = "inference.keras"
-"""The best checkpoint in float32, with the maps that the instances need and nothing that only training needs."""
+"""The best checkpoint in float32, reduced to the maps needed for instance segmentation."""
 
 QUANTISATION_FILE = "quantisation.npz"
 """See `NativeMaterial.save_for_quantisation`."""
@@ -39,16 +39,16 @@ class Native(NativeSettings):
 
     @property
     def patience(self) -> int:
-        """As many as the epochs: the learning rate's schedule runs to its end."""
+        """The number of epochs: the learning rate's schedule always runs to its end."""
         return self.epochs
 
     @property
     def network(self) -> Architecture:
-        """How the network is built, and what tiles must know of it."""
+        """How the network is built, and what tiling needs to know about it."""
         return ARCHITECTURES[self.architecture]
 
     def choose(self, sources: Sources) -> Sources:
-        """Return the images with truth, without those of the modalities that are left out."""
+        """Return the images with truth, except those of modalities that are left out."""
         split = without_modalities(sources.split, sources.modality, self.leave_out)
         return replace(sources, split=split, test=())
 
@@ -61,7 +61,7 @@ class Native(NativeSettings):
         return NativeMaterial(train, val, self)
 
     def build(self) -> keras.Model:
-        """Build the network, in half precision where that is faster."""
+        """Build the network, in half precision if that is faster."""
         import keras
 
         from nuclei_train.batches.targets import TARGETS
@@ -86,10 +86,10 @@ class Native(NativeSettings):
         return model
 
     def finish(self, best: keras.Model, material: NativeMaterial, run: Path) -> TrainedModel:
-        """Choose the parameters of the instances on the validation images, and say how to run the network."""
+        """Choose the parameters of instance segmentation on the validation images, and describe the model."""
         network, val = self.network, material.val
         inference = network.build(None, None, CHANNELS, filters=self.filters, maps=len(MAPS), activation="sigmoid")
-        # The head is cut to its first maps: the offsets, the last two, only help training.
+        # Only the first maps of the head are kept: the offsets, the last two, only help training.
         inference.set_weights(
             [
                 weight[tuple(slice(n) for n in kept.shape)]
@@ -101,7 +101,7 @@ class Native(NativeSettings):
 
         tiling = Tiling(self.tile_core_px, network.halo_px, network.multiple_of_px)
         maps = [predict_maps(inference, image, tiling) for image in val.images]
-        # A border map that was not learned must keep no marker out.
+        # A border map that was not learned must not exclude any marker.
         borders = MARKER_BORDERS if self.loss.border else (1.0,)
         postprocessing, search = search_parameters(maps, val.labels, smallest_area_px(material.areas_px), borders)
         card = {
@@ -117,11 +117,11 @@ class Native(NativeSettings):
             "preprocessing": [asdict(self.normalisation)],
             "postprocessing": asdict(postprocessing),
             "tolerance": self.tolerance,
-            "description": "Finds single nuclei: a small U-Net at the image's own scale that gives foreground, "
-            "distance to the edge and touching borders, and a watershed from markers.",
+            "description": "Finds individual nuclei: a small U-Net at native scale predicts foreground, distance to "
+            "the edge and touching borders; a marker-controlled watershed separates the nuclei.",
             "limitations": [
-                "Nuclei much smaller or larger than those of the training images are split, merged or lost: say how "
-                "large they are (nuclei-infer --diameter), or resize images so that the median is near the training's.",
+                "Nuclei much smaller or larger than those in the training images are split, merged or lost: give their "
+                "size (nuclei-infer --diameter), or resize the images to match the median of the training nuclei.",
                 *LIMITATIONS_OF_ALL,
             ],
         }
@@ -130,5 +130,5 @@ class Native(NativeSettings):
 
 
 def predict_maps(network: keras.Model, image: NDArray[np.uint8], tiling: Tiling) -> Maps:
-    """Return the maps of a normalised (H, W, 3) image, of which 255 is 1, (H, W, M) float32."""
+    """Return the maps (H, W, M) for a normalised image (H, W, 3) that `to_uint8` stored."""
     return run_tiled(lambda batch: np.asarray(network.predict_on_batch(batch)), from_uint8(image), tiling)

@@ -1,4 +1,4 @@
-"""The images of the recipe `native`, in memory, and the crops that it is fitted on."""
+"""The images of the recipe `native`, in memory, and the crops cut from them."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from nuclei_train.recipes.figures import draw_maps
 from nuclei_train.recipes.native_settings import NativeSettings
 
 UNCHANGED = Augmentation(scale=(1.0, 1.0), rotate=False, light=False, stain=False)
-"""Crops that are only moved, flipped and turned by quarters."""
+"""Crops that are only moved, flipped and rotated by quarter turns."""
 
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images at their own scale.
+    """Images at native scale.
 
     Attributes
     ----------
     ids, modalities : tuple of str
-        The modality is empty where nobody wrote it down.
+        The modality is empty if it is not known.
     images : tuple of (H, W, 3) ndarray of uint8
-        Normalised, 255 for 1.
+        Normalised; see `nuclei_runtime.arrays.to_uint8`.
     labels : tuple of (H, W) ndarray of int32
     answers : tuple of (H, W, 3) ndarray of uint8
-        What a teacher makes of them, see `nuclei_train.batches.teacher`; empty where there is none.
+        The predictions of a teacher, see `nuclei_train.batches.teacher`; empty if there is none.
     """
 
     ids: tuple[str, ...]
@@ -48,12 +48,12 @@ class LabelledImages:
 
     @cached_property
     def shares(self) -> NDArray[np.float64]:
-        """With which probability each image is drawn.
+        """The probability with which each image is drawn.
 
-        Each modality gets a share in proportion to the square root of its number of images, so that the many
-        fluorescence images do not drown the rest and the few of the rest are not learned by heart. Within a modality
-        it is in proportion to the square root of one more than the nuclei that touch others: where nuclei lie apart
-        there is little to learn, and most of what a network counts wrong are neighbours that it takes for one.
+        The share of a modality is proportional to the square root of its number of images: the many fluorescence images
+        do not swamp the rest, and the network does not memorise the few others. Within a modality, the share of an
+        image is proportional to the square root of one plus its number of nuclei that touch others: isolated nuclei
+        teach little, and most counting errors are touching nuclei taken for one.
         """
         modalities, modality = np.unique(self.modalities, return_inverse=True)
         touching = [np.unique(labels[touching_pixels(labels)]).size for labels in self.labels]
@@ -65,7 +65,7 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class NativeMaterial:
-    """The images that `native` is fitted on: a `nuclei_train.recipes.recipe.Material`.
+    """The images for `native`: a `nuclei_train.recipes.recipe.Material`.
 
     Attributes
     ----------
@@ -79,23 +79,23 @@ class NativeMaterial:
 
     @cached_property
     def areas_px(self) -> NDArray[np.int64]:
-        """Area of every nucleus that is fitted, in pixels."""
+        """Area of every nucleus in the training images, in pixels."""
         return np.concatenate([np.bincount(labels.ravel())[1:] for labels in self.train.labels])
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in an epoch, which is not a pass over the images: they are drawn at random."""
+        """Number of batches per epoch, which is not one pass over the images: they are drawn at random."""
         return self.settings.steps_per_epoch
 
     @property
     def validation(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Crops of the validation images, only moved and flipped, and their maps."""
+        """Unaugmented crops of the validation images, and their maps."""
         stream = self._crops(self.val, self.val.shares, UNCHANGED, seed=self.settings.seed + 1, first_batch=0)
         images, maps = zip(*(stream[index] for index in range(self.settings.validation_batches)), strict=True)
         return np.concatenate(images), np.concatenate(maps)
 
     def batches(self, epoch: int, skipped_epochs: int = 0) -> Any:
-        """Return the augmented crops from an epoch on, changed less in the last ones."""
+        """Return the augmented crops, beginning with an epoch; in the last epochs they are changed less."""
         settings, images = self.settings, self.train
         shares = images.shares if settings.balanced else np.full(len(images.ids), 1 / len(images.ids))
         first_batch = (skipped_epochs + epoch) * settings.steps_per_epoch
@@ -132,7 +132,7 @@ class NativeMaterial:
     def draw(self, path: Path) -> None:
         """Draw the first crops and their maps."""
         images, maps = self.batches(0)[0]
-        draw_maps(path, "As the network gets them", images, maps)
+        draw_maps(path, "What the network receives", images, maps)
 
     def _crops(
         self,
@@ -167,9 +167,9 @@ def load_labelled(
     advance: Callable[[], None],
     teacher: Teacher | None = None,
 ) -> LabelledImages:
-    """Read and normalise samples at their own scale, with their truth and the answer of the teacher, if there is one.
+    """Read and normalise samples at native scale, with their truth and the answers of the teacher, if there is one.
 
-    `advance` is called after each.
+    `advance` is called after each sample.
 
     Raises
     ------
