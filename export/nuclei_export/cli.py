@@ -43,9 +43,9 @@ def export(
 ) -> None:
     """Export the best checkpoint of a run as one self-contained ONNX file.
 
-    The file contains everything that nuclei-infer needs. Next to it, MODEL.sample.npz contains an image with its
-    expected result, to check other machines with, and MODEL.report.md describes the graph, its precision and its
-    scores.
+    The file contains everything that nuclei-infer needs.
+
+    Next to it are a sample (an image with its expected result, to check other machines with) and a report.
     """
     if model.suffix.lower() != ".onnx":  # the names of sample and report derive from it
         raise typer.BadParameter(f"found {model.name!r}, expected a file name ending in .onnx", param_hint="'model'")

@@ -107,7 +107,9 @@ def train(
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Resume an interrupted run after its last complete epoch, with its own options."),
+        typer.Option(
+            "--resume", help="Resume the run after its last complete epoch; it keeps the options it began with."
+        ),
     ] = False,
     learning_rate: Annotated[
         float | None, typer.Option(min=1e-9, help="Instead of the recipe's; a lower one suits --start.")
@@ -126,10 +128,13 @@ def train(
 ) -> None:
     """Train a U-Net on DATA.
 
-    The table splits.csv in DATA or next to it (columns image_id, split, modality) says which images are fitted (train)
-    and which are used for validation (val). Without it, a random tenth of the images is used for validation.
+    The table splits.csv in DATA or next to it has the columns image_id, split and modality.
 
-    Ctrl-C stops the training; every complete epoch is kept, and --resume continues from there.
+    Images of the split train are fitted, those of val are used for validation.
+
+    Without the table, a random tenth of the images is used for validation.
+
+    Ctrl-C stops the training. The last complete epoch is kept, and --resume continues from there.
     """
     with _stopped_by_signals(data, run) as signals:
         require_extra("train", "keras", "matplotlib")  # with TensorFlow or JAX, as KERAS_BACKEND says
@@ -268,8 +273,11 @@ def evaluate(
 ) -> None:
     """Score an exported model against the truth, for each data set and split in DATA.
 
-    OUT/evaluation.json: all scores. OUT/image_scores.csv: one row per image. The figures show image, truth and
-    prediction. For data sets without truth, the predictions are written as a Kaggle submission.
+    OUT/evaluation.json: all scores. OUT/image_scores.csv: one row per image.
+
+    The figures show image, truth and prediction.
+
+    For data sets without truth, the predictions are written as a Kaggle submission.
 
     Exit code: 0 all images scored, 1 some images failed, 2 wrong usage, 3 model or machine.
     """
