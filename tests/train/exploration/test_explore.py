@@ -130,6 +130,8 @@ def test_what_was_unpacked_is_data_with_its_table(data: Path, tmp_path: Path) ->
         row["path"] = str((tmp_path / "out" / row["path"]).resolve())
     assert first == second
     assert not (tmp_path / "again" / "data").exists()  # folders are used where they are
+    assert run(tmp_path / "out" / "data", tmp_path / "out") == []  # its tables may be replaced
+    assert rows(tmp_path / "out" / "image_properties.csv") == first
 
 
 @pytest.mark.parametrize("form", ["zip", "unpacked", "unpacked with a level"])
@@ -202,7 +204,7 @@ def test_the_tables_are_never_taken_for_the_split_table(data: Path) -> None:
 def test_zips_are_not_unpacked_among_the_data(data: Path, inside: str) -> None:
     moved = data.rename(data.with_name("data"))
     before = sorted(moved.iterdir())
-    with pytest.raises(DatasetError, match="would be mixed with the data there; name another folder"):
+    with pytest.raises(DatasetError, match=r"would be unpacked into .*, among the data; name another folder"):
         run(moved / inside, moved.parent)
     assert sorted(moved.iterdir()) == before
     assert not (moved.parent / "oddities.csv").exists()

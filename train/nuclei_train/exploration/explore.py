@@ -114,13 +114,15 @@ def explore(data: Path, out: Path, say: Callable[[str], None], progress: Callabl
 
 
 def _check_out(data: Path, out: Path, datasets: Sequence[Dataset]) -> None:
-    """Raise if `out`, or what is written to it, would be taken for data."""
+    """Raise if files written to `out` would be taken for data."""
     place, home = out.resolve(), data.resolve()
-    if place / DATA_FOLDER in (home, home.parent):
-        raise DatasetError(
-            f"{out}: what is unpacked into {out / DATA_FOLDER} would be mixed with the data there; name another folder"
-        )
-    if home not in place.parents or any(dataset.path.is_file() for dataset in datasets):
+    if any(dataset.path.is_file() for dataset in datasets):
+        if place / DATA_FOLDER in (home, home.parent):
+            raise DatasetError(
+                f"{out}: the zips would be unpacked into {out / DATA_FOLDER}, among the data; name another folder"
+            )
+        return  # in a folder with zips, only the zips are read
+    if home not in place.parents:
         return
     below = f"{place.relative_to(home).as_posix()}/"
     names = (name for d in datasets for s in d.samples for name in (s.image_name, *s.mask_names))
