@@ -190,15 +190,15 @@ def _what_is_kept(data: Path, run: Path) -> str:
 
 
 class _StopRequest(Event):
-    """An event that answers at once: the batch in hand may take a while, the first one of a run half a minute."""
+    """An event that answers at once, because the current batch may take a while: the first one is compiled."""
 
     def set(self) -> None:
         """Note the request and tell the user."""
         if self.is_set():
             return
         super().set()
-        # Not print, which must not be entered twice: this runs in a signal handler.
-        os.write(sys.stderr.fileno(), b"stopping after this batch\n")
+        # Not print, which is not reentrant: this runs in a signal handler.
+        os.write(sys.stderr.fileno(), b"stopping after this batch; Ctrl-C again stops at once\n")
 
 
 class _CommandLineReporter(Reporter):

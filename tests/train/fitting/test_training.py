@@ -230,7 +230,7 @@ def test_a_run_that_is_stopped_again_and_again_ends_as_if_it_had_not_been(
     training = Training(log, training_data, run, "--resume")
     assert training.end(signal.SIGTERM, lambda: "Epoch 1/5" in training.printed, 0.5) == 143
     assert training.printed.splitlines()[-2:] == [
-        "stopping after this batch",
+        "stopping after this batch; Ctrl-C again stops at once",
         f"stopped: no epoch was complete; {to_resume}",
     ]
     assert "Traceback" not in training.printed
@@ -316,7 +316,7 @@ def test_within_epochs_a_signal_is_only_noted_and_the_second_interrupts(capfd: p
             with pytest.raises(KeyboardInterrupt):
                 send(signal.SIGINT)
     assert signals.exit_code == 143
-    assert capfd.readouterr().err == "stopping after this batch\n"
+    assert capfd.readouterr().err == "stopping after this batch; Ctrl-C again stops at once\n"
 
 
 def test_a_run_folder_is_not_taken_twice(finished_run: Path, training_data: Path, run_script: RunScript) -> None:
