@@ -175,7 +175,7 @@ def test_an_image_that_cannot_be_used_is_named_and_leaves_nothing(data: Path, tm
 
 
 def rewrite(source: Path, target: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
-    """Write a pack's files anew, changed, in a zip that is whole."""
+    """Write a pack's files, changed, into a new, undamaged zip."""
     with zipfile.ZipFile(source) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     change(files)

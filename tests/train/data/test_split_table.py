@@ -1,4 +1,4 @@
-"""The table of splits beside the data."""
+"""The split table next to the data."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def nothing(*_: object) -> None:
 TABLE = "image_id,height,modality,split\na,1,fluorescence,train\nb,1,brightfield_grey,val\n"
 
 
-@pytest.mark.parametrize("beside", [True, False])
+@pytest.mark.parametrize("next_to", [True, False])
 @pytest.mark.parametrize("is_zip", [True, False])
-def test_the_table_lies_in_the_folder_or_beside_the_data(tmp_path: Path, beside: bool, is_zip: bool) -> None:
+def test_the_table_is_in_the_folder_or_next_to_the_data(tmp_path: Path, next_to: bool, is_zip: bool) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    place = tmp_path if beside else data
+    place = tmp_path if next_to else data
     (place / "splits.csv").write_text(TABLE, encoding="utf-8")
     table = read_split_table(place / "x.zip" if is_zip else data)
     assert table is not None

@@ -392,7 +392,7 @@ def test_a_set_of_one_split_is_not_divided(tmp_path: Path, make_label_zip: Calla
         ({"field_020": "train", "field_021": "train", "field_022": "train"}, True),
         ({"a stranger": "train", "another": "val"}, True),
         ({"field_020": "test"}, False),
-        ({"field_020": "train", "field_021": "val"}, False),  # a set of its own each, whose name says it
+        ({"field_020": "train", "field_021": "val"}, False),  # each is a separate set, whose name says so
     ],
 )
 def test_where_training_images_may_be_among_them_is_known(

@@ -34,7 +34,7 @@ def test_runs_go_down_the_columns_from_1(tmp_path: Path) -> None:
     np.testing.assert_array_equal(rle_decode("2 2 5 2 12 1", 4, 3), mask)
 
 
-def test_a_run_goes_on_from_one_column_to_the_next(tmp_path: Path) -> None:
+def test_a_run_continues_from_one_column_to_the_next(tmp_path: Path) -> None:
     mask = np.array([[0, 1], [1, 0]], dtype=bool)
     assert encode(mask, tmp_path) == "2 2"
 

@@ -129,7 +129,7 @@ def test_after_a_resume_a_worse_epoch_counts_and_does_not_become_the_best(
     assert (folder / "best.keras").read_bytes() == best
 
 
-def test_a_run_killed_in_its_first_epoch_begins_anew(
+def test_a_run_killed_in_its_first_epoch_begins_again(
     small_data: Path, small_run: tuple[Path, Listener], tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
@@ -157,7 +157,7 @@ def test_resume_leaves_a_finished_run_as_it_is(
     assert left == right
 
 
-def test_another_split_is_not_gone_on_with(small_data: Path, small_run: tuple[Path, Listener], tmp_path: Path) -> None:
+def test_another_split_is_not_resumed(small_data: Path, small_run: tuple[Path, Listener], tmp_path: Path) -> None:
     shutil.copy(small_data / "stage1_train.zip", tmp_path)
     write_table(tmp_path, lambda seed: by_number((seed + 1) % len(SEEDS)))
     before = (small_run[0] / "run.json").read_bytes()
@@ -179,7 +179,7 @@ def test_a_finished_run_without_a_whole_checkpoint_is_a_sentence(
         run(small_data, folder, resume=True)
 
 
-def test_a_pack_goes_on_with_a_run_that_an_earlier_version_made_of_its_data(
+def test_a_pack_resumes_a_run_that_an_earlier_version_made_of_its_data(
     small_data: Path, small_run: tuple[Path, Listener], tmp_path: Path
 ) -> None:
     """Of a choice that this version did not know it says nothing; the choice's default stands for it."""

@@ -1,4 +1,4 @@
-"""The state that a killed training goes on from, piece by piece, on a network that fits in a blink."""
+"""The state from which a killed training resumes, piece by piece, on a network that trains in no time."""
 
 from __future__ import annotations
 

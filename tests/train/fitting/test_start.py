@@ -89,7 +89,7 @@ def test_what_is_no_checkpoint_is_a_sentence(tmp_path: Path) -> None:
         read_start(tmp_path, NATIVE)
 
 
-def test_it_goes_on_with_batches_that_the_checkpoint_never_saw(native_run: Path, finished_run: Path) -> None:
+def test_it_continues_with_batches_that_the_checkpoint_never_saw(native_run: Path, finished_run: Path) -> None:
     one, other = (
         read_start(run, recipe).skipped_epochs for run, recipe in ((native_run, NATIVE), (finished_run, SMALL))
     )
@@ -112,7 +112,7 @@ def test_a_training_begins_with_them_and_says_so(finished_run: Path, make_dsb_zi
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_run_that_began_so_goes_on_without_them(finished_run: Path, make_dsb_zip: MakeZip, tmp_path: Path) -> None:
+def test_a_run_that_began_so_resumes_without_them(finished_run: Path, make_dsb_zip: MakeZip, tmp_path: Path) -> None:
     data = make_dsb_zip(tmp_path / "stage1_train.zip", range(8), size=(48, 48))
     whole, part = tmp_path / "whole", tmp_path / "part"
     two = replace(SMALL, epochs=2)

@@ -1,4 +1,4 @@
-"""nuclei-train as its users run it: the whole run, a killed one that goes on, and what it refuses."""
+"""nuclei-train as its users run it: a complete run, stopped and resumed runs, and what it refuses."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ class Training:
             self._process.wait()
 
 
-def test_a_run_that_is_stopped_again_and_again_ends_as_if_it_had_not_been(
+def test_a_run_stopped_several_times_ends_like_an_uninterrupted_one(
     finished_run: Path, training_data: Path, run_script: RunScript, tmp_path: Path
 ) -> None:
     """By Ctrl-C, SIGTERM and SIGKILL, while loading and within epochs; once begun, no option is given again."""

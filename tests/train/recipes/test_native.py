@@ -1,4 +1,4 @@
-"""The recipe `native`: a whole training, made small, within this process; what it leaves and how it goes on."""
+"""The recipe `native`: a complete but small training within this process, its run folder, and how it resumes."""
 
 from __future__ import annotations
 
@@ -313,7 +313,7 @@ def test_the_learning_rate_rises_and_falls(epochs: int, warmup_steps: int) -> No
     assert rates[4] == pytest.approx(0.002 * recipe.learning_rate, rel=0.01)
 
 
-def test_a_training_goes_on_as_if_it_had_not_been_interrupted(material: NativeMaterial, tmp_path: Path) -> None:
+def test_a_training_resumes_as_if_it_had_not_been_interrupted(material: NativeMaterial, tmp_path: Path) -> None:
     keras.utils.set_random_seed(TINY.seed)
     model = TINY.build()
     model.jit_compile = False  # which would take many seconds more
