@@ -198,11 +198,11 @@ def _make_plane(file: ImageFile, plane: Plane, method: Method, prefix: Path) -> 
         TABLES_FOLDER: prefix.with_suffix(".csv"),
     }
     try:
-        with writing(prefix.parent), method.admission.admit(plane, method.segmenter):
+        with writing(prefix.parent), method.admission.admit(plane, method.segmenter.network):
             written = write_plane_files(
                 file.name,
                 plane,
-                segment_plane(plane, method.segmenter, max_memory=method.max_memory),
+                segment_plane(plane, method.segmenter.network, max_memory=method.max_memory),
                 labels=files[LABELS_FOLDER],
                 overlay=files[OVERLAYS_FOLDER],
                 table=files[TABLES_FOLDER],

@@ -7,13 +7,12 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from nuclei_runtime.errors import RuntimeEnvironmentError
-from nuclei_runtime.model.session import CPU_PROVIDER
 from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.resources import cpu_count
 from nuclei_runtime.results.folder import Mode, ResultsFolder
@@ -23,6 +22,7 @@ from nuclei_runtime.results.shard import WHOLE, Shard
 from nuclei_runtime.runs.image_file import FileOutcome, Method, process_file
 from nuclei_runtime.runs.inputs import ImageFile, Inputs, find_images
 from nuclei_runtime.segmentation.admission import Admission
+from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.segmentation.segmenter import Segmenter
 
 FILES_AHEAD = 4
@@ -39,10 +39,8 @@ class RunConfig:
         Images, folders or globs.
     out : Path
         The results folder.
-    model, sha256, provider, tta, diameter_px
-        See `nuclei_runtime.segmentation.segmenter.Segmenter`.
-    threads : int, optional
-        For the whole run; without it what the container or the machine grants. The results do not depend on it.
+    options : SegmenterOptions
+        Their threads are for the whole run. The results do not depend on them.
     max_memory : int, optional
         See `nuclei_runtime.segmentation.blocks.segment_plane`. The results do not depend on it.
     selection : Selection
@@ -52,12 +50,7 @@ class RunConfig:
 
     sources: tuple[str, ...]
     out: Path
-    model: Path | None = None
-    sha256: str | None = None
-    provider: str = CPU_PROVIDER
-    threads: int | None = None
-    tta: bool = False
-    diameter_px: float | None = None
+    options: SegmenterOptions = field(default_factory=SegmenterOptions)
     max_memory: int | None = None
     selection: Selection = field(default_factory=Selection)
     mode: Mode = "new"
@@ -87,14 +80,8 @@ def load_method(config: RunConfig, n_workers: int = 1) -> LoadedMethod:
     ModelError, RuntimeEnvironmentError
         See `nuclei_runtime.model.session.load_session`.
     """
-    segmenter = Segmenter(
-        config.model,
-        sha256=config.sha256,
-        provider=config.provider,
-        threads=max(1, n_threads(config) // n_workers),
-        tta=config.tta,
-        diameter_px=config.diameter_px,
-    )
+    threads = max(1, n_threads(config) // n_workers)
+    segmenter = Segmenter.from_options(replace(config.options, threads=threads))
     description = describe_method(segmenter, config.selection)
     admission = Admission(n_workers, config.max_memory)
     method = Method(segmenter, config.selection, run_key(description), config.max_memory, admission)
@@ -103,7 +90,7 @@ def load_method(config: RunConfig, n_workers: int = 1) -> LoadedMethod:
 
 def n_threads(config: RunConfig) -> int:
     """Return how many threads a run may use."""
-    return cpu_count() if config.threads is None else config.threads
+    return cpu_count() if config.options.threads is None else config.options.threads
 
 
 def open_results(config: RunConfig, loaded: LoadedMethod) -> ResultsFolder:
