@@ -19,7 +19,7 @@ from nuclei_runtime.errors import ImageError, ImageTooLargeError, ImageValueErro
 from nuclei_runtime.model.session import Session
 from nuclei_runtime.readers.plane import Plane, plane_of
 from nuclei_runtime.segmentation import memory
-from nuclei_runtime.segmentation.blocks import Block, Grid, segment_plane
+from nuclei_runtime.segmentation.blocks import Block, Grid, label_maps, segment_plane
 from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.steps.instances import find_instances
 from nuclei_runtime.steps.preprocess import Step
@@ -249,12 +249,27 @@ def test_arrays_and_planes_go_the_same_way(identity: Segmenter) -> None:
     image = random_maps(8, (1060, 1090), 0.4, 6.0)
     labels = identity.segment(image).labels
     assert labels.max() > 100
+    np.testing.assert_array_equal(labels, identity.find_instances(next(identity.predict([image]))).labels)
     np.testing.assert_array_equal(labels, together(segment_plane(plane_of(image), identity.network), image.shape))
     expected = whole(identity, image)
     assert not np.array_equal(labels, expected)  # the numbers follow the blocks
     np.testing.assert_array_equal(by_first_pixel(labels), by_first_pixel(expected))
     small = image[:1000, :1024]  # one block
     np.testing.assert_array_equal(identity.segment(small).labels, whole(identity, small))
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_maps_in_memory_give_the_labels_of_the_plane(identity: Segmenter, share: float) -> None:
+    """Also where cuts move borders: what is scored is what ships."""
+    n_moved = 0
+    for seed in range(6):
+        image = random_maps(seed, (150, 170), share, 3.0)
+        (maps,) = identity.predict([image])
+        grid = Grid(core_px=30, margin_px=4, max_margin_px=320)
+        found = label_maps(maps, identity.network, grid)
+        np.testing.assert_array_equal(found, in_blocks(identity, image, grid))
+        n_moved += not np.array_equal(by_first_pixel(found), by_first_pixel(whole(identity, image)))
+    assert n_moved > 0 or share < 1
 
 
 def test_a_plane_that_a_network_takes_in_one_piece_is_one_block(tiny_model: Path) -> None:
