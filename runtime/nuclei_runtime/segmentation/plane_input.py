@@ -1,4 +1,4 @@
-"""A plane -> the network's input, region by region, equal to what `preprocess` makes of the whole image."""
+"""The network's input for a plane, region by region: the same values that `preprocess` gives for the whole image."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.steps.preprocess import Step, ValueSample, as_input, colours_of, normalise
 
 REGION_PX = 1024
-"""Side of the regions in which a plane is gone through."""
+"""Side of the regions in which a plane is read for its percentiles."""
 
 PERCENTILES = "percentile_normalisation"
 
 
 class PlaneInput:
-    """The input that a network of any size gets of a plane.
+    """The input that a network of any size gets from a plane.
 
-    The limits of each normalisation are those of the whole plane, found when this is made: once through the plane
-    for each such step, of which a card has one.
+    Each normalisation uses the percentiles of the whole plane. The constructor finds them by reading the whole plane
+    once per normalisation step; a model card usually has one.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class PlaneInput:
     Raises
     ------
     ImageError
-        The plane cannot be read, or its values are no finite intensities.
+        The plane cannot be read, or its values are not finite intensities.
     """
 
     def __init__(self, plane: Plane, steps: Sequence[Step]) -> None:
@@ -41,7 +41,7 @@ class PlaneInput:
         self._limits: list[tuple[float, float]] = []
         for step in steps:
             if step.id != PERCENTILES:
-                raise ValueError(f"{step.id} cannot be done region by region")
+                raise ValueError(f"{step.id} cannot be applied region by region")
             self._limits.append(plane_limits(plane, step.kwargs["lower"], step.kwargs["upper"], self._normalise))
 
     def read(self, rows: slice, columns: slice) -> NDArray[np.float32]:
@@ -49,7 +49,7 @@ class PlaneInput:
         return as_input(self._normalise(colours_of(self._plane.read(rows, columns))))
 
     def _normalise(self, colours: NDArray[Any]) -> NDArray[Any]:
-        """Take the steps whose limits are known."""
+        """Apply the normalisations whose limits are known."""
         for low, high in self._limits:
             colours = normalise(colours, low, high)
         return colours
@@ -58,7 +58,7 @@ class PlaneInput:
 def plane_limits(
     plane: Plane, lower: float, upper: float, before: Callable[[Image], NDArray[Any]] = lambda colours: colours
 ) -> tuple[float, float]:
-    """Return two percentiles of a plane's values, as `nuclei_runtime.steps.preprocess.percentile_limits` of its pixels.
+    """Return two percentiles of a plane's values: those that `percentile_limits` gives for all of its pixels.
 
     Parameters
     ----------
@@ -66,12 +66,12 @@ def plane_limits(
     lower, upper : float
         In percent, 0 to 100.
     before : callable
-        What the values go through first.
+        Applied to the values of each region first.
 
     Raises
     ------
     ImageError
-        The plane cannot be read, or its values are no finite intensities.
+        The plane cannot be read, or its values are not finite intensities.
     """
     sample: ValueSample | None = None
     for rows, columns in regions(plane.shape, REGION_PX):
@@ -85,7 +85,7 @@ def plane_limits(
 
 
 def regions(shape: tuple[int, ...], side: int) -> Iterator[tuple[slice, slice]]:
-    """Cut a plane into squares, row by row: the last ones are what is left."""
+    """Yield the squares of a plane, row by row. Those at the right and lower edges may be smaller."""
     height, width = shape[:2]
     for row in range(0, height, side):
         for column in range(0, width, side):

@@ -367,7 +367,7 @@ def test_a_model_that_gives_nan_scores_nothing(
     path = make_dsb_zip(tmp_path / "own.zip", [3])
     report = evaluate(EvaluationConfig(path, tmp_path / "out", tmp_path / "nan.onnx", None, ()), ignore_progress)
     assert [failure.image_id for failure in report.failures] == ["field_003"]
-    assert "no finite probability" in report.failures[0].reason
+    assert "NaN or infinite probabilities" in report.failures[0].reason
 
 
 def test_no_training_framework_is_imported() -> None:
