@@ -115,7 +115,9 @@ def test_blocks_find_what_the_whole_has(tiled_model: Path) -> None:
 
 
 def test_a_network_of_one_size_is_not_shown_another(tiny_model: Path) -> None:
-    with pytest.raises(ModelError, match=r"takes images of 128 x 128 pixels only, .* a diameter enlarge or reduce the image"):
+    with pytest.raises(
+        ModelError, match=r"takes images of 128 x 128 pixels only, .* a diameter enlarge or reduce the image"
+    ):
         Segmenter(tiny_model, diameter_px=40)
 
 
