@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -14,13 +12,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from nuclei_runtime.cli.command import EXIT_SOME_FAILED, StopSignals, printable, run_command
-from nuclei_runtime.cli.progress import Tally, complain
+from nuclei_runtime.cli.progress import OutcomeReporter, print_stderr, progress_bar
 from nuclei_runtime.model.bundled import BUNDLED_MODELS
 from nuclei_runtime.model.session import CPU_PROVIDER
 from nuclei_runtime.steps.scale import MAX_DIAMETER_PX, MIN_DIAMETER_PX
 
 if TYPE_CHECKING:
-    from nuclei_runtime.runs.image_file import FileOutcome
     from nuclei_runtime.runs.run import RunConfig
 
 
@@ -159,18 +156,20 @@ def infer(
 def _segment(config: RunConfig, *, as_json: bool) -> None:
     from nuclei_runtime.runs.run import FolderRun
 
-    tally, n_files = Tally(as_json=as_json), 0
+    reporter, n_files = OutcomeReporter(as_json=as_json), 0
     run = None
     with StopSignals() as signals:
         try:
             with FolderRun(config) as run:
                 n_files = run.n_files
                 for folder in run.inputs.unreadable:
-                    complain(f"failed: {folder}")
-                for outcome in _with_progress_bar(run.outcomes(), n_files):
-                    tally.tell(outcome)
+                    print_stderr(f"failed: {folder}")
+                with progress_bar("images", n_files) as update:
+                    for outcome in run.outcomes():
+                        reporter.report(outcome)
+                        update(reporter.n_files)
         except KeyboardInterrupt:
-            complain(
+            print_stderr(
                 "stopped before the first image"
                 if run is None
                 else f"stopped: {run.n_processed} of {run.n_files} images are done and stay in {config.out}; "
@@ -178,26 +177,28 @@ def _segment(config: RunConfig, *, as_json: bool) -> None:
             )
             raise typer.Exit(signals.exit_code) from None
     if not as_json:
-        print(tally.summary(n_files, run.inputs.n_skipped))
+        print(reporter.summary(n_files, run.inputs.n_skipped))
         print(f"results in {config.out}: overlays to look at, labels, nuclei.csv, images.csv")
         if not run.is_joined:
             print("nuclei.csv and images.csv come with the last share, or with --resume and no --shard")
-    if tally.n_failed or run.inputs.unreadable:
+    if reporter.n_failed or run.inputs.unreadable:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
 def _watch(config: RunConfig, settle_s: float | None, *, as_json: bool) -> None:
     from nuclei_runtime.runs.watch import DEFAULT_SETTLE_S, watch
 
-    tally, stop = Tally(as_json=as_json), Event()
+    reporter, stop = OutcomeReporter(as_json=as_json), Event()
     # The second signal interrupts: then not even the image in hand is finished.
     with StopSignals(stop) as signals, suppress(KeyboardInterrupt):
         for outcome in watch(config, stop, settle_s=settle_s or DEFAULT_SETTLE_S):
             if isinstance(outcome, str):
-                complain(outcome)
+                print_stderr(outcome)
             else:
-                tally.tell(outcome)
-    complain(f"stopped: {tally.n_files} images were done and are in {config.out}, {tally.n_failed} of them failed")
+                reporter.report(outcome)
+    print_stderr(
+        f"stopped: {reporter.n_files} images were done and are in {config.out}, {reporter.n_failed} of them failed"
+    )
     if signals.received == signal.SIGINT:
         raise typer.Exit(signals.exit_code)
 
@@ -219,16 +220,3 @@ def _refuse_together(**options: bool) -> None:
     given = [f"--{name}" for name, is_given in options.items() if is_given]
     if len(given) > 1:
         raise typer.BadParameter(f"{' and '.join(given)} exclude each other")
-
-
-def _with_progress_bar(outcomes: Iterator[FileOutcome], total: int) -> Iterator[FileOutcome]:
-    """Show a bar on stderr, if that is a terminal."""
-    if not sys.stderr.isatty():
-        yield from outcomes
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    # Standard output is left alone: it may be a pipe that waits for JSON.
-    with Progress(console=Console(stderr=True), transient=True, redirect_stdout=False) as progress:
-        yield from progress.track(outcomes, total=total, description="images")
