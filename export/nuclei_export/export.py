@@ -15,7 +15,7 @@ from nuclei_export.precision import TOLERANCES, Precision, to_fp16
 from nuclei_export.quantisation_data import read_quantisation_data
 from nuclei_export.quantise import Quantisation, quantise
 from nuclei_export.report import write_report
-from nuclei_runtime.checks.sample import Sample, replay_sample, sample_path, write_sample
+from nuclei_runtime.checks.sample import ReplaySample, replay_sample, sample_path, write_sample
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import DatasetError, ParityError, RunFolderError
 from nuclei_runtime.model.card import METADATA_KEY, SCHEMA_VERSION, ModelCard, parse_card
@@ -250,6 +250,6 @@ def _write_sample(model: Path, path: Path) -> None:
     image, _ = fluorescence_field(SAMPLE_SEED, height=height, width=width)
     segmenter = Segmenter(model)
     (maps,) = segmenter.predict([image])
-    write_sample(path, Sample(image, maps, segmenter.find_instances(maps).labels))
+    write_sample(path, ReplaySample(image, maps, segmenter.find_instances(maps).labels))
     if not replay_sample(segmenter, path).ok:
         raise ParityError(f"{model}: the model does not give its own sample twice; nothing was written")

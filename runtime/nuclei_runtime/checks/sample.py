@@ -22,7 +22,7 @@ MAX_SAMPLE_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
-class Sample:
+class ReplaySample:
     """What a model was seen to do when it was exported.
 
     Attributes
@@ -70,7 +70,7 @@ def sample_path(model: str | os.PathLike[str]) -> Path:
     return Path(model).with_suffix(".sample.npz")
 
 
-def write_sample(path: str | os.PathLike[str], sample: Sample) -> None:
+def write_sample(path: str | os.PathLike[str], sample: ReplaySample) -> None:
     """Write a sample.
 
     Parameters
@@ -81,7 +81,7 @@ def write_sample(path: str | os.PathLike[str], sample: Sample) -> None:
     np.savez_compressed(path, image=sample.image, maps=sample.maps, labels=sample.labels)
 
 
-def read_sample(path: str | os.PathLike[str]) -> Sample:
+def read_sample(path: str | os.PathLike[str]) -> ReplaySample:
     """Read a sample.
 
     Raises
@@ -100,7 +100,7 @@ def read_sample(path: str | os.PathLike[str]) -> Sample:
                 "copy the sample from beside the model or export again"
             )
         with np.load(path, allow_pickle=False) as arrays:
-            sample = Sample(arrays["image"], arrays["maps"], arrays["labels"])
+            sample = ReplaySample(arrays["image"], arrays["maps"], arrays["labels"])
     except FileNotFoundError:
         raise ModelNotFoundError(
             f"{path}: the model's sample is not there; copy it from beside the model or export again"

@@ -26,7 +26,7 @@ from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.segmentation.plane_input import regions
 from nuclei_runtime.segmentation.plane_maps import PlaneMaps
-from nuclei_runtime.segmentation.spool import Spool
+from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
 from nuclei_runtime.steps.instances import find_instances
 from nuclei_runtime.steps.preprocess import Step
 from nuclei_runtime.steps.windows import CutNucleusError, Window
@@ -112,12 +112,12 @@ def segment_plane(
     count = 0
     with (
         PlaneMaps(plane, segmenter.card, segmenter.run, tiling, memory_bytes=spool_bytes) as maps,
-        Spool(np.bool_, memory_bytes=spool_bytes) as taken,
+        ScratchRaster(np.bool_, memory_bytes=spool_bytes) as taken,
     ):
         search = _Search(maps, taken, segmenter.postprocessing, (height, width), grid, budget)
         for core_rows, core_columns in regions(plane.shape, grid.core_px):
-            for spool in (maps, taken):
-                spool.drop_rows(core_rows.start - grid.max_margin_px)
+            for raster in (maps, taken):
+                raster.drop_rows(core_rows.start - grid.max_margin_px)
             rows, columns, labels = search.find(core_rows, core_columns)
             found = labels > 0
             taken.write(rows, columns, found, found)
@@ -132,7 +132,7 @@ class _Search:
     """Finds the nuclei that belong to a core."""
 
     maps: PlaneMaps
-    taken: Spool
+    taken: ScratchRaster
     method: Step
     shape: tuple[int, int]
     grid: Grid

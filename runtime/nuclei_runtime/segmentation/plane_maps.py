@@ -11,7 +11,7 @@ from nuclei_runtime.errors import ImageValueError
 from nuclei_runtime.model.card import ModelCard
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.plane_input import PlaneInput
-from nuclei_runtime.segmentation.spool import Spool
+from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
 from nuclei_runtime.steps.instances import METHODS
 from nuclei_runtime.steps.tiling import Run, Tiling, run_tile, tile_spans
 
@@ -46,13 +46,13 @@ class PlaneMaps:
         self._input = PlaneInput(plane, card.preprocessing)
         self._columns = tile_spans(self._shape[1], tiling)
         self._rows_to_come = tile_spans(self._shape[0], tiling)
-        self._spool = Spool(np.float32, self._n_maps, memory_bytes=memory_bytes)
+        self._raster = ScratchRaster(np.float32, self._n_maps, memory_bytes=memory_bytes)
 
     def __enter__(self) -> PlaneMaps:
         return self
 
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
-        self._spool.__exit__(None, None, None)
+        self._raster.__exit__(None, None, None)
 
     def read(self, rows: slice, columns: slice) -> Maps:
         """Return the maps of a window whose rows have not been dropped.
@@ -64,11 +64,11 @@ class PlaneMaps:
         """
         while self._rows_to_come and self._rows_to_come[0].kept.start < rows.stop:
             self._run_row()
-        return self._spool.read(rows, columns)
+        return self._raster.read(rows, columns)
 
     def drop_rows(self, stop: int) -> None:
         """Forget the rows before `stop`."""
-        self._spool.drop_rows(stop)
+        self._raster.drop_rows(stop)
 
     def _run_row(self) -> None:
         rows = self._rows_to_come.pop(0)
@@ -76,4 +76,4 @@ class PlaneMaps:
             maps = run_tile(self._run, self._input.read, self._shape, rows, columns)[..., : self._n_maps]
             if not np.isfinite(maps).all():  # every comparison with NaN is false: no nucleus, in silence
                 raise ImageValueError("the model gives no finite probability for it; export the model anew")
-            self._spool.write(rows.kept, columns.kept, maps)
+            self._raster.write(rows.kept, columns.kept, maps)

@@ -11,7 +11,7 @@ from skimage.segmentation import find_boundaries
 from nuclei_runtime.arrays import Image, Labels
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.plane_input import plane_limits, regions
-from nuclei_runtime.segmentation.spool import Spool
+from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
 from nuclei_runtime.steps.preprocess import colours_of, normalise, percentile_limits
 
 LOWER_PERCENT, UPPER_PERCENT = 1.0, 99.8
@@ -70,7 +70,7 @@ def overlay_scale(shape: tuple[int, ...]) -> int:
     return math.ceil(max(shape[:2]) / MAX_OVERLAY_PX)
 
 
-def draw_plane_overlay(plane: Plane, labels: Spool) -> NDArray[np.uint8]:
+def draw_plane_overlay(plane: Plane, labels: ScratchRaster) -> NDArray[np.uint8]:
     """Draw the overlay of a plane of any size, as `draw_overlay` does where the plane is not huge.
 
     Where it is, a pixel shows the mean of the plane's pixels that it stands for, and the label in their middle.
@@ -78,7 +78,7 @@ def draw_plane_overlay(plane: Plane, labels: Spool) -> NDArray[np.uint8]:
     Parameters
     ----------
     plane : Plane
-    labels : Spool
+    labels : ScratchRaster
         Of the plane's size.
 
     Returns

@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.blocks import Block
 from nuclei_runtime.segmentation.memory import LABEL_SPOOL_BYTES
-from nuclei_runtime.segmentation.spool import CHUNK_PX, Spool
+from nuclei_runtime.segmentation.scratch_raster import CHUNK_PX, ScratchRaster
 from nuclei_runtime.writers.nuclei_csv import NUCLEI_COLUMNS, nucleus_rows
 from nuclei_runtime.writers.overlay_png import draw_plane_overlay, overlay_scale
 
@@ -73,7 +73,7 @@ def write_plane_files(
     """
     n_nuclei = 0
     with (
-        Spool(np.int32, memory_bytes=LABEL_SPOOL_BYTES) as found,
+        ScratchRaster(np.int32, memory_bytes=LABEL_SPOOL_BYTES) as found,
         table.open("w", encoding="utf-8", newline="") as file,
     ):
         rows = csv.writer(file)
@@ -90,7 +90,7 @@ def write_plane_files(
     return PlaneFiles(n_nuclei, overlay_scale(plane.shape))
 
 
-def _write_labels(path: Path, labels: Spool, shape: tuple[int, ...], n_nuclei: int) -> None:
+def _write_labels(path: Path, labels: ScratchRaster, shape: tuple[int, ...], n_nuclei: int) -> None:
     height, width = shape
     dtype = np.dtype("<u2" if n_nuclei <= _MAX_UINT16_LABEL else "<u4")
     in_tiles = max(shape) > MAX_STRIPS_PX
@@ -119,7 +119,7 @@ def _write_labels(path: Path, labels: Spool, shape: tuple[int, ...], n_nuclei: i
     )
 
 
-def _write_overlay(path: Path, plane: Plane, labels: Spool) -> None:
+def _write_overlay(path: Path, plane: Plane, labels: ScratchRaster) -> None:
     scale = overlay_scale(plane.shape)
     info = PngInfo()
     if scale > 1:

@@ -21,7 +21,7 @@ _Key = tuple[int, int]
 """Row and column of a chunk."""
 
 
-class Spool:
+class ScratchRaster:
     """A raster of zeros into which windows are written. To be used in a ``with`` statement.
 
     As much of it as `memory_bytes` allows lives in memory, the rest in a file without a name in the system's folder
@@ -47,7 +47,7 @@ class Spool:
         self._free: list[int] = []
         self._end = 0
 
-    def __enter__(self) -> Spool:
+    def __enter__(self) -> ScratchRaster:
         return self
 
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
