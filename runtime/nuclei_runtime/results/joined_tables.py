@@ -9,9 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from nuclei_runtime.errors import ResultsExistError
-from nuclei_runtime.results.layout import IMAGES_TABLE, NUCLEI_TABLE, TABLES_FOLDER, record_path, token_of
+from nuclei_runtime.results.layout import IMAGES_TABLE, NUCLEI_TABLE, record_path, token_of
+from nuclei_runtime.results.outcome import IMAGES_COLUMNS, outcome_row
 from nuclei_runtime.results.records import read_record
-from nuclei_runtime.writers.nuclei_csv import IMAGES_COLUMNS, NUCLEI_COLUMNS, outcome_row
+from nuclei_runtime.writers.nuclei_csv import NUCLEI_COLUMNS
+from nuclei_runtime.writers.outputs import TABLES
 
 _COLUMNS = {NUCLEI_TABLE: NUCLEI_COLUMNS, IMAGES_TABLE: IMAGES_COLUMNS}
 
@@ -70,7 +72,7 @@ def write_tables(out: Path, names: Iterable[str], run_key: str, *, work: Path, n
                     tables = [
                         opened.enter_context((out / path).open("rb"))
                         for path in results
-                        if path.startswith(f"{TABLES_FOLDER}/")
+                        if path.startswith(f"{TABLES.folder}/")
                     ]
                 except FileNotFoundError:  # not begun, or interrupted
                     record = None
@@ -83,13 +85,3 @@ def write_tables(out: Path, names: Iterable[str], run_key: str, *, work: Path, n
                     table.seek(len(header))
                     shutil.copyfileobj(table, nuclei)
     return True
-
-
-def join_plane_tables(tables: Iterable[Path], joined: Path) -> None:
-    """Join the tables of a file's planes, which bear the same header."""
-    with joined.open("wb") as file:
-        for index, table in enumerate(tables):
-            with table.open("rb") as rows:
-                header = rows.readline()
-                file.write(header if index == 0 else b"")
-                shutil.copyfileobj(rows, file)

@@ -22,15 +22,16 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from nuclei_runtime.errors import ResultsExistError
+from nuclei_runtime.writers.outputs import OUTPUTS, Output
 
-LABELS_FOLDER, OVERLAYS_FOLDER, TABLES_FOLDER = "labels", "overlays", "tables"
 RECORDS_FOLDER, PARTIAL_FOLDER = "records", ".nuclei-partial"
 NUCLEI_TABLE, IMAGES_TABLE, PROVENANCE_FILE = "nuclei.csv", "images.csv", "provenance.json"
 
-ENDINGS = {LABELS_FOLDER: ".tif", OVERLAYS_FOLDER: ".png", TABLES_FOLDER: ".csv"}
-"""The folders of what an image gives, and how the files in each end."""
+_ENDINGS = {output.folder: output.ending for output in OUTPUTS}
 
-_OWN_FOLDERS = (*ENDINGS, RECORDS_FOLDER, PARTIAL_FOLDER)
+RESULT_FOLDERS = (*_ENDINGS, RECORDS_FOLDER)
+"""The folders with files of single images."""
+
 _MAX_NAME_BYTES = 255
 """What the common file systems take."""
 
@@ -45,20 +46,19 @@ def token_of(name: str) -> str:
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_TOKEN_LENGTH]
 
 
-def result_path(folder: str, stem: str, suffix: str = "") -> str:
+def result_path(output: Output, stem: str, suffix: str = "") -> str:
     """Return where a result lies, relative to the results folder, with ``/``.
 
     Parameters
     ----------
-    folder : str
-        One of `ENDINGS`.
+    output : Output
     stem : str
         `nuclei_runtime.runs.inputs.ImageFile.stem`.
     suffix : str
         `nuclei_runtime.readers.plane.Plane.suffix`.
     """
-    ending = suffix + ENDINGS[folder]
-    path = PurePosixPath(folder, stem + ending)
+    ending = suffix + output.ending
+    path = PurePosixPath(output.folder, stem + ending)
     if len(path.name.encode()) > _MAX_NAME_BYTES:
         ending = f"~{token_of(stem)[:_MARK_LENGTH]}{ending}"
         kept = PurePosixPath(stem).name.encode()[: _MAX_NAME_BYTES - len(ending)].decode(errors="ignore")
@@ -70,7 +70,7 @@ def is_result(path: str) -> bool:
     """Whether a path that a record names is one that `result_path` gives: it may lead nowhere else."""
     parts = PurePosixPath(path).parts
     plain = len(parts) > 1 and ".." not in parts and "\\" not in path and ":" not in parts[0]
-    return plain and parts[0] in ENDINGS and path.endswith(ENDINGS[parts[0]])
+    return plain and parts[0] in _ENDINGS and path.endswith(_ENDINGS[parts[0]])
 
 
 def record_path(out: Path, token: str) -> Path:
@@ -90,13 +90,13 @@ def recorded_tokens(out: Path) -> Iterator[str]:
 def holds_results(out: Path) -> list[str]:
     """Return the names of what looks like results in a folder, an earlier run's or others'."""
     tables = [name for name in (NUCLEI_TABLE, IMAGES_TABLE, PROVENANCE_FILE) if (out / name).exists()]
-    folders = [name for name in (*ENDINGS, RECORDS_FOLDER) if (out / name).is_dir()]
+    folders = [name for name in RESULT_FOLDERS if (out / name).is_dir()]
     return tables + [name for name in folders if any(entry.name[0] != "." for entry in (out / name).iterdir())]
 
 
 def refuse_links(out: Path) -> None:
     """Raise if one of the folder's own folders is a link that leads out of it."""
-    for name in _OWN_FOLDERS:
+    for name in (*RESULT_FOLDERS, PARTIAL_FOLDER):
         if leads_out(out, out / name):
             raise ResultsExistError(
                 f"{out / name}: is a link that leads out of the results folder, and nothing is written through it; "

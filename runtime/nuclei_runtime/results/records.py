@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nuclei_runtime.results.layout import is_result, leads_out, record_path, recorded_tokens, token_of
-from nuclei_runtime.writers.nuclei_csv import Outcome
+from nuclei_runtime.results.outcome import PlaneOutcome
 
 RECORD_FORMAT = 1
 
@@ -45,7 +45,7 @@ class Record:
         See `nuclei_runtime.results.provenance.run_key`.
     source : FileDigest, optional
         The image file; None if it could not be read.
-    planes : tuple of Outcome
+    planes : tuple of PlaneOutcome
         In the order of time, then Z.
     results : dict
         The SHA-256 of each result file by its path relative to the results folder.
@@ -55,7 +55,7 @@ class Record:
     stem: str
     run_key: str
     source: FileDigest | None
-    planes: tuple[Outcome, ...]
+    planes: tuple[PlaneOutcome, ...]
     results: dict[str, str]
 
     @property
@@ -75,7 +75,7 @@ def parse_record(text: str) -> Record | None:
         if document.pop("format") != RECORD_FORMAT:
             return None
         source = document.pop("source")
-        planes = tuple(Outcome(**plane) for plane in document.pop("planes"))
+        planes = tuple(PlaneOutcome(**plane) for plane in document.pop("planes"))
         record = Record(source=None if source is None else FileDigest(**source), planes=planes, **document)
         texts = [record.image, record.stem, record.run_key, *record.results.values()]
         sound = bool(planes) and all(isinstance(value, str) for value in texts)

@@ -14,15 +14,15 @@ from nuclei_runtime.errors import ImageError, ImageReadError, MissingExtraError,
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Plane, Selection
 from nuclei_runtime.results.folder import ResultsFolder
-from nuclei_runtime.results.joined_tables import join_plane_tables
-from nuclei_runtime.results.layout import LABELS_FOLDER, OVERLAYS_FOLDER, TABLES_FOLDER, result_path
+from nuclei_runtime.results.layout import result_path
+from nuclei_runtime.results.outcome import PlaneOutcome, segmented
 from nuclei_runtime.results.records import FileDigest, Record, damaged_result, digest_file, digest_tree, record_of
 from nuclei_runtime.results.writing import writing
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.segmentation.admission import Admission
 from nuclei_runtime.segmentation.blocks import segment_plane
 from nuclei_runtime.segmentation.segmenter import Segmenter
-from nuclei_runtime.writers.nuclei_csv import Outcome
+from nuclei_runtime.writers.outputs import LABELS, OUTPUTS, Output
 from nuclei_runtime.writers.plane_files import write_plane_files
 
 _OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
@@ -61,14 +61,14 @@ class FileOutcome:
 
     Attributes
     ----------
-    planes : tuple of Outcome
+    planes : tuple of PlaneOutcome
     is_kept : bool
         Whether the results of an earlier run were found whole and left as they are.
     redone : str, optional
         Why the results of an earlier run were made anew.
     """
 
-    planes: tuple[Outcome, ...]
+    planes: tuple[PlaneOutcome, ...]
     is_kept: bool = False
     redone: str | None = None
 
@@ -159,18 +159,21 @@ def make_results(
     """
     if isinstance(source, str):
         return _failure(file, method, source, source), {}
-    planes: list[Outcome] = []
+    planes: list[PlaneOutcome] = []
     made: dict[str, Path] = {}
-    tables: list[Path] = []
+    to_join: dict[Output, list[Path]] = {output: [] for output in OUTPUTS if output.join_planes is not None}
     try:
         with ExitStack() as opened:
             with _reading():
                 found = opened.enter_context(open_planes(file.path, method.selection))
             for index, plane in enumerate(found):
-                outcome, files = _make_plane(file, plane, method, work / str(index))
+                outcome, files = _make_plane(file, plane, method, work, index)
                 planes.append(outcome)
-                tables += [files.pop(TABLES_FOLDER)] if files else []
-                made |= {result_path(folder, file.stem, plane.suffix): path for folder, path in files.items()}
+                for output, path in files.items():
+                    if output in to_join:
+                        to_join[output].append(path)
+                    else:
+                        made[result_path(output, file.stem, plane.suffix)] = path
         if digest_source(file) != source:
             raise ImageReadError("the file changed while it was read; let the one who writes it finish")
     except NucleiError as error:
@@ -179,57 +182,33 @@ def make_results(
         return _failure(file, method, source, str(error)), {}
     except Exception as error:
         return _failure(file, method, source, _reason(error)), {}
-    if tables:
-        joined = work / "joined.csv"
-        with writing(work):
-            join_plane_tables(tables, joined)
-        made[result_path(TABLES_FOLDER, file.stem)] = joined
     with writing(work):
+        for output, paths in to_join.items():
+            if paths and output.join_planes is not None:
+                joined = work / f"joined-{output.folder}{output.ending}"
+                output.join_planes(paths, joined)
+                made[result_path(output, file.stem)] = joined
         digests = {target: digest_file(path).sha256 for target, path in sorted(made.items())}
     return Record(file.name, file.stem, method.run_key, source, tuple(planes), digests), made
 
 
-def _make_plane(file: ImageFile, plane: Plane, method: Method, prefix: Path) -> tuple[Outcome, dict[str, Path]]:
-    """Write the files of one plane; none if it fails."""
+def _make_plane(
+    file: ImageFile, plane: Plane, method: Method, work: Path, index: int
+) -> tuple[PlaneOutcome, dict[Output, Path]]:
+    """Write the outputs of one plane; none if it fails."""
     plane = _guarded(plane, method.stop)
-    files = {
-        LABELS_FOLDER: prefix.with_suffix(".tif"),
-        OVERLAYS_FOLDER: prefix.with_suffix(".png"),
-        TABLES_FOLDER: prefix.with_suffix(".csv"),
-    }
+    files = {output: work / f"{index}-{output.folder}{output.ending}" for output in OUTPUTS}
     try:
-        with writing(prefix.parent), method.admission.admit(plane, method.segmenter):
-            written = write_plane_files(
-                file.name,
-                plane,
-                segment_plane(plane, method.segmenter, max_memory=method.max_memory),
-                labels=files[LABELS_FOLDER],
-                overlay=files[OVERLAYS_FOLDER],
-                table=files[TABLES_FOLDER],
-            )
+        with writing(work), method.admission.admit(plane, method.segmenter):
+            blocks = segment_plane(plane, method.segmenter, max_memory=method.max_memory)
+            n_nuclei = write_plane_files(file.name, plane, blocks, files)
     except NucleiError as error:
         if not isinstance(error, ImageError):  # the machine's trouble, not the image's
             raise
-        return Outcome(file.name, "failed", plane.time, plane.z, reason=str(error)), {}
+        return PlaneOutcome(file.name, "failed", plane.time, plane.z, reason=str(error)), {}
     except Exception as error:
-        return Outcome(file.name, "failed", plane.time, plane.z, reason=_reason(error)), {}
-    height, width = plane.shape[:2]
-    pixel_height, pixel_width = plane.pixel_size_um or (None, None)
-    outcome = Outcome(
-        image=file.name,
-        status="ok",
-        time=plane.time,
-        z=plane.z,
-        n_nuclei=written.n_nuclei,
-        height=height,
-        width=width,
-        pixel_height_um=pixel_height,
-        pixel_width_um=pixel_width,
-        nuclei_per_megapixel=round(1e6 * written.n_nuclei / (height * width), 3),
-        overlay_scale=written.overlay_scale,
-        labels=result_path(LABELS_FOLDER, file.stem, plane.suffix),
-    )
-    return outcome, files
+        return PlaneOutcome(file.name, "failed", plane.time, plane.z, reason=_reason(error)), {}
+    return segmented(file.name, plane, n_nuclei, result_path(LABELS, file.stem, plane.suffix)), files
 
 
 def _guarded(plane: Plane, stop: Event) -> Plane:
@@ -272,7 +251,7 @@ def digest_source(file: ImageFile) -> FileDigest | str:
 
 
 def _failure(file: ImageFile, method: Method, source: FileDigest | str, reason: str) -> Record:
-    outcome = Outcome(image=file.name, status="failed", reason=reason)
+    outcome = PlaneOutcome(file.name, "failed", reason=reason)
     return Record(file.name, file.stem, method.run_key, None if isinstance(source, str) else source, (outcome,), {})
 
 

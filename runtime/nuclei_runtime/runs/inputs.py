@@ -13,7 +13,7 @@ from pathlib import Path, PurePath, PurePosixPath
 
 from nuclei_runtime.errors import InputsError
 from nuclei_runtime.readers.opening import IMAGE_SUFFIXES
-from nuclei_runtime.results.layout import ENDINGS, IMAGES_TABLE, NUCLEI_TABLE, PROVENANCE_FILE, RECORDS_FOLDER
+from nuclei_runtime.results.layout import IMAGES_TABLE, NUCLEI_TABLE, PROVENANCE_FILE, RESULT_FOLDERS
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,6 @@ _IMAGE_FOLDER_SUFFIX = ".zarr"
 
 _PLANE_OF_SERIES = re.compile(r"(.+?)(?:_t\d{3,}(?:_z\d{3,})?|_z\d{3,})")
 """A stem that looks like `nuclei_runtime.readers.plane.Plane.suffix` behind another."""
-
-_RESULT_FOLDERS = (*ENDINGS, RECORDS_FOLDER)
 
 
 @dataclass(frozen=True)
@@ -196,7 +194,7 @@ class _Search:
 
     def _is_earlier_result(self, folder: Path) -> bool:
         for candidate in (folder, *folder.parents):
-            if candidate.name in _RESULT_FOLDERS and (
+            if candidate.name in RESULT_FOLDERS and (
                 any(_mode_is(candidate.parent / name, stat.S_ISREG) for name in (NUCLEI_TABLE, PROVENANCE_FILE))
                 or candidate.parent.resolve() == self._out
             ):

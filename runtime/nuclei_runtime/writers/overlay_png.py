@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL.PngImagePlugin import PngInfo
 from skimage.segmentation import find_boundaries
 
 from nuclei_runtime.arrays import Image, Labels
@@ -13,6 +15,7 @@ from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.plane_input import plane_limits, regions
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
 from nuclei_runtime.steps.preprocess import colours_of, normalise, percentile_limits
+from nuclei_runtime.writers.plane_writer import PlaneWriter
 
 LOWER_PERCENT, UPPER_PERCENT = 1.0, 99.8
 """Contrast limits: neither a few hot pixels nor a 12-bit camera in a 16-bit file may leave the picture black."""
@@ -27,6 +30,18 @@ white and on purple, and bright field."""
 MAX_OVERLAY_PX = 4096
 """Longest side of an overlay: larger planes are scaled down by a whole factor. A person sees no more at once, and
 viewers still open it."""
+
+
+class OverlayPngWriter(PlaneWriter):
+    """Writes the overlay as a PNG. One that is scaled down says so in a text with the keyword ``scale``: 1:5."""
+
+    def finish(self, labels: ScratchRaster, n_nuclei: int) -> None:  # noqa: ARG002  # as PlaneWriter says
+        """Draw and write the file."""
+        scale = overlay_scale(self.plane.shape)
+        info = PngInfo()
+        if scale > 1:
+            info.add_text("scale", f"1:{scale}")
+        PillowImage.fromarray(draw_plane_overlay(self.plane, labels)).save(self.path, format="PNG", pnginfo=info)
 
 
 def stretch_contrast(image: Image) -> NDArray[np.float32]:

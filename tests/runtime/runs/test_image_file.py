@@ -22,10 +22,10 @@ from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import MissingExtraError, RuntimeEnvironmentError
 from nuclei_runtime.readers.plane import Plane, Selection
 from nuclei_runtime.results.folder import ResultsFolder
+from nuclei_runtime.results.outcome import PlaneOutcome
 from nuclei_runtime.runs.image_file import FileOutcome, Method, process_file
 from nuclei_runtime.runs.inputs import find_images
 from nuclei_runtime.segmentation.segmenter import Segmenter
-from nuclei_runtime.writers.nuclei_csv import Outcome
 
 
 def save_fields(folder: Path, *names: str) -> None:
@@ -43,7 +43,7 @@ def process(folder: Path, segmenter: Segmenter) -> Iterator[FileOutcome]:
     results.join((file.name for file in inputs.files), "key")
 
 
-def run(folder: Path, segmenter: Segmenter) -> Iterator[Outcome]:
+def run(folder: Path, segmenter: Segmenter) -> Iterator[PlaneOutcome]:
     for outcome in process(folder, segmenter):
         yield from outcome.planes
 
