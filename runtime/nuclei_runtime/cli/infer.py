@@ -18,7 +18,7 @@ from nuclei_runtime.model.session import CPU_PROVIDER
 from nuclei_runtime.steps.scale import MAX_DIAMETER_PX, MIN_DIAMETER_PX
 
 if TYPE_CHECKING:
-    from nuclei_runtime.runs.run import RunConfig
+    from nuclei_runtime.runs.run import FolderRun, RunConfig
 
 
 class Precision(StrEnum):
@@ -161,7 +161,7 @@ def _segment(config: RunConfig, *, as_json: bool) -> None:
     with StopSignals() as signals:
         try:
             with FolderRun(config) as run:
-                n_files = run.n_files
+                n_files = len(run.files)
                 for folder in run.inputs.unreadable:
                     print_stderr(f"failed: {folder}")
                 with progress_bar("images", n_files) as update:
@@ -172,17 +172,24 @@ def _segment(config: RunConfig, *, as_json: bool) -> None:
             print_stderr(
                 "stopped before the first image"
                 if run is None
-                else f"stopped: {run.n_processed} of {run.n_files} images are done and stay in {config.out}; "
+                else f"stopped: {run.n_processed} of {n_files} images are done and stay in {config.out}; "
                 "--resume goes on"
             )
+            _print_notes(run)
             raise typer.Exit(signals.exit_code) from None
+    _print_notes(run)
     if not as_json:
         print(reporter.summary(n_files, run.inputs.n_skipped))
         print(f"results in {config.out}: overlays to look at, labels, nuclei.csv, images.csv")
-        if not run.is_joined:
+        if run.joined is None:
             print("nuclei.csv and images.csv come with the last share, or with --resume and no --shard")
     if reporter.n_failed or run.inputs.unreadable:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _print_notes(run: FolderRun | None) -> None:
+    for note in () if run is None or run.joined is None else run.joined.notes:
+        print_stderr(note)
 
 
 def _watch(config: RunConfig, settle_s: float | None, *, as_json: bool) -> None:

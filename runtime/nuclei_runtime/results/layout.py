@@ -55,7 +55,7 @@ def result_path(output: Output, stem: str, suffix: str = "") -> str:
     stem : str
         `nuclei_runtime.runs.inputs.ImageFile.stem`.
     suffix : str
-        `nuclei_runtime.readers.plane.Plane.suffix`.
+        `nuclei_runtime.readers.plane.Plane.suffix`; nothing for a result of the whole file.
     """
     ending = suffix + output.ending
     path = PurePosixPath(output.folder, stem + ending)
@@ -66,11 +66,16 @@ def result_path(output: Output, stem: str, suffix: str = "") -> str:
     return path.as_posix()
 
 
-def is_result(path: str) -> bool:
-    """Whether a path that a record names is one that `result_path` gives: it may lead nowhere else."""
+def is_inside(path: str) -> bool:
+    """Whether a path that a record names lies in a folder of the results folder, on every system."""
     parts = PurePosixPath(path).parts
-    plain = len(parts) > 1 and ".." not in parts and "\\" not in path and ":" not in parts[0]
-    return plain and parts[0] in _ENDINGS and path.endswith(_ENDINGS[parts[0]])
+    return len(parts) > 1 and parts[0] != "/" and ".." not in parts and "\\" not in path and ":" not in parts[0]
+
+
+def is_result(path: str) -> bool:
+    """Whether a path that a record names is one that `result_path` gives."""
+    folder = PurePosixPath(path).parts[0] if is_inside(path) else ""
+    return folder in _ENDINGS and path.endswith(_ENDINGS[folder])
 
 
 def record_path(out: Path, token: str) -> Path:
@@ -109,15 +114,14 @@ def leads_out(out: Path, path: Path) -> bool:
     return not path.resolve().is_relative_to(out.resolve())
 
 
-def remove_results(out: Path, paths: Iterable[str], *, prune: bool) -> None:
-    """Remove results, and with `prune` the folders that this empties.
+def remove_results(out: Path, paths: Iterable[str]) -> None:
+    """Remove results, and the folders that this empties.
 
     Parameters
     ----------
     out : Path
     paths : iterable of str
-        Relative to `out`; those that are no results or lie elsewhere are left alone.
-    prune : bool
+        Relative to `out`. Those that are not results, or lie elsewhere, are left alone.
     """
     emptied: set[Path] = set()
     for name in paths:
@@ -125,6 +129,6 @@ def remove_results(out: Path, paths: Iterable[str], *, prune: bool) -> None:
         if is_result(name) and not leads_out(out, path.parent):
             path.unlink(missing_ok=True)
             emptied |= {folder for folder in path.parents if out in folder.parents}
-    for folder in sorted(emptied, key=lambda folder: len(folder.parts), reverse=True) if prune else ():
+    for folder in sorted(emptied, key=lambda folder: len(folder.parts), reverse=True):
         with suppress(OSError):  # something else lies there
             folder.rmdir()

@@ -7,14 +7,16 @@ import json
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
-from nuclei_runtime.results.layout import is_result, leads_out, record_path, recorded_tokens, token_of
+from nuclei_runtime.errors import ResultsExistError
+from nuclei_runtime.results.layout import is_inside, leads_out, record_path, recorded_tokens, token_of
 from nuclei_runtime.results.outcome import PlaneOutcome
 
 RECORD_FORMAT = 1
+"""Changes when an older version would misread a record; a new field alone does not change it."""
 
 
 @dataclass(frozen=True)
@@ -68,31 +70,51 @@ class Record:
         return json.dumps({"format": RECORD_FORMAT, **asdict(self)}, indent=1) + "\n"
 
 
-def parse_record(text: str) -> Record | None:
-    """Return a stored record; None if it is damaged, or of another version."""
-    try:
-        document: dict[str, Any] = json.loads(text)
-        if document.pop("format") != RECORD_FORMAT:
-            return None
-        source = document.pop("source")
-        planes = tuple(PlaneOutcome(**plane) for plane in document.pop("planes"))
-        record = Record(source=None if source is None else FileDigest(**source), planes=planes, **document)
-        texts = [record.image, record.stem, record.run_key, *record.results.values()]
-        sound = bool(planes) and all(isinstance(value, str) for value in texts)
-        return record if sound and all(is_result(path) for path in record.results) else None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
+_Stored = TypeVar("_Stored", FileDigest, PlaneOutcome)
 
 
 def read_record(path: Path) -> Record | None:
     """Read a record; None if it is damaged.
 
+    Records may grow: a field that is missing, in the record of an older version, is None; one that is unknown, in
+    that of a newer version, is left out. A record that cannot be read in this way has another `RECORD_FORMAT`.
+
     Raises
     ------
     FileNotFoundError
         There is none.
+    ResultsExistError
+        It has a format that this version does not know.
     """
-    return parse_record(path.read_text(encoding="utf-8", errors="replace"))
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+        found_format = document["format"]
+        if not isinstance(found_format, int):
+            return None
+        if found_format != RECORD_FORMAT:
+            raise ResultsExistError(
+                f"{path}: is a record of format {found_format}, and this version of nuclei-edge reads format "
+                f"{RECORD_FORMAT}; use the version that wrote these results, or name another folder"
+            )
+        source = document["source"]
+        record = Record(
+            image=document["image"],
+            stem=document["stem"],
+            run_key=document["run_key"],
+            source=None if source is None else _known_fields(FileDigest, source),
+            planes=tuple(_known_fields(PlaneOutcome, plane) for plane in document["planes"]),
+            results=document["results"],
+        )
+        texts = [record.image, record.stem, record.run_key, *record.results.values()]
+        sound = bool(record.planes) and all(isinstance(value, str) for value in texts)
+        return record if sound and all(map(is_inside, record.results)) else None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def _known_fields(kind: type[_Stored], document: dict[str, Any]) -> _Stored:
+    names = {field.name for field in fields(kind)}
+    return kind(**{name: value for name, value in document.items() if name in names})
 
 
 def digest_file(path: str | os.PathLike[str]) -> FileDigest:

@@ -5,54 +5,27 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageError, ImageReadError, MissingExtraError, NucleiError, ResultsExistError
 from nuclei_runtime.readers.opening import open_planes
-from nuclei_runtime.readers.plane import Plane, Selection
-from nuclei_runtime.results.folder import ResultsFolder
+from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.results.layout import result_path
 from nuclei_runtime.results.outcome import PlaneOutcome, segmented
 from nuclei_runtime.results.records import FileDigest, Record, damaged_result, digest_file, digest_tree, record_of
+from nuclei_runtime.results.store import ResultStore
 from nuclei_runtime.results.writing import writing
 from nuclei_runtime.runs.inputs import ImageFile
-from nuclei_runtime.segmentation.admission import Admission
+from nuclei_runtime.runs.workers import Worker
 from nuclei_runtime.segmentation.blocks import segment_plane
-from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_runtime.writers.outputs import LABELS, OUTPUTS, Output
 from nuclei_runtime.writers.plane_files import write_plane_files
 
 _OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 """Errors that no image file can be at fault for, though they come up while it is read."""
-
-
-@dataclass(frozen=True)
-class Method:
-    """How images are segmented.
-
-    Attributes
-    ----------
-    segmenter : Segmenter
-    selection : Selection
-    run_key : str
-        See `nuclei_runtime.results.provenance.run_key`.
-    max_memory : int, optional
-        See `nuclei_runtime.segmentation.blocks.segment_plane`.
-    admission : Admission
-        Shared by all files that are segmented at the same time.
-    stop : Event
-        Set, it interrupts what is being segmented, as `KeyboardInterrupt`, when pixels are next read.
-    """
-
-    segmenter: Segmenter
-    selection: Selection
-    run_key: str
-    max_memory: int | None = None
-    admission: Admission = field(default_factory=Admission)
-    stop: Event = field(default_factory=Event)
 
 
 @dataclass(frozen=True)
@@ -78,16 +51,14 @@ class FileOutcome:
         return all(plane.status == "ok" for plane in self.planes)
 
 
-def process_file(
-    file: ImageFile, method: Method, results: ResultsFolder, *, record_failure: bool = True
-) -> FileOutcome:
+def process_file(file: ImageFile, worker: Worker, store: ResultStore, *, record_failure: bool = True) -> FileOutcome:
     """Segment an image file and write its results, unless an earlier run's are whole.
 
     Parameters
     ----------
     file : ImageFile
-    method : Method
-    results : ResultsFolder
+    worker : Worker
+    store : ResultStore
     record_failure : bool
         Whether a file that fails leaves a record; without one it is as if it had not been tried.
 
@@ -99,29 +70,29 @@ def process_file(
     source = digest_source(file)
     redone = None
     with suppress(FileNotFoundError):  # an image that is new
-        earlier = record_of(results.path, file.name)
-        redone = why_redone(earlier, file, method, source, results.path)
+        earlier = record_of(store.path, file.name)
+        redone = why_redone(earlier, file, worker, source, store.path)
         if earlier is not None and redone is None:
             return FileOutcome(earlier.planes, is_kept=True)
-    with results.workspace(file.name) as work:
-        record, made = make_results(file, source, method, work)
+    with store.workspace(file.name) as work:
+        record, made = make_results(file, source, worker, work)
         if not record.is_ok and not record_failure:
             return FileOutcome(record.planes)
         try:
-            results.place(record, made, work)
+            store.place(record, made, work)
         except ResultsExistError as error:
-            record = _failure(file, method, source, str(error))
-            results.place(record, {}, work)
+            record = _failure(file, worker, source, str(error))
+            store.place(record, {}, work)
     return FileOutcome(record.planes, redone=redone)
 
 
 def why_redone(
-    record: Record | None, file: ImageFile, method: Method, source: FileDigest | str, out: Path
+    record: Record | None, file: ImageFile, worker: Worker, source: FileDigest | str, out: Path
 ) -> str | None:
     """Return why what an earlier run made of a file does not stand; None if it does."""
     if record is None:
         return "its record is damaged"
-    if record.run_key != method.run_key:
+    if record.run_key != worker.job.run_key:
         return "its results were made with another model, other parameters or another version"
     if isinstance(source, str) or record.source != source:
         return "the image has changed"
@@ -134,7 +105,7 @@ def why_redone(
 
 
 def make_results(
-    file: ImageFile, source: FileDigest | str, method: Method, work: Path
+    file: ImageFile, source: FileDigest | str, worker: Worker, work: Path
 ) -> tuple[Record, dict[str, Path]]:
     """Write what becomes of an image file into a workspace.
 
@@ -143,7 +114,7 @@ def make_results(
     file : ImageFile
     source : FileDigest or str
         The file's content, or why it cannot be read.
-    method : Method
+    worker : Worker
     work : Path
 
     Returns
@@ -158,16 +129,16 @@ def make_results(
         The workspace cannot be written to.
     """
     if isinstance(source, str):
-        return _failure(file, method, source, source), {}
+        return _failure(file, worker, source, source), {}
     planes: list[PlaneOutcome] = []
     made: dict[str, Path] = {}
     to_join: dict[Output, list[Path]] = {output: [] for output in OUTPUTS if output.join_planes is not None}
     try:
         with ExitStack() as opened:
             with _reading():
-                found = opened.enter_context(open_planes(file.path, method.selection))
+                found = opened.enter_context(open_planes(file.path, worker.job.selection))
             for index, plane in enumerate(found):
-                outcome, files = _make_plane(file, plane, method, work, index)
+                outcome, files = _make_plane(file, plane, worker, work, index)
                 planes.append(outcome)
                 for output, path in files.items():
                     if output in to_join:
@@ -179,9 +150,9 @@ def make_results(
     except NucleiError as error:
         if not isinstance(error, ImageError):
             raise
-        return _failure(file, method, source, str(error)), {}
+        return _failure(file, worker, source, str(error)), {}
     except Exception as error:
-        return _failure(file, method, source, _reason(error)), {}
+        return _failure(file, worker, source, _reason(error)), {}
     with writing(work):
         for output, paths in to_join.items():
             if paths and output.join_planes is not None:
@@ -189,18 +160,18 @@ def make_results(
                 output.join_planes(paths, joined)
                 made[result_path(output, file.stem)] = joined
         digests = {target: digest_file(path).sha256 for target, path in sorted(made.items())}
-    return Record(file.name, file.stem, method.run_key, source, tuple(planes), digests), made
+    return Record(file.name, file.stem, worker.job.run_key, source, tuple(planes), digests), made
 
 
 def _make_plane(
-    file: ImageFile, plane: Plane, method: Method, work: Path, index: int
+    file: ImageFile, plane: Plane, worker: Worker, work: Path, index: int
 ) -> tuple[PlaneOutcome, dict[Output, Path]]:
     """Write the outputs of one plane; none if it fails."""
-    plane = _guarded(plane, method.stop)
+    plane = _guarded(plane, worker.stop)
     files = {output: work / f"{index}-{output.folder}{output.ending}" for output in OUTPUTS}
     try:
-        with writing(work), method.admission.admit(plane, method.segmenter):
-            blocks = segment_plane(plane, method.segmenter, max_memory=method.max_memory)
+        with writing(work), worker.admission.admit(plane, worker.segmenter):
+            blocks = segment_plane(plane, worker.segmenter, max_memory=worker.job.max_memory)
             n_nuclei = write_plane_files(file.name, plane, blocks, files)
     except NucleiError as error:
         if not isinstance(error, ImageError):  # the machine's trouble, not the image's
@@ -250,9 +221,9 @@ def digest_source(file: ImageFile) -> FileDigest | str:
         return f"cannot be read: {error.strerror or error}"
 
 
-def _failure(file: ImageFile, method: Method, source: FileDigest | str, reason: str) -> Record:
+def _failure(file: ImageFile, worker: Worker, source: FileDigest | str, reason: str) -> Record:
     outcome = PlaneOutcome(file.name, "failed", reason=reason)
-    return Record(file.name, file.stem, method.run_key, None if isinstance(source, str) else source, (outcome,), {})
+    return Record(file.name, file.stem, worker.job.run_key, None if isinstance(source, str) else source, (outcome,), {})
 
 
 def _reason(error: Exception) -> str:

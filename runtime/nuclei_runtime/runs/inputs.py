@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path, PurePath, PurePosixPath
 
 from nuclei_runtime.errors import InputsError
 from nuclei_runtime.readers.opening import IMAGE_SUFFIXES
+from nuclei_runtime.readers.plane import series_stem
 from nuclei_runtime.results.layout import IMAGES_TABLE, NUCLEI_TABLE, PROVENANCE_FILE, RESULT_FOLDERS
 
 
@@ -37,9 +37,6 @@ class ImageFile:
 
 _IMAGE_FOLDER_SUFFIX = ".zarr"
 """Of a folder that is one image: OME-Zarr."""
-
-_PLANE_OF_SERIES = re.compile(r"(.+?)(?:_t\d{3,}(?:_z\d{3,})?|_z\d{3,})")
-"""A stem that looks like `nuclei_runtime.readers.plane.Plane.suffix` behind another."""
 
 
 @dataclass(frozen=True)
@@ -217,8 +214,7 @@ def _stems(names: Sequence[str]) -> dict[str, str]:
         uses = Counter(stem.casefold() for stem in stems.values())
         clashing = {name for name, stem in stems.items() if uses[stem.casefold()] > 1}
         for name, stem in stems.items():
-            of_series = _PLANE_OF_SERIES.fullmatch(stem.casefold())
-            if of_series is not None and of_series[1] in uses:
+            if series_stem(stem.casefold()) in uses:
                 clashing.add(name)
         if clashing <= whole:
             return stems

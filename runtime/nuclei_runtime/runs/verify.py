@@ -13,11 +13,13 @@ from nuclei_runtime.errors import InputsError
 from nuclei_runtime.json_fields import flat
 from nuclei_runtime.results.joined_tables import write_tables
 from nuclei_runtime.results.layout import IMAGES_TABLE, NUCLEI_TABLE, PROVENANCE_FILE, token_of
+from nuclei_runtime.results.provenance import describe_method
 from nuclei_runtime.results.records import Record, damaged_result, digest_file, record_of, with_recorded
 from nuclei_runtime.results.shard import WHOLE
-from nuclei_runtime.runs.image_file import Method, digest_source, make_results
+from nuclei_runtime.runs.image_file import digest_source, make_results
 from nuclei_runtime.runs.inputs import ImageFile, find_images
-from nuclei_runtime.runs.run import RunConfig, load_method
+from nuclei_runtime.runs.run import RunConfig, load_worker
+from nuclei_runtime.runs.workers import Worker
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,16 @@ def verify(config: RunConfig) -> Iterator[Verified]:
     if not (config.out / PROVENANCE_FILE).is_file():
         raise InputsError(f"{config.out}: holds no results to verify; there is no {PROVENANCE_FILE}")
     inputs = find_images(config.sources, out=config.out)
-    loaded = load_method(config)
-    yield Verified(PROVENANCE_FILE, tuple(_compare_provenance(config.out / PROVENANCE_FILE, loaded.description)))
+    worker = load_worker(config)
+    method = describe_method(worker.segmenter, config.selection)
+    yield Verified(PROVENANCE_FILE, tuple(_compare_provenance(config.out / PROVENANCE_FILE, method)))
     for file in inputs.files:
         if config.shard.owns(token_of(file.name)):
-            yield Verified(file.name, tuple(_compare_image(file, loaded.method, config.out)))
+            yield Verified(file.name, tuple(_compare_image(file, worker, config.out)))
     if config.shard == WHOLE:
         with TemporaryDirectory() as work:
             names = with_recorded(config.out, (file.name for file in inputs.files))
-            write_tables(config.out, names, loaded.method.run_key, work=Path(work))
+            write_tables(config.out, names, worker.job.run_key, work=Path(work))
             for name in (IMAGES_TABLE, NUCLEI_TABLE):
                 same = (config.out / name).is_file() and digest_file(config.out / name) == digest_file(
                     work + "/" + name
@@ -75,7 +78,7 @@ def verify(config: RunConfig) -> Iterator[Verified]:
                 yield Verified(name, () if same else ("is missing or not what the records give",))
 
 
-def _compare_image(file: ImageFile, method: Method, out: Path) -> Iterator[str]:
+def _compare_image(file: ImageFile, worker: Worker, out: Path) -> Iterator[str]:
     try:
         earlier = record_of(out, file.name)
     except FileNotFoundError:
@@ -88,7 +91,7 @@ def _compare_image(file: ImageFile, method: Method, out: Path) -> Iterator[str]:
     if damaged is not None:
         yield f"{damaged} is missing or has changed since it was written"
     with TemporaryDirectory() as work:
-        again, _ = make_results(file, digest_source(file), method, Path(work))
+        again, _ = make_results(file, digest_source(file), worker, Path(work))
     yield from _compare_records(earlier, again)
 
 

@@ -17,7 +17,7 @@ from threading import Event
 from nuclei_runtime.errors import InputsError, MissingExtraError, RuntimeEnvironmentError
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import ImageFile, find_images
-from nuclei_runtime.runs.run import RunConfig, load_method, open_results
+from nuclei_runtime.runs.run import RunConfig, load_worker, open_results
 
 DEFAULT_SETTLE_S = 3.0
 """A file that has not changed for so long is complete: network shares tell of a change up to three seconds late
@@ -147,8 +147,8 @@ def watch(config: RunConfig, stop: Event, *, settle_s: float = DEFAULT_SETTLE_S)
     for folder in folders:
         if not folder.is_dir():
             raise InputsError(f"{folder}: is no folder; --watch takes folders")
-    loaded = load_method(config)
-    results = open_results(replace(config, mode="resume"), loaded)
+    worker = load_worker(config)
+    results = open_results(replace(config, mode="resume"), worker)
     arrivals = _Arrivals(settle_s)
     told: set[str] = set()
     joined, last_result = False, time.monotonic()  # what ended an earlier watch may have left no tables
@@ -170,7 +170,7 @@ def watch(config: RunConfig, stop: Event, *, settle_s: float = DEFAULT_SETTLE_S)
                 if _state_of(arrival.file.path) != arrival.state:
                     continue
                 last_try = arrivals.is_last_try(arrival)
-                outcome = process_file(arrival.file, loaded.method, results, record_failure=last_try)
+                outcome = process_file(arrival.file, worker, results.store, record_failure=last_try)
                 if not outcome.is_ok and not last_try:
                     arrivals.retry_later(arrival)
                     continue
@@ -179,9 +179,10 @@ def watch(config: RunConfig, stop: Event, *, settle_s: float = DEFAULT_SETTLE_S)
                     joined, last_result = False, time.monotonic()
                     yield outcome
             if not joined and time.monotonic() - last_result > JOIN_AFTER_S:
-                results.join((), loaded.method.run_key)
+                results.join((), worker.job.run_key)
                 joined = True
-        results.join((), loaded.method.run_key)
+        tables = results.join((), worker.job.run_key)
+        yield from () if tables is None else tables.notes
     finally:
         results.close()
 

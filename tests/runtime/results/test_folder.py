@@ -47,7 +47,7 @@ def add(results: ResultsFolder, name: str, image: np.ndarray | None = None, labe
     labels = two_nuclei() if labels is None else labels
     image = np.full(labels.shape, 7, np.uint8) if image is None else image
     file = file_named(name)
-    with results.workspace(name) as work:
+    with results.store.workspace(name) as work:
         paths = {output: work / f"0{output.ending}" for output in OUTPUTS}
         block = Block(slice(0, labels.shape[0]), slice(0, labels.shape[1]), image, labels)
         with writing(work):
@@ -55,7 +55,7 @@ def add(results: ResultsFolder, name: str, image: np.ndarray | None = None, labe
         made = {result_path(output, file.stem): path for output, path in paths.items()}
         digests = {target: digest_file(path).sha256 for target, path in made.items()}
         outcome = segmented(name, plane_of(image), n_nuclei, result_path(LABELS, file.stem))
-        results.place(Record(name, file.stem, "key", FileDigest("0", 1), (outcome,), digests), made, work)
+        results.store.place(Record(name, file.stem, "key", FileDigest("0", 1), (outcome,), digests), made, work)
 
 
 @contextmanager
@@ -354,7 +354,7 @@ def test_tables_that_a_power_cut_left_empty_are_written_anew(tmp_path: Path, lef
 def test_a_table_of_the_users_is_refused_however_long_its_first_line(tmp_path: Path) -> None:
     write(tmp_path, "a.png")
     (tmp_path / "images.csv").write_bytes(b"x" * 200_000)
-    with pytest.raises(ResultsExistError, match="no run of this version wrote it"):
+    with pytest.raises(ResultsExistError, match="nuclei-infer did not write it"):
         write(tmp_path, "a.png", mode="resume")
 
 

@@ -23,8 +23,9 @@ from nuclei_runtime.errors import MissingExtraError, RuntimeEnvironmentError
 from nuclei_runtime.readers.plane import Plane, Selection
 from nuclei_runtime.results.folder import ResultsFolder
 from nuclei_runtime.results.outcome import PlaneOutcome
-from nuclei_runtime.runs.image_file import FileOutcome, Method, process_file
+from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import find_images
+from nuclei_runtime.runs.workers import Job, SegmenterOptions, Worker
 from nuclei_runtime.segmentation.segmenter import Segmenter
 
 
@@ -34,12 +35,16 @@ def save_fields(folder: Path, *names: str) -> None:
         Image.fromarray(fluorescence_field(seed, height=96, width=100 + seed, n_nuclei=8)[0]).save(folder / name)
 
 
+def worker(segmenter: Segmenter) -> Worker:
+    return Worker(Job(SegmenterOptions(), Selection(), "key"), segmenter)
+
+
 def process(folder: Path, segmenter: Segmenter) -> Iterator[FileOutcome]:
     inputs = find_images([folder], out=folder / "out")
     results = ResultsFolder(folder / "out", "resume")
     results.write_provenance("{}")
     for file in inputs.files:
-        yield process_file(file, Method(segmenter, Selection(), "key"), results)
+        yield process_file(file, worker(segmenter), results.store)
     results.join((file.name for file in inputs.files), "key")
 
 
@@ -164,8 +169,8 @@ def test_names_with_line_breaks_quotes_commas_and_signs_stay_names(tmp_path: Pat
     results = ResultsFolder(tmp_path / "out")
     results.write_provenance("{}")
     files = find_images([tmp_path / "in"], out=tmp_path / "out").files
-    method = Method(Segmenter(tiny_model), Selection(), "key")
-    assert all(process_file(file, method, results).is_ok for file in files)
+    segmenter = Segmenter(tiny_model)
+    assert all(process_file(file, worker(segmenter), results.store).is_ok for file in files)
     results.join((file.name for file in files), "key")
     rows = read_table(tmp_path / "out/images.csv")
     escaped = {name: f"'{name}" if name[0] in "=\n" else name for name in names}
@@ -185,7 +190,7 @@ def test_a_stem_too_long_for_the_endings_is_shortened(tmp_path: Path, tiny_model
         results = ResultsFolder(tmp_path / "out")
         results.write_provenance("{}")
         files = find_images([tmp_path / "in"], out=tmp_path / "out").files
-        outcomes = [process_file(file, Method(Segmenter(tiny_model), Selection(), "key"), results) for file in files]
+        outcomes = [process_file(file, worker(Segmenter(tiny_model)), results.store) for file in files]
     assert all(outcome.is_ok for outcome in outcomes)
     labels = {str(plane.labels) for outcome in outcomes for plane in outcome.planes}
     assert len(labels) == 4
