@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -24,4 +26,5 @@ def demo(
 
     images = write_demo(folder)
     print(f"{len(images)} images in {folder / 'images'}, the truth of the synthetic ones in {folder / 'truth'}")
-    print(f"next: {subprocess.list2cmdline(['nuclei-infer', str(folder / 'images'), '--out', 'results'])}")
+    command = ["nuclei-infer", str(folder / "images"), "--out", "results"]
+    print(f"next: {subprocess.list2cmdline(command) if sys.platform == 'win32' else shlex.join(command)}")

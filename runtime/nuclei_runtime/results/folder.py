@@ -88,7 +88,7 @@ class ResultsFolder:
     def write_provenance(self, text: str) -> None:
         """Write how the run segments; from then on the absence of the file tells that the folder has vanished."""
         with writing(self.path), self.store.new_workspace("provenance") as work:
-            (work / PROVENANCE_FILE).write_text(text, encoding="utf-8")
+            (work / PROVENANCE_FILE).write_text(text, encoding="utf-8", newline="\n")
             move(work / PROVENANCE_FILE, self.path / PROVENANCE_FILE)
 
     def close(self, *, is_last: bool = True) -> None:

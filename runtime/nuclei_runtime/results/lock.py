@@ -102,6 +102,9 @@ def _open_locked(out: Path, shard: Shard) -> tuple[LockFile, int]:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
         except PermissionError as error:
+            if sys.platform == "win32" and time.monotonic() <= until:  # the process that held it is removing it
+                time.sleep(0.02)
+                continue
             if not path.exists():
                 raise
             raise ResultsInUseError(

@@ -70,8 +70,8 @@ def _advice(error: OSError, path: str, platform: str = sys.platform) -> str:
 
 
 def write_through(path: Path, text: str) -> None:
-    """Write a file and return when it is on the disk."""
-    with path.open("w", encoding="utf-8") as file:
+    """Write a file, with the same bytes on every system, and return when it is on the disk."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,10 @@ from nuclei_runtime.segmentation.admission import Admission
 
 FILES_AHEAD = 4
 """For each worker, how many files may be done or begun before the one whose outcome is next."""
+
+
+_INTERRUPTIBLE_S = 0.5
+"""Windows delivers Ctrl-C only between waits."""
 
 
 @dataclass(frozen=True)
@@ -194,16 +198,22 @@ class FolderRun:
                 for file in self.files:
                     # No more than a few ahead, so that no one waits long for the outcome of a slow file.
                     if len(waiting) == FILES_AHEAD * self._n_at_once:
-                        yield waiting.popleft().result()
+                        yield _result(waiting.popleft())
                     waiting.append(pool.submit(self._process, file))
                 while waiting:
-                    yield waiting.popleft().result()
+                    yield _result(waiting.popleft())
             except BaseException:  # what is being done is not finished either, as in a run with one worker
                 self.worker.stop.set()
                 raise
             finally:
                 for future in waiting:
                     future.cancel()
+
+
+def _result(future: Future[FileOutcome]) -> FileOutcome:
+    while not wait([future], _INTERRUPTIBLE_S).done:
+        pass
+    return future.result()
 
 
 def _check_folder(root: Path) -> None:
