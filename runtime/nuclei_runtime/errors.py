@@ -9,6 +9,7 @@ still catch it. A message says what was found, what was expected and what to do.
     │   ├── ImageShapeError (ValueError)       not (H, W) or (H, W, 1 | 3 | 4)
     │   ├── ImageTooLargeError (MemoryError)   it does not fit into the memory that may be used
     │   └── ImageValueError (ValueError)       NaN, infinite, or of a type that holds no intensities
+    ├── SegmentationCancelledError             the caller's flag ended the segmentation before it was complete
     ├── InputsError (ValueError)               no image where images were named
     ├── ResultsExistError (FileExistsError)    the output folder already holds results
     ├── ResultsInUseError (BlockingIOError)    another process is at work in the output folder
@@ -49,6 +50,10 @@ class ImageTooLargeError(ImageError, MemoryError):
 
 class ImageValueError(ImageError, ValueError):
     """The pixel values are not finite intensities."""
+
+
+class SegmentationCancelledError(NucleiError):
+    """The caller's flag ended the segmentation before it was complete."""
 
 
 class InputsError(NucleiError, ValueError):

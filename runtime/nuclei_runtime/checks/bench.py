@@ -107,7 +107,7 @@ def survey(*, rounds: int = ROUNDS, side_px: int = SIDE_PX) -> Survey:
     calls: dict[tuple[Setting, str], Callable[[], object]] = {}
     for setting, segmenter in loaded.items():
         batches = [preprocess(image, segmenter.card.preprocessing)[np.newaxis] for image in images]
-        calls[setting, "network"] = partial(_call_each, segmenter.run, batches)
+        calls[setting, "network"] = partial(_call_each, segmenter.network.run, batches)
         calls[setting, "segmentation"] = partial(_call_each, segmenter.segment, images)
     seconds = alternate(calls, rounds)
     megapixels = N_IMAGES * side_px**2 / 1e6
@@ -127,12 +127,12 @@ def load_settings() -> tuple[dict[Setting, Segmenter], dict[str, str]]:
         if provider not in built_in:
             not_measured[provider] = f"not in this ONNX Runtime ({import_onnxruntime().__version__})"
             continue
-        for precision, model in BUNDLED_MODELS.items():
+        for precision in BUNDLED_MODELS:
             # Other providers than the CPU's choose their threads themselves.
             for threads in thread_counts() if provider == CPU_PROVIDER else (cpu_count(),):
                 setting = Setting(provider, precision, threads)
                 try:
-                    segmenter = Segmenter(model, provider=provider, threads=threads)
+                    segmenter = Segmenter(precision=precision, provider=provider, threads=threads)
                 except RuntimeEnvironmentError as error:
                     not_measured[provider] = str(error)
                     continue

@@ -13,7 +13,6 @@ import typer
 
 from nuclei_runtime.cli.command import EXIT_SOME_FAILED, StopSignals, printable, run_command
 from nuclei_runtime.cli.progress import OutcomeReporter, print_stderr, progress_bar
-from nuclei_runtime.model.bundled import BUNDLED_MODELS
 from nuclei_runtime.model.session import CPU_PROVIDER
 from nuclei_runtime.steps.scale import MAX_DIAMETER_PX, MIN_DIAMETER_PX
 
@@ -124,6 +123,7 @@ def infer(
     from nuclei_runtime.results.shard import WHOLE, parse_shard
     from nuclei_runtime.runs.run import RunConfig
     from nuclei_runtime.segmentation.memory import parse_memory
+    from nuclei_runtime.segmentation.options import SegmenterOptions
 
     _refuse_together(resume=resume, overwrite=overwrite, verify=verify, watch=watch)
     _refuse_together(watch=watch, shard=shard is not None)
@@ -134,12 +134,7 @@ def infer(
     config = RunConfig(
         sources=tuple(images),
         out=out,
-        model=BUNDLED_MODELS[precision] if model is None else model,
-        sha256=sha256,
-        provider=provider,
-        threads=threads,
-        tta=tta,
-        diameter_px=diameter,
+        options=SegmenterOptions(model, precision.value, sha256, provider, threads, tta, diameter),
         max_memory=None if max_memory is None else parse_memory(max_memory),
         selection=Selection(axes, channel, z),
         mode="overwrite" if overwrite else "resume" if resume else "new",

@@ -37,11 +37,11 @@ def describe_method(segmenter: Segmenter, selection: Selection) -> dict[str, Any
             "provenance": card.provenance,
         },
         "provider": segmenter.provider,
-        "scale": str(segmenter.scale),
-        "test_time_augmentation": segmenter.tta,
+        "scale": str(segmenter.network.scale),
+        "test_time_augmentation": segmenter.network.tta,
         "selection": asdict(selection),
         "preprocessing": [asdict(step) for step in card.preprocessing],
-        "postprocessing": asdict(segmenter.postprocessing),
+        "postprocessing": asdict(segmenter.network.postprocessing),
     }
 
 

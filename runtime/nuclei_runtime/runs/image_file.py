@@ -170,8 +170,8 @@ def _make_plane(
     plane = _guarded(plane, worker.stop)
     files = {output: work / f"{index}-{output.folder}{output.ending}" for output in OUTPUTS}
     try:
-        with writing(work), worker.admission.admit(plane, worker.segmenter):
-            blocks = segment_plane(plane, worker.segmenter, max_memory=worker.job.max_memory)
+        with writing(work), worker.admission.admit(plane, worker.segmenter.network):
+            blocks = segment_plane(plane, worker.segmenter.network, max_memory=worker.job.max_memory)
             n_nuclei = write_plane_files(file.name, plane, blocks, files)
     except NucleiError as error:
         if not isinstance(error, ImageError):  # the machine's trouble, not the image's

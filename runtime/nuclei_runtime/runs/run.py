@@ -7,12 +7,11 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
 from nuclei_runtime.errors import RuntimeEnvironmentError
-from nuclei_runtime.model.session import CPU_PROVIDER
 from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.resources import cpu_count
 from nuclei_runtime.results.folder import Mode, ResultsFolder
@@ -22,8 +21,10 @@ from nuclei_runtime.results.provenance import describe_method, provenance_json, 
 from nuclei_runtime.results.shard import WHOLE, Shard
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import ImageFile, Inputs, find_images
-from nuclei_runtime.runs.workers import Job, SegmenterOptions, Worker
+from nuclei_runtime.runs.workers import Job, Worker
 from nuclei_runtime.segmentation.admission import Admission
+from nuclei_runtime.segmentation.options import SegmenterOptions
+from nuclei_runtime.segmentation.segmenter import Segmenter
 
 FILES_AHEAD = 4
 """For each worker, how many files may be done or begun before the one whose outcome is next."""
@@ -43,10 +44,8 @@ class RunConfig:
         Images, folders or globs.
     out : Path
         The results folder.
-    model, sha256, provider, tta, diameter_px
-        See `nuclei_runtime.segmentation.segmenter.Segmenter`.
-    threads : int, optional
-        For the whole run; without it what the container or the machine grants. The results do not depend on it.
+    options : SegmenterOptions
+        Their threads are for the whole run. The results do not depend on them.
     max_memory : int, optional
         See `nuclei_runtime.segmentation.blocks.segment_plane`. The results do not depend on it.
     selection : Selection
@@ -56,12 +55,7 @@ class RunConfig:
 
     sources: tuple[str, ...]
     out: Path
-    model: Path | None = None
-    sha256: str | None = None
-    provider: str = CPU_PROVIDER
-    threads: int | None = None
-    tta: bool = False
-    diameter_px: float | None = None
+    options: SegmenterOptions = field(default_factory=SegmenterOptions)
     max_memory: int | None = None
     selection: Selection = field(default_factory=Selection)
     mode: Mode = "new"
@@ -76,15 +70,8 @@ def load_worker(config: RunConfig, n_at_once: int = 1) -> Worker:
     ModelError, RuntimeEnvironmentError
         See `nuclei_runtime.model.session.load_session`.
     """
-    options = SegmenterOptions(
-        model=config.model,
-        sha256=config.sha256,
-        provider=config.provider,
-        threads=max(1, n_threads(config) // n_at_once),
-        tta=config.tta,
-        diameter_px=config.diameter_px,
-    )
-    segmenter = options.load()
+    options = replace(config.options, threads=max(1, n_threads(config) // n_at_once))
+    segmenter = Segmenter.from_options(options)
     key = run_key(describe_method(segmenter, config.selection))
     job = Job(options, config.selection, key, config.max_memory)
     return Worker(job, segmenter, Admission(n_at_once, config.max_memory))
@@ -92,7 +79,7 @@ def load_worker(config: RunConfig, n_at_once: int = 1) -> Worker:
 
 def n_threads(config: RunConfig) -> int:
     """Return how many threads a run may use."""
-    return cpu_count() if config.threads is None else config.threads
+    return cpu_count() if config.options.threads is None else config.options.threads
 
 
 def open_results(config: RunConfig, worker: Worker) -> ResultsFolder:

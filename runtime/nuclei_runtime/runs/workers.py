@@ -7,45 +7,15 @@ image file to `nuclei_runtime.runs.image_file.process_file`, and joins the table
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Event
 from typing import Self
 
 from nuclei_runtime.errors import RuntimeEnvironmentError
-from nuclei_runtime.model.session import CPU_PROVIDER
 from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.results.provenance import describe_method, run_key
 from nuclei_runtime.segmentation.admission import Admission
+from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.segmentation.segmenter import Segmenter
-
-
-@dataclass(frozen=True)
-class SegmenterOptions:
-    """What a segmenter is made from; see `nuclei_runtime.segmentation.segmenter.Segmenter`."""
-
-    model: Path | None = None
-    sha256: str | None = None
-    provider: str = CPU_PROVIDER
-    threads: int | None = None
-    tta: bool = False
-    diameter_px: float | None = None
-
-    def load(self) -> Segmenter:
-        """Load the model.
-
-        Raises
-        ------
-        ModelError, RuntimeEnvironmentError
-            See `nuclei_runtime.model.session.load_session`.
-        """
-        return Segmenter(
-            self.model,
-            sha256=self.sha256,
-            provider=self.provider,
-            threads=self.threads,
-            tta=self.tta,
-            diameter_px=self.diameter_px,
-        )
 
 
 @dataclass(frozen=True)
@@ -54,7 +24,8 @@ class Job:
 
     Attributes
     ----------
-    segmenter : SegmenterOptions
+    options : SegmenterOptions
+        Their threads are for one file at a time.
     selection : Selection
     run_key : str
         See `nuclei_runtime.results.provenance.run_key`.
@@ -62,7 +33,7 @@ class Job:
         For one process, in bytes; see `nuclei_runtime.segmentation.blocks.segment_plane`.
     """
 
-    segmenter: SegmenterOptions
+    options: SegmenterOptions
     selection: Selection
     run_key: str
     max_memory: int | None = None
@@ -94,9 +65,9 @@ class Worker:
         Raises
         ------
         ModelError, RuntimeEnvironmentError
-            See `SegmenterOptions.load`; or this process would give other results than the one that made the job.
+            See `nuclei_runtime.model.session.load_session`; or this process would give other results than the run.
         """
-        segmenter = job.segmenter.load()
+        segmenter = Segmenter.from_options(job.options)
         found = run_key(describe_method(segmenter, job.selection))
         if found != job.run_key:
             raise RuntimeEnvironmentError(

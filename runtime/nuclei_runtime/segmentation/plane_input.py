@@ -74,7 +74,7 @@ def plane_limits(
         The plane cannot be read, or its values are no finite intensities.
     """
     sample: ValueSample | None = None
-    for rows, columns in regions(plane.shape):
+    for rows, columns in regions(plane.shape, REGION_PX):
         pixels = plane.read(rows, columns)
         check_image(pixels)
         values = before(colours_of(pixels))
@@ -84,7 +84,7 @@ def plane_limits(
     return sample.limits(lower, upper)
 
 
-def regions(shape: tuple[int, ...], side: int = REGION_PX) -> Iterator[tuple[slice, slice]]:
+def regions(shape: tuple[int, ...], side: int) -> Iterator[tuple[slice, slice]]:
     """Cut a plane into squares, row by row: the last ones are what is left."""
     height, width = shape[:2]
     for row in range(0, height, side):

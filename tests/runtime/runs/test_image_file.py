@@ -25,7 +25,8 @@ from nuclei_runtime.results.folder import ResultsFolder
 from nuclei_runtime.results.outcome import PlaneOutcome
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import find_images
-from nuclei_runtime.runs.workers import Job, SegmenterOptions, Worker
+from nuclei_runtime.runs.workers import Job, Worker
+from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.segmentation.segmenter import Segmenter
 
 

@@ -24,6 +24,7 @@ from nuclei_runtime.results.shard import Shard
 from nuclei_runtime.runs.run import FolderRun, RunConfig
 from nuclei_runtime.runs.verify import verify
 from nuclei_runtime.runs.watch import watch
+from nuclei_runtime.segmentation.options import SegmenterOptions
 
 NAMES = ["a.png", "b.png", "c.png", "d.png"]
 
@@ -38,7 +39,7 @@ def first(tmp_path: Path, tiny_model: Path) -> RunConfig:
     (tmp_path / "in").mkdir()
     for seed, name in enumerate(NAMES):
         Image.fromarray(field(seed)).save(tmp_path / "in" / name)
-    config = RunConfig((str(tmp_path / "in"),), tmp_path / "out", tiny_model)
+    config = RunConfig((str(tmp_path / "in"),), tmp_path / "out", SegmenterOptions(tiny_model))
     joined = do(config)
     assert joined is not None
     assert (joined.n_made_otherwise, joined.notes) == (0, ())
@@ -94,7 +95,8 @@ def test_another_selection_of_other_images_keeps_all_earlier_rows(first: RunConf
 
 def test_a_run_with_other_options_that_is_stopped_keeps_the_rows_that_it_did_not_reach(first: RunConfig) -> None:
     before = rows(first.out)
-    other = replace(first, selection=Selection(z="each"), mode="resume", threads=1)
+    other = replace(first, selection=Selection(z="each"), mode="resume")
+    other = replace(other, options=replace(other.options, threads=1))
     joined = do(other, stop_after=1)
     assert joined is not None
     assert joined.n_made_otherwise == 3
@@ -156,7 +158,7 @@ def test_an_image_whose_table_is_missing_is_named_and_left_out(first: RunConfig,
 def test_the_command_says_how_many_rows_were_made_otherwise(
     first: RunConfig, second: RunConfig, run_main: Callable[..., tuple[int, str, str]]
 ) -> None:
-    options = ("--out", first.out, "--model", first.model, "--resume")
+    options = ("--out", first.out, "--model", first.options.model, "--resume")
     code, _, stderr = run_main(infer_main, *second.sources, *options, "--z", "max")
     assert code == 0
     assert stderr == (

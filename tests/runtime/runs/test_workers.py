@@ -14,6 +14,7 @@ from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import RuntimeEnvironmentError
 from nuclei_runtime.runs.run import FolderRun, RunConfig
 from nuclei_runtime.runs.workers import Worker
+from nuclei_runtime.segmentation.options import SegmenterOptions
 
 PROCESSES = """
 import os, sys
@@ -24,6 +25,7 @@ from pathlib import Path
 from nuclei_runtime.runs.image_file import process_file
 from nuclei_runtime.runs.run import FolderRun, RunConfig
 from nuclei_runtime.runs.workers import Worker
+from nuclei_runtime.segmentation.options import SegmenterOptions
 
 
 def start(job):
@@ -37,7 +39,7 @@ def work(file, store):
 
 if __name__ == "__main__":
     images, out, model, mode = sys.argv[1:]
-    with FolderRun(RunConfig((images,), Path(out), Path(model), threads=2, mode=mode)) as run:
+    with FolderRun(RunConfig((images,), Path(out), SegmenterOptions(Path(model), threads=2), mode=mode)) as run:
         with ProcessPoolExecutor(
             2, mp_context=get_context("spawn"), initializer=start, initargs=(run.worker.job,)
         ) as pool:
@@ -60,13 +62,13 @@ def config(tmp_path: Path, tiled_model: Path) -> RunConfig:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(fluorescence_field(seed, height=96, width=120, n_nuclei=8)[0]).save(path)
     (tmp_path / "in/broken.png").write_bytes(b"")
-    return RunConfig((str(tmp_path / "in"),), tmp_path / "threads", tiled_model, threads=2)
+    return RunConfig((str(tmp_path / "in"),), tmp_path / "threads", SegmenterOptions(tiled_model, threads=2))
 
 
 def in_processes(tmp_path: Path, config: RunConfig, out: Path, mode: str) -> list[str]:
     script = tmp_path / "processes.py"
     script.write_text(PROCESSES)
-    command = [sys.executable, script, config.sources[0], out, str(config.model), mode]
+    command = [sys.executable, script, config.sources[0], out, str(config.options.model), mode]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -94,4 +96,4 @@ def test_a_worker_that_would_give_other_results_is_refused(tiny_model: Path, con
         job = run.worker.job
     assert Worker.load(job).segmenter.model_sha256 == run.worker.segmenter.model_sha256
     with pytest.raises(RuntimeEnvironmentError, match="the same model file and the same version"):
-        Worker.load(replace(job, segmenter=replace(job.segmenter, model=tiny_model)))
+        Worker.load(replace(job, options=replace(job.options, model=tiny_model)))

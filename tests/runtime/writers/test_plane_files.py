@@ -47,7 +47,7 @@ def segmenter(tiled_model: Path) -> Segmenter:
 
 def together(image: NDArray, segmenter: Segmenter) -> NDArray[np.int32]:
     labels = np.zeros(image.shape[:2], np.int32)
-    for block in segment_plane(plane_of(image), segmenter, grid=GRID):
+    for block in segment_plane(plane_of(image), segmenter.network, grid=GRID):
         labels[block.rows, block.columns] += block.labels
     return labels
 
@@ -61,7 +61,7 @@ def test_blocks_leave_the_files_that_one_block_leaves(tmp_path: Path, segmenter:
     whole = slice(0, image.shape[0]), slice(0, image.shape[1])
     for name, blocks in {
         "one": [Block(*whole, image, labels)],
-        "many": segment_plane(plane_of(image), segmenter, grid=GRID),
+        "many": segment_plane(plane_of(image), segmenter.network, grid=GRID),
     }.items():
         (tmp_path / name).mkdir()
         assert write(tmp_path / name, image, blocks) == labels.max()
@@ -85,7 +85,7 @@ def test_a_large_plane_is_written_in_tiles_without_clock_or_version(
     monkeypatch.setattr(label_tiff, "MAX_STRIPS_PX", 100)
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        write(tmp_path / name, FIELD, segment_plane(plane_of(FIELD), segmenter, grid=GRID))
+        write(tmp_path / name, FIELD, segment_plane(plane_of(FIELD), segmenter.network, grid=GRID))
     assert (tmp_path / "one/labels.tif").read_bytes() == (tmp_path / "two/labels.tif").read_bytes()
     with tifffile.TiffFile(tmp_path / "one/labels.tif") as tiff:
         page = tiff.pages.first
@@ -103,7 +103,7 @@ def test_labels_are_deflated_by_the_library_that_is_always_there(
 ) -> None:
     """tifffile would take imagecodecs where it is installed: the same labels, in other bytes."""
     monkeypatch.setattr(label_tiff, "MAX_STRIPS_PX", side_px)
-    write(tmp_path, FIELD, segment_plane(plane_of(FIELD), segmenter, grid=GRID))
+    write(tmp_path, FIELD, segment_plane(plane_of(FIELD), segmenter.network, grid=GRID))
     with tifffile.TiffFile(tmp_path / "labels.tif") as tiff:
         page = tiff.pages.first
         tiff.filehandle.seek(page.dataoffsets[0])
@@ -146,7 +146,7 @@ def test_a_huge_overlay_is_scaled_down_and_says_so(
     monkeypatch.setattr(overlay, "_REGION_PX", 64)
     image = np.dstack([FIELD, FIELD // 2, FIELD]) if colours else FIELD
     image = image[:228]
-    write(tmp_path, image, segment_plane(plane_of(image), segmenter, grid=GRID))
+    write(tmp_path, image, segment_plane(plane_of(image), segmenter.network, grid=GRID))
     assert overlay.overlay_scale(image.shape) == 5
     with Image.open(tmp_path / "overlay.png") as picture:
         assert picture.info == {"scale": "1:5"}

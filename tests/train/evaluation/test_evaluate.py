@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from nuclei_runtime import Segmenter
+from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import DatasetError, ResultsExistError
 from nuclei_runtime.metrics import Matching, PixelScores, match, mean_image_ap, pooled_ap, score_pixels
 from nuclei_runtime.model.card import parse_card
@@ -26,7 +28,7 @@ from nuclei_train.data.dsb2018 import open_data
 from nuclei_train.data.samples import Sample
 from nuclei_train.data.split_table import read_split_table
 from nuclei_train.evaluation.evaluate import EvaluationConfig, evaluate
-from nuclei_train.evaluation.kaggle import EncodedMask, write_submission
+from nuclei_train.evaluation.kaggle import EncodedMask, decode_labels, read_masks, write_submission
 from nuclei_train.evaluation.scores import ImageScores, summarise
 from nuclei_train.evaluation.sets import find_sets
 
@@ -316,6 +318,28 @@ def test_of_several_maps_the_foreground_is_scored_by_pixels(data: Path, tiled_mo
     assert found.scores.dice == pytest.approx(np.mean([one.dice for one in pixels]))
     assert found.scores.loss == pytest.approx(np.mean([one.loss for one in pixels]))
     assert found.scores.dice > 0.6
+
+
+def test_the_labels_that_are_scored_are_those_of_nuclei_infer(tmp_path: Path) -> None:
+    """On an image of several blocks, full of nuclei that touch, some of them across the edges of windows."""
+    field = fluorescence_field(2, height=320, width=300, n_nuclei=90)[0]
+    image = np.tile(field, (4, 4))[:1100, :1150]
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "PNG")
+    with zipfile.ZipFile(tmp_path / "stage1_test.zip", "w") as archive:
+        archive.writestr("large/images/large.png", content.getvalue())
+    (tmp_path / "large.png").write_bytes(content.getvalue())
+
+    infer = Path(sysconfig.get_path("scripts")) / "nuclei-infer"
+    subprocess.run([infer, tmp_path / "large.png", "--out", tmp_path / "inferred"], check=True, capture_output=True)
+    expected = tifffile.imread(tmp_path / "inferred" / "labels" / "large.tif")
+    assert expected.max() > 500
+
+    config = EvaluationConfig(tmp_path / "stage1_test.zip", tmp_path / "evaluated", None, None, ())
+    (found,) = evaluate(config, ignore_progress).sets
+    assert [one.n_predicted for one in found.images] == [expected.max()]
+    masks = read_masks(tmp_path / "evaluated" / "submission_stage1_test.csv")["large"]
+    np.testing.assert_array_equal(decode_labels("large", masks, *image.shape), expected)
 
 
 def test_how_the_model_is_shown_the_images_is_scored_and_said(data: Path, tiled_model: Path, tmp_path: Path) -> None:
