@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nuclei_runtime.errors import NucleiError, ResultsExistError, RuntimeEnvironmentError
+from nuclei_runtime.errors import NucleiError, ResultsExistError
+from nuclei_runtime.faults import is_of_name, machine_error
 
-_OF_ONE_IMAGE = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
-"""Errors of a name that the file system does not take; the next image's may well be taken."""
+KEPT = "results written so far are kept: fix this and run again with --resume"
 
 
 @contextmanager
@@ -30,10 +29,10 @@ def writing(path: Path, *, of_one_image: bool = False) -> Iterator[None]:
     except NucleiError:
         raise
     except OSError as error:
-        reason = f"{error.filename or path}: cannot be written: {error.strerror or error}"
-        if of_one_image and error.errno in _OF_ONE_IMAGE:
-            raise ResultsExistError(reason) from error
-        raise RuntimeEnvironmentError(f"{reason}; what was written before stays, and --resume goes on") from error
+        what = f"{error.filename or path}: cannot be written"
+        if of_one_image and is_of_name(error):
+            raise ResultsExistError(f"{what}: {error.strerror or error}") from error
+        raise machine_error(error, what, KEPT) from error
 
 
 def write_through(path: Path, text: str) -> None:

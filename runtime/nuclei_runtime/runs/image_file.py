@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -10,23 +9,21 @@ from pathlib import Path
 from threading import Event
 
 from nuclei_runtime.arrays import Image
-from nuclei_runtime.errors import ImageError, ImageReadError, MissingExtraError, NucleiError, ResultsExistError
+from nuclei_runtime.errors import ImageReadError, ResultsExistError, RuntimeEnvironmentError
+from nuclei_runtime.faults import image_failure, reading_error
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Plane, Selection
 from nuclei_runtime.results.folder import ResultsFolder
 from nuclei_runtime.results.joined_tables import join_plane_tables
 from nuclei_runtime.results.layout import LABELS_FOLDER, OVERLAYS_FOLDER, TABLES_FOLDER, result_path
 from nuclei_runtime.results.records import FileDigest, Record, damaged_result, digest_file, digest_tree, record_of
-from nuclei_runtime.results.writing import writing
+from nuclei_runtime.results.writing import KEPT, writing
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.segmentation.admission import Admission
 from nuclei_runtime.segmentation.blocks import segment_plane
 from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_runtime.writers.nuclei_csv import Outcome
 from nuclei_runtime.writers.plane_files import write_plane_files
-
-_OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
-"""Errors that no image file can be at fault for, though they come up while it is read."""
 
 
 @dataclass(frozen=True)
@@ -173,12 +170,8 @@ def make_results(
                 made |= {result_path(folder, file.stem, plane.suffix): path for folder, path in files.items()}
         if digest_source(file) != source:
             raise ImageReadError("the file changed while it was read; let the one who writes it finish")
-    except NucleiError as error:
-        if not isinstance(error, ImageError):
-            raise
-        return _failure(file, method, source, str(error)), {}
     except Exception as error:
-        return _failure(file, method, source, _reason(error)), {}
+        return _failure(file, method, source, image_failure(error)), {}
     if tables:
         joined = work / "joined.csv"
         with writing(work):
@@ -207,12 +200,8 @@ def _make_plane(file: ImageFile, plane: Plane, method: Method, prefix: Path) -> 
                 overlay=files[OVERLAYS_FOLDER],
                 table=files[TABLES_FOLDER],
             )
-    except NucleiError as error:
-        if not isinstance(error, ImageError):  # the machine's trouble, not the image's
-            raise
-        return Outcome(file.name, "failed", plane.time, plane.z, reason=str(error)), {}
     except Exception as error:
-        return Outcome(file.name, "failed", plane.time, plane.z, reason=_reason(error)), {}
+        return Outcome(file.name, "failed", plane.time, plane.z, reason=image_failure(error)), {}
     height, width = plane.shape[:2]
     pixel_height, pixel_width = plane.pixel_size_um or (None, None)
     outcome = Outcome(
@@ -233,7 +222,7 @@ def _make_plane(file: ImageFile, plane: Plane, method: Method, prefix: Path) -> 
 
 
 def _guarded(plane: Plane, stop: Event) -> Plane:
-    """Return the plane with errors of its file told from those of the disk that is written to meanwhile."""
+    """Return the plane with the event that interrupts it looked at each time before pixels are read."""
 
     def read(rows: slice, columns: slice) -> Image:
         if stop.is_set():
@@ -246,21 +235,21 @@ def _guarded(plane: Plane, stop: Event) -> Plane:
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Tell errors of the image file from those of the results, which are written while it is read."""
+    """Say of an error of the machine, while an image is read, that earlier results stay."""
     try:
         yield
-    except MissingExtraError as error:  # this file's format needs it, the next one's may not
-        raise ImageReadError(str(error)) from error
-    except NucleiError:
-        raise
-    except OSError as error:
-        if error.errno in _OF_THE_MACHINE:
-            raise
-        raise ImageReadError(f"cannot be read: {error.strerror or error}") from error
+    except RuntimeEnvironmentError as error:
+        raise RuntimeEnvironmentError(f"{error}; {KEPT}") from error
 
 
 def digest_source(file: ImageFile) -> FileDigest | str:
-    """Return the file's content in short, or why it cannot be read."""
+    """Return the file's content in short, or why it cannot be read.
+
+    Raises
+    ------
+    RuntimeEnvironmentError
+        The machine is at fault.
+    """
     try:
         file.name.encode()
     except UnicodeEncodeError:
@@ -268,16 +257,10 @@ def digest_source(file: ImageFile) -> FileDigest | str:
     try:
         return digest_tree(file.path) if file.path.is_dir() else digest_file(file.path)
     except OSError as error:
-        return f"cannot be read: {error.strerror or error}"
+        with _reading():
+            return image_failure(reading_error(error))
 
 
 def _failure(file: ImageFile, method: Method, source: FileDigest | str, reason: str) -> Record:
     outcome = Outcome(image=file.name, status="failed", reason=reason)
     return Record(file.name, file.stem, method.run_key, None if isinstance(source, str) else source, (outcome,), {})
-
-
-def _reason(error: Exception) -> str:
-    """Say what happened; what nobody foresaw bears its type."""
-    if isinstance(error, MemoryError):
-        return "there is not enough memory for this image"
-    return f"{type(error).__name__}: {error}"

@@ -28,7 +28,7 @@ from nuclei_runtime.segmentation.plane_input import regions
 from nuclei_runtime.segmentation.plane_maps import PlaneMaps
 from nuclei_runtime.segmentation.spool import Spool
 from nuclei_runtime.steps.instances import find_instances
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.windows import CutNucleusError, Window
 
 if TYPE_CHECKING:

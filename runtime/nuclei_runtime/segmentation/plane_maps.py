@@ -13,7 +13,7 @@ from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.plane_input import PlaneInput
 from nuclei_runtime.segmentation.spool import Spool
 from nuclei_runtime.steps.instances import METHODS
-from nuclei_runtime.steps.tiling import Run, Tiling, run_tile, tile_spans
+from nuclei_runtime.steps.tiling import NetworkFunction, Tiling, run_tile, tile_spans
 
 
 class PlaneMaps:
@@ -26,7 +26,7 @@ class PlaneMaps:
     plane : Plane
     card : ModelCard
         Of a network of any size.
-    run : Run
+    run : NetworkFunction
         The network.
     tiling : Tiling
         Any, whose halo and multiple are the segmenter's: the maps are the same.
@@ -39,7 +39,9 @@ class PlaneMaps:
         The plane cannot be read.
     """
 
-    def __init__(self, plane: Plane, card: ModelCard, run: Run, tiling: Tiling, *, memory_bytes: int) -> None:
+    def __init__(
+        self, plane: Plane, card: ModelCard, run: NetworkFunction, tiling: Tiling, *, memory_bytes: int
+    ) -> None:
         self._shape = (plane.shape[0], plane.shape[1])
         self._run = run
         self._n_maps = len(METHODS[card.postprocessing.id].maps)

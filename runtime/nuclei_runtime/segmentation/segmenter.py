@@ -17,9 +17,11 @@ from nuclei_runtime.model.session import CPU_PROVIDER, load_session
 from nuclei_runtime.readers.plane import plane_of
 from nuclei_runtime.segmentation.blocks import segment_plane
 from nuclei_runtime.steps.instances import find_instances
-from nuclei_runtime.steps.preprocess import Step, preprocess, resize
+from nuclei_runtime.steps.preprocess import preprocess
+from nuclei_runtime.steps.resize import resize
 from nuclei_runtime.steps.scale import Scale, scale_for
-from nuclei_runtime.steps.tiling import Run, Tiling, run_tiled
+from nuclei_runtime.steps.step import Step
+from nuclei_runtime.steps.tiling import NetworkFunction, Tiling, run_tiled
 from nuclei_runtime.steps.tta import MAGNIFICATION, average_scales
 
 DEFAULT_BATCH_SIZE = 4
@@ -158,8 +160,8 @@ class Segmenter:
         return self._scale.method(self.card.postprocessing)
 
     @property
-    def run(self) -> Run:
-        """The network, as `nuclei_runtime.steps.tiling.Run` says."""
+    def run(self) -> NetworkFunction:
+        """The network, as `nuclei_runtime.steps.tiling.NetworkFunction` says."""
         return self._scale.run(average_scales(self._session.run) if self._tta else self._session.run)
 
     def segment(self, image: Image) -> Segmentation:

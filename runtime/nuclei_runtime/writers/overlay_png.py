@@ -12,7 +12,8 @@ from nuclei_runtime.arrays import Image, Labels
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.plane_input import plane_limits, regions
 from nuclei_runtime.segmentation.spool import Spool
-from nuclei_runtime.steps.preprocess import colours_of, normalise, percentile_limits
+from nuclei_runtime.steps.percentiles import normalise, percentile_limits
+from nuclei_runtime.steps.preprocess import colours_of
 
 LOWER_PERCENT, UPPER_PERCENT = 1.0, 99.8
 """Contrast limits: neither a few hot pixels nor a 12-bit camera in a 16-bit file may leave the picture black."""
