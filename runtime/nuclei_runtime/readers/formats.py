@@ -93,6 +93,12 @@ def image_suffixes() -> tuple[str, ...]:
     return tuple(suffix for form in FORMATS if not form.is_folder for suffix in form.suffixes)
 
 
+def format_names(*, folders: bool) -> str:
+    """Return the names of the formats whose images are folders, or of those whose images are files, for messages."""
+    names = [form.name for form in FORMATS if form.is_folder is folders]
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
 def has_folder_suffix(name: str) -> bool:
     """Whether a folder of this name is one image, and not a folder of images."""
     return any(PurePath(name).suffix.lower() in form.suffixes for form in FORMATS if form.is_folder)
