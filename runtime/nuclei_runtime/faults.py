@@ -55,15 +55,27 @@ def reading_error(error: Exception) -> NucleiError:
         return ImageReadError(str(error))
     if isinstance(error, NucleiError):
         return error
-    if is_of_machine(error):
-        return machine_error(error, f"{error.filename or 'an image'}: cannot be read")
-    if isinstance(error, OSError) and error.errno is not None:
+    if (trouble := _behind(error)) is not None:
+        return machine_error(trouble, f"{trouble.filename or 'an image'}: cannot be read")
+    # A seek to where damaged bytes lead is an invalid argument (EINVAL): the file system itself has no trouble.
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
         return ImageReadError(f"cannot be read: {error.strerror or error}")
     if isinstance(error, MemoryError):
         return ImageReadError("there is not enough memory for the size that the file claims")
     # Decoders raise whatever damaged bytes lead them into, OSErrors without a number among it.
     reason = str(error) or type(error).__name__
     return ImageReadError(f"cannot be decoded, the file may be truncated or damaged: {reason}")
+
+
+def _behind(error: BaseException | None) -> OSError | None:
+    """Return the machine's trouble that led to an error: decoders raise errors of their own out of those of a read."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if is_of_machine(error):
+            return error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def image_failure(error: Exception) -> str:

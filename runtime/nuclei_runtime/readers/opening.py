@@ -9,14 +9,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.faults import is_of_machine, reading_error
 from nuclei_runtime.readers.axes import Stack, find_planes
-from nuclei_runtime.readers.formats import FORMATS, format_of_file, format_of_folder
+from nuclei_runtime.readers.formats import format_names, format_of_file, format_of_folder
 from nuclei_runtime.readers.plane import Plane, Selection
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 
 def read_image(source: str | os.PathLike[str] | bytes) -> Image:
@@ -71,31 +74,33 @@ def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) ->
         neither in the file nor in `selection`. The message names the choices.
     """
     with ExitStack() as resources:
-        with _attributed():
-            planes = _find(source, selection, resources)
+        troubles: list[OSError] = []
+        with _attributed(troubles):
+            planes = _find(source, selection, resources, troubles)
         lock = Lock()  # the planes share a file, which stands at one place at a time
-        yield [replace(plane, read=_guarded(plane.read, lock)) for plane in planes]
+        yield [replace(plane, read=_guarded(plane.read, lock, troubles)) for plane in planes]
 
 
-def _find(source: str | os.PathLike[str] | bytes, selection: Selection, resources: ExitStack) -> list[Plane]:
-    return find_planes(_open_stack(source, resources), selection)
+def _find(
+    source: str | os.PathLike[str] | bytes, selection: Selection, resources: ExitStack, troubles: list[OSError]
+) -> list[Plane]:
+    return find_planes(_open_stack(source, resources, troubles), selection)
 
 
-def _open_stack(source: str | os.PathLike[str] | bytes, resources: ExitStack) -> Stack:
+def _open_stack(source: str | os.PathLike[str] | bytes, resources: ExitStack, troubles: list[OSError]) -> Stack:
     if not isinstance(source, bytes) and _is_folder(source):
         form = format_of_folder(Path(source))
         if form is None:
-            kinds = " or ".join(form.name for form in FORMATS if form.is_folder)
-            raise ImageReadError(f"cannot be opened: it is a folder, and not an {kinds} image")
+            raise ImageReadError(f"cannot be opened: it is a folder, and not an image of {format_names(folders=True)}")
         return form.open(Path(source), resources)
-    file = resources.enter_context(io.BytesIO(source) if isinstance(source, bytes) else _open(source))
+    file: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else _open(source, troubles)
+    resources.enter_context(file)
     form = format_of_file(file)
     if form is not None:
         return form.open(file, resources)
     if not file.read(1):
         raise ImageReadError("the file is empty (0 bytes)")
-    *others, last = (form.name for form in FORMATS if not form.is_folder)
-    raise ImageReadError(f"the content is not an image of a known format; expected {', '.join(others)} or {last}")
+    raise ImageReadError(f"the content is not an image of a known format; expected {format_names(folders=False)}")
 
 
 def _is_folder(path: str | os.PathLike[str]) -> bool:
@@ -105,9 +110,9 @@ def _is_folder(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def _open(path: str | os.PathLike[str]) -> BinaryIO:
+def _open(path: str | os.PathLike[str], troubles: list[OSError]) -> BinaryIO:
     try:
-        return Path(path).open("rb")
+        return io.BufferedReader(_ImageFile(path, troubles))
     except ValueError as error:  # a path with a null character
         raise ImageReadError(f"cannot be opened: {error}") from error
     except OSError as error:
@@ -116,21 +121,49 @@ def _open(path: str | os.PathLike[str]) -> BinaryIO:
         raise ImageReadError(f"cannot be opened: {error.strerror or error}") from error
 
 
+class _ImageFile(io.FileIO):
+    """A file that notes what the machine refused it: some decoders take a read that fails for damage and go on."""
+
+    def __init__(self, path: str | os.PathLike[str], troubles: list[OSError]) -> None:
+        super().__init__(path, "rb")
+        self._troubles = troubles
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        with self._noting():
+            return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        with self._noting():
+            return super().readall()
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if is_of_machine(error):
+                error.filename = self.name
+                self._troubles.append(error)
+            raise
+
+
 @contextmanager
-def _attributed() -> Iterator[None]:
-    """Raise whatever comes up as an error of the image or of the machine."""
+def _attributed(troubles: list[OSError]) -> Iterator[None]:
+    """Raise whatever comes up as an error of the image, or of the machine if that had any trouble."""
     try:
         yield
     except Exception as error:
-        known = reading_error(error)
+        known = reading_error(troubles[-1] if troubles else error)
         if known is error:
             raise
         raise known from error
 
 
-def _guarded(read: Callable[[slice, slice], Image], lock: Lock) -> Callable[[slice, slice], Image]:
+def _guarded(
+    read: Callable[[slice, slice], Image], lock: Lock, troubles: list[OSError]
+) -> Callable[[slice, slice], Image]:
     def guarded(rows: slice, columns: slice) -> Image:
-        with lock, _attributed():
+        with lock, _attributed(troubles):
             return read(rows, columns)
 
     return guarded
