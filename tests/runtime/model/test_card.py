@@ -14,15 +14,18 @@ from typing import Any
 import pytest
 
 from nuclei_runtime.errors import CardError, ModelError
+from nuclei_runtime.model.bundled import BUNDLED_MODELS
 from nuclei_runtime.model.card import (
     MAX_CARD_BYTES,
     MAX_EXTENSIONS_BYTES,
+    METADATA_KEY,
     Evaluation,
     InputSpec,
     ModelCard,
     OutputSpec,
     parse_card,
 )
+from nuclei_runtime.model.session import CPU_PROVIDER, import_onnxruntime
 from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.tiling import Tiling
 
@@ -145,6 +148,13 @@ def test_what_an_older_runtime_may_ignore_is_kept_and_written_again(text: str) -
     assert parse_card(read.to_json(), "again").to_json() == read.to_json()
     assert replace(read, extensions={}).to_json() == parse_card(text, "plain").to_json()
     assert '"extensions"' not in parse_card(text, "plain").to_json()
+
+
+@pytest.mark.parametrize("precision", BUNDLED_MODELS)
+def test_the_cards_of_the_bundled_models_are_written_as_they_are_stored(precision: str) -> None:
+    session = import_onnxruntime().InferenceSession(BUNDLED_MODELS[precision], providers=[CPU_PROVIDER])
+    stored = session.get_modelmeta().custom_metadata_map[METADATA_KEY]
+    assert parse_card(stored, precision).to_json() == stored
 
 
 def test_extensions_cannot_be_changed() -> None:
