@@ -55,6 +55,7 @@ def test_the_import_rules_find_what_breaks_them(tmp_path: Path) -> None:
         "nuclei_runtime/readers/axes.py": "import nuclei_runtime.segmentation.blocks",
         "nuclei_runtime/writers/nuclei_csv.py": "import nuclei_runtime.writers.label_tiff",
         "nuclei_train/data/split.py": "import nuclei_train.recipes.native",
+        "nuclei_runtime/readers/ome_zarr.py": "import nuclei_runtime.readers.tiff.segments",
     }.items():
         with (tmp_path / module).open("a") as file:
             file.write(f"\n\ndef _later():\n    {line}\n")
@@ -68,6 +69,7 @@ def test_the_import_rules_find_what_breaks_them(tmp_path: Path) -> None:
         "nuclei_runtime.readers is not allowed to import nuclei_runtime.segmentation",
         "nuclei_runtime.writers.nuclei_csv -> nuclei_runtime.writers.label_tiff",
         "nuclei_train.data is not allowed to import nuclei_train.recipes",
+        "nuclei_runtime.readers.ome_zarr -> nuclei_runtime.readers.tiff.segments",
     ):
         assert finding in done.stdout
 

@@ -7,7 +7,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from nuclei_runtime.cli.command import EXIT_ENVIRONMENT, run_command
+from nuclei_runtime.cli.command import run_command
+from nuclei_runtime.errors import RuntimeEnvironmentError
 
 
 def main() -> NoReturn:
@@ -35,5 +36,5 @@ def doctor(
     for problem in diagnosis.problems:
         print(f"problem: {problem}")
     if diagnosis.problems:
-        raise typer.Exit(EXIT_ENVIRONMENT)
+        raise typer.Exit(RuntimeEnvironmentError.exit_code)
     print("OK")

@@ -5,15 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from numpy.typing import DTypeLike
 
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import InputsError
-
-if TYPE_CHECKING:
-    pass
 
 AXES = "TCZYXS"
 """Time, channel, depth, row, column, sample of a colour."""

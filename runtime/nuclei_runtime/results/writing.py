@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import time
@@ -10,16 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nuclei_runtime.errors import NucleiError, ResultsExistError, RuntimeEnvironmentError
-
-_OF_ONE_IMAGE = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
-"""Errors of a name that the file system does not take; it may well take the next image's."""
+from nuclei_runtime.errors import NucleiError, ResultsExistError
+from nuclei_runtime.faults import is_of_name, machine_error
 
 MAX_WINDOWS_PATH = 259
 """Characters in a path, unless the system allows more ("Maximum Path Length Limitation", Microsoft)."""
 
 _MOVE_PATIENCE_S = 2.0
 """How long to wait for a virus scanner or an indexer to close a file that was just written."""
+
+KEPT = "results written so far are kept: fix this and run again with --resume"
 
 
 @contextmanager
@@ -46,10 +45,10 @@ def writing(path: Path, *, of_one_image: bool = False) -> Iterator[None]:
         raise
     except OSError as error:
         where = str(error.filename2 or error.filename or path)
-        reason = f"{where}: cannot be written: {error.strerror or error}{_advice(error, where)}"
-        if of_one_image and (error.errno in _OF_ONE_IMAGE or _is_too_long(error, where)):
-            raise ResultsExistError(reason) from error
-        raise RuntimeEnvironmentError(f"{reason}; what was written before stays, and --resume continues") from error
+        what = f"{where}: cannot be written{_advice(error, where)}"
+        if of_one_image and (is_of_name(error) or _is_too_long(error, where)):
+            raise ResultsExistError(f"{what}: {error.strerror or error}") from error
+        raise machine_error(error, what, KEPT) from error
 
 
 def _is_too_long(error: OSError, path: str, platform: str = sys.platform) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -10,22 +9,20 @@ from pathlib import Path
 from threading import Event
 
 from nuclei_runtime.arrays import Image
-from nuclei_runtime.errors import ImageError, ImageReadError, MissingExtraError, NucleiError, ResultsExistError
+from nuclei_runtime.errors import ImageReadError, ResultsExistError, RuntimeEnvironmentError
+from nuclei_runtime.faults import image_failure, reading_error
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.results.layout import result_path
 from nuclei_runtime.results.outcome import PlaneOutcome, segmented
 from nuclei_runtime.results.records import FileDigest, Record, damaged_result, digest_file, digest_tree, record_of
 from nuclei_runtime.results.store import ResultStore
-from nuclei_runtime.results.writing import writing
+from nuclei_runtime.results.writing import KEPT, writing
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.runs.workers import Worker
 from nuclei_runtime.segmentation.blocks import segment_plane
 from nuclei_runtime.writers.outputs import LABELS, OUTPUTS, Output
 from nuclei_runtime.writers.plane_files import write_plane_files
-
-_OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
-"""Errors that no image file can be at fault for, though they come up while it is read."""
 
 
 @dataclass(frozen=True)
@@ -147,12 +144,8 @@ def make_results(
                         made[result_path(output, file.stem, plane.suffix)] = path
         if digest_source(file) != source:
             raise ImageReadError("the file changed while it was read; let the one who writes it finish")
-    except NucleiError as error:
-        if not isinstance(error, ImageError):
-            raise
-        return _failure(file, worker, source, str(error)), {}
     except Exception as error:
-        return _failure(file, worker, source, _reason(error)), {}
+        return _failure(file, worker, source, image_failure(error)), {}
     with writing(work):
         for output, paths in to_join.items():
             if paths and output.join_planes is not None:
@@ -173,17 +166,13 @@ def _make_plane(
         with writing(work), worker.admission.admit(plane, worker.segmenter.network):
             blocks = segment_plane(plane, worker.segmenter.network, max_memory=worker.job.max_memory)
             n_nuclei = write_plane_files(file.name, plane, blocks, files)
-    except NucleiError as error:
-        if not isinstance(error, ImageError):  # the machine's trouble, not the image's
-            raise
-        return PlaneOutcome(file.name, "failed", plane.time, plane.z, reason=str(error)), {}
     except Exception as error:
-        return PlaneOutcome(file.name, "failed", plane.time, plane.z, reason=_reason(error)), {}
+        return PlaneOutcome(file.name, "failed", plane.time, plane.z, reason=image_failure(error)), {}
     return segmented(file.name, plane, n_nuclei, result_path(LABELS, file.stem, plane.suffix)), files
 
 
 def _guarded(plane: Plane, stop: Event) -> Plane:
-    """Return the plane with errors of its file told from those of the disk that is written to meanwhile."""
+    """Return the plane with the event that interrupts it looked at each time before pixels are read."""
 
     def read(rows: slice, columns: slice) -> Image:
         if stop.is_set():
@@ -196,21 +185,21 @@ def _guarded(plane: Plane, stop: Event) -> Plane:
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Tell errors of the image file from those of the results, which are written while it is read."""
+    """Say of an error of the machine, while an image is read, that earlier results stay."""
     try:
         yield
-    except MissingExtraError as error:  # this file's format needs it, the next one's may not
-        raise ImageReadError(str(error)) from error
-    except NucleiError:
-        raise
-    except OSError as error:
-        if error.errno in _OF_THE_MACHINE:
-            raise
-        raise ImageReadError(f"cannot be read: {error.strerror or error}") from error
+    except RuntimeEnvironmentError as error:
+        raise RuntimeEnvironmentError(f"{error}; {KEPT}") from error
 
 
 def digest_source(file: ImageFile) -> FileDigest | str:
-    """Return the file's content in short, or why it cannot be read."""
+    """Return the file's content in short, or why it cannot be read.
+
+    Raises
+    ------
+    RuntimeEnvironmentError
+        The machine is at fault.
+    """
     try:
         file.name.encode()
     except UnicodeEncodeError:
@@ -218,16 +207,10 @@ def digest_source(file: ImageFile) -> FileDigest | str:
     try:
         return digest_tree(file.path) if file.path.is_dir() else digest_file(file.path)
     except OSError as error:
-        return f"cannot be read: {error.strerror or error}"
+        with _reading():
+            return image_failure(reading_error(error))
 
 
 def _failure(file: ImageFile, worker: Worker, source: FileDigest | str, reason: str) -> Record:
     outcome = PlaneOutcome(file.name, "failed", reason=reason)
     return Record(file.name, file.stem, worker.job.run_key, None if isinstance(source, str) else source, (outcome,), {})
-
-
-def _reason(error: Exception) -> str:
-    """Say what happened; what nobody foresaw bears its type."""
-    if isinstance(error, MemoryError):
-        return "there is not enough memory for this image"
-    return f"{type(error).__name__}: {error}"

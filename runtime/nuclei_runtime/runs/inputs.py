@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
 from nuclei_runtime.errors import InputsError
-from nuclei_runtime.readers.opening import IMAGE_SUFFIXES
+from nuclei_runtime.readers.formats import format_of_folder, has_folder_suffix, image_suffixes
 from nuclei_runtime.readers.plane import series_stem
 from nuclei_runtime.results.layout import IMAGES_TABLE, NUCLEI_TABLE, PROVENANCE_FILE, RESULT_FOLDERS
 
@@ -33,10 +33,6 @@ class ImageFile:
     path: Path
     name: str
     stem: str
-
-
-_IMAGE_FOLDER_SUFFIX = ".zarr"
-"""Of a folder that is one image: OME-Zarr."""
 
 
 @dataclass(frozen=True)
@@ -125,11 +121,7 @@ def _is_folder(path: Path) -> bool:
 
 def _is_folder_of_images(path: Path) -> bool:
     """Whether this is a folder to be searched, and not one that is an image, or an image of a plate."""
-    return _is_folder(path) and not any(map(_is_image_folder, path.parts))
-
-
-def _is_image_folder(name: str) -> bool:
-    return name.lower().endswith(_IMAGE_FOLDER_SUFFIX)
+    return _is_folder(path) and format_of_folder(path) is None and not any(map(has_folder_suffix, path.parts))
 
 
 def _is_special(path: Path) -> bool:
@@ -162,9 +154,10 @@ class _Search:
         for here, folders, files in os.walk(folder, onerror=self._note_unreadable, followlinks=True):
             real = Path(here).resolve()
             shown = sorted(name for name in folders if name[0] != ".")
-            for name in filter(_is_image_folder, shown):
+            images = {name for name in shown if format_of_folder(Path(here, name)) is not None}
+            for name in sorted(images):
                 self._add(Path(here, name), real)
-            folders[:] = [name for name in shown if not _is_image_folder(name) and self._enter(Path(here, name))]
+            folders[:] = [name for name in shown if name not in images and self._enter(Path(here, name))]
             for name in files:
                 if name[0] != ".":
                     self._add(Path(here, name), real)
@@ -176,7 +169,7 @@ class _Search:
     def _add(self, path: Path, real_folder: Path) -> None:
         if path.name in (NUCLEI_TABLE, IMAGES_TABLE, PROVENANCE_FILE):
             return
-        if not _is_folder(path) and (path.suffix.lower() not in IMAGE_SUFFIXES or _is_special(path)):
+        if not _is_folder(path) and (path.suffix.lower() not in image_suffixes() or _is_special(path)):
             self.skipped.add(path)
             return
         self.images.setdefault(os.path.normcase(real_folder / path.name), path)
@@ -222,7 +215,7 @@ def _stems(names: Sequence[str]) -> dict[str, str]:
 
 
 def _nothing_found(sources: Iterable[str | os.PathLike[str]], search: _Search) -> str:
-    parts = [f"{', '.join(map(str, sources))}: no image found; looked for {', '.join(IMAGE_SUFFIXES)}"]
+    parts = [f"{', '.join(map(str, sources))}: no image found; looked for {', '.join(image_suffixes())}"]
     if search.skipped:
         suffixes = sorted({path.suffix.lower() or "no suffix" for path in search.skipped})
         parts.append(f"skipped {len(search.skipped)} other file(s) ({', '.join(suffixes)})")

@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image, check_image
 from nuclei_runtime.readers.plane import Plane
-from nuclei_runtime.steps.preprocess import Step, ValueSample, as_input, colours_of, normalise
+from nuclei_runtime.steps.percentiles import limits_of
+from nuclei_runtime.steps.preprocess import STEPS, as_input, colours_of
+from nuclei_runtime.steps.step import Pixels, Step
 
 REGION_PX = 1024
 """Side of the regions in which a plane is gone through."""
-
-PERCENTILES = "percentile_normalisation"
 
 
 class PlaneInput:
     """The input that a network of any size gets of a plane.
 
-    The limits of each normalisation are those of the whole plane, found when this is made: once through the plane
-    for each such step, of which a card has one.
+    Each step is fitted to the whole plane when this is made: a normalisation goes through the plane once for its
+    limits.
 
     Parameters
     ----------
@@ -38,50 +38,51 @@ class PlaneInput:
 
     def __init__(self, plane: Plane, steps: Sequence[Step]) -> None:
         self._plane = plane
-        self._limits: list[tuple[float, float]] = []
+        self._applied: list[Callable[[NDArray[Any]], NDArray[np.float32]]] = []
         for step in steps:
-            if step.id != PERCENTILES:
+            fit = STEPS[step.id].fit
+            if fit is None:
                 raise ValueError(f"{step.id} cannot be done region by region")
-            self._limits.append(plane_limits(plane, step.kwargs["lower"], step.kwargs["upper"], self._normalise))
+            self._applied.append(fit(_pixels_of(plane, self._apply), **step.kwargs))
 
     def read(self, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Return the (h, w, 3) network input of a region."""
-        return as_input(self._normalise(colours_of(self._plane.read(rows, columns))))
+        return as_input(self._apply(colours_of(self._plane.read(rows, columns))))
 
-    def _normalise(self, colours: NDArray[Any]) -> NDArray[Any]:
-        """Take the steps whose limits are known."""
-        for low, high in self._limits:
-            colours = normalise(colours, low, high)
+    def _apply(self, colours: NDArray[Any]) -> NDArray[Any]:
+        """Take the steps that are fitted."""
+        for apply in self._applied:
+            colours = apply(colours)
         return colours
 
 
-def plane_limits(
-    plane: Plane, lower: float, upper: float, before: Callable[[Image], NDArray[Any]] = lambda colours: colours
-) -> tuple[float, float]:
-    """Return two percentiles of a plane's values, as `nuclei_runtime.steps.preprocess.percentile_limits` of its pixels.
+def plane_limits(plane: Plane, lower: float, upper: float) -> tuple[float, float]:
+    """Return two percentiles of a plane's values: `nuclei_runtime.steps.percentiles.percentile_limits` of its pixels.
 
     Parameters
     ----------
     plane : Plane
     lower, upper : float
         In percent, 0 to 100.
-    before : callable
-        What the values go through first.
 
     Raises
     ------
     ImageError
         The plane cannot be read, or its values are no finite intensities.
     """
-    sample: ValueSample | None = None
-    for rows, columns in regions(plane.shape, REGION_PX):
-        pixels = plane.read(rows, columns)
-        check_image(pixels)
-        values = before(colours_of(pixels))
-        sample = sample or ValueSample(plane.shape, values.dtype)
-        sample.add(values, rows.start, columns.start)
-    assert sample is not None  # a plane has pixels
-    return sample.limits(lower, upper)
+    return limits_of(_pixels_of(plane, lambda colours: colours), lower, upper)
+
+
+def _pixels_of(plane: Plane, before: Callable[[Image], NDArray[Any]]) -> Pixels:
+    """Return a plane's values, region by region, after what they go through first."""
+
+    def values() -> Iterator[tuple[NDArray[Any], int, int]]:
+        for rows, columns in regions(plane.shape, REGION_PX):
+            pixels = plane.read(rows, columns)
+            check_image(pixels)
+            yield before(colours_of(pixels)), rows.start, columns.start
+
+    return Pixels(plane.shape, values)
 
 
 def regions(shape: tuple[int, ...], side: int) -> Iterator[tuple[slice, slice]]:

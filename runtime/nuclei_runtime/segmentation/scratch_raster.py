@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from nuclei_runtime.errors import RuntimeEnvironmentError
+from nuclei_runtime.faults import machine_error
 
 CHUNK_PX = 256
 """Side of the squares that are moved between file and memory: large enough that a seek costs nothing beside them,
@@ -126,9 +126,11 @@ def _temporary_file() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RuntimeEnvironmentError(
-            f"the folder for temporary files: {error.strerror or error}; what does not fit into memory waits there: "
-            "set TMPDIR to a folder on a disk with room, or allow more memory"
+        raise machine_error(
+            error,
+            "the folder for temporary files",
+            "what does not fit into memory waits there: set TMPDIR to a folder on a disk with room, "
+            "or allow more memory",
         ) from error
 
 

@@ -14,7 +14,8 @@ from nuclei_runtime.arrays import Image, Labels
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.plane_input import plane_limits, regions
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
-from nuclei_runtime.steps.preprocess import colours_of, normalise, percentile_limits
+from nuclei_runtime.steps.percentiles import normalise, percentile_limits
+from nuclei_runtime.steps.preprocess import colours_of
 from nuclei_runtime.writers.plane_writer import PlaneWriter
 
 LOWER_PERCENT, UPPER_PERCENT = 1.0, 99.8

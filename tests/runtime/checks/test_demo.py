@@ -15,7 +15,8 @@ import tifffile
 
 from nuclei_runtime.checks.demo import write_demo
 from nuclei_runtime.errors import ResultsExistError
-from nuclei_runtime.readers.opening import IMAGE_SUFFIXES, read_image
+from nuclei_runtime.readers.formats import image_suffixes
+from nuclei_runtime.readers.opening import read_image
 
 BIN = str(Path(sys.executable).parent)
 
@@ -30,7 +31,7 @@ def test_the_demo_is_varied_and_has_its_truth(tmp_path: Path, monkeypatch: pytes
     images = write_demo(tmp_path / "demo")
     assert images == sorted((tmp_path / "demo/images").iterdir())
     read = {path.name: read_image(path) for path in images}
-    assert {path.suffix for path in images} <= set(IMAGE_SUFFIXES)
+    assert {path.suffix for path in images} <= set(image_suffixes())
     assert {image.dtype.name for image in read.values()} == {"uint8", "uint16"}
     assert {image.ndim for image in read.values()} == {2, 3}
     assert len({image.shape[:2] for image in read.values()}) >= 4

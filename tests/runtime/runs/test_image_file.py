@@ -7,7 +7,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import tifffile
 from PIL import Image
 from scipy import ndimage
 
-import nuclei_runtime.runs.image_file
+import nuclei_runtime.readers.opening
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import MissingExtraError, RuntimeEnvironmentError
 from nuclei_runtime.readers.plane import Plane, Selection
@@ -82,19 +82,18 @@ def test_an_image_is_read_when_its_turn_comes(tmp_path: Path, tiny_model: Path) 
 
 @contextmanager
 def planes_changed(change: Callable[[Path, Plane], list[Plane]]) -> Iterator[None]:
-    """Let the planes of every file be others than they are."""
-    real = nuclei_runtime.runs.image_file.open_planes
+    """Let the planes of every file be others than they are, as its format's reader gives them."""
+    real = nuclei_runtime.readers.opening._find
 
-    @contextmanager
-    def changed(path: Path, selection: Selection) -> Iterator[list[Plane]]:
-        with real(path, selection) as (plane,):
-            yield change(path, plane)
+    def changed(path: Path, selection: Selection, resources: ExitStack, troubles: list[OSError]) -> list[Plane]:
+        (plane,) = real(path, selection, resources, troubles)
+        return change(path, plane)
 
-    nuclei_runtime.runs.image_file.open_planes = changed  # type: ignore[assignment]
+    nuclei_runtime.readers.opening._find = changed  # type: ignore[assignment]
     try:
         yield
     finally:
-        nuclei_runtime.runs.image_file.open_planes = real
+        nuclei_runtime.readers.opening._find = real
 
 
 def while_reading(plane: Plane, action: Callable[[], None]) -> Plane:
