@@ -41,7 +41,7 @@ def lint_imports(cwd: Path, *folders: Path) -> subprocess.CompletedProcess[str]:
 def test_the_import_rules_hold() -> None:
     done = lint_imports(ROOT, *PACKAGES.values())
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Contracts: 6 kept, 0 broken." in done.stdout
+    assert "Contracts: 7 kept, 0 broken." in done.stdout
 
 
 def test_the_import_rules_find_what_breaks_them(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_the_import_rules_find_what_breaks_them(tmp_path: Path) -> None:
             file.write(f"\n\ndef _later():\n    {line}\n")
     done = lint_imports(tmp_path, tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "Contracts: 0 kept, 6 broken." in done.stdout
+    assert "Contracts: 0 kept, 7 broken." in done.stdout
     for finding in (
         "nuclei_runtime is not allowed to import pandas",
         "nuclei_train is not allowed to import nuclei_export",
