@@ -33,7 +33,7 @@ Mode = Literal["new", "resume", "overwrite"]
 
 
 class ResultsFolder:
-    """The results of a run, or of one share of it.
+    """The results of a run, or of one shard of it.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class ResultsFolder:
         It is made if it does not exist.
     mode : Mode
     shard : Shard
-        Results and leftovers of other shares are left alone.
+        Results and leftovers of other shards are left alone.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class ResultsFolder:
             move(work / PROVENANCE_FILE, self.path / PROVENANCE_FILE)
 
     def close(self, *, is_last: bool = True) -> None:
-        """Release the folder; unless other shares may still run, remove the folder of unfinished results."""
+        """Release the folder; unless other shards may still run, remove the folder of unfinished results."""
         if is_last:
             with suppress(OSError):  # something is left there, or everything has vanished
                 (self.path / PARTIAL_FOLDER).rmdir()
@@ -168,5 +168,5 @@ class ResultsFolder:
     def _owns(self, token: str) -> bool:
         try:
             return self._shard.owns(token)
-        except ValueError:  # of the provenance or of the tables: another share's process may be using it
+        except ValueError:  # of the provenance or of the tables: another shard's process may be using it
             return self._shard == WHOLE

@@ -1,4 +1,4 @@
-"""One living process per share of a results folder, held by a lock on a file that the system releases with the process.
+"""One living process per shard of a results folder, held by a lock on a file that the system releases with the process.
 
 A run that resumes removes what a killed run left unfinished. It must not do that to a run that is still alive.
 """
@@ -53,9 +53,9 @@ class LockFile:
 
 
 class ResultsLock:
-    """Keeps other living processes away from a share of a results folder, until `release`.
+    """Keeps other living processes away from a shard of a results folder, until `release`.
 
-    Shares of the same count have no image in common. Shares of two counts may have, and so may a share and the
+    Shards of the same count have no image in common. Shards of two counts may, and so may a shard and the
     whole. On file systems without locks every process is let in, since nobody can tell.
 
     Parameters
@@ -71,7 +71,7 @@ class ResultsLock:
     Raises
     ------
     ResultsInUseError
-        Another process works on the share.
+        Another process is using the shard.
     OSError
         The folder cannot be written to.
     """
@@ -89,13 +89,13 @@ class ResultsLock:
             raise
 
     def release(self) -> None:
-        """Release the share."""
+        """Release the shard."""
         if self._close.alive:
             _release(self.file, self._close)
 
 
 def _open_locked(out: Path, shard: Shard) -> tuple[LockFile, int]:
-    """Open and lock a share's lock file; return it with its descriptor."""
+    """Open and lock the lock file of a shard; return it with its descriptor."""
     path = out / f".nuclei-lock-{shard.index}-of-{shard.count}"
     until = time.monotonic() + _PATIENCE_S
     while True:
@@ -120,9 +120,9 @@ def _open_locked(out: Path, shard: Shard) -> tuple[LockFile, int]:
             return LockFile(path, identity if is_same else None), descriptor
         os.close(descriptor)
         if is_late:
-            share = "" if shard.count == 1 else f" on share {shard.index}/{shard.count}"
+            which = "" if shard.count == 1 else f" for shard {shard.index}/{shard.count}"
             raise ResultsInUseError(
-                f"{out}: another process is using this folder{share}; wait until it ends, or name another folder"
+                f"{out}: another process is using this folder{which}; wait until it ends, or name another folder"
             )
         time.sleep(0.02)
 
@@ -164,7 +164,7 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _overlapping(out: Path, shard: Shard) -> Iterator[Shard]:
-    """Yield each share of another count for which there is a lock file, held or left behind."""
+    """Yield each shard of another count for which there is a lock file, held or left behind."""
     for path in out.iterdir():
         match = _NAME.fullmatch(path.name)
         if match is not None and int(match[2]) != shard.count:

@@ -20,11 +20,11 @@ class PlaneOutcome:
     status : str
         ``ok`` or ``failed``.
     time, z : int, optional
-        Which of the file's planes it is, counted from 0. These and what follows are None where they do not apply.
+        Which of the file's planes it is, counted from 0. These and the following are None where they do not apply.
     n_nuclei, height, width : int, optional
-        The latter two in pixels.
+        Height and width in pixels.
     pixel_height_um, pixel_width_um : float, optional
-        In micrometres, where the file tells.
+        In micrometres, if the file states it.
     nuclei_per_megapixel : float, optional
     overlay_scale : int, optional
         See `nuclei_runtime.writers.overlay_png.overlay_scale`.

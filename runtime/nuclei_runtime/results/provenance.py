@@ -1,4 +1,4 @@
-"""What a run is made with, written once beside its results."""
+"""How the results were made: ``provenance.json``."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from nuclei_runtime.segmentation.segmenter import Segmenter
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu", "numpy", "scipy", "scikit-image", "tifffile", "pillow")
 _EARLIER_METHODS = "earlier_methods"
 _DEFAULT_PRECISION = "fp32"
-"""Of a model whose card does not say it."""
+"""Of a model whose card does not state it."""
 
 
 def describe_method(segmenter: Segmenter, selection: Selection) -> dict[str, Any]:
-    """Return all that decides on the bits of the results besides the images.
+    """Return everything, besides the images, that the bits of the results depend on.
 
-    Threads, shares and memory do not: the results are the same with any.
+    They do not depend on threads, shards and memory.
     """
     card = segmenter.card
     return {
@@ -46,7 +46,7 @@ def describe_method(segmenter: Segmenter, selection: Selection) -> dict[str, Any
 
 
 def run_key(method: dict[str, Any]) -> str:
-    """Return the SHA-256 of what `describe_method` gave: results that bear another one were made otherwise."""
+    """Return the SHA-256 of what `describe_method` returned: results with another run key were made differently."""
     return hashlib.sha256(json.dumps(method, sort_keys=True).encode()).hexdigest()
 
 
@@ -66,7 +66,7 @@ def provenance_json(method: dict[str, Any], n_threads: int, earlier_methods: dic
     document: dict[str, Any] = {
         "method": method,
         "run_key": run_key(method),
-        "images": f"{RECORDS_FOLDER}/*.json: a record an image file, with the SHA-256 of the file and of its results",
+        "images": f"{RECORDS_FOLDER}/*.json: one per image file, with the SHA-256 of the file and of its results",
         "machine": {
             "python": platform.python_version(),
             "system": platform.platform(),

@@ -1,4 +1,4 @@
-"""What became of an image file: the record that lies beside its results and tells whether they are whole."""
+"""What became of an image file: the record next to its results, which tells whether they are complete."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RECORD_FORMAT = 1
 
 @dataclass(frozen=True)
 class FileDigest:
-    """A file's content in short.
+    """The digest of a file's content.
 
     Attributes
     ----------
@@ -42,15 +42,15 @@ class Record:
     Attributes
     ----------
     image, stem : str
-        See `nuclei_runtime.runs.inputs.ImageFile`.
+        Name and stem of `nuclei_runtime.runs.inputs.ImageFile`.
     run_key : str
         See `nuclei_runtime.results.provenance.run_key`.
     source : FileDigest, optional
-        The image file; None if it could not be read.
+        Of the image file; None if it could not be read.
     planes : tuple of PlaneOutcome
-        In the order of time, then Z.
+        By time, then Z.
     results : dict
-        The SHA-256 of each result file by its path relative to the results folder.
+        The SHA-256 of each result, by its path relative to the results folder.
     """
 
     image: str
@@ -66,7 +66,7 @@ class Record:
         return all(plane.status == "ok" for plane in self.planes)
 
     def to_json(self) -> str:
-        """Return the record as it is stored; a name that is no text is escaped."""
+        """Return the record as it is stored; a name that is not text is escaped."""
         return json.dumps({"format": RECORD_FORMAT, **asdict(self)}, indent=1) + "\n"
 
 
@@ -118,14 +118,14 @@ def _known_fields(kind: type[_Stored], document: dict[str, Any]) -> _Stored:
 
 
 def digest_file(path: str | os.PathLike[str]) -> FileDigest:
-    """Read a file through, in pieces."""
+    """Return the digest of a file, which is read in pieces."""
     with Path(path).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return FileDigest(sha256, file.tell())
 
 
 def digest_tree(folder: Path) -> FileDigest:
-    """Read all files of an image that is a folder; the digest is one over their names and digests, sorted."""
+    """Return the digest of an image that is a folder: that of the sorted names and digests of its files."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     digests = [digest_file(folder / name) for name in names]
     listing = "".join(f"{digest.sha256} {name}\0" for name, digest in zip(names, digests, strict=True))
@@ -145,23 +145,23 @@ def record_of(out: Path, name: str) -> Record | None:
 
 
 def with_recorded(out: Path, names: Iterable[str]) -> list[str]:
-    """Add to some images those of which there is a record: who takes an image away does not take its rows.
+    """Add to the names of images those of all images that have a record, sorted by folder and name.
 
-    In the order of their names, folder by folder, wherever they lie.
+    An image that is removed, or is not named again, keeps its rows.
     """
     all_names = list(names)
     tokens = set(map(token_of, all_names))
     for token in recorded_tokens(out):
         if token in tokens:
             continue
-        with suppress(FileNotFoundError):  # another share has just removed it
+        with suppress(FileNotFoundError):  # another shard has just removed it
             record = read_record(record_path(out, token))
             all_names += [] if record is None else [record.image]
     return sorted(all_names, key=lambda name: PurePosixPath(name).parts)
 
 
 def damaged_result(out: Path, record: Record) -> str | None:
-    """Return a result that is missing or not what the record says, if there is one."""
+    """Return the first result that is missing or differs from the record, if there is one."""
     for target, sha256 in record.results.items():
         try:
             whole = not leads_out(out, out / target) and digest_file(out / target).sha256 == sha256

@@ -3,7 +3,7 @@
 The outputs of an image are first written to a workspace, a folder of their own in DIR/.nuclei-partial. The last file
 written there is the record, which names the results with their digests. Then the results are moved into place, and
 after them the record. A record in place stands for whole results; one in a workspace tells what a killed run had
-already moved. Workers and processes that share a folder need not talk to each other, since each touches only what
+already moved. Workers and processes that use the same folder need not talk to each other, since each touches only what
 belongs to its own images.
 """
 
@@ -51,7 +51,7 @@ class ResultStore:
 
     def check(self) -> None:
         """Raise FileNotFoundError if the folder has vanished or another one is in its place."""
-        # An unmounted share leaves an empty folder behind.
+        # An unmounted network share leaves an empty folder behind.
         if not (self.path / PROVENANCE_FILE).is_file() or not self.lock.is_in_place:
             raise FileNotFoundError(errno.ENOENT, "the results folder has vanished or was emptied during the run")
 
@@ -83,7 +83,7 @@ class ResultStore:
             work.parent.mkdir(exist_ok=True)
             try:
                 work.mkdir()
-            except FileNotFoundError:  # another share has just ended and removed the empty folder
+            except FileNotFoundError:  # another shard has just ended and removed the empty folder
                 work.parent.mkdir(exist_ok=True)
                 work.mkdir()
         try:

@@ -1,4 +1,4 @@
-"""Image files -> their results, one file after the other; one that fails fails alone."""
+"""From one image file to its results. A file that fails does not affect any other."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class FileOutcome:
     ----------
     planes : tuple of PlaneOutcome
     is_kept : bool
-        Whether the results of an earlier run were found whole and left as they are.
+        Whether the results of an earlier run were complete and were left as they are.
     redone : str, optional
-        Why the results of an earlier run were made anew.
+        Why the results of an earlier run were replaced.
     """
 
     planes: tuple[PlaneOutcome, ...]
@@ -49,7 +49,7 @@ class FileOutcome:
 
 
 def process_file(file: ImageFile, worker: Worker, store: ResultStore, *, record_failure: bool = True) -> FileOutcome:
-    """Segment an image file and write its results, unless an earlier run's are whole.
+    """Segment an image file and write its results, unless those of an earlier run are complete.
 
     Parameters
     ----------
@@ -57,16 +57,16 @@ def process_file(file: ImageFile, worker: Worker, store: ResultStore, *, record_
     worker : Worker
     store : ResultStore
     record_failure : bool
-        Whether a file that fails leaves a record; without one it is as if it had not been tried.
+        Whether a file that fails gets a record. Without one, it is as if it had not been tried.
 
     Raises
     ------
     RuntimeEnvironmentError
-        Results cannot be written. What was written before stays.
+        The results cannot be written, or the machine is at fault. What was written before is kept.
     """
     source = digest_source(file)
     redone = None
-    with suppress(FileNotFoundError):  # an image that is new
+    with suppress(FileNotFoundError):  # a new image
         earlier = record_of(store.path, file.name)
         redone = why_redone(earlier, file, worker, source, store.path)
         if earlier is not None and redone is None:
@@ -86,17 +86,17 @@ def process_file(file: ImageFile, worker: Worker, store: ResultStore, *, record_
 def why_redone(
     record: Record | None, file: ImageFile, worker: Worker, source: FileDigest | str, out: Path
 ) -> str | None:
-    """Return why what an earlier run made of a file does not stand; None if it does."""
+    """Return why the results of an earlier run must be replaced; None if they can stay."""
     if record is None:
         return "its record is damaged"
     if record.run_key != worker.job.run_key:
-        return "its results were made with another model, other parameters or another version"
+        return "its results were made with another model, other options or another version"
     if isinstance(source, str) or record.source != source:
         return "the image has changed"
     if record.stem != file.stem:
-        return "its results are to have another name, because there is another image of this one now"
+        return "its results need another name, because another image has the same name now"
     if not record.is_ok:
-        return "it failed"
+        return "it failed before"
     damaged = damaged_result(out, record)
     return None if damaged is None else f"{damaged} is missing or has changed"
 
@@ -104,13 +104,13 @@ def why_redone(
 def make_results(
     file: ImageFile, source: FileDigest | str, worker: Worker, work: Path
 ) -> tuple[Record, dict[str, Path]]:
-    """Write what becomes of an image file into a workspace.
+    """Write the results of an image file into a workspace.
 
     Parameters
     ----------
     file : ImageFile
     source : FileDigest or str
-        The file's content, or why it cannot be read.
+        The digest of the file, or why it cannot be read.
     worker : Worker
     work : Path
 
@@ -118,7 +118,7 @@ def make_results(
     -------
     record : Record
     made : dict
-        For each result that the record names the file in the workspace.
+        The file in the workspace, for each result that the record names.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def make_results(
                     else:
                         made[result_path(output, file.stem, plane.suffix)] = path
         if digest_source(file) != source:
-            raise ImageReadError("the file changed while it was read; let the one who writes it finish")
+            raise ImageReadError("the file changed while it was read; wait until it is completely written")
     except Exception as error:
         return _failure(file, worker, source, image_failure(error)), {}
     with writing(work):
@@ -159,7 +159,7 @@ def make_results(
 def _make_plane(
     file: ImageFile, plane: Plane, worker: Worker, work: Path, index: int
 ) -> tuple[PlaneOutcome, dict[Output, Path]]:
-    """Write the outputs of one plane; none if it fails."""
+    """Write the outputs of one plane. If the plane fails, there are none."""
     plane = _guarded(plane, worker.stop)
     files = {output: work / f"{index}-{output.folder}{output.ending}" for output in OUTPUTS}
     try:
@@ -172,7 +172,7 @@ def _make_plane(
 
 
 def _guarded(plane: Plane, stop: Event) -> Plane:
-    """Return the plane with the event that interrupts it looked at each time before pixels are read."""
+    """Return the plane with a check of the stop event before each reading of pixels."""
 
     def read(rows: slice, columns: slice) -> Image:
         if stop.is_set():
@@ -185,7 +185,7 @@ def _guarded(plane: Plane, stop: Event) -> Plane:
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Say of an error of the machine, while an image is read, that earlier results stay."""
+    """Add to an error of the machine, while an image is read, that earlier results are kept."""
     try:
         yield
     except RuntimeEnvironmentError as error:
@@ -193,7 +193,7 @@ def _reading() -> Iterator[None]:
 
 
 def digest_source(file: ImageFile) -> FileDigest | str:
-    """Return the file's content in short, or why it cannot be read.
+    """Return the digest of the file, or why it cannot be read.
 
     Raises
     ------
@@ -203,7 +203,7 @@ def digest_source(file: ImageFile) -> FileDigest | str:
     try:
         file.name.encode()
     except UnicodeEncodeError:
-        return "the file's name is not text in this system's encoding; rename it"
+        return "the file name is not text in the encoding of this system; rename the file"
     try:
         return digest_tree(file.path) if file.path.is_dir() else digest_file(file.path)
     except OSError as error:

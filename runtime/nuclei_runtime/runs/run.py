@@ -1,4 +1,4 @@
-"""One run over images: what was asked for -> model, results folder, the outcome of each file, the joined tables."""
+"""One run over images: loads the model, opens the results folder, segments each file, joins the tables."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from nuclei_runtime.results.joined_tables import Joined
 from nuclei_runtime.results.layout import PROVENANCE_FILE, token_of
 from nuclei_runtime.results.provenance import describe_method, provenance_json, read_earlier_methods, run_key
 from nuclei_runtime.results.shard import WHOLE, Shard
+from nuclei_runtime.results.writing import KEPT
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import ImageFile, Inputs, find_images
 from nuclei_runtime.runs.workers import Job, Worker
@@ -27,16 +28,15 @@ from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.segmentation.segmenter import Segmenter
 
 FILES_AHEAD = 4
-"""For each worker, how many files may be done or begun before the one whose outcome is next."""
-
+"""For each file at a time, how many may be finished or begun before the one whose outcome is next."""
 
 _INTERRUPTIBLE_S = 0.5
-"""Windows delivers Ctrl-C only between waits."""
+"""How long to wait at a time: Windows delivers Ctrl-C only between waits."""
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What was asked for.
+    """What the user asked for.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class RunConfig:
     out : Path
         The results folder.
     options : SegmenterOptions
-        Their threads are for the whole run. The results do not depend on them.
+        Their threads are those of the whole run. The results do not depend on their number.
     max_memory : int, optional
         See `nuclei_runtime.segmentation.blocks.segment_plane`. The results do not depend on it.
     selection : Selection
@@ -63,7 +63,7 @@ class RunConfig:
 
 
 def load_worker(config: RunConfig, n_at_once: int = 1) -> Worker:
-    """Load the model for so many files at once, which share the threads.
+    """Load the model for `n_at_once` files at a time, which share the threads.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def open_results(config: RunConfig, worker: Worker) -> ResultsFolder:
 
 
 class FolderRun:
-    """A run over the images that are there when it begins. To be used in a ``with`` statement.
+    """A run over the images that exist when it begins, as a context manager.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ class FolderRun:
         self.files = tuple(file for file in self.inputs.files if config.shard.owns(token_of(file.name)))
         self.joined: Joined | None = None
         self._processed: list[ImageFile] = []
-        # A file a thread, rather than one file with all threads: nobody waits for reading, labelling and writing.
+        # One thread per file, not all threads on one file: no thread waits while another reads, labels or writes.
         self._n_at_once = max(1, min(n_threads(config), len(self.files)))
         self.worker = load_worker(config, self._n_at_once)
         self._shard = config.shard
@@ -139,14 +139,14 @@ class FolderRun:
 
     @property
     def n_processed(self) -> int:
-        """Files that are done with, for good or ill; with several workers that may be more than were yielded."""
+        """Files that are finished, segmented or failed; with several threads, maybe more than were yielded."""
         return len(self._processed)
 
     def __enter__(self) -> FolderRun:
         return self
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
-        """Join the tables of what is there, however the run ends; of several shares the last one does."""
+        """Join the tables, however the run ends; of several shards, only the last one does."""
         try:
             names = (file.name for file in self.inputs.files)
             self.joined = self._results.join(names, self.worker.job.run_key, only_whole=self._shard != WHOLE)
@@ -157,12 +157,12 @@ class FolderRun:
             self._results.close(is_last=self.joined is not None)
 
     def outcomes(self) -> Iterator[FileOutcome]:
-        """Segment the files, and yield what became of each, in their order.
+        """Segment the files and yield what became of each, in their order.
 
         Raises
         ------
         RuntimeEnvironmentError
-            Results cannot be written, or the folder of the images has vanished. What was written before stays.
+            The results cannot be written, or the folder of the images has vanished. What was written before is kept.
         """
         for outcome in self._in_turn() if self._n_at_once == 1 else self._side_by_side():
             if not outcome.is_ok:
@@ -183,13 +183,13 @@ class FolderRun:
         with ThreadPoolExecutor(self._n_at_once) as pool:
             try:
                 for file in self.files:
-                    # No more than a few ahead, so that no one waits long for the outcome of a slow file.
+                    # Only a few ahead, so that the outcome of a slow file is not held back by many later ones.
                     if len(waiting) == FILES_AHEAD * self._n_at_once:
                         yield _result(waiting.popleft())
                     waiting.append(pool.submit(self._process, file))
                 while waiting:
                     yield _result(waiting.popleft())
-            except BaseException:  # what is being done is not finished either, as in a run with one worker
+            except BaseException:  # what is begun is not finished either, as in a run with one thread
                 self.worker.stop.set()
                 raise
             finally:
@@ -204,11 +204,11 @@ def _result(future: Future[FileOutcome]) -> FileOutcome:
 
 
 def _check_folder(root: Path) -> None:
-    """Raise if the folder of the images is gone: each image that is still to come would fail."""
+    """Raise if the folder of the images is gone, since every remaining image would fail."""
     with suppress(OSError), os.scandir(root) as entries:
         if next(entries, None) is not None:
             return
     raise RuntimeEnvironmentError(
-        f"{root}: the folder of the images has vanished or was emptied during the run; is its drive or network share "
-        "still there? What was done stays, and --resume goes on"
+        f"{root}: the folder of the images has vanished or was emptied during the run; check its drive or network "
+        f"share; {KEPT}"
     )

@@ -1,7 +1,7 @@
-"""What a worker is given, and what it holds: the job pickles, the worker is made from it where the work is done.
+"""What a worker is given and what it holds. A job pickles; a worker is made from it in the process that does the work.
 
-Workers may be threads that share one worker, or processes that each make their own. Whoever starts them gives each
-image file to `nuclei_runtime.runs.image_file.process_file`, and joins the tables when all files are done.
+Threads share one worker; processes each make their own. Whoever starts them gives each image file to
+`nuclei_runtime.runs.image_file.process_file`, and joins the tables when all files are done.
 """
 
 from __future__ import annotations

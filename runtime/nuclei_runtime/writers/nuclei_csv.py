@@ -37,7 +37,7 @@ _PIXEL_COLUMNS = (
     "intensity_max",
     "intensity_min",
 )
-"""Those of `skimage.measure.regionprops_table`: lengths in px, angles in radians, intensities in the file's units."""
+"""As `skimage.measure.regionprops_table` defines them: lengths in px, angles in radians, intensities as in the file."""
 
 _MICROMETRE_COLUMNS = (
     "area_um2",
@@ -52,7 +52,7 @@ _MICROMETRE_COLUMNS = (
 NUCLEI_COLUMNS = ("image", "time", "z", *_PIXEL_COLUMNS, *_MICROMETRE_COLUMNS)
 
 _SQUARE_TOLERANCE = 1e-3
-"""Pixels whose height and width differ by less are square: files round what microscopes measure."""
+"""Pixels whose height and width differ by less count as square, because files store rounded pixel sizes."""
 
 
 class NucleiCsvWriter(PlaneWriter):
@@ -94,17 +94,17 @@ def nucleus_rows(
     name : str
         The image file's name, as results show it.
     image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) ndarray
-        Intensities are measured on the mean of its colours, without alpha.
+        Intensities are those of the mean of its colours, without alpha.
     labels : (H, W) ndarray of int32
     origin : (int, int)
-        Row and column of the plane at which `image` begins.
+        Row and column of the plane where `image` begins.
     plane : Plane, optional
-        What `image` belongs to: says time, Z and the size of a pixel.
+        The plane that `image` belongs to: gives time, Z and the pixel size.
 
     Returns
     -------
     list
-        A row a nucleus, in the order of `NUCLEI_COLUMNS`.
+        One row per nucleus, with the cells in the order of `NUCLEI_COLUMNS`.
     """
     if not labels.any():
         return []
@@ -125,9 +125,9 @@ def nucleus_rows(
 
 
 def _micrometres(table: Measures, regions: Regions, pixel_size_um: tuple[float, float]) -> dict[str, NDArray[Any]]:
-    """Return the columns in micrometres; without the perimeter where pixels are not square.
+    """Return the columns in micrometres, without the perimeter if pixels are not square.
 
-    scikit-image counts steps along the border (Benkrid and Crookes), whose lengths are known for square pixels only.
+    scikit-image adds up steps along the border (Benkrid and Crookes), whose lengths are known for square pixels only.
     """
     height, width = pixel_size_um
     area = table["area"] * (height * width)

@@ -65,10 +65,10 @@ def wait_for(condition: Callable[[], bool]) -> None:
     ("one", "other", "named"),
     [
         (WHOLE, WHOLE, "folder;"),
-        (Shard(2, 3), Shard(2, 3), "share 2/3;"),
-        (Shard(1, 3), WHOLE, "share 1/3;"),
+        (Shard(2, 3), Shard(2, 3), "shard 2/3;"),
+        (Shard(1, 3), WHOLE, "shard 1/3;"),
         (WHOLE, Shard(1, 3), "folder;"),
-        (Shard(1, 3), Shard(2, 2), "share 1/3;"),
+        (Shard(1, 3), Shard(2, 2), "shard 1/3;"),
     ],
 )
 def test_a_share_is_one_living_process_s(tmp_path: Path, one: Shard, other: Shard, named: str) -> None:
