@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from nuclei_runtime.errors import RunFolderError, RuntimeEnvironmentError
+from nuclei_export.errors import RunFolderError
+from nuclei_runtime.errors import RuntimeEnvironmentError
 
 OPSETS = (17, 18)
 """What tf2onnx 1.17 writes and ONNX Runtime 1.20 reads; 19 is refused by tf2onnx."""

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from nuclei_export import convert, lint, parity
+from nuclei_export.errors import EvaluationFileError, ParityError, RunFolderError
 from nuclei_export.precision import TOLERANCES, Precision, to_fp16
 from nuclei_export.quantisation_data import read_quantisation_data
 from nuclei_export.quantise import Quantisation, quantise
 from nuclei_export.report import write_report
 from nuclei_runtime.checks.sample import ReplaySample, replay_sample, sample_path, write_sample
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_runtime.errors import DatasetError, ParityError, RunFolderError
 from nuclei_runtime.model.card import METADATA_KEY, SCHEMA_VERSION, ModelCard, parse_card
 from nuclei_runtime.model.session import load_session
 from nuclei_runtime.segmentation.segmenter import Segmenter
@@ -93,7 +93,7 @@ def export(config: ExportConfig) -> ExportResult:
     ------
     RunFolderError
         There is no finished run in the folder.
-    DatasetError
+    EvaluationFileError
         The evaluation is of another graph or cannot be read.
     CardError
         The run describes its model in a way that no runtime would take.
@@ -215,20 +215,20 @@ def _read_evaluation(path: Path, card: ModelCard) -> list[Any]:
         evaluated, postprocessing = str(model["graph_sha256"]), model["postprocessing"]
         scores = list(document["card_evaluation"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path}: not an evaluation.json that nuclei-evaluate wrote: {error}") from error
+        raise EvaluationFileError(f"{path}: not an evaluation.json that nuclei-evaluate wrote: {error}") from error
     if evaluated != graph_sha256:
-        raise DatasetError(
+        raise EvaluationFileError(
             f"{path}: its scores are of graph {evaluated[:12]}, this run gives graph {graph_sha256[:12]}; "
             "evaluate the exported model first"
         )
     expected = json.loads(json.dumps(asdict(card.postprocessing)))
     if postprocessing != expected:
-        raise DatasetError(
+        raise EvaluationFileError(
             f"{path}: its scores are of nuclei found with {postprocessing}, this run has {expected}; "
             "evaluate the exported model anew"
         )
     if n_failed:
-        raise DatasetError(
+        raise EvaluationFileError(
             f"{path}: {n_failed} images could not be scored, expected none; leave them out or mend them, and evaluate "
             "anew"
         )

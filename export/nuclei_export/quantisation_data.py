@@ -11,8 +11,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from nuclei_export.errors import RunFolderError
 from nuclei_runtime.arrays import Labels
-from nuclei_runtime.errors import RunFolderError
 
 QUANTISATION_DATA = "quantisation.npz"
 """The file in the run folder."""

@@ -16,7 +16,7 @@ Labels = NDArray[np.int32]
 """(H, W); 0 is background, nuclei are 1..N."""
 
 Maps = NDArray[np.float32]
-"""(H, W, M): what a network gives, each in [0, 1], in the order of `nuclei_runtime.steps.instances.MAPS`."""
+"""(H, W, M): what a network gives, each in [0, 1], in the order of `nuclei_runtime.steps.step.MAPS`."""
 
 
 def check_form(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 from unicodedata import category
 
 _SHOWN_CHARACTERS = 60
+
+MAX_DEPTH = 16
+"""Objects and lists within each other, where any JSON may stand."""
 
 
 def parse_json(text: str, problems: list[str]) -> object:
@@ -103,12 +108,62 @@ class Fields:
         items = self.take(key, lambda v: isinstance(v, list) and len(v) <= most, f"a list of at most {most}", [])
         return [Fields(item, f"{self.at(key)}[{i}]", self.problems) for i, item in enumerate(items)]
 
+    def open_object(self, key: str, max_bytes: int) -> Mapping[str, Any]:
+        """Return an object of any JSON, read-only; an empty one if the field is missing.
+
+        Parameters
+        ----------
+        key : str
+        max_bytes : int
+            Bound on its canonical JSON, in UTF-8.
+        """
+        if key not in self.fields:
+            return MappingProxyType({})
+        expected = f"an object of at most {max_bytes} bytes of JSON, {MAX_DEPTH} levels deep, with texts as elsewhere"
+
+        def valid(value: object) -> bool:
+            return isinstance(value, dict) and _is_writable(value) and len(canonical_json(value).encode()) <= max_bytes
+
+        return MappingProxyType({name: _frozen(item) for name, item in self.take(key, valid, expected, {}).items()})
+
     def close(self) -> None:
         """Note the fields that nothing took."""
         for key in sorted(set(self.fields) - self.taken):
             # The name is anybody's: it may be a megabyte long, or hold what no terminal can print.
             name = key if key.isascii() and key.isidentifier() and len(key) <= _SHOWN_CHARACTERS else shown(key)
             self.problems.append(f"{self.at(name)}: unknown field")
+
+
+def canonical_json(value: object) -> str:
+    """Return the one spelling of a JSON value: sorted keys, no spaces, Unicode as it is.
+
+    Raises
+    ------
+    ValueError
+        A number is NaN or infinite.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
+
+
+def _plain(value: object) -> dict[str, Any]:
+    if isinstance(value, MappingProxyType):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def _frozen(value: Any) -> Any:
+    """Return a JSON value that cannot be changed: objects as mapping proxies, lists as tuples."""
+    if isinstance(value, dict):
+        return MappingProxyType({name: _frozen(item) for name, item in value.items()})
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def _is_writable(value: object, depth: int = 1) -> bool:
+    """Whether a parsed JSON value can be written to a file and shown in a terminal: finite numbers and fit texts."""
+    if isinstance(value, dict | list):
+        items = [item for pair in value.items() for item in pair] if isinstance(value, dict) else value
+        return depth <= MAX_DEPTH and all(_is_writable(item, depth + 1) for item in items)
+    return _is_text(value) if isinstance(value, str) else not isinstance(value, float) or math.isfinite(value)
 
 
 def is_int(value: object) -> bool:

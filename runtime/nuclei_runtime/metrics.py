@@ -5,7 +5,7 @@ Two averages of AP are in use and must not be mixed up:
 - *pooled* (`pooled_ap`): true positives, false positives and false negatives are summed over the set first.
   The StarDist paper's (Schmidt et al. 2018, section 3).
 - *mean over images* (`mean_image_ap`): AP of each image, then their mean. Kaggle's (Data Science Bowl 2018,
-  "Evaluation"), which also averages over `THRESHOLDS`: that is `mean AP` here.
+  "Evaluation"), which also averages over `IOU_THRESHOLDS`: that is `mean AP` here.
 
 AP at a threshold t is TP / (TP + FP + FN), where a true and a predicted nucleus match if their IoU is above t,
 not if it is t itself.
@@ -19,20 +19,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 """IoU 0.5 to 0.95 in steps of 0.05, as the Data Science Bowl 2018 scored."""
 
 
 @dataclass(frozen=True)
 class Matching:
-    """How the nuclei of one image (or, summed, of a set) match at each of `THRESHOLDS`.
+    """How the nuclei of one image (or, summed, of a set) match at each of `IOU_THRESHOLDS`.
 
     Attributes
     ----------
     n_true, n_predicted : int
         Nuclei in the truth and in the prediction.
     true_positives : tuple of int
-        One count per entry of `THRESHOLDS`.
+        One count per entry of `IOU_THRESHOLDS`.
     """
 
     n_true: int
@@ -78,13 +78,13 @@ def iou_matrix(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> ND
 
 
 def match(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> Matching:
-    """Match the nuclei of one image at each of `THRESHOLDS`.
+    """Match the nuclei of one image at each of `IOU_THRESHOLDS`.
 
     Nuclei of one labelling do not overlap, so at most one pair for each nucleus has an IoU above 0.5, and no
     assignment has to be solved.
     """
     iou = iou_matrix(truth, predicted)
-    hits = tuple(int((iou > threshold).sum()) for threshold in THRESHOLDS)
+    hits = tuple(int((iou > threshold).sum()) for threshold in IOU_THRESHOLDS)
     return Matching(iou.shape[0], iou.shape[1], hits)
 
 
@@ -114,7 +114,8 @@ class PixelScores:
     Attributes
     ----------
     loss : float
-        Binary cross-entropy in nats, probabilities kept 1e-7 away from 0 and 1 (Keras's epsilon).
+        Binary cross-entropy in nats, probabilities kept 1e-7 away from 0 and 1, as they are in
+        training.
     accuracy, dice, iou : float
         Of the foreground at the threshold; dice and iou are 1 where both sides are empty.
     """

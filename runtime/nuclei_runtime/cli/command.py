@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from threading import Event
@@ -17,35 +17,29 @@ from typing import Any, NoReturn
 
 import typer
 
-from nuclei_runtime.errors import MissingExtraError, ModelError, NucleiError, ParityError, RuntimeEnvironmentError
+from nuclei_runtime.errors import MissingExtraError, NucleiError, RuntimeEnvironmentError
 
 EXIT_SOME_FAILED = 1
-EXIT_USAGE = 2
 EXIT_OF_SIGNAL = 128
-EXIT_ENVIRONMENT = 3
-"""The environment or the model, as against the usage: the same command may work elsewhere."""
 
 _STDERR = 2
 """Its file descriptor: what libraries in C++ write to."""
 
-_EXTRA_OF_PACKAGE = {
-    "onnxruntime": "cpu",
-    "watchfiles": "watch",
-    "pandas": "data",
-    "matplotlib": "data",
-    "tensorflow": "train",
-    "keras": "train",
-    "tensorboard": "train",
-    "tf2onnx": "export",
-    "onnx": "export",
-}
+_EXTRA_OF_PACKAGE = {"onnxruntime": "cpu", "watchfiles": "watch"}
+"""The extras that the runtime's own commands may need."""
 
 
-def run_command(command: Callable[..., None]) -> NoReturn:
+def run_command(command: Callable[..., None], extras: Mapping[str, str] | None = None) -> NoReturn:
     """Parse the process's arguments for one command, run it and exit.
 
     The command raises `typer.Exit` to leave with a code of its own; 0 is the default. Errors of nuclei-edge become
-    a sentence on stderr and exit code 3 where the model or the environment is at fault, else 2.
+    a sentence on stderr and the exit code of their class.
+
+    Parameters
+    ----------
+    command : callable
+    extras : mapping of str to str, optional
+        Package -> the extra that installs it, for packages that this command imports and the runtime does not.
     """
     # tifffile logs and Pillow warns what they make of damaged files; the reader's own sentence says it already.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
@@ -61,9 +55,10 @@ def run_command(command: Callable[..., None]) -> NoReturn:
         fail(error)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in _EXTRA_OF_PACKAGE:
+        extra = (_EXTRA_OF_PACKAGE | dict(extras or {})).get(package)
+        if extra is None:
             raise
-        fail(MissingExtraError(package, _EXTRA_OF_PACKAGE[package]))
+        fail(MissingExtraError(package, extra))
     except OSError as error:  # a folder that cannot be written, a full disk
         fail(RuntimeEnvironmentError(str(error)))
     sys.exit(0)
@@ -133,16 +128,8 @@ def require_extra(extra: str, *packages: str) -> None:
 
 
 @contextmanager
-def quiet_tensorflow() -> Iterator[None]:
-    """Keep TensorFlow's remarks on processors and drivers, and absl's on file formats, off the user's terminal.
-
-    TensorFlow is to be imported inside. It prints the remarks (2.21) before it reads any setting, so stderr itself
-    is turned away for so long. TF_CPP_MIN_LOG_LEVEL=0 in the environment lets everything through.
-    """
-    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
-        yield
-        return
-    logging.getLogger("absl").setLevel(logging.ERROR)
+def silence_stderr() -> Iterator[None]:
+    """Keep whatever is printed on stderr off the user's terminal, native code's remarks included."""
     sys.stderr.flush()
     kept = os.dup(_STDERR)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -157,6 +144,6 @@ def quiet_tensorflow() -> Iterator[None]:
 
 
 def fail(error: NucleiError) -> NoReturn:
-    """Print an error as a person needs it and exit with its code."""
+    """Print an error as a person needs it and exit with the code of its class."""
     print(f"error: {error}", file=sys.stderr)
-    sys.exit(EXIT_ENVIRONMENT if isinstance(error, RuntimeEnvironmentError | ModelError | ParityError) else EXIT_USAGE)
+    sys.exit(error.exit_code)

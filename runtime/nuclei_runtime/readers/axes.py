@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -82,6 +83,7 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
             "or --z max (their maximum)"
         )
     projected = selection.z == "max"
+    together = prod(stack.shape[stack.axes.index("X") + 1 :])  # what lies behind X is decoded pixel by pixel
     shape = (length["Y"], length["X"], *([length["S"]] if length.get("S", 1) > 1 and sample is None else []))
     check_form(shape, np.dtype(stack.dtype))
     times: Sequence[int | None] = range(length["T"]) if length.get("T", 1) > 1 else [None]
@@ -95,7 +97,18 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
         read = _reader(stack, indices, sample, shape)
         if not stack.reads_blocks:
             read = last_read.reader((time, z), read, shape)
-        planes.append(Plane(time, z, shape, stack.dtype, stack.pixel_size_um, read, stack.reads_blocks))
+        planes.append(
+            Plane(
+                time,
+                z,
+                shape,
+                stack.dtype,
+                stack.pixel_size_um,
+                read,
+                stack.reads_blocks,
+                channels_together=together // prod(shape[2:]),
+            )
+        )
     return planes
 
 

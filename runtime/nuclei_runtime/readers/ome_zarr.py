@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from math import prod
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from nuclei_runtime.arrays import Image
-from nuclei_runtime.errors import ImageReadError, ImageShapeError, MissingExtraError
+from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.readers.axes import UNKNOWN, Stack
+from nuclei_runtime.readers.bounds import MAX_SEGMENT_BYTES
 from nuclei_runtime.readers.pixel_size import PixelSize, in_micrometres
-from nuclei_runtime.readers.tiff.segments import MAX_SEGMENT_BYTES
 
 _MAX_JSON_BYTES = 1 << 24
 _MAX_CHUNK_BYTES = 1 << 29
@@ -29,27 +30,16 @@ _CODECS = frozenset(
 """Of Zarr's specifications 2 and 3. Others run code that a file may name: numcodecs' pickle runs any."""
 
 
-def is_image_folder(path: Path) -> bool:
-    """Whether a folder is one image: it is called NAME.zarr, or holds a Zarr group."""
-    try:
-        is_named = path.suffix.lower() == ".zarr"
-        return path.is_dir() and (is_named or any((path / name).is_file() for name in ("zarr.json", ".zgroup")))
-    except OSError:
-        return False
-
-
-def open_zarr(folder: Path) -> Stack:
+def open_zarr(folder: Path, _: ExitStack) -> Stack:
     """Find what an OME-Zarr image holds, at its full resolution.
 
     Raises
     ------
     ImageReadError
-        It is no OME-Zarr image, is damaged, or uses a codec that is not read; or the extra `zarr` is missing.
+        It is no OME-Zarr image, is damaged, or uses a codec that is not read.
     ImageShapeError
         It is a plate, or several images.
     """
-    if not is_image_folder(folder):
-        raise ImageReadError("cannot be opened: it is a folder, and not an OME-Zarr image")
     attributes = _attributes(folder)
     multiscale = _multiscale(folder, attributes)
     axes = [axis for axis in multiscale.get("axes", ()) if isinstance(axis, dict)]
@@ -134,11 +124,9 @@ def _open_array(folder: Path, name: str) -> Any:
             f"it is compressed with {', '.join(sorted(used - _CODECS))}, which is not read; save it with blosc, zstd "
             "or gzip"
         )
-    try:
-        import zarr
-        from zarr.storage import LocalStore
-    except ImportError as error:
-        raise ImageReadError(str(MissingExtraError("zarr", "zarr"))) from error
+    import zarr
+    from zarr.storage import LocalStore
+
     return zarr.open_array(LocalStore(path, read_only=True), mode="r")
 
 

@@ -7,18 +7,19 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from math import prod
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from nuclei_runtime.arrays import Image
-from nuclei_runtime.errors import ImageError, ImageReadError, ImageShapeError
+from nuclei_runtime.errors import ImageReadError, ImageShapeError
+from nuclei_runtime.faults import is_of_machine, reading_error
 from nuclei_runtime.readers.axes import Stack, find_planes
+from nuclei_runtime.readers.formats import format_names, format_of_file, format_of_folder
 from nuclei_runtime.readers.plane import Plane, Selection
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-"""What counts as an image in a folder, in lower case."""
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 
 def read_image(source: str | os.PathLike[str] | bytes) -> Image:
@@ -45,6 +46,8 @@ def read_image(source: str | os.PathLike[str] | bytes) -> Image:
         The file holds a stack or more than one image, or has no pixels.
     ImageValueError
         The values are not finite (NaN or infinite).
+    RuntimeEnvironmentError
+        The machine is at fault: it has no file, memory or disk space left to read with.
     """
     with open_planes(source, Selection()) as planes:
         if len(planes) > 1:
@@ -66,43 +69,38 @@ def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) ->
 
     Raises
     ------
-    ImageError
+    ImageError, RuntimeEnvironmentError
         See `read_image`; also, what a dimension means, which channel, or what of a Z stack is
         neither in the file nor in `selection`. The message names the choices.
     """
     with ExitStack() as resources:
-        with _only_image_errors():
-            planes = _find(source, selection, resources)
+        troubles: list[OSError] = []
+        with _attributed(troubles):
+            planes = _find(source, selection, resources, troubles)
         lock = Lock()  # the planes share a file, which stands at one place at a time
-        yield [replace(plane, read=_guarded(plane.read, lock)) for plane in planes]
+        yield [replace(plane, read=_guarded(plane.read, lock, troubles)) for plane in planes]
 
 
-def _find(source: str | os.PathLike[str] | bytes, selection: Selection, resources: ExitStack) -> list[Plane]:
-    stack = _open_stack(source, resources)
-    # What lies behind X comes pixel by pixel, all of it, whatever is kept.
-    together = prod(stack.shape[stack.axes.index("X") + 1 :])
-    planes = find_planes(stack, selection)
-    return [replace(plane, channels_together=together // prod(plane.shape[2:])) for plane in planes]
+def _find(
+    source: str | os.PathLike[str] | bytes, selection: Selection, resources: ExitStack, troubles: list[OSError]
+) -> list[Plane]:
+    return find_planes(_open_stack(source, resources, troubles), selection)
 
 
-def _open_stack(source: str | os.PathLike[str] | bytes, resources: ExitStack) -> Stack:
+def _open_stack(source: str | os.PathLike[str] | bytes, resources: ExitStack, troubles: list[OSError]) -> Stack:
     if not isinstance(source, bytes) and _is_folder(source):
-        from nuclei_runtime.readers.ome_zarr import open_zarr
-
-        return open_zarr(Path(source))
-    file = resources.enter_context(io.BytesIO(source) if isinstance(source, bytes) else _open(source))
-    start = file.read(4)
-    if not start:
+        form = format_of_folder(Path(source))
+        if form is None:
+            raise ImageReadError(f"cannot be opened: it is a folder, and not an image of {format_names(folders=True)}")
+        return form.open(Path(source), resources)
+    file: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else _open(source, troubles)
+    resources.enter_context(file)
+    form = format_of_file(file)
+    if form is not None:
+        return form.open(file, resources)
+    if not file.read(1):
         raise ImageReadError("the file is empty (0 bytes)")
-    from nuclei_runtime.readers.tiff.directories import TIFF_SIGNATURES
-
-    if start in TIFF_SIGNATURES:
-        from nuclei_runtime.readers.tiff.stack import open_tiff
-
-        return open_tiff(file, resources)
-    from nuclei_runtime.readers.pictures import open_picture_file
-
-    return open_picture_file(file)
+    raise ImageReadError(f"the content is not an image of a known format; expected {format_names(folders=False)}")
 
 
 def _is_folder(path: str | os.PathLike[str]) -> bool:
@@ -112,29 +110,60 @@ def _is_folder(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def _open(path: str | os.PathLike[str]) -> BinaryIO:
+def _open(path: str | os.PathLike[str], troubles: list[OSError]) -> BinaryIO:
     try:
-        return Path(path).open("rb")
-    except (OSError, ValueError) as error:  # ValueError: a path with a null character
-        raise ImageReadError(f"cannot be opened: {getattr(error, 'strerror', None) or error}") from error
+        return io.BufferedReader(_ImageFile(path, troubles))
+    except ValueError as error:  # a path with a null character
+        raise ImageReadError(f"cannot be opened: {error}") from error
+    except OSError as error:
+        if is_of_machine(error):
+            raise
+        raise ImageReadError(f"cannot be opened: {error.strerror or error}") from error
+
+
+class _ImageFile(io.FileIO):
+    """A file that notes what the machine refused it: some decoders take a read that fails for damage and go on."""
+
+    def __init__(self, path: str | os.PathLike[str], troubles: list[OSError]) -> None:
+        super().__init__(path, "rb")
+        self._troubles = troubles
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        with self._noting():
+            return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        with self._noting():
+            return super().readall()
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if is_of_machine(error):
+                error.filename = self.name
+                self._troubles.append(error)
+            raise
 
 
 @contextmanager
-def _only_image_errors() -> Iterator[None]:
+def _attributed(troubles: list[OSError]) -> Iterator[None]:
+    """Raise whatever comes up as an error of the image, or of the machine if that had any trouble."""
     try:
         yield
-    except ImageError:
-        raise
-    except MemoryError as error:
-        raise ImageReadError("there is not enough memory for the size that the file claims") from error
-    except Exception as error:  # decoders raise whatever damaged bytes lead them into
-        reason = str(error) or type(error).__name__
-        raise ImageReadError(f"cannot be decoded, the file may be truncated or damaged: {reason}") from error
+    except Exception as error:
+        known = reading_error(troubles[-1] if troubles else error)
+        if known is error:
+            raise
+        raise known from error
 
 
-def _guarded(read: Callable[[slice, slice], Image], lock: Lock) -> Callable[[slice, slice], Image]:
+def _guarded(
+    read: Callable[[slice, slice], Image], lock: Lock, troubles: list[OSError]
+) -> Callable[[slice, slice], Image]:
     def guarded(rows: slice, columns: slice) -> Image:
-        with lock, _only_image_errors():
+        with lock, _attributed(troubles):
             return read(rows, columns)
 
     return guarded

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from numpy.typing import DTypeLike
 
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import InputsError
-
-if TYPE_CHECKING:
-    pass
 
 AXES = "TCZYXS"
 """Time, channel, depth, row, column, sample of a colour."""
@@ -92,6 +89,16 @@ class Plane:
         """What tells the plane's results from those of the file's other planes, such as ``_t003_z01``; or nothing."""
         parts = [f"_{letter}{index:03d}" for letter, index in (("t", self.time), ("z", self.z)) if index is not None]
         return "".join(parts)
+
+
+_SERIES_STEM = re.compile(r"(.+?)(?:_t\d{3,}(?:_z\d{3,})?|_z\d{3,})")
+"""A stem followed by what `Plane.suffix` gives."""
+
+
+def series_stem(stem: str) -> str | None:
+    """Return the stem of the series of which one plane would have this stem: ``a`` for ``a_t003_z001``."""
+    match = _SERIES_STEM.fullmatch(stem)
+    return None if match is None else match[1]
 
 
 def plane_of(image: Image) -> Plane:

@@ -32,7 +32,7 @@ from nuclei_runtime.segmentation.plane_input import regions
 from nuclei_runtime.segmentation.plane_maps import PlaneMaps, image_maps
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
 from nuclei_runtime.steps.instances import METHODS, find_instances
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.windows import CutNucleusError, Window
 
 

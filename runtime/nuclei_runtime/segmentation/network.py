@@ -14,8 +14,8 @@ from nuclei_runtime.errors import ImageValueError, ModelError
 from nuclei_runtime.model.card import ModelCard
 from nuclei_runtime.model.session import Session, load_session
 from nuclei_runtime.segmentation.options import SegmenterOptions
-from nuclei_runtime.steps.preprocess import Step
 from nuclei_runtime.steps.scale import Scale, scale_for
+from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.tiling import Tiling
 from nuclei_runtime.steps.tta import MAGNIFICATION, average_scales
 

@@ -10,19 +10,18 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image, check_image
 from nuclei_runtime.readers.plane import Plane
-from nuclei_runtime.steps.preprocess import Step, ValueSample, as_input, colours_of, normalise
+from nuclei_runtime.steps.percentiles import limits_of
+from nuclei_runtime.steps.preprocess import STEPS, as_input, colours_of
+from nuclei_runtime.steps.step import Pixels, Step
 
 REGION_PX = 1024
 """Side of the regions in which a plane is read for its percentiles."""
-
-PERCENTILES = "percentile_normalisation"
 
 
 class PlaneInput:
     """The input that a network of any size gets from a plane.
 
-    Each normalisation uses the percentiles of the whole plane. The constructor finds them by reading the whole plane
-    once per normalisation step; a model card usually has one.
+    The constructor fits each step to the whole plane: a normalisation reads the plane once to find its limits.
 
     Parameters
     ----------
@@ -38,26 +37,25 @@ class PlaneInput:
 
     def __init__(self, plane: Plane, steps: Sequence[Step]) -> None:
         self._plane = plane
-        self._limits: list[tuple[float, float]] = []
+        self._applied: list[Callable[[NDArray[Any]], NDArray[np.float32]]] = []
         for step in steps:
-            if step.id != PERCENTILES:
+            fit = STEPS[step.id].fit
+            if fit is None:
                 raise ValueError(f"{step.id} cannot be applied region by region")
-            self._limits.append(plane_limits(plane, step.kwargs["lower"], step.kwargs["upper"], self._normalise))
+            self._applied.append(fit(_pixels_of(plane, self._apply), **step.kwargs))
 
     def read(self, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Return the (h, w, 3) network input of a region."""
-        return as_input(self._normalise(colours_of(self._plane.read(rows, columns))))
+        return as_input(self._apply(colours_of(self._plane.read(rows, columns))))
 
-    def _normalise(self, colours: NDArray[Any]) -> NDArray[Any]:
-        """Apply the normalisations whose limits are known."""
-        for low, high in self._limits:
-            colours = normalise(colours, low, high)
+    def _apply(self, colours: NDArray[Any]) -> NDArray[Any]:
+        """Apply the steps that are fitted so far."""
+        for apply in self._applied:
+            colours = apply(colours)
         return colours
 
 
-def plane_limits(
-    plane: Plane, lower: float, upper: float, before: Callable[[Image], NDArray[Any]] = lambda colours: colours
-) -> tuple[float, float]:
+def plane_limits(plane: Plane, lower: float, upper: float) -> tuple[float, float]:
     """Return two percentiles of a plane's values: those that `percentile_limits` gives for all of its pixels.
 
     Parameters
@@ -65,23 +63,25 @@ def plane_limits(
     plane : Plane
     lower, upper : float
         In percent, 0 to 100.
-    before : callable
-        Applied to the values of each region first.
 
     Raises
     ------
     ImageError
         The plane cannot be read, or its values are not finite intensities.
     """
-    sample: ValueSample | None = None
-    for rows, columns in regions(plane.shape, REGION_PX):
-        pixels = plane.read(rows, columns)
-        check_image(pixels)
-        values = before(colours_of(pixels))
-        sample = sample or ValueSample(plane.shape, values.dtype)
-        sample.add(values, rows.start, columns.start)
-    assert sample is not None  # a plane has pixels
-    return sample.limits(lower, upper)
+    return limits_of(_pixels_of(plane, lambda colours: colours), lower, upper)
+
+
+def _pixels_of(plane: Plane, before: Callable[[Image], NDArray[Any]]) -> Pixels:
+    """Return the values of a plane, region by region, after `before` is applied to them."""
+
+    def values() -> Iterator[tuple[NDArray[Any], int, int]]:
+        for rows, columns in regions(plane.shape, REGION_PX):
+            pixels = plane.read(rows, columns)
+            check_image(pixels)
+            yield before(colours_of(pixels)), rows.start, columns.start
+
+    return Pixels(plane.shape, values)
 
 
 def regions(shape: tuple[int, ...], side: int) -> Iterator[tuple[slice, slice]]:

@@ -12,7 +12,8 @@ from nuclei_runtime.readers.plane import Plane, plane_of
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import PlaneInput
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
-from nuclei_runtime.steps.preprocess import preprocess, resize
+from nuclei_runtime.steps.preprocess import preprocess
+from nuclei_runtime.steps.resize import resize
 from nuclei_runtime.steps.tiling import Tiling, run_tile, tile_spans
 
 

@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from nuclei_runtime.errors import RuntimeEnvironmentError
+from nuclei_runtime.faults import machine_error
 
 CHUNK_PX = 256
 """Side of the squares that move between file and memory: large enough to make the cost of a seek negligible, small
@@ -127,9 +127,11 @@ def _temporary_file() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RuntimeEnvironmentError(
-            f"the folder for temporary files: {error.strerror or error}; it holds what does not fit into memory: "
-            "set TMPDIR to a folder on a disk with free space, or allow more memory"
+        raise machine_error(
+            error,
+            "the folder for temporary files",
+            "it holds what does not fit into memory: set TMPDIR to a folder on a disk with free space, "
+            "or allow more memory",
         ) from error
 
 

@@ -51,13 +51,13 @@ class Regions:
 
     @classmethod
     def of(cls, labels: Labels) -> Regions:
-        """Sort the pixels of an (H, W) label image, of which some are not 0."""
+        """Sort the pixels of an (H, W) label image, which may have no nuclei."""
         places = np.flatnonzero(labels)
         numbers = labels.ravel()[places]
-        before = int(numbers.min()) - 1
+        before = int(numbers.min()) - 1 if numbers.size else 0
         numbers -= before
         # Integers of 16 bits are sorted in a few passes, others by comparing.
-        small = numbers.astype(np.uint16) if int(numbers.max()) < 1 << 16 else numbers
+        small = numbers.astype(np.uint16) if int(numbers.max(initial=0)) < 1 << 16 else numbers
         places = places[np.argsort(small, kind="stable")]
         counts = np.bincount(numbers)
         present = np.flatnonzero(counts)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.errors import ModelError
-from nuclei_runtime.steps.preprocess import Step
-from nuclei_runtime.steps.tiling import Run, Tiling
+from nuclei_runtime.steps.instances import scale_method
+from nuclei_runtime.steps.step import Step
+from nuclei_runtime.steps.tiling import NetworkFunction, Tiling
 
 SMALLEST_SHOWN, LARGEST_SHOWN = 0.85, 1.7
 """How large nuclei may be shown, in diameters of those of the training. One is twice the other, so that whole factors
@@ -57,12 +58,10 @@ class Scale:
 
     def method(self, step: Step) -> Step:
         """Return a way to find nuclei with its areas in pixels of the image."""
-        areas = {name: value for name, value in step.kwargs.items() if name.endswith("_area_px")}
-        scaled = {name: max(1, round(area / self.factor**2)) for name, area in areas.items()}
-        return replace(step, kwargs={**step.kwargs, **scaled})
+        return scale_method(step, self.factor)
 
-    def run(self, run: Run) -> Run:
-        """Return a `Run` that shows a network its input scaled and gives its answer at the input's own size."""
+    def run(self, run: NetworkFunction) -> NetworkFunction:
+        """Return a function that shows a network its input scaled and gives its answer at the input's own size."""
 
         def run_scaled(batch: NDArray[np.float32]) -> NDArray[np.float32]:
             answer = run(reduce(enlarge(batch, self.enlarged), self.reduced))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+NetworkFunction = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """(N, H, W, C) network inputs -> (N, H, W, maps) network outputs."""
 
 Read = Callable[[slice, slice], NDArray[np.float32]]
@@ -84,13 +84,15 @@ def _up_to_multiple(length: int, tiling: Tiling) -> int:
     return -(-length // tiling.multiple_of_px) * tiling.multiple_of_px
 
 
-def run_tile(run: Run, read: Read, shape: tuple[int, int], rows: Span, columns: Span) -> NDArray[np.float32]:
+def run_tile(
+    run: NetworkFunction, read: Read, shape: tuple[int, int], rows: Span, columns: Span
+) -> NDArray[np.float32]:
     """Run a network on one tile of an image.
 
     Parameters
     ----------
     run : callable
-        See `Run`.
+        See `NetworkFunction`.
     read : callable
         See `Read`; called with what the tile sees.
     shape : (int, int)
@@ -110,13 +112,13 @@ def run_tile(run: Run, read: Read, shape: tuple[int, int], rows: Span, columns: 
     ]
 
 
-def run_tiled(run: Run, image: NDArray[np.float32], tiling: Tiling) -> NDArray[np.float32]:
+def run_tiled(run: NetworkFunction, image: NDArray[np.float32], tiling: Tiling) -> NDArray[np.float32]:
     """Run a network over an image in memory, tile by tile.
 
     Parameters
     ----------
     run : callable
-        See `Run`; called with one tile at a time.
+        See `NetworkFunction`; called with one tile at a time.
     image : (H, W, C) ndarray of float32
     tiling : Tiling
 

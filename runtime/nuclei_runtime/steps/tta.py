@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.steps.scale import enlarge, reduce
-from nuclei_runtime.steps.tiling import Run
+from nuclei_runtime.steps.tiling import NetworkFunction
 
 MAGNIFICATION = 2
 """Whole, as `nuclei_runtime.steps.scale.Scale` is, so that tiles equal the whole."""
 
 
-def average_scales(run: Run) -> Run:
-    """Return a `Run` that averages what a network gives for its input and for the same enlarged by `MAGNIFICATION`.
+def average_scales(run: NetworkFunction) -> NetworkFunction:
+    """Return a function that averages what a network gives for its input and for the same enlarged by `MAGNIFICATION`.
 
     A network that works at a fraction of the image's resolution takes small neighbours for one nucleus; enlarged they
     come apart, and what the two scales do not agree on evens out (Wang et al. 2019, Neurocomputing 338, on test-time

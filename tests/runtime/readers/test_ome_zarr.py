@@ -14,7 +14,7 @@ import zarr
 from zarr.storage import LocalStore
 
 from nuclei_runtime.errors import ImageError, ImageReadError, ImageShapeError
-from nuclei_runtime.readers.ome_zarr import is_image_folder
+from nuclei_runtime.readers.formats import format_of_folder
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Selection
 
@@ -89,10 +89,9 @@ def test_an_axis_of_another_kind_must_be_named(tmp_path: Path) -> None:
 def test_folders_of_images_are_known(tmp_path: Path) -> None:
     named = tmp_path / "empty.ZARR"
     named.mkdir()
-    assert is_image_folder(named)
-    assert is_image_folder(write(tmp_path / "no suffix"))
-    assert not is_image_folder(tmp_path)
-    assert not is_image_folder(tmp_path / "absent.zarr")
+    assert format_of_folder(named)
+    assert format_of_folder(write(tmp_path / "no suffix"))
+    assert format_of_folder(tmp_path) is None
 
 
 def test_without_the_extra_the_message_says_what_to_install(tmp_path: Path) -> None:

@@ -71,7 +71,9 @@ def test_a_run_that_was_stopped_and_resumed_leaves_what_an_undisturbed_one_leave
     assert (resumed.out / "images.csv").read_bytes().count(b"\n") == 4
     outcomes = do(resumed)
     assert [name for name, outcome in outcomes.items() if outcome.is_kept] == ["a.png", "b.png"]
-    assert {name: outcome.redone for name, outcome in outcomes.items() if outcome.redone} == {"broken.png": "it failed"}
+    assert {name: outcome.redone for name, outcome in outcomes.items() if outcome.redone} == {
+        "broken.png": "it failed before"
+    }
     assert contents(resumed.out) == contents(config.out)
 
 
@@ -147,7 +149,7 @@ def test_another_model_and_other_parameters_do_all_again(config: RunConfig, tmp_
         replace(config, options=SegmenterOptions(tiled_model)),
     ):
         outcomes = do(replace(changed, mode="resume"))
-        assert all("another model, other parameters" in str(outcome.redone) for outcome in outcomes.values())
+        assert all("another model, other options" in str(outcome.redone) for outcome in outcomes.values())
     fresh = optioned(replace(config, out=tmp_path / "fresh"), model=tiled_model)
     do(fresh)
     assert contents(config.out) == contents(fresh.out)
@@ -157,7 +159,7 @@ def test_a_name_that_a_second_image_takes_moves_the_firsts_results(config: RunCo
     do(config)
     save(tmp_path / "in/z.tif", 8)
     outcomes = do(replace(config, mode="resume"))
-    assert "another name" in str(outcomes["z.png"].redone)
+    assert "need another name" in str(outcomes["z.png"].redone)
     assert not (config.out / "labels/z.tif").exists()
     fresh = replace(config, out=tmp_path / "fresh")
     do(fresh)

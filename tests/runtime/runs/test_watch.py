@@ -53,7 +53,7 @@ def test_what_changes_or_goes_while_others_are_done_is_not_tried(
             stop.set()
     assert tried == ["a.png", "grows.png"]
     assert outcomes == [("a.png", "ok"), ("grows.png", "ok")]
-    assert notes == ["gone.png: is gone before it could be read"]
+    assert notes == ["gone.png: was removed before it could be read"]
     assert "failed" not in (tmp_path / "out/images.csv").read_text(encoding="utf-8")
 
 

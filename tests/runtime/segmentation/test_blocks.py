@@ -22,7 +22,7 @@ from nuclei_runtime.segmentation import memory
 from nuclei_runtime.segmentation.blocks import Block, Grid, label_maps, segment_plane
 from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.steps.instances import find_instances
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.step import Step
 
 SMALL = Grid(core_px=32, margin_px=16, max_margin_px=256)
 
@@ -236,7 +236,7 @@ def test_a_real_session_gives_the_nuclei_of_the_whole_image(
     tiled: Segmenter, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Normalisation included: also where the percentiles of floats are those of a sample."""
-    monkeypatch.setattr("nuclei_runtime.steps.preprocess.MAX_SAMPLED_PX", 5000)
+    monkeypatch.setattr("nuclei_runtime.steps.percentiles.MAX_SAMPLED_PX", 5000)
     monkeypatch.setattr("nuclei_runtime.segmentation.plane_input.REGION_PX", 50)
     image = KINDS[kind]
     expected = whole(tiled, image)

@@ -15,12 +15,13 @@ import pytest
 
 from nuclei_runtime import Segmenter
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_runtime.errors import ModelError, RunFolderError
+from nuclei_runtime.errors import ModelError
 from nuclei_train.batches.augment import Augmentation
 from nuclei_train.batches.crops import RandomCrops
 from nuclei_train.batches.teacher import Teacher
 from nuclei_train.data.dsb2018 import open_data, training_set
 from nuclei_train.data.split import split_samples
+from nuclei_train.errors import RunFolderError
 from nuclei_train.fitting.fit import TrainingConfig, train
 from nuclei_train.recipes.baseline import Baseline
 from nuclei_train.recipes.native import Native

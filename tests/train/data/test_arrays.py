@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nuclei_runtime.errors import DatasetError
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.step import Step
 from nuclei_train.batches.batches import ShuffledBatches
 from nuclei_train.data.arrays import load_images, load_truth
 from nuclei_train.data.dsb2018 import open_data
 from nuclei_train.data.samples import Dataset
 from nuclei_train.data.split import split_samples
 from nuclei_train.data.split_table import read_split_table
+from nuclei_train.errors import DatasetError
 
 STEPS = (
     Step("percentile_normalisation", {"lower": 1.0, "upper": 99.8}),

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nuclei_runtime.errors import DatasetError
 from nuclei_train.data.pack import pack
 from nuclei_train.data.split_table import read_split_table
+from nuclei_train.errors import DatasetError
 
 TABLE = "image_id,height,modality,split\na,1,fluorescence,train\nb,1,brightfield_grey,val\n"
 

@@ -21,12 +21,13 @@ from PIL import Image
 
 from nuclei_runtime import Segmenter
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_runtime.errors import DatasetError, ResultsExistError
+from nuclei_runtime.errors import ResultsExistError
 from nuclei_runtime.metrics import Matching, PixelScores, match, mean_image_ap, pooled_ap, score_pixels
 from nuclei_runtime.model.card import parse_card
 from nuclei_train.data.dsb2018 import open_data
 from nuclei_train.data.samples import Sample
 from nuclei_train.data.split_table import read_split_table
+from nuclei_train.errors import DatasetError
 from nuclei_train.evaluation.evaluate import EvaluationConfig, evaluate
 from nuclei_train.evaluation.kaggle import EncodedMask, decode_labels, read_masks, write_submission
 from nuclei_train.evaluation.scores import ImageScores, summarise

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_runtime.errors import DatasetError
+from nuclei_train.errors import DatasetError
 from nuclei_train.exploration.explore import explore
 
 MakeZip = Callable[..., Path]

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nuclei_runtime.errors import DatasetError, RunFolderError
 from nuclei_train.data.pack import pack
+from nuclei_train.errors import DatasetError, RunFolderError
 from nuclei_train.fitting.fit import TrainingConfig, TrainingResult, train
 from nuclei_train.recipes.baseline import Baseline
 from nuclei_train.recipes.recipe import Recipe

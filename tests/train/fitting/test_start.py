@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 
-from nuclei_runtime.errors import RunFolderError
+from nuclei_train.errors import RunFolderError
 from nuclei_train.fitting.fit import TrainingConfig, train
 from nuclei_train.fitting.start import read_start
 from nuclei_train.recipes.baseline import Baseline

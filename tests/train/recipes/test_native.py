@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nuclei_runtime.errors import DatasetError
 from nuclei_runtime.model.card import parse_card
-from nuclei_runtime.steps.instances import MAPS
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.step import MAPS, Step
 from nuclei_runtime.steps.tiling import Tiling, run_tiled
 from nuclei_train.data.dsb2018 import open_data, training_set
 from nuclei_train.data.split import Split, split_samples
+from nuclei_train.errors import DatasetError
 from nuclei_train.fitting.resume import Progress, load_state, save_state
 from nuclei_train.networks.losses import LossParts
 from nuclei_train.networks.stem_unet import HALO_PX, MULTIPLE_OF_PX

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nuclei_runtime import Segmenter
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ModelError
-from nuclei_runtime.steps.instances import MAPS
+from nuclei_runtime.steps.step import MAPS
 
 SHARE = 0.5
 """How much of what is learned is the teacher's answer; the rest is the truth. Not tuned."""

@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image, Labels
-from nuclei_runtime.errors import DatasetError, ImageError
-from nuclei_runtime.steps.preprocess import Step, preprocess, resize
+from nuclei_runtime.errors import ImageError
+from nuclei_runtime.steps.preprocess import preprocess
+from nuclei_runtime.steps.resize import resize
+from nuclei_runtime.steps.step import Step
 from nuclei_train.data.samples import Sample
+from nuclei_train.errors import DatasetError
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from scipy import ndimage
 
-from nuclei_runtime.errors import DatasetError, ImageError
+from nuclei_runtime.errors import ImageError
 from nuclei_train.data.samples import Sample
+from nuclei_train.errors import DatasetError
 
 LOOKED_AT = 20
 """Of a data set's images. A few tell how its masks were made."""

@@ -14,13 +14,13 @@ from typing import Any
 import tifffile
 
 from nuclei_runtime.arrays import Labels
-from nuclei_runtime.errors import DatasetError
 from nuclei_train.data.arrays import read_with_truth
 from nuclei_train.data.dsb2018 import open_data, training_set
 from nuclei_train.data.packed import PACK_FILE, VERSION
 from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.data.split import select
 from nuclei_train.data.split_table import SPLIT_FILE, read_split_table
+from nuclei_train.errors import DatasetError
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 """Of all times a zip can note the first: the same data give the same bytes."""

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nuclei_runtime.errors import DatasetError
 from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.data.split_table import COLUMNS, SplitTable
+from nuclei_train.errors import DatasetError
 
 RANDOM_SPLIT_WARNING = (
     "No images.csv beside the data: a random {percent:.0f} % of the images validates. Images of one microscope field "

@@ -10,13 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nuclei_runtime.arrays import Labels
-from nuclei_runtime.errors import (
-    DatasetError,
-    ImageError,
-    NucleiError,
-    ResultsExistError,
-    RuntimeEnvironmentError,
-)
+from nuclei_runtime.errors import ImageError, NucleiError, ResultsExistError, RuntimeEnvironmentError
 from nuclei_runtime.metrics import match, score_pixels
 from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_train.data.binary_masks import refuse_binary_masks
@@ -24,6 +18,7 @@ from nuclei_train.data.dsb2018 import open_data
 from nuclei_train.data.modality import guess_modality
 from nuclei_train.data.samples import Sample, combined_digest
 from nuclei_train.data.split_table import read_split_table
+from nuclei_train.errors import DatasetError
 from nuclei_train.evaluation.kaggle import read_masks, write_submission
 from nuclei_train.evaluation.pictures import Comparison, draw_comparisons
 from nuclei_train.evaluation.report import EvaluationReport, Failure, ImageResult, SetReport, write_report

@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nuclei_runtime.errors import DatasetError, ImageError
+from nuclei_runtime.errors import ImageError
 from nuclei_train.data.archive import extract_zip
 from nuclei_train.data.dsb2018 import open_data, open_folder
 from nuclei_train.data.modality import guess_modality
 from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.data.split_table import SPLIT_FILE, SplitTable, read_split_table, split_table_folders
+from nuclei_train.errors import DatasetError
 from nuclei_train.exploration.figures import SamplePicture, draw_histograms, draw_samples
 from nuclei_train.exploration.oddities import Inspection, inspect_sample
 

@@ -14,13 +14,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nuclei_runtime.errors import DatasetError, MissingExtraError, RunFolderError
+from nuclei_runtime.errors import MissingExtraError
 from nuclei_train import run_folder
 from nuclei_train.batches.teacher import Teacher
 from nuclei_train.data.binary_masks import refuse_binary_masks
 from nuclei_train.data.dsb2018 import open_data, training_set
 from nuclei_train.data.split import RANDOM_SPLIT_WARNING, START_WARNING, split_samples, write_split_table
 from nuclei_train.data.split_table import SPLIT_FILE, read_split_table
+from nuclei_train.errors import DatasetError, RunFolderError
 from nuclei_train.fitting.run_description import defaults_of, describe_run
 from nuclei_train.fitting.start import Start, load_network, read_start, recorded_start
 from nuclei_train.networks.flops import flops_per_pixel

@@ -18,7 +18,7 @@ from zipfile import BadZipFile
 import keras
 import numpy as np
 
-from nuclei_runtime.errors import RunFolderError
+from nuclei_train.errors import RunFolderError
 
 
 @dataclass

@@ -69,7 +69,7 @@ def draw_maps(path: Path, title: str, images: NDArray[np.float32], maps: NDArray
     ----------
     images : (N, H, W, 3) ndarray of float32 in [0, 1]
     maps : (N, H, W, 3 or more) ndarray of float32 in [0, 1]
-        `nuclei_runtime.steps.instances.MAPS` and whatever follows.
+        `nuclei_runtime.steps.step.MAPS` and whatever follows.
     """
     columns = min(len(images), 2 * SAMPLES_SHOWN)
     figure = Figure(figsize=(1.8 * columns, 4), layout="constrained")

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Maps
-from nuclei_runtime.steps.instances import MAPS
-from nuclei_runtime.steps.preprocess import CHANNELS, Step
+from nuclei_runtime.steps.preprocess import CHANNELS
+from nuclei_runtime.steps.step import MAPS, Step
 from nuclei_runtime.steps.tiling import Tiling, run_tiled
 from nuclei_train.batches.augment import Augmentation
 from nuclei_train.data.split import without_modalities

@@ -11,8 +11,6 @@ from typing import BinaryIO
 
 from nuclei_runtime.errors import ImageReadError
 
-TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
 MAX_PAGES = 65_535
 """What libtiff could count before its version 4.5, in 16 bits; a longer file asks to be split."""
 MAX_TAG_BYTES = 1 << 24

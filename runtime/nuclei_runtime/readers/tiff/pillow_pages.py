@@ -11,7 +11,7 @@ import numpy as np
 
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageReadError
-from nuclei_runtime.readers.pictures import decode_picture, form_of
+from nuclei_runtime.readers.pillow_decoding import decode_picture, form_of
 from nuclei_runtime.readers.tiff.segments import has_imagecodecs
 
 # Tags and values of the TIFF 6.0 specification, section 8 (baseline, orientation) and 18 (associated alpha).

@@ -10,12 +10,8 @@ import numpy as np
 
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageReadError
+from nuclei_runtime.readers.bounds import CACHE_BYTES, MAX_SEGMENT_BYTES
 
-CACHE_BYTES = 1 << 27
-"""For decoded strips and tiles: a band of 1024 rows of 65,536 pixels of 16 bits, so that windows that move along a
-row and then down decode little twice."""
-MAX_SEGMENT_BYTES = 1 << 25
-"""A larger compressed strip or tile is no way to a region: its page counts as read whole."""
 _RAW_BYTES = 1 << 20
 """Of pixels that lie uncompressed, read at a time."""
 

@@ -17,8 +17,9 @@ import numpy as np
 from nuclei_runtime.arrays import Image, check_form
 from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.readers.axes import UNKNOWN, Stack
-from nuclei_runtime.readers.pictures import check_claim
+from nuclei_runtime.readers.bounds import check_claim
 from nuclei_runtime.readers.pixel_size import PixelSize, from_imagej, from_tiff
+from nuclei_runtime.readers.plane import AXES
 from nuclei_runtime.readers.tiff.directories import Directory, walk_directories
 from nuclei_runtime.readers.tiff.ome_xml import OmeImage, read_ome
 from nuclei_runtime.readers.tiff.pillow_pages import PillowPages
@@ -34,7 +35,6 @@ _OWN_FORMATS = {33629: "a MetaMorph stack", 34412: "a Zeiss LSM file"}
 
 _KINDS = ("shaped", "ome", "imagej")
 """What tifffile lays out, in the order in which it asks; some files are of two kinds."""
-_KNOWN_AXES = "TCZYXS"
 
 _Frames = Callable[[int], Any]
 
@@ -151,7 +151,7 @@ def _page_number(series: Any, n: int, directories: Sequence[Directory]) -> int:
 
 
 def _known(axes: str) -> str:
-    return "".join(axis if axis in _KNOWN_AXES else UNKNOWN for axis in axes)
+    return "".join(axis if axis in AXES else UNKNOWN for axis in axes)
 
 
 def _reader(

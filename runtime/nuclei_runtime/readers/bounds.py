@@ -1,0 +1,28 @@
+"""What a file may claim in its header, and what a reader may hold of it."""
+
+from __future__ import annotations
+
+from nuclei_runtime.errors import ImageReadError
+
+CACHE_BYTES = 1 << 27
+"""For decoded strips, tiles or chunks: a band of 1024 rows of 65,536 pixels of 16 bits, so that windows that move along
+a row and then down decode little twice."""
+
+MAX_SEGMENT_BYTES = 1 << 25
+"""Of a compressed strip, tile or chunk. A larger one gives no access to a region: its image counts as read whole."""
+
+_MAX_EXPANSION = 2000
+"""No lossless codec of an image with content gains more: deflate's limit is 1032 (zlib's technical details)."""
+
+_MAX_UNDOUBTED_BYTES = 1 << 26
+
+
+def check_claim(form: str, n_bytes: int, file_bytes: int) -> None:
+    """Refuse a file that claims more pixels than its bytes can hold, before memory is taken for them.
+
+    Raises
+    ------
+    ImageReadError
+    """
+    if n_bytes > max(_MAX_EXPANSION * file_bytes, _MAX_UNDOUBTED_BYTES):
+        raise ImageReadError(f"the {form} claims {n_bytes} bytes of pixels, which its {file_bytes} bytes cannot hold")
