@@ -54,7 +54,7 @@ def test_what_is_no_diameter_is_refused(diameter_px: float, tiled_model: Path) -
 
 
 def test_a_model_of_quite_other_nuclei_is_refused() -> None:
-    with pytest.raises(ModelError, match="learned from nuclei of 900 pixels, those of 5 are too far from that"):
+    with pytest.raises(ModelError, match="trained on nuclei of 900 pixels, which is too far from 5"):
         scale_for(5, 900)
 
 
