@@ -21,8 +21,7 @@ from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.model.card import METADATA_KEY, SCHEMA_VERSION, InputSpec, ModelCard, OutputSpec
-from nuclei_runtime.steps.instances import MAPS
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.step import MAPS, Step
 from nuclei_runtime.steps.tiling import Tiling
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"

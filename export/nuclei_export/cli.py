@@ -10,12 +10,16 @@ import typer
 
 from nuclei_export.convert import OPSETS
 from nuclei_export.precision import Precision
-from nuclei_runtime.cli.command import quiet_tensorflow, require_extra, run_command
+from nuclei_export.quiet_tensorflow import quiet_tensorflow
+from nuclei_runtime.cli.command import require_extra, run_command
+
+PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
+"""The packages of the extra `export` that an export imports."""
 
 
 def export_main() -> None:
     """Entry point of nuclei-export."""
-    run_command(export)
+    run_command(export, dict.fromkeys(PACKAGES, "export"))
 
 
 def export(
@@ -51,7 +55,7 @@ def export(
         raise typer.BadParameter(f"found {model.name!r}, expected a file name ending in .onnx", param_hint="'model'")
     if reduce_range and precision is not Precision.INT8:
         raise typer.BadParameter("--reduce-range requires --precision int8")
-    require_extra("export", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
+    require_extra("export", *PACKAGES)
     with quiet_tensorflow():
         import tensorflow  # noqa: F401
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from nuclei_runtime.errors import RunFolderError, RuntimeEnvironmentError
+from nuclei_export.errors import RunFolderError
+from nuclei_runtime.errors import RuntimeEnvironmentError
 
 OPSETS = (17, 18)
 """Supported by tf2onnx 1.17 and by ONNX Runtime 1.20; tf2onnx refuses 19."""

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from nuclei_export import convert, lint, parity
+from nuclei_export.errors import EvaluationFileError, ParityError
 from nuclei_export.precision import TOLERANCES, Precision, to_fp16
 from nuclei_export.quantise import quantise
 from nuclei_export.report import write_report
 from nuclei_export.result import ExportResult
 from nuclei_export.run_folder import FinishedRun, read_finished_run
-from nuclei_runtime.checks.sample import Sample, replay_sample, sample_path, write_sample
+from nuclei_runtime.checks.sample import ReplaySample, replay_sample, sample_path, write_sample
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_runtime.errors import DatasetError, ParityError
 from nuclei_runtime.model.card import METADATA_KEY, SCHEMA_VERSION, ModelCard, parse_card
 from nuclei_runtime.model.session import load_session
 from nuclei_runtime.segmentation.segmenter import Segmenter
@@ -63,7 +63,7 @@ def export(config: ExportConfig) -> ExportResult:
     ------
     RunFolderError
         The folder does not contain a finished run.
-    DatasetError
+    EvaluationFileError
         The evaluation belongs to another graph or cannot be read.
     CardError
         The run's description of its model is not a valid card.
@@ -142,20 +142,20 @@ def _read_evaluation(path: Path, card: ModelCard) -> list[Any]:
         evaluated, postprocessing = str(model["graph_sha256"]), model["postprocessing"]
         scores = list(document["card_evaluation"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path}: not an evaluation.json written by nuclei-evaluate: {error}") from error
+        raise EvaluationFileError(f"{path}: not an evaluation.json written by nuclei-evaluate: {error}") from error
     if evaluated != graph_sha256:
-        raise DatasetError(
+        raise EvaluationFileError(
             f"{path}: its scores are of graph {evaluated[:12]}, but this run gives graph {graph_sha256[:12]}; "
             "evaluate the exported model first"
         )
     expected = json.loads(json.dumps(asdict(card.postprocessing)))
     if postprocessing != expected:
-        raise DatasetError(
+        raise EvaluationFileError(
             f"{path}: its scores are of nuclei found with {postprocessing}, but this run has {expected}; "
             "evaluate the exported model again"
         )
     if n_failed:
-        raise DatasetError(
+        raise EvaluationFileError(
             f"{path}: {n_failed} images could not be scored, expected none; fix them or leave them out, and evaluate "
             "again"
         )
@@ -177,6 +177,6 @@ def _write_sample(model: Path, path: Path) -> None:
     image, _ = fluorescence_field(SAMPLE_SEED, height=height, width=width)
     segmenter = Segmenter(model)
     (maps,) = segmenter.predict([image])
-    write_sample(path, Sample(image, maps, segmenter.find_instances(maps).labels))
+    write_sample(path, ReplaySample(image, maps, segmenter.find_instances(maps).labels))
     if not replay_sample(segmenter, path).ok:
         raise ParityError(f"{model}: the model does not reproduce its own sample; nothing was written")

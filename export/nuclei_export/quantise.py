@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_export.equalise import equalise
+from nuclei_export.errors import ParityError
 from nuclei_export.lint import flops_of_convolutions
 from nuclei_export.quantisation_data import QuantisationData
 from nuclei_export.quantiser import Quantiser
 from nuclei_export.sub_pixel import replace_transposed
 from nuclei_runtime.arrays import Labels, from_uint8
-from nuclei_runtime.errors import ParityError
 from nuclei_runtime.metrics import match, mean_image_ap, pooled_ap
 from nuclei_runtime.model.card import ModelCard
 from nuclei_runtime.model.session import Session
@@ -48,7 +48,7 @@ class Trial:
     left_out : tuple of str
         Their names.
     ap : (2, T) ndarray of float
-        On the validation images, at each of `nuclei_runtime.metrics.THRESHOLDS`: mean over images, then pooled.
+        On the validation images, at each of `nuclei_runtime.metrics.IOU_THRESHOLDS`: mean over images, then pooled.
     """
 
     left_out: tuple[str, ...]

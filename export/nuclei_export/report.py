@@ -10,7 +10,7 @@ from typing import Any
 from nuclei_export.lint import flops_per_pixel, shapes_of_weights
 from nuclei_export.quantise import Quantisation
 from nuclei_export.result import ExportResult
-from nuclei_runtime.metrics import THRESHOLDS
+from nuclei_runtime.metrics import IOU_THRESHOLDS
 from nuclei_runtime.model.card import ModelCard
 
 
@@ -82,7 +82,7 @@ def write_report(model: Path, proto: Any, result: ExportResult) -> None:
 
 
 def _quantisation(quantisation: Quantisation) -> list[str]:
-    thresholds = "".join(f" {threshold:g} |" for threshold in THRESHOLDS)
+    thresholds = "".join(f" {threshold:g} |" for threshold in IOU_THRESHOLDS)
     trials = [
         ("fp32", quantisation.fp32),
         *((f"int8, {len(trial.left_out)} in fp32", trial) for trial in quantisation.trials),
@@ -96,7 +96,7 @@ def _quantisation(quantisation: Quantisation) -> list[str]:
         f"loses no more than {of_means:.3g} (mean over images) and {of_pooled:.3g} (pooled).",
         "",
         f"| AP on the validation images at IoU |{thresholds}",
-        f"|---|{'---|' * len(THRESHOLDS)}",
+        f"|---|{'---|' * len(IOU_THRESHOLDS)}",
         *(
             f"| {name}, {kind} |{''.join(f' {value:.4f} |' for value in row)}"
             for name, trial in trials

@@ -18,8 +18,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from nuclei_export.errors import RunFolderError
 from nuclei_export.quantisation_data import QuantisationData
-from nuclei_runtime.errors import RunFolderError
 
 RUN_FILE = "run.json"
 

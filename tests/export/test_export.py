@@ -16,15 +16,17 @@ import pytest
 
 from nuclei_export.cli import export_main
 from nuclei_export.convert import graph_digest, load_checkpoint
+from nuclei_export.errors import EvaluationFileError, RunFolderError
 from nuclei_export.export import ExportConfig, export
 from nuclei_runtime.checks.sample import read_sample, replay_sample, sample_path
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_runtime.errors import CardError, DatasetError, RunFolderError
+from nuclei_runtime.errors import CardError
 from nuclei_runtime.model.card import METADATA_KEY, ModelCard, parse_card
 from nuclei_runtime.model.session import load_session
 from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_runtime.steps.instances import find_instances
-from nuclei_runtime.steps.preprocess import preprocess, resize
+from nuclei_runtime.steps.preprocess import preprocess
+from nuclei_runtime.steps.resize import resize
 from nuclei_train.data.dsb2018 import open_data
 from nuclei_train.evaluation.evaluate import EvaluationConfig, evaluate
 
@@ -188,7 +190,7 @@ def test_the_scores_of_this_graph_go_into_the_card(
         (with_a_failure, "1 images could not be scored, expected none; fix them"),
     ):
         (out / "evaluation.json").write_text(json.dumps(other), encoding="utf-8")
-        with pytest.raises(DatasetError, match=message):
+        with pytest.raises(EvaluationFileError, match=message):
             export(config(finished_run, tmp_path / "other.onnx", evaluation=out / "evaluation.json"))
     assert not list(tmp_path.glob("other*"))
 
@@ -198,7 +200,9 @@ def test_what_is_no_evaluation_is_a_sentence(finished_run: Path, tmp_path: Path,
     path = tmp_path / "evaluation.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(DatasetError, match=r"evaluation\.json: not an evaluation\.json written by nuclei-evaluate"):
+    with pytest.raises(
+        EvaluationFileError, match=r"evaluation\.json: not an evaluation\.json written by nuclei-evaluate"
+    ):
         export(config(finished_run, tmp_path / "m.onnx", evaluation=path))
     assert not list(tmp_path.glob("m.*"))
 

@@ -17,8 +17,8 @@ from nuclei_runtime import Segmenter
 from nuclei_runtime.checks.sample import read_sample, replay_sample, sample_path
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.model.session import load_session
-from nuclei_runtime.steps.instances import MAPS
 from nuclei_runtime.steps.preprocess import preprocess
+from nuclei_runtime.steps.step import MAPS
 from nuclei_runtime.steps.tiling import Tiling, run_tiled
 from nuclei_train.networks import flops
 from nuclei_train.networks.architectures import ARCHITECTURES

@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from nuclei_export import quantise
+from nuclei_export.errors import ParityError, RunFolderError
 from nuclei_export.export import ExportConfig, ExportResult, export
 from nuclei_export.lint import flops_per_pixel
 from nuclei_export.precision import Precision
@@ -20,7 +21,6 @@ from nuclei_export.sub_pixel import replace_transposed
 from nuclei_runtime import Segmenter
 from nuclei_runtime.checks.sample import replay_sample, sample_path
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_runtime.errors import ParityError, RunFolderError
 
 
 def export_as(run: Path, model: Path, precision: Precision, **options: Any) -> ExportResult:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nuclei_export.errors import RunFolderError
 from nuclei_export.run_folder import read_finished_run
-from nuclei_runtime.errors import RunFolderError
 from nuclei_runtime.model.card import parse_card
 from nuclei_train.data.dsb2018 import open_data, training_set
 from nuclei_train.data.split import split_samples

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nuclei_runtime.errors import RunFolderError
+from nuclei_train.errors import RunFolderError
 from nuclei_train.recipes.baseline import Baseline
 from nuclei_train.run_folder import discard_run, prepare, read_run, versions, write_history, write_run
 

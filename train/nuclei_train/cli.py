@@ -15,10 +15,14 @@ from typing import Annotated
 
 import typer
 
-from nuclei_runtime.cli.command import EXIT_SOME_FAILED, StopSignals, quiet_tensorflow, require_extra, run_command
+from nuclei_runtime.cli.command import EXIT_SOME_FAILED, StopSignals, require_extra, run_command
 from nuclei_runtime.cli.progress import progress_bar
 from nuclei_runtime.steps.scale import MAX_DIAMETER_PX, MIN_DIAMETER_PX
+from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
 from nuclei_train.fitting.reporter import Reporter
+
+EXTRAS = {"pandas": "data", "matplotlib": "data", "tensorflow": "train", "keras": "train", "tensorboard": "train"}
+"""The extra that installs a package."""
 
 DataArgument = Annotated[
     Path,
@@ -30,22 +34,22 @@ DataArgument = Annotated[
 
 def explore_main() -> None:
     """Entry point of nuclei-explore."""
-    run_command(explore)
+    run_command(explore, EXTRAS)
 
 
 def pack_main() -> None:
     """Entry point of nuclei-pack."""
-    run_command(pack)
+    run_command(pack, EXTRAS)
 
 
 def train_main() -> None:
     """Entry point of nuclei-train."""
-    run_command(train)
+    run_command(train, EXTRAS)
 
 
 def evaluate_main() -> None:
     """Entry point of nuclei-evaluate."""
-    run_command(evaluate)
+    run_command(evaluate, EXTRAS)
 
 
 def _say(sentence: str) -> None:

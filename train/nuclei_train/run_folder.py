@@ -23,8 +23,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from nuclei_runtime.errors import RunFolderError
 from nuclei_runtime.json_fields import flat
+from nuclei_train.errors import RunFolderError
 
 RUN_FILE = "run.json"
 BEST_CHECKPOINT = "best.keras"

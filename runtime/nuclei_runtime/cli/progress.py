@@ -95,10 +95,10 @@ class OutcomeReporter:
 
     def summary(self, n_files: int, n_skipped: int) -> str:
         """Return the totals of a run over `n_files` images that skipped `n_skipped` other files."""
-        kept = f" ({self.n_kept} were done before)" if self.n_kept else ""
+        kept = f" ({self.n_kept} done before)" if self.n_kept else ""
         return (
             f"{self.n_files - self.n_failed} of {n_files} images{kept}, {self.n_nuclei} nuclei, "
-            f"{self.n_failed} failed; files skipped that are no images: {n_skipped}"
+            f"{self.n_failed} failed; {n_skipped} other files skipped"
         )
 
 

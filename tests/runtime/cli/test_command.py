@@ -17,7 +17,7 @@ def command(word: str) -> None:
     '''Do something.'''
     {body}
 
-run_command(command)
+run_command(command, {{'colour_science': 'colour'}})
 """
 
 
@@ -65,10 +65,6 @@ def test_help_is_the_docstring() -> None:
         ("InputsError('m')", 2),
         ("ResultsExistError('m')", 2),
         ("ResultsInUseError('m')", 2),
-        ("DatasetError('m')", 2),
-        ("ArchiveError('m')", 2),
-        ("RunFolderError('m')", 2),
-        ("ParityError('m')", 3),
     ],
 )
 def test_an_error_is_a_sentence_and_a_code(error: str, code: int) -> None:
@@ -81,7 +77,7 @@ def test_an_error_is_a_sentence_and_a_code(error: str, code: int) -> None:
 
 @pytest.mark.parametrize(
     ("package", "extra"),
-    [("onnxruntime", "cpu"), ("pandas", "data"), ("tensorflow.keras", "train"), ("tf2onnx", "export")],
+    [("onnxruntime", "cpu"), ("watchfiles", "watch"), ("colour_science.io", "colour")],
 )
 def test_a_package_of_an_extra_that_is_missing_is_one_sentence(package: str, extra: str) -> None:
     """Python itself raises: the import is blocked as if the package were not installed."""
@@ -111,6 +107,20 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: ")
     assert "file/below" in done.stderr.replace("\\\\", "/")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_class_of_error_brings_its_own_exit_code() -> None:
+    body = "class OtherError(errors.NucleiError):\n        exit_code = 7\n    raise OtherError('found nothing')"
+    done = run(body)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "", "error: found nothing\n")
+
+
+def test_what_native_code_prints_on_stderr_can_be_silenced() -> None:
+    body = (
+        "import os\n    from nuclei_runtime.cli.command import silence_stderr\n"
+        "    with silence_stderr():\n        os.write(2, b'noise')\n    os.write(2, b'heard')"
+    )
+    assert run(body).stderr == "heard"
 
 
 def test_damaged_files_are_told_of_once(tmp_path: Path) -> None:

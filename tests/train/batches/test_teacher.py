@@ -14,12 +14,13 @@ import pytest
 
 from nuclei_runtime import Segmenter
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_runtime.errors import ModelError, RunFolderError
+from nuclei_runtime.errors import ModelError
 from nuclei_train.batches.augment import Augmentation
 from nuclei_train.batches.crops import RandomCrops
 from nuclei_train.batches.teacher import Teacher
 from nuclei_train.data.dsb2018 import open_data, training_set
 from nuclei_train.data.split import split_samples
+from nuclei_train.errors import RunFolderError
 from nuclei_train.fitting.fit import TrainingConfig, train
 from nuclei_train.fitting.reporter import Reporter
 from nuclei_train.recipes.baseline import Baseline
@@ -27,6 +28,8 @@ from nuclei_train.recipes.native import Native
 from nuclei_train.recipes.recipe import Sources
 
 MakeZip = Callable[..., Path]
+
+pytestmark = pytest.mark.usefixtures("eager")
 
 TINY = replace(Native(), epochs=1, steps_per_epoch=1, batch_size=2, filters=4, crop_px=64, validation_batches=1)
 IMAGE, LABELS = fluorescence_field(3, height=120, width=100, n_nuclei=12)

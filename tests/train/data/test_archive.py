@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nuclei_runtime.errors import ArchiveError, DatasetError
 from nuclei_train.data.archive import MAX_ENTRY_BYTES, extract_zip, list_entries, open_zip, read_entry
+from nuclei_train.errors import ArchiveError, DatasetError
 
 
 def write_zip(path: Path, files: dict[str, bytes]) -> Path:

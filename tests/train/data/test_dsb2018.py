@@ -14,9 +14,10 @@ import tifffile
 from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_runtime.errors import ArchiveError, DatasetError, ImageReadError, ImageShapeError, ImageValueError
+from nuclei_runtime.errors import ImageReadError, ImageShapeError, ImageValueError
 from nuclei_train.data.dsb2018 import open_data, open_folder, training_set
 from nuclei_train.data.samples import Dataset, Sample, number_labels
+from nuclei_train.errors import ArchiveError, DatasetError
 
 MakeZip = Callable[..., Path]
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nuclei_runtime.errors import ArchiveError, DatasetError
 from nuclei_train.cli import explore_main, pack_main
 from nuclei_train.data.dsb2018 import open_data, training_set
 from nuclei_train.data.pack import pack
@@ -21,6 +20,7 @@ from nuclei_train.data.packed import PACK_FILE
 from nuclei_train.data.split import Split, split_samples
 from nuclei_train.data.split_table import read_split_table
 from nuclei_train.data.truth import read_with_truth
+from nuclei_train.errors import ArchiveError, DatasetError
 from nuclei_train.fitting.run_description import describe_run
 from nuclei_train.recipes.native import Native
 from nuclei_train.recipes.recipe import Sources

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from nuclei_runtime.errors import DatasetError
 from nuclei_train.data.dsb2018 import open_data
 from nuclei_train.data.samples import Dataset
 from nuclei_train.data.split import split_samples
 from nuclei_train.data.split_table import read_split_table
+from nuclei_train.errors import DatasetError
 
 
 @pytest.fixture

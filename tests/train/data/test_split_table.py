@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from nuclei_runtime.errors import DatasetError
 from nuclei_train.data.opening import open_with_splits
 from nuclei_train.data.pack import pack
 from nuclei_train.data.split_table import read_split_table
+from nuclei_train.errors import DatasetError
 
 
 def nothing(*_: object) -> None:

@@ -11,22 +11,28 @@ import sys
 import sysconfig
 import zipfile
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from nuclei_runtime import Segmenter
-from nuclei_runtime.errors import DatasetError, ResultsExistError
+from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.errors import ResultsExistError
 from nuclei_runtime.metrics import Matching, PixelScores, match, mean_image_ap, pooled_ap, score_pixels
 from nuclei_runtime.model.card import parse_card
+from nuclei_train.cli import evaluate_main
 from nuclei_train.data.dsb2018 import open_data
 from nuclei_train.data.samples import Sample
 from nuclei_train.data.split_table import read_split_table
+from nuclei_train.errors import DatasetError
 from nuclei_train.evaluation.evaluate import EvaluationConfig, evaluate
-from nuclei_train.evaluation.kaggle import EncodedMask, write_submission
+from nuclei_train.evaluation.kaggle import EncodedMask, decode_labels, read_masks, write_submission
 from nuclei_train.evaluation.scores import ImageScores, summarise
 from nuclei_train.evaluation.sets import find_sets
 
@@ -34,11 +40,13 @@ SPLITS = {0: "train", 1: "train", 2: "train", 3: "val", 4: "val", 5: "test"}
 
 
 def run_cli(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the installed command."""
-    command = Path(sysconfig.get_path("scripts")) / "nuclei-evaluate"
-    return subprocess.run(
-        [str(command), *map(str, arguments)], capture_output=True, text=True, encoding="utf-8", check=False
-    )
+    """Run the command within this process, which saves importing pandas and Matplotlib again."""
+    out, err = io.StringIO(), io.StringIO()
+    command = ["nuclei-evaluate", *map(str, arguments)]
+    with patch("sys.argv", command), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as exit_:
+        evaluate_main()
+    assert isinstance(exit_.value.code, int)
+    return subprocess.CompletedProcess(command, exit_.value.code, out.getvalue(), err.getvalue())
 
 
 def read_report(out: Path) -> Any:
@@ -72,9 +80,11 @@ def samples_of(data: Path, name: str) -> dict[str, Sample]:
     return {sample.image_id: sample for sample in dataset.samples}
 
 
-def test_every_set_is_scored(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_every_set_is_scored(
+    data: Path, tiny_model: Path, tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     out = tmp_path / "out"
-    done = run_cli(data, "--model", tiny_model, "--out", out)
+    done = run_script("nuclei-evaluate", data, "--model", tiny_model, "--out", out)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""  # no progress bar in a pipe
 
@@ -328,6 +338,28 @@ def test_of_several_maps_the_foreground_is_scored_by_pixels(data: Path, tiled_mo
     assert found.scores.dice > 0.6
 
 
+def test_the_labels_that_are_scored_are_those_of_nuclei_infer(tmp_path: Path) -> None:
+    """On an image of several blocks, full of nuclei that touch, some of them across the edges of windows."""
+    field = fluorescence_field(2, height=320, width=300, n_nuclei=90)[0]
+    image = np.tile(field, (4, 4))[:1100, :1150]
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "PNG")
+    with zipfile.ZipFile(tmp_path / "stage1_test.zip", "w") as archive:
+        archive.writestr("large/images/large.png", content.getvalue())
+    (tmp_path / "large.png").write_bytes(content.getvalue())
+
+    infer = Path(sysconfig.get_path("scripts")) / "nuclei-infer"
+    subprocess.run([infer, tmp_path / "large.png", "--out", tmp_path / "inferred"], check=True, capture_output=True)
+    expected = tifffile.imread(tmp_path / "inferred" / "labels" / "large.tif")
+    assert expected.max() > 500
+
+    config = EvaluationConfig(tmp_path / "stage1_test.zip", tmp_path / "evaluated", None, None, ())
+    (found,) = evaluate(config, ignore, ignore).sets
+    assert [one.n_predicted for one in found.images] == [expected.max()]
+    masks = read_masks(tmp_path / "evaluated" / "submission_stage1_test.csv")["large"]
+    np.testing.assert_array_equal(decode_labels("large", masks, *image.shape), expected)
+
+
 def test_how_the_model_is_shown_the_images_is_scored_and_said(data: Path, tiled_model: Path, tmp_path: Path) -> None:
     config = EvaluationConfig(data, tmp_path / "out", tiled_model, None, ("val",), tta=True, diameter_px=45.0)
     (found,) = evaluate(config, ignore, ignore).sets
@@ -353,7 +385,7 @@ def test_a_model_that_gives_nan_scores_nothing(
     path = make_dsb_zip(tmp_path / "own.zip", [3])
     report = evaluate(EvaluationConfig(path, tmp_path / "out", tmp_path / "nan.onnx", None, ()), ignore, ignore)
     assert [failure.image_id for failure in report.failures] == ["field_003"]
-    assert "no finite probability" in report.failures[0].reason
+    assert "NaN or infinite probabilities" in report.failures[0].reason
 
 
 def test_no_training_framework_is_imported() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nuclei_runtime.errors import DatasetError
+from nuclei_train.errors import DatasetError
 from nuclei_train.evaluation.kaggle import decode_labels, read_masks, rle_decode, write_submission
 
 

@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nuclei_runtime.errors import DatasetError, RunFolderError
 from nuclei_train.data.pack import pack
+from nuclei_train.errors import DatasetError, RunFolderError
 from nuclei_train.fitting.fit import TrainingConfig, TrainingResult, train
 from nuclei_train.fitting.reporter import Reporter
 from nuclei_train.recipes.baseline import Baseline
 from nuclei_train.recipes.recipe import Recipe
+
+pytestmark = pytest.mark.usefixtures("eager")
 
 SMALL = replace(Baseline(), size_px=32, batch_size=8, epochs=4, patience=2)
 TWO_EPOCHS = replace(SMALL, epochs=2)

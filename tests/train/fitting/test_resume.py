@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from nuclei_runtime.errors import RunFolderError
+from nuclei_train.errors import RunFolderError
 from nuclei_train.fitting.progress import Progress
 from nuclei_train.fitting.resume import ResumableEarlyStopping, SaveProgress, load_state, save_state
 

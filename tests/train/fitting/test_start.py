@@ -14,12 +14,14 @@ import keras
 import numpy as np
 import pytest
 
-from nuclei_runtime.errors import RunFolderError
+from nuclei_train.errors import RunFolderError
 from nuclei_train.fitting.fit import TrainingConfig, train
 from nuclei_train.fitting.reporter import Reporter
 from nuclei_train.fitting.start import read_start
 from nuclei_train.recipes.baseline import Baseline
 from nuclei_train.recipes.native import Native
+
+pytestmark = pytest.mark.usefixtures("eager")
 
 SMALL = replace(Baseline(), size_px=16, batch_size=8, epochs=1)
 NATIVE = replace(Native(), filters=8, crop_px=96)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nuclei_runtime.errors import DatasetError
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.step import Step
 from nuclei_train.data.dsb2018 import open_data
 from nuclei_train.data.samples import Dataset
+from nuclei_train.errors import DatasetError
 from nuclei_train.recipes.baseline_arrays import load_images, load_truth
 
 STEPS = (

@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nuclei_runtime.errors import DatasetError
 from nuclei_runtime.model.card import parse_card
-from nuclei_runtime.steps.instances import MAPS
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.step import MAPS, Step
 from nuclei_runtime.steps.tiling import Tiling, run_tiled
 from nuclei_train.data.dsb2018 import open_data, training_set
 from nuclei_train.data.split import Split, split_samples
+from nuclei_train.errors import DatasetError
 from nuclei_train.fitting.progress import Progress
 from nuclei_train.fitting.resume import load_state, save_state
 from nuclei_train.networks.losses import LossParts
@@ -31,6 +30,8 @@ from nuclei_train.recipes.native_material import LabelledImages, NativeMaterial
 from nuclei_train.recipes.recipe import Sources
 from nuclei_train.recipes.registry import RECIPES
 from nuclei_train.recipes.search import search_parameters
+
+pytestmark = pytest.mark.usefixtures("eager")
 
 TINY = replace(Native(), epochs=2, steps_per_epoch=2, batch_size=2, filters=4, crop_px=64, validation_batches=1)
 

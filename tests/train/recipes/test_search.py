@@ -10,7 +10,7 @@ import pytest
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.metrics import match, mean_image_ap
 from nuclei_runtime.steps.instances import find_instances
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.step import Step
 from nuclei_train.batches.targets import target_maps
 from nuclei_train.recipes.search import (
     FOREGROUND_THRESHOLDS,

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nuclei_runtime.arrays import Labels
-from nuclei_runtime.steps.instances import MAPS
+from nuclei_runtime.steps.step import MAPS
 
 TARGETS = (*MAPS, "offset_row", "offset_column")
 """The channels of `target_maps`, in order. The offsets only help the network to learn to distinguish nuclei."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from nuclei_runtime import Segmenter
 from nuclei_runtime.arrays import Image, to_uint8
 from nuclei_runtime.errors import ModelError
-from nuclei_runtime.steps.instances import MAPS
+from nuclei_runtime.steps.step import MAPS
 
 SHARE = 0.5
 """Weight of the teacher's answer in the target; the rest is the truth. Not tuned."""

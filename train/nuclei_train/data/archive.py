@@ -9,8 +9,8 @@ import zlib
 from mmap import ACCESS_READ, mmap
 from pathlib import Path, PureWindowsPath
 
-from nuclei_runtime.errors import ArchiveError, DatasetError
-from nuclei_runtime.readers.opening import IMAGE_SUFFIXES
+from nuclei_runtime.readers.formats import image_suffixes
+from nuclei_train.errors import ArchiveError, DatasetError
 
 MAX_ENTRY_BYTES = 1 << 30
 """An entry is held in memory. No image is as large as a gibibyte, but a few kilobytes can claim to unpack to more."""
@@ -160,7 +160,7 @@ def _first_difference(entries: dict[str, zipfile.ZipInfo], folder: Path) -> str 
     for name, info in entries.items():
         if name not in found or zlib.crc32((folder / name).read_bytes()) != info.CRC:
             return name
-    added = sorted(name for name in found - set(entries) if name.lower().endswith(IMAGE_SUFFIXES))
+    added = sorted(name for name in found - set(entries) if name.lower().endswith(image_suffixes()))
     return added[0] if added else None
 
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from scipy import ndimage
 
-from nuclei_runtime.errors import DatasetError, ImageError
+from nuclei_runtime.errors import ImageError
 from nuclei_train.data.samples import Sample
+from nuclei_train.errors import DatasetError
 
 IMAGES_CHECKED = 20
 """Number of images checked; a few are enough to tell how the masks of a data set were made."""

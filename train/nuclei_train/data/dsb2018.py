@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from nuclei_runtime.errors import DatasetError
-from nuclei_runtime.readers.opening import IMAGE_SUFFIXES
+from nuclei_runtime.readers.formats import image_suffixes
 from nuclei_train.data.archive import zips_of
 from nuclei_train.data.packed import is_pack, open_pack
 from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.data.stores import FolderStore, Store, ZipStore
+from nuclei_train.errors import DatasetError
 
 
 def open_data(data: Path) -> list[Dataset]:
@@ -98,7 +98,7 @@ def _open_zip(path: Path) -> list[Dataset]:
 def _find_datasets(path: Path, name: str, store: Store) -> list[Dataset]:
     """Sort a store's files into samples, and these into one dataset per folder that contains samples."""
     entries = [entry for entry in map(PurePosixPath, store.names()) if not _is_clutter(entry)]
-    entries = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES]
+    entries = [entry for entry in entries if entry.suffix.lower() in image_suffixes()]
     masks: dict[PurePosixPath, list[str]] = {}  # by the folder that contains masks/
     label_images: dict[PurePosixPath, list[str]] = {}  # by that folder and the stem
     for entry in entries:

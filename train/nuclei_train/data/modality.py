@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nuclei_runtime.arrays import Image
-from nuclei_runtime.steps.preprocess import percentile_limits
+from nuclei_runtime.steps.percentiles import percentile_limits
 
 FLUORESCENCE, BRIGHTFIELD, HISTOLOGY = "fluorescence", "brightfield", "histology"
 

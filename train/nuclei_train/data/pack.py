@@ -14,7 +14,6 @@ from typing import Any
 import tifffile
 
 from nuclei_runtime.arrays import Labels
-from nuclei_runtime.errors import DatasetError
 from nuclei_train.data.dsb2018 import training_set
 from nuclei_train.data.opening import open_with_splits
 from nuclei_train.data.packed import PACK_FILE, VERSION
@@ -22,6 +21,7 @@ from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.data.split import select
 from nuclei_train.data.split_table import SPLIT_FILE
 from nuclei_train.data.truth import read_with_truth
+from nuclei_train.errors import DatasetError
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can record, for every entry: the same data give the same bytes."""

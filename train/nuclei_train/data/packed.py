@@ -13,10 +13,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from nuclei_runtime.errors import ArchiveError
 from nuclei_runtime.json_fields import Fields, is_int, parse_json
 from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.data.stores import ZipStore
+from nuclei_train.errors import ArchiveError
 
 PACK_FILE = "pack.json"
 VERSION = 1

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image, Labels
-from nuclei_runtime.errors import DatasetError, ImageError, ImageShapeError, ImageValueError
+from nuclei_runtime.errors import ImageError, ImageShapeError, ImageValueError
 from nuclei_runtime.readers.opening import read_image
 from nuclei_train.data.stores import Store
+from nuclei_train.errors import DatasetError
 
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nuclei_runtime.errors import DatasetError
 from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.data.split_table import COLUMNS, SPLIT_FILE, SplitTable
+from nuclei_train.errors import DatasetError
 
 RANDOM_SPLIT_WARNING = (
     "There is no splits.csv next to the data, so a random {percent:.0f} % of the images is used for validation. Images "

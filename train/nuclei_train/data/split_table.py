@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from nuclei_runtime.errors import DatasetError
 from nuclei_train.data.archive import zips_of
 from nuclei_train.data.packed import read_packed
+from nuclei_train.errors import DatasetError
 
 COLUMNS = ("image_id", "split", "modality")
 SPLIT_FILE = "splits.csv"

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from nuclei_runtime.errors import DatasetError
 from nuclei_train.data.archive import list_entries, open_zip, read_entry
+from nuclei_train.errors import DatasetError
 
 
 class Store(Protocol):

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nuclei_runtime.arrays import Image, Labels
-from nuclei_runtime.errors import DatasetError, ImageError
+from nuclei_runtime.errors import ImageError
 from nuclei_train.data.samples import Sample
+from nuclei_train.errors import DatasetError
 
 REMEDY = "fix it or leave it out (nuclei-explore lists all such images)"
 

@@ -10,19 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from nuclei_runtime.arrays import Labels
-from nuclei_runtime.errors import (
-    DatasetError,
-    ImageError,
-    NucleiError,
-    ResultsExistError,
-    RuntimeEnvironmentError,
-)
+from nuclei_runtime.errors import ImageError, NucleiError, ResultsExistError, RuntimeEnvironmentError
 from nuclei_runtime.metrics import match, score_pixels
 from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_train.data.binary_masks import refuse_binary_masks
 from nuclei_train.data.modality import guess_modality
 from nuclei_train.data.opening import open_with_splits
 from nuclei_train.data.samples import Sample, combined_digest
+from nuclei_train.errors import DatasetError
 from nuclei_train.evaluation.kaggle import read_masks, write_submission
 from nuclei_train.evaluation.pictures import Comparison, draw_comparisons
 from nuclei_train.evaluation.report import EvaluationReport, Failure, ImageResult, SetReport, write_report
@@ -168,6 +163,7 @@ class _Evaluation:
         image = sample.read_image()
         truth = found.read_truth(sample, image) if found.has_truth else None
         (maps,) = self.segmenter.predict([image])
+        # The same maps, searched in the same blocks, as in nuclei-infer: what is scored is what ships.
         labels = self.segmenter.find_instances(maps).labels
         scores = None
         if truth is not None:

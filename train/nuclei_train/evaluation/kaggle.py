@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Labels
-from nuclei_runtime.errors import DatasetError
+from nuclei_train.errors import DatasetError
 
 COLUMNS = ("ImageId", "EncodedPixels")
 USAGE, IGNORED = "Usage", "Ignored"

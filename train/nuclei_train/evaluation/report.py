@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from nuclei_runtime.metrics import THRESHOLDS
+from nuclei_runtime.metrics import IOU_THRESHOLDS
 from nuclei_runtime.model.card import Evaluation, ModelCard
 from nuclei_train.data.samples import Sample
 from nuclei_train.evaluation.scores import (
@@ -173,7 +173,7 @@ class EvaluationReport:
             "test_time_augmentation": self.tta,
             "diameter_px": self.diameter_px,
             "split_sha256": self.split_digest,
-            "iou_thresholds": THRESHOLDS,
+            "iou_thresholds": IOU_THRESHOLDS,
             "bootstrap": {
                 "level": BOOTSTRAP_LEVEL,
                 "resamples": BOOTSTRAP_RESAMPLES,

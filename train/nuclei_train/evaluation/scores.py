@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nuclei_runtime.metrics import THRESHOLDS, Matching, PixelScores, mean_image_ap, pool
+from nuclei_runtime.metrics import IOU_THRESHOLDS, Matching, PixelScores, mean_image_ap, pool
 
-AT_50 = THRESHOLDS.index(0.5)
+AT_50 = IOU_THRESHOLDS.index(0.5)
 
 BOOTSTRAP_SEED = 42
 BOOTSTRAP_RESAMPLES = 1000
@@ -63,7 +63,7 @@ class SetScores:
     loss, accuracy, dice, iou : float
         Of pixels, mean over images; see `nuclei_runtime.metrics.PixelScores`.
     ap_pooled, ap_mean_over_images : tuple of float
-        AP at each of `nuclei_runtime.metrics.THRESHOLDS`, 0 to 1.
+        AP at each of `nuclei_runtime.metrics.IOU_THRESHOLDS`, 0 to 1.
     mean_ap : float
         AP of each image averaged over the thresholds, then over images: Kaggle's score.
     ap_50_pooled, ap_50_mean_over_images : float

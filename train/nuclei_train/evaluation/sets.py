@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nuclei_runtime.arrays import Image, Labels
-from nuclei_runtime.errors import DatasetError
 from nuclei_train.data.samples import Dataset, Sample, combined_digest
 from nuclei_train.data.split_table import SplitTable
 from nuclei_train.data.truth import check_size
+from nuclei_train.errors import DatasetError
 from nuclei_train.evaluation.kaggle import EncodedMask, decode_labels
 
 UNLISTED = "unlisted"

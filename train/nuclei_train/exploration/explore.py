@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nuclei_runtime.errors import DatasetError
 from nuclei_train.data.archive import extract_zip
 from nuclei_train.data.dsb2018 import open_folder
 from nuclei_train.data.modality import guess_modality
@@ -20,6 +19,7 @@ from nuclei_train.data.opening import open_with_splits
 from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.data.split_table import SPLIT_FILE, SplitTable
 from nuclei_train.data.truth import read_with_truth
+from nuclei_train.errors import DatasetError
 from nuclei_train.exploration.figures import SamplePicture, draw_gallery, draw_histograms
 from nuclei_train.exploration.oddities import Inspection, inspect_sample
 

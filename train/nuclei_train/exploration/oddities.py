@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image
-from nuclei_runtime.errors import DatasetError, ImageError
+from nuclei_runtime.errors import ImageError
 from nuclei_train.data.samples import Sample, number_labels
+from nuclei_train.errors import DatasetError
 
 UNREADABLE = "unreadable file"
 NO_MASKS = "image without masks"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nuclei_runtime.errors import DatasetError, MissingExtraError, NucleiError, RunFolderError
+from nuclei_runtime.errors import MissingExtraError, NucleiError
 from nuclei_train import run_folder
 from nuclei_train.batches.teacher import Teacher
 from nuclei_train.data.binary_masks import refuse_binary_masks
@@ -20,6 +20,7 @@ from nuclei_train.data.dsb2018 import training_set
 from nuclei_train.data.opening import open_with_splits
 from nuclei_train.data.split import RANDOM_SPLIT_WARNING, START_WARNING, split_samples, write_split_table
 from nuclei_train.data.split_table import SPLIT_FILE
+from nuclei_train.errors import DatasetError, RunFolderError
 from nuclei_train.fitting.curves import draw_curves
 from nuclei_train.fitting.progress import Progress
 from nuclei_train.fitting.reporter import Reporter

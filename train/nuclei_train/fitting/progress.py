@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from nuclei_runtime.errors import RunFolderError
+from nuclei_train.errors import RunFolderError
 
 PROGRESS_ENTRY = "progress"
 """The array in the state file that holds the progress, as JSON in bytes."""

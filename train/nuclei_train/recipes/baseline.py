@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.errors import ModelError
-from nuclei_runtime.steps.preprocess import CHANNELS, Step
+from nuclei_runtime.steps.preprocess import CHANNELS
+from nuclei_runtime.steps.step import Step
 from nuclei_train import run_folder
 from nuclei_train.recipes.baseline_arrays import TruthArrays, load_images, load_truth
 from nuclei_train.recipes.figures import draw_examples

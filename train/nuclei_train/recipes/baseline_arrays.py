@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nuclei_runtime.steps.preprocess import Step, preprocess, resize
+from nuclei_runtime.steps.preprocess import preprocess
+from nuclei_runtime.steps.resize import resize
+from nuclei_runtime.steps.step import Step
 from nuclei_train.data.samples import Sample
 from nuclei_train.data.truth import naming, read_with_truth
 

@@ -54,7 +54,7 @@ def draw_maps(path: Path, title: str, images: NDArray[np.float32], maps: NDArray
     ----------
     images : (N, H, W, 3) ndarray of float32 in [0, 1]
     maps : (N, H, W, 3 or more) ndarray of float32 in [0, 1]
-        `nuclei_runtime.steps.instances.MAPS`; any further channels are ignored.
+        `nuclei_runtime.steps.step.MAPS`; any further channels are ignored.
     """
     columns = min(len(images), 2 * EXAMPLES_SHOWN)
     figure = Figure(figsize=(1.8 * columns, 4), layout="constrained")

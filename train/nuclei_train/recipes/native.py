@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Maps, from_uint8
-from nuclei_runtime.steps.instances import MAPS
 from nuclei_runtime.steps.preprocess import CHANNELS
+from nuclei_runtime.steps.step import MAPS
 from nuclei_runtime.steps.tiling import Tiling, run_tiled
 from nuclei_train.data.split import without_modalities
 from nuclei_train.networks.architectures import ARCHITECTURES, Architecture

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Labels, to_uint8
-from nuclei_runtime.steps.preprocess import Step, preprocess
+from nuclei_runtime.steps.preprocess import preprocess
+from nuclei_runtime.steps.step import Step
 from nuclei_train.batches.augment import Augmentation
 from nuclei_train.batches.targets import touching_pixels
 from nuclei_train.batches.teacher import Teacher

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.step import Step
 from nuclei_train.batches.augment import Augmentation
 from nuclei_train.networks.losses import LossParts
 from nuclei_train.recipes.recipe import NORMALISATION

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.step import Step
 from nuclei_train.batches.teacher import Teacher
 from nuclei_train.data.samples import Sample
 from nuclei_train.data.split import Split

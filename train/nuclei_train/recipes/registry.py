@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from nuclei_runtime.errors import RunFolderError
+from nuclei_train.errors import RunFolderError
 from nuclei_train.recipes.baseline import Baseline
 from nuclei_train.recipes.native import Native
 from nuclei_train.run_folder import difference

@@ -12,7 +12,7 @@ from nuclei_runtime.arrays import Labels, Maps
 from nuclei_runtime.metrics import Matching, match, mean_image_ap
 from nuclei_runtime.resources import cpu_count
 from nuclei_runtime.steps.instances import find_instances
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.step import Step
 
 FOREGROUND_THRESHOLDS = (0.4, 0.5, 0.6)
 MARKER_DISTANCES = (0.4, 0.5, 0.6)
@@ -37,7 +37,7 @@ def search_parameters(
     Parameters
     ----------
     maps : sequence of (H, W, 3) ndarray
-        `nuclei_runtime.steps.instances.MAPS` of each validation image.
+        `nuclei_runtime.steps.step.MAPS` of each validation image.
     truths : sequence of (H, W) ndarray of int32
     min_area_px : int
         Smallest area of a nucleus; not searched for.
