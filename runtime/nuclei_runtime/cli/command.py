@@ -64,6 +64,10 @@ def run_command(command: Callable[..., None], extras: Mapping[str, str] | None =
     sys.exit(0)
 
 
+_STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")
+"""SIGBREAK is what Windows has for SIGTERM: Ctrl-Break, a console that is closed, a service that is stopped."""
+
+
 class StopSignals:
     """What Ctrl-C and SIGTERM do while a ``with`` statement runs.
 
@@ -86,7 +90,7 @@ class StopSignals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (getattr(signal, name) for name in _STOP_SIGNALS if hasattr(signal, name)):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._stop)
         return self
