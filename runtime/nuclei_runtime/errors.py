@@ -1,8 +1,8 @@
 """Every error that the runtime raises on purpose.
 
-Each class is also the builtin that it is, so that code which knows nothing of nuclei-edge can still catch it. A
+Each class is also a subclass of the matching builtin, so code that does not know nuclei-edge can still catch it. A
 message says what was found, what was expected and what to do. A command that ends with an error exits with the
-error's `exit_code`: 2 where the usage or the input is at fault, 3 where it is the model or the machine, so that the
+`exit_code` of its class: 2 if the usage or the input is at fault, 3 if the model or the machine is, in which case the
 same command may succeed elsewhere.
 
     NucleiError                                exit code 2
@@ -14,7 +14,7 @@ same command may succeed elsewhere.
     ├── SegmentationCancelledError             the caller's flag ended the segmentation before it was complete
     ├── InputsError (ValueError)               no image where images were named
     ├── ResultsExistError (FileExistsError)    the output folder already holds results
-    ├── ResultsInUseError (BlockingIOError)    another process is at work in the output folder
+    ├── ResultsInUseError (BlockingIOError)    another process is writing to the output folder
     ├── ModelError                             exit code 3
     │   ├── ModelNotFoundError (FileNotFoundError)
     │   ├── ModelDigestError (ValueError)      the file does not have the SHA-256 that was asked for
@@ -34,14 +34,14 @@ class NucleiError(Exception):
     Attributes
     ----------
     exit_code : int
-        With which a command ends that the error ends.
+        Exit code of a command that this error ends.
     """
 
     exit_code: ClassVar[int] = 2
 
 
 class ImageError(NucleiError):
-    """An image cannot be segmented; the next one may well be."""
+    """An image cannot be segmented; other images are not affected."""
 
 
 class ImageReadError(ImageError, OSError):
@@ -49,7 +49,7 @@ class ImageReadError(ImageError, OSError):
 
 
 class ImageShapeError(ImageError, ValueError):
-    """The array or file is not one grey or colour image."""
+    """The array or file is not a single grey or colour image."""
 
 
 class ImageTooLargeError(ImageError, MemoryError):
@@ -73,7 +73,7 @@ class ResultsExistError(NucleiError, FileExistsError):
 
 
 class ResultsInUseError(NucleiError, BlockingIOError):
-    """Another process is at work in the output folder."""
+    """Another process is writing to the output folder."""
 
 
 class ModelError(NucleiError):
@@ -87,11 +87,11 @@ class ModelNotFoundError(ModelError, FileNotFoundError):
 
 
 class ModelDigestError(ModelError, ValueError):
-    """The model file is not the one whose SHA-256 was asked for."""
+    """The model file does not have the SHA-256 that was asked for."""
 
 
 class ModelFormatError(ModelError, ValueError):
-    """The file is not an ONNX model, reaches beyond itself, or is not the one that its card describes."""
+    """The file is not an ONNX model, refers to other files, or is not the model that its card describes."""
 
 
 class CardError(ModelError, ValueError):
@@ -100,7 +100,7 @@ class CardError(ModelError, ValueError):
     Attributes
     ----------
     problems : tuple of str
-        Each as ``location: what is wrong``.
+        Each is ``location: what is wrong``.
     """
 
     def __init__(self, source: str, problems: tuple[str, ...]) -> None:

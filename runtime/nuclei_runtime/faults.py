@@ -1,7 +1,7 @@
-"""Whose fault an error is: the image's, its name's or the machine's.
+"""Decides whose fault an error is: that of the image, of its name or of the machine.
 
-A run goes on after an image that is at fault and ends where the machine is: every image that is still to come would
-fail for the same reason, and would be recorded as failed for a reason that is not its own.
+A run continues after an image that is at fault. It ends if the machine is at fault: every remaining image would fail
+for the same reason, and would be recorded as failed although nothing is wrong with it.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ _REMEDIES = {
     errno.EDQUOT: "free space, or have the quota raised",
     errno.EROFS: "make the file system writable",
 }
-"""What to do about errors that are always the machine's, whatever was being read or written. A disk that cannot read
-a file (EIO) is not among them: the damage may be in that file alone."""
+"""What to do about errors for which the machine is at fault whatever was being read or written. An input/output error
+(EIO) is not among them: only that file may be damaged."""
 
 _OF_A_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
-"""Errors of a name that the file system does not take; it may well take the next image's."""
+"""Errors that a name causes which the file system refuses; it may accept the name of the next image."""
 
 
 def is_of_machine(error: BaseException) -> TypeGuard[OSError]:
-    """Whether an error of the file system is the machine's fault, whatever was being read or written."""
+    """Whether the machine is at fault for an error, whatever was being read or written."""
     return isinstance(error, OSError) and error.errno in _REMEDIES
 
 
 def is_of_name(error: OSError) -> bool:
-    """Whether an error of writing a file is the fault of the file's name."""
+    """Whether the name of a file is at fault for an error in writing it."""
     return error.errno in _OF_A_NAME
 
 
 def reading_error(error: Exception) -> NucleiError:
-    """Return what to raise for an error that came up while an image was read.
+    """Return the error to raise for an error that occurred while an image was read.
 
     Parameters
     ----------
     error : Exception
-        Whatever the file system or a decoder raised.
+        What the file system or a decoder raised.
 
     Returns
     -------
     ImageError
-        The image is at fault; or its format needs an extra that is not installed, which the next image's may not.
+        The image is at fault, or its format needs an extra that is not installed; other images may not need it.
     RuntimeEnvironmentError
         The machine is at fault.
     """
@@ -57,18 +57,18 @@ def reading_error(error: Exception) -> NucleiError:
         return error
     if (trouble := _behind(error)) is not None:
         return machine_error(trouble, f"{trouble.filename or 'an image'}: cannot be read")
-    # A seek to where damaged bytes lead is an invalid argument (EINVAL): the file system itself has no trouble.
+    # EINVAL comes from a seek to an offset that damaged bytes gave: the file system itself works.
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
         return ImageReadError(f"cannot be read: {error.strerror or error}")
     if isinstance(error, MemoryError):
         return ImageReadError("there is not enough memory for the size that the file claims")
-    # Decoders raise whatever damaged bytes lead them into, OSErrors without a number among it.
+    # Damaged bytes make decoders raise all kinds of exceptions, including OSErrors without a number.
     reason = str(error) or type(error).__name__
     return ImageReadError(f"cannot be decoded, the file may be truncated or damaged: {reason}")
 
 
 def _behind(error: BaseException | None) -> OSError | None:
-    """Return the machine's trouble that led to an error: decoders raise errors of their own out of those of a read."""
+    """Return the error of the machine that caused an error: decoders replace the errors of a read by their own."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         if is_of_machine(error):
@@ -79,7 +79,7 @@ def _behind(error: BaseException | None) -> OSError | None:
 
 
 def image_failure(error: Exception) -> str:
-    """Return why an image failed, for its record, or raise the error again where the image is not at fault.
+    """Return why an image failed, for its record, or raise the error if the image is not at fault.
 
     Raises
     ------
@@ -94,11 +94,11 @@ def image_failure(error: Exception) -> str:
         raise machine_error(error, str(error.filename or "a file")) from error
     if isinstance(error, MemoryError):
         return "there is not enough memory for this image"
-    return f"{type(error).__name__}: {error}"  # what nobody foresaw bears its type
+    return f"{type(error).__name__}: {error}"  # an unforeseen error: its type may say more than its message
 
 
 def machine_error(error: OSError, what: str, advice: str = "") -> RuntimeEnvironmentError:
-    """Return what to raise for an error of the file system that is the machine's fault.
+    """Return the error to raise for an error of the file system for which the machine is at fault.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def machine_error(error: OSError, what: str, advice: str = "") -> RuntimeEnviron
     what : str
         What failed, such as ``DIR/labels/a.tif: cannot be written``.
     advice : str
-        What to do, or to know, besides the remedy for this very error.
+        What else to do or to know, in addition to the remedy for this kind of error.
     """
     parts = (f"{what}: {error.strerror or error}", _REMEDIES.get(error.errno or 0), advice)
     return RuntimeEnvironmentError("; ".join(part for part in parts if part))

@@ -1,4 +1,4 @@
-"""What all commands share: how a function becomes a command, and how an error becomes one sentence and an exit code."""
+"""Shared by all commands: running a function as a command, and turning an error into a sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ EXIT_SOME_FAILED = 1
 EXIT_OF_SIGNAL = 128
 
 _STDERR = 2
-"""Its file descriptor: what libraries in C++ write to."""
+"""The file descriptor to which native libraries write."""
 
 _EXTRA_OF_PACKAGE = {"onnxruntime": "cpu", "watchfiles": "watch"}
-"""The extras that the runtime's own commands may need."""
+"""Extras that the commands of the runtime may need."""
 
 
 def run_command(command: Callable[..., None], extras: Mapping[str, str] | None = None) -> NoReturn:
     """Parse the process's arguments for one command, run it and exit.
 
-    The command raises `typer.Exit` to leave with a code of its own; 0 is the default. Errors of nuclei-edge become
-    a sentence on stderr and the exit code of their class.
+    A command raises `typer.Exit` to exit with a code of its own; the default is 0. An error of nuclei-edge becomes a
+    sentence on stderr and the exit code of its class.
 
     Parameters
     ----------
     command : callable
     extras : mapping of str to str, optional
-        Package -> the extra that installs it, for packages that this command imports and the runtime does not.
+        The extra that installs each package that this command imports and the runtime does not.
     """
-    # tifffile logs and Pillow warns what they make of damaged files; the reader's own sentence says it already.
+    # tifffile logs, and Pillow warns about, what is wrong with damaged files; the error of the reader already says it.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="PIL")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A pipe may not know a letter that stands in a file's name; stderr escapes such letters by itself.
+        # The encoding of a pipe may lack a letter of a file's name; stderr escapes such letters anyway.
         sys.stdout.reconfigure(errors="backslashreplace")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command)
@@ -69,10 +69,10 @@ _STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")
 
 
 class StopSignals:
-    """What Ctrl-C and SIGTERM do while a ``with`` statement runs.
+    """Handles Ctrl-C and SIGTERM while a ``with`` statement runs.
 
-    Without an event they interrupt what is being done, as `KeyboardInterrupt`. With one the first of them sets it,
-    and only the second interrupts. A signal that the process was started to ignore stays ignored.
+    Without an event, a signal interrupts at once with `KeyboardInterrupt`. With an event, the first signal sets it and
+    only the second one interrupts. A signal that the process was started to ignore stays ignored.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class StopSignals:
     Attributes
     ----------
     received : int, optional
-        The first signal that came.
+        The first signal received.
     """
 
     def __init__(self, event: Event | None = None) -> None:
@@ -109,17 +109,17 @@ class StopSignals:
 
     @property
     def exit_code(self) -> int:
-        """128 and the signal's number, as shells count it."""
+        """128 plus the number of the signal, as in shells."""
         return EXIT_OF_SIGNAL + (self.received or signal.SIGINT)
 
 
 def printable(text: str) -> str:
-    """Return a text for the terminal: a file's name may hold line breaks, and codes that a terminal obeys."""
+    """Return a text made safe for the terminal: a file's name may hold line breaks and terminal control codes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def require_extra(extra: str, *packages: str) -> None:
-    """Look for the packages of an extra before any work is begun.
+    """Check that the packages of an extra are installed before any work begins.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def require_extra(extra: str, *packages: str) -> None:
 
 @contextmanager
 def silence_stderr() -> Iterator[None]:
-    """Keep whatever is printed on stderr off the user's terminal, native code's remarks included."""
+    """Discard everything printed on stderr, including what native code prints."""
     sys.stderr.flush()
     kept = os.dup(_STDERR)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -148,6 +148,6 @@ def silence_stderr() -> Iterator[None]:
 
 
 def fail(error: NucleiError) -> NoReturn:
-    """Print an error as a person needs it and exit with the code of its class."""
+    """Print an error as one sentence and exit with the code of its class."""
     print(f"error: {error}", file=sys.stderr)
     sys.exit(error.exit_code)

@@ -1,8 +1,8 @@
-"""The model card: all that running a model takes, as JSON inside the ONNX file.
+"""The model card: everything needed to run a model, as JSON inside the ONNX file.
 
-It stands in the file's ``metadata_props`` under `METADATA_KEY`, as canonical JSON (UTF-8, sorted keys, no spaces).
-The vocabulary is bioimage.io's where bioimage.io has a word. `parse_card` reports every problem at once, each with
-its location.
+It is stored in the ``metadata_props`` of the file under `METADATA_KEY`, as canonical JSON (UTF-8, sorted keys, no
+spaces). It uses the vocabulary of bioimage.io where that has a word. `parse_card` reports all problems at once, each
+with its location.
 """
 
 from __future__ import annotations
@@ -22,40 +22,40 @@ from nuclei_runtime.steps.tiling import Tiling
 METADATA_KEY = "nuclei.model_card"
 SCHEMA_VERSION = 1
 MAX_CARD_BYTES = 1 << 20
-"""A card is a page of text; anything near a megabyte is not one."""
+"""A card is about a page of text; nothing near a megabyte is a card."""
 
 MAX_PROBLEMS = 100
-"""More are counted and not spelt out: a message is for people."""
+"""Further problems are counted but not listed, to keep the message readable."""
 
-# What a card may ask for, so that none asks for more than a machine has. All are far beyond any use; of the native
-# recipe core_px is 512, halo_px 112 and multiple_of_px 16.
+# Upper bounds, so that no card can ask for more than a machine has. All are far beyond any practical use: the native
+# recipe uses core_px 512, halo_px 112 and multiple_of_px 16.
 MAX_CORE_PX = 4096
 """Side of a tile's core."""
 MAX_HALO_PX = 1024
 MAX_MULTIPLE_PX = 256
 MAX_STEPS = 8
-"""Steps of preprocessing."""
+"""Number of preprocessing steps."""
 MAX_SCORES = 1000
-"""Entries of ``evaluation``."""
+"""Number of entries in ``evaluation``."""
 
 
 MAX_EXTENSIONS_BYTES = 1 << 16
-"""Of ``extensions`` as canonical JSON."""
+"""Size of ``extensions`` as canonical JSON."""
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """The network's input: batch, rows, columns, channels (axes ``byxc``), float32.
+    """The input of the network: batch, rows, columns, channels (axes ``byxc``), float32.
 
     Attributes
     ----------
     name : str
-        Of the ONNX input.
+        Name of the ONNX input.
     height, width : int or None
-        The fixed size in pixels that the last preprocessing step must give; both None where the network takes any.
+        Fixed size in pixels, which the last preprocessing step must produce; both None if the network takes any size.
     channels : int
     tiling : Tiling or None
-        How an image goes through a network that takes any size; None where the size is fixed.
+        How an image is cut into tiles for a network that takes any size; None if the size is fixed.
     """
 
     name: str
@@ -67,14 +67,14 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """The network's output: batch, rows, columns, maps (axes ``byxc``), float32 in [0, 1], of the input's size.
+    """The output of the network: batch, rows, columns, maps (axes ``byxc``), float32 in [0, 1], as large as the input.
 
     Attributes
     ----------
     name : str
-        Of the ONNX output.
+        Name of the ONNX output.
     maps : tuple of str
-        What the channels are: the first ones of `nuclei_runtime.steps.step.MAPS`.
+        The meaning of the channels: the first ones of `nuclei_runtime.steps.step.MAPS`.
     """
 
     name: str
@@ -83,14 +83,14 @@ class OutputSpec:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One score, as `nuclei-evaluate` measured it.
+    """One score, as measured by `nuclei-evaluate`.
 
     Attributes
     ----------
     dataset : str
-        The set of images, with its split.
+        The set of images, including its split.
     digest : str
-        SHA-256 over the identifiers and bytes of the images and masks that were scored.
+        SHA-256 over the identifiers and bytes of the scored images and masks.
     metric : str
     value : float
     """
@@ -103,7 +103,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model is, what it takes and gives, and what it is worth.
+    """Describes a model: its input, output and steps, and how well it performs.
 
     Attributes
     ----------
@@ -112,23 +112,23 @@ class ModelCard:
     name, version, license, description : str
     input : InputSpec
     preprocessing : tuple of Step
-        In order; identifiers from `nuclei_runtime.steps.preprocess.STEPS`.
+        In order; their identifiers are from `nuclei_runtime.steps.preprocess.STEPS`.
     output : OutputSpec
     postprocessing : Step
-        Identifier from `nuclei_runtime.steps.instances.METHODS`.
+        Its identifier is one of `nuclei_runtime.steps.instances.METHODS`.
     training_nucleus_diameter_px : float
         Median diameter, in pixels of the original images, of a disk with the area of a training nucleus.
     tolerance : float
-        Largest absolute difference in probability between this file on any provider and the checkpoint that it
-        was exported from.
+        Largest absolute difference in probability between this file on any provider and the checkpoint from which it
+        was exported.
     evaluation : tuple of Evaluation
     provenance : dict of str to str
         Digests, versions, seed, recipe.
     limitations : tuple of str
-        Sentences for people.
+        Sentences for human readers.
     extensions : mapping
-        JSON of anybody's, read-only: what this version of nuclei-edge does not know and may ignore. A field that must
-        not be ignored asks for another `SCHEMA_VERSION`.
+        Any further JSON, read-only, which this version of nuclei-edge may ignore. A new field that a reader must not
+        ignore requires another `SCHEMA_VERSION`.
     """
 
     schema_version: int
@@ -148,7 +148,7 @@ class ModelCard:
     extensions: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def to_json(self) -> str:
-        """Return the card as canonical JSON, without `extensions` where there are none."""
+        """Return the card as canonical JSON, without `extensions` if there are none."""
         fields = asdict(replace(self, extensions={}))
         del fields["extensions"]
         if self.extensions:
@@ -164,14 +164,14 @@ def parse_card(text: str, source: str) -> ModelCard:
     text : str
         JSON.
     source : str
-        What the card came from, for the message.
+        Where the card comes from, for the message.
 
     Raises
     ------
     CardError
-        With every problem that the card has.
+        Lists every problem of the card.
     """
-    # A lone surrogate, which JSON can spell and UTF-8 cannot, counts as one byte here: it is refused later.
+    # A lone surrogate, which JSON can express but UTF-8 cannot, counts as one byte here and is refused later.
     if len(text.encode("utf-8", "replace")) > MAX_CARD_BYTES:
         raise CardError(source, (f"$: larger than {MAX_CARD_BYTES} bytes",))
     problems: list[str] = []
@@ -182,7 +182,7 @@ def parse_card(text: str, source: str) -> ModelCard:
             source,
             (
                 f"schema_version: found {found}, this version of nuclei-edge reads {SCHEMA_VERSION}; "
-                "use the nuclei-edge that the model was made for",
+                "use the version of nuclei-edge for which the model was made",
             ),
         )
     card = _card(Fields(document, "$", problems)) if not problems else None
@@ -268,13 +268,13 @@ def _card(reader: Fields) -> ModelCard:
 
 
 def _check_steps_fit(card: ModelCard, problems: list[str]) -> None:
-    """Note what does not fit together of input and preprocessing, each of which is valid."""
+    """Note conflicts between input and preprocessing, each of which is valid by itself."""
     specs = [STEPS[step.id] for step in card.preprocessing]
     tiling = card.input.tiling
     size = (card.input.height, card.input.width)
     if tiling is not None:
         problems.extend(
-            f"preprocessing: {step.id} has no place where the network takes any size"
+            f"preprocessing: {step.id} cannot be used with a network that takes any size"
             for step, spec in zip(card.preprocessing, specs, strict=True)
             if spec.fit is None
         )

@@ -1,4 +1,7 @@
-"""The formats that are read: one row for each, which is all that the rest of the code knows of it."""
+"""The image formats that can be read, one row each. The rest of the code knows no more about a format than its row.
+
+To add a format, write one module with an `Opener` and add one row to `FORMATS`.
+"""
 
 from __future__ import annotations
 
@@ -14,28 +17,29 @@ from nuclei_runtime.errors import MissingExtraError
 from nuclei_runtime.readers.axes import Stack
 
 Opener = Callable[[BinaryIO | Path, ExitStack], Stack]
-"""From a file that stands at its beginning, or the path of a folder, to what it holds. What must be closed later goes
-into the stack of resources. Raises as `nuclei_runtime.readers.opening.read_image` does."""
+"""Takes a file, positioned at its start, or the path of a folder, and returns its contents. What has to be closed later
+is entered into the stack of resources. Raises what `nuclei_runtime.readers.opening.read_image` raises."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """A format of images.
+    """An image format.
 
     Attributes
     ----------
     name : str
         For messages.
     suffixes : tuple of str
-        In lower case. In a folder that is searched, what has one of them counts as an image.
+        In lower case. In a folder that is searched, a name with one of these suffixes counts as an image.
     opener : str
-        Module and name of the `Opener`, as ``module:name``: imported when the first image of the format is opened.
+        The `Opener` as ``module:name``. It is imported when the first image of the format is opened.
     first_bytes : tuple of bytes
-        Of a file: it is of this format if it begins with one of them, whatever its suffix.
+        A file that begins with one of these is of this format, whatever its suffix.
     marker_files : tuple of str
-        Of a format whose images are folders: a folder is one if one of these files is in it, or for its suffix.
+        For a format whose images are folders: a folder that holds one of these files, or has one of the suffixes, is of
+        this format.
     extra : tuple of (str, str), optional
-        A package that the opener needs, and the extra that installs it.
+        The package that the opener needs and the extra that installs it.
     """
 
     name: str
@@ -51,7 +55,7 @@ class Format:
         return bool(self.marker_files)
 
     def open(self, source: BinaryIO | Path, resources: ExitStack) -> Stack:
-        """Find what an image of this format holds.
+        """Return the contents of an image of this format.
 
         Raises
         ------
@@ -89,23 +93,23 @@ FORMATS = (
 
 
 def image_suffixes() -> tuple[str, ...]:
-    """Return the suffixes of files that count as images in a folder, in lower case."""
+    """Return the suffixes, in lower case, of files that count as images in a folder."""
     return tuple(suffix for form in FORMATS if not form.is_folder for suffix in form.suffixes)
 
 
 def format_names(*, folders: bool) -> str:
-    """Return the names of the formats whose images are folders, or of those whose images are files, for messages."""
+    """Return for messages the names of the formats whose images are folders, or of those whose images are files."""
     names = [form.name for form in FORMATS if form.is_folder is folders]
     return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def has_folder_suffix(name: str) -> bool:
-    """Whether a folder of this name is one image, and not a folder of images."""
+    """Whether the suffix of a name marks a folder that is one image rather than a folder of images."""
     return any(PurePath(name).suffix.lower() in form.suffixes for form in FORMATS if form.is_folder)
 
 
 def format_of_folder(path: Path) -> Format | None:
-    """Return the format of a folder that is one image, by its suffix or by what is in it; None for any other."""
+    """Return the format of a folder that is one image, by its suffix or its contents; None for any other folder."""
     for form in FORMATS:
         if form.is_folder and (
             path.suffix.lower() in form.suffixes or any(_is_file(path / name) for name in form.marker_files)
@@ -117,12 +121,12 @@ def format_of_folder(path: Path) -> Format | None:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # what must not be looked at
+    except OSError:  # no permission
         return False
 
 
 def format_of_file(file: BinaryIO) -> Format | None:
-    """Return the format of a file, by its first bytes; None if it is not known. The file stands at its beginning."""
+    """Return the format of a file by its first bytes, or None; the file is at its start before and after."""
     start = file.read(max(len(first) for form in FORMATS for first in form.first_bytes))
     file.seek(0)
     return next((form for form in FORMATS if start.startswith(form.first_bytes)), None) if start else None

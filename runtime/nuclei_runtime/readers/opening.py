@@ -1,4 +1,4 @@
-"""A file -> the planes in it, or its one image: the content decides which format it is."""
+"""Opens an image file and returns its planes, or its single image; the content decides the format."""
 
 from __future__ import annotations
 
@@ -34,33 +34,33 @@ def read_image(source: str | os.PathLike[str] | bytes) -> Image:
     Returns
     -------
     (H, W), (H, W, 3) or (H, W, 4) ndarray
-        Of bool, an unsigned or signed integer or a float type, with the values that the file stores; grey with
-        alpha comes without its alpha, palettes, CMYK, YCbCr and Lab come as RGB, and a TIFF in which 0 is white
-        (of more than 1 bit) comes inverted.
+        Of bool, an unsigned or signed integer or a float type, with the values stored in the file, except that grey
+        with alpha loses its alpha, that palettes, CMYK, YCbCr and Lab become RGB, and that a TIFF of more than 1 bit in
+        which 0 is white is inverted.
 
     Raises
     ------
     ImageReadError
-        The file is missing, empty, truncated, damaged, of another format, or compressed in a way that is not read.
+        The file is missing, empty, truncated, damaged, of an unknown format, or compressed in an unsupported way.
     ImageShapeError
         The file holds a stack or more than one image, or has no pixels.
     ImageValueError
         The values are not finite (NaN or infinite).
     RuntimeEnvironmentError
-        The machine is at fault: it has no file, memory or disk space left to read with.
+        The machine is at fault: for example, the process may open no more files.
     """
     with open_planes(source, Selection()) as planes:
         if len(planes) > 1:
-            raise ImageShapeError(f"the file holds {len(planes)} images; save the one to segment on its own")
+            raise ImageShapeError(f"the file holds {len(planes)} images; save the one to segment as a file of its own")
         (plane,) = planes
         return plane.read(slice(0, plane.shape[0]), slice(0, plane.shape[1]))
 
 
 @contextmanager
 def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) -> Iterator[Sequence[Plane]]:
-    """Open an image and find its planes, in the order of time, then Z. Planes are read while it is open.
+    """Open an image and find its planes, ordered by time, then by Z. Planes can be read while the image is open.
 
-    The content decides the format, not the suffix. Planes may be read from several threads; one reads at a time.
+    The content decides the format, not the suffix. Several threads may read planes; the reads take turns.
 
     Parameters
     ----------
@@ -70,14 +70,14 @@ def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) ->
     Raises
     ------
     ImageError, RuntimeEnvironmentError
-        See `read_image`; also, what a dimension means, which channel, or what of a Z stack is
-        neither in the file nor in `selection`. The message names the choices.
+        See `read_image`. Also raised if neither the file nor `selection` says what a dimension means, which channel
+        to read, or what to do with a Z stack; the message names the choices.
     """
     with ExitStack() as resources:
         troubles: list[OSError] = []
         with _attributed(troubles):
             planes = _find(source, selection, resources, troubles)
-        lock = Lock()  # the planes share a file, which stands at one place at a time
+        lock = Lock()  # the planes share one file and its position
         yield [replace(plane, read=_guarded(plane.read, lock, troubles)) for plane in planes]
 
 
@@ -106,7 +106,7 @@ def _open_stack(source: str | os.PathLike[str] | bytes, resources: ExitStack, tr
 def _is_folder(path: str | os.PathLike[str]) -> bool:
     try:
         return Path(path).is_dir()
-    except (OSError, ValueError):  # opening it will say why
+    except (OSError, ValueError):  # opening it will report the reason
         return False
 
 
@@ -122,7 +122,7 @@ def _open(path: str | os.PathLike[str], troubles: list[OSError]) -> BinaryIO:
 
 
 class _ImageFile(io.FileIO):
-    """A file that notes what the machine refused it: some decoders take a read that fails for damage and go on."""
+    """A file that records the errors of the machine, because some decoders mistake a failed read for damage."""
 
     def __init__(self, path: str | os.PathLike[str], troubles: list[OSError]) -> None:
         super().__init__(path, "rb")
@@ -149,7 +149,7 @@ class _ImageFile(io.FileIO):
 
 @contextmanager
 def _attributed(troubles: list[OSError]) -> Iterator[None]:
-    """Raise whatever comes up as an error of the image, or of the machine if that had any trouble."""
+    """Turn any exception into an error of the image, or of the machine if the machine was at fault."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""PNG, JPEG and BMP, read whole: Pillow, and pypng for 16-bit colour PNG, which Pillow would silently cut to 8 bits."""
+"""Reads whole PNG, JPEG and BMP files, by Pillow, or by pypng where Pillow would silently reduce colour to 8 bits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def open_picture(file: BinaryIO, _: ExitStack) -> Stack:
-    """Find what a PNG, JPEG or BMP holds, from its header.
+    """Return the contents of a PNG, JPEG or BMP, from its header.
 
     Raises
     ------
@@ -36,11 +36,11 @@ def open_picture(file: BinaryIO, _: ExitStack) -> Stack:
         dtype: DTypeLike = np.dtype(np.uint16)
     else:
         with _opened(file) as picture:
-            picture.verify()  # a PNG's checksums, which decoding passes over
+            picture.verify()  # the checksums of a PNG, which decoding ignores
         with _opened(file) as picture:
             frames = getattr(picture, "n_frames", 1)
             if frames > 1:
-                raise ImageShapeError(f"the file holds {frames} images; save the one to segment on its own")
+                raise ImageShapeError(f"the file holds {frames} images; save the one to segment as a file of its own")
             shape, dtype = form_of(picture)
 
         def read_whole() -> Image:
@@ -59,7 +59,7 @@ def _opened(file: BinaryIO) -> Iterator[Any]:
     Raises
     ------
     ImageReadError
-        Its header is damaged, or it is larger than Pillow's bound against bombs.
+        The header is damaged, or the picture exceeds the bound of Pillow against decompression bombs.
     """
     from PIL import Image as PillowImage
     from PIL import UnidentifiedImageError
@@ -71,11 +71,11 @@ def _opened(file: BinaryIO) -> Iterator[Any]:
     except UnidentifiedImageError:
         raise ImageReadError("the PNG, JPEG or BMP is truncated or damaged: its header cannot be read") from None
     except PillowImage.DecompressionBombError as error:
-        raise ImageReadError(f"refused, save it as TIFF if it is what it claims to be: {error}") from error
+        raise ImageReadError(f"refused as too large; if its size is right, save it as TIFF: {error}") from error
 
 
 def _is_deep_colour_png(start: bytes) -> bool:
-    """Whether this is a PNG of 16 bits a channel with colour or alpha (IHDR: PNG specification 11.2.2)."""
+    """Whether this is a PNG of 16 bits per channel with colour or alpha (IHDR: PNG specification 11.2.2)."""
     return start.startswith(_PNG_SIGNATURE) and len(start) > 25 and start[24] == 16 and start[25] in (2, 4, 6)
 
 
@@ -88,7 +88,7 @@ def _deep_colour_png(file: BinaryIO) -> tuple[tuple[int, ...], Any]:
     shape = (height, width) if planes == 2 else (height, width, planes)
 
     def read_whole() -> Image:
-        _check_inflated(file, 2 * height * (width * planes + 8) * 2)  # twice, for rows of interlacing and their filters
+        _check_inflated(file, 2 * height * (width * planes + 8) * 2)  # twice, to allow for interlacing and its filters
         file.seek(0)
         _, _, rows, _ = png.Reader(file=file).read()
         image = np.vstack([np.asarray(row, dtype=np.uint16) for row in rows]).reshape(height, width, planes)
@@ -98,7 +98,7 @@ def _deep_colour_png(file: BinaryIO) -> tuple[tuple[int, ...], Any]:
 
 
 def _check_inflated(file: BinaryIO, due: int) -> None:
-    """Refuse a PNG whose pixels inflate far beyond its rows; pypng would inflate all of them."""
+    """Refuse a PNG whose pixels inflate far beyond its rows, all of which pypng would inflate."""
     import png
 
     file.seek(0)

@@ -1,4 +1,4 @@
-"""What Pillow decodes, as the arrays that everything here passes on."""
+"""Turns what Pillow decodes into arrays of intensities."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from nuclei_runtime.arrays import Image
 
 _PLAIN_MODES = {"P": "RGB", "PA": "RGB", "LA": "L", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB"}
-"""Pillow's modes that are no intensities, or have an alpha that nothing uses, and what they are read as."""
+"""Modes of Pillow that are not intensities or have an unused alpha channel, and the modes as which they are read."""
 
 
 def form_of(picture: Any) -> tuple[tuple[int, ...], Any]:
-    """Return the shape and type that `decode_picture` will give, without decoding."""
+    """Return the shape and dtype of what `decode_picture` returns, without decoding."""
     from PIL import Image as PillowImage
 
     pixel = np.asarray(PillowImage.new(_PLAIN_MODES.get(picture.mode, picture.mode), (1, 1)))
@@ -21,6 +21,6 @@ def form_of(picture: Any) -> tuple[tuple[int, ...], Any]:
 
 
 def decode_picture(picture: Any) -> Image:
-    """Decode, with palettes, CMYK, YCbCr and Lab as RGB and grey without its alpha."""
+    """Decode a picture: palettes, CMYK, YCbCr and Lab as RGB, and grey with alpha without the alpha."""
     picture.load()
     return np.asarray(picture.convert(_PLAIN_MODES.get(picture.mode, picture.mode)))

@@ -1,4 +1,4 @@
-"""Several planes in memory at once, where they fit side by side; one that may not fit so, alone."""
+"""Which planes may be in memory at the same time: several if they fit together; a large one alone."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from nuclei_runtime.segmentation.network import Network
 
 
 class Admission:
-    """Lets the planes of several workers into memory. To be made when the model is loaded and no plane is read yet.
+    """Admits the planes of several workers to memory. Make it after the model is loaded and before a plane is read.
 
-    A plane that would never need more than its worker's share of the ceiling is let in at once. Any other waits
-    until no other is there, and keeps others out: it is refused, or read in smaller tiles, just as in a run with one
-    worker.
+    A plane that needs no more than its worker's share of the ceiling is admitted at once. A larger plane waits until
+    it is alone and keeps others out. It is then refused, or read in smaller tiles, exactly as in a run with one worker.
 
     Parameters
     ----------
@@ -35,7 +34,7 @@ class Admission:
 
     @contextmanager
     def admit(self, plane: Plane, network: Network) -> Iterator[None]:
-        """Wait until the plane may be segmented; it may while the ``with`` statement runs."""
+        """Wait until the plane may be segmented. It holds its place for as long as the ``with`` statement runs."""
         if self._n_workers == 1:
             yield
             return

@@ -1,15 +1,17 @@
-"""A plane of any size -> its nuclei, block by block, each nucleus whole and once.
+"""The nuclei of a plane of any size, block by block: each nucleus is complete and appears once.
 
 The plane is cut into squares, the cores of the blocks. The nuclei of a block are those whose seed begins in its core
-(`nuclei_runtime.steps.windows`); they are found in a window around the core, which grows until it holds them wholly.
-Nuclei depend only on the connected piece of foreground that they lie in, so that what a window holds wholly comes out
-as in the whole image. In foreground that is connected beyond the window, a border between two nuclei may come out
-otherwise near the window's edge; still each seed gives one nucleus, in the block that it begins in, and a pixel that
-a block has given to its nuclei is taken: the nuclei of later blocks grow around it, and what they cannot reach any
-more stays without a nucleus.
+(see `nuclei_runtime.steps.windows`). They are found in a window around the core, which grows until it contains them
+completely.
 
-The cuts do not depend on the memory, nor do the maps (`nuclei_runtime.steps.tiling`): the same plane and model give
-the same nuclei with the same numbers wherever there is memory enough.
+A nucleus depends only on the connected piece of foreground that it lies in. If a window contains the whole piece, its
+nuclei are the same as in the whole image. If the piece extends beyond the window, a border between two nuclei may
+differ near the window's edge. Even then, each seed gives one nucleus, in the block where the seed begins. Pixels that
+one block has assigned are taken: the nuclei of later blocks grow around them, and foreground that they can no longer
+reach stays without a nucleus.
+
+Neither the cuts nor the maps (see `nuclei_runtime.steps.tiling`) depend on the memory: the same plane and model give
+the same nuclei with the same numbers on every machine with enough memory.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from nuclei_runtime.steps.windows import CutNucleusError, Window
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A window of a plane with the nuclei that belong to it.
+    """A window of a plane, and the nuclei that belong to it.
 
     Attributes
     ----------
@@ -45,8 +47,8 @@ class Block:
     image : ndarray
         The plane's pixels in the window.
     labels : (h, w) ndarray of int32
-        The nuclei that belong to this block, each whole, with the numbers that they have in the plane: over all
-        blocks 1..N without gaps, in the order in which the blocks come. Pixels of other blocks' nuclei are 0.
+        The nuclei that belong to this block, each complete, with their numbers in the plane. Over all blocks, the
+        numbers are 1..N without gaps, in the order of the blocks. Pixels of other blocks' nuclei are 0.
     """
 
     rows: slice
@@ -62,11 +64,11 @@ class Grid:
     Attributes
     ----------
     core_px : int
-        Side of a block's core. A plane no larger is one block.
+        Side of a block's core. A plane that is not larger is one block.
     margin_px : int
-        What a window sees beyond its core on each side: several nuclei.
+        How far a window extends beyond its core on each side: several nuclei.
     max_margin_px : int
-        How far a window grows, in steps of twice the margin: what reaches further is no nucleus.
+        How far the margin may grow, doubling each time. Anything larger is not a nucleus.
     """
 
     core_px: int = 1024
@@ -75,7 +77,7 @@ class Grid:
 
     @property
     def window_px(self) -> int:
-        """Side of the windows in which nuclei are looked for first."""
+        """Side of the first window that is tried for a core."""
         return self.core_px + 2 * self.margin_px
 
 
@@ -100,14 +102,14 @@ def segment_plane(
     max_memory : int, optional
         Ceiling in bytes for the resident memory of this process. Without it, half of what there is.
     cancel : CancelFlag, optional
-        Set, it ends the segmentation before the next tile.
+        Once it is set, the segmentation ends before the next tile.
     grid : Grid
-        Other than the default for tests: the numbers of the nuclei depend on it.
+        Only tests change it: the numbers of the nuclei depend on it.
 
     Raises
     ------
     ImageTooLargeError
-        The plane cannot be segmented within the ceiling; raised before it is read where that can be told.
+        The plane cannot be segmented within the ceiling. If possible, this is raised before the plane is read.
     ImageError
         The plane cannot be read or segmented.
     SegmentationCancelledError
@@ -135,7 +137,7 @@ def segment_plane(
 
 
 def label_maps(maps: Maps, network: Network, grid: Grid = GRID) -> Labels:
-    """Label the nuclei in the maps of a whole image, just as `segment_plane` does.
+    """Label the nuclei in the maps of a whole image. The labels are those of `segment_plane`.
 
     Parameters
     ----------
@@ -154,7 +156,7 @@ def label_maps(maps: Maps, network: Network, grid: Grid = GRID) -> Labels:
     Raises
     ------
     ImageError
-        What counts as one nucleus is larger than any window.
+        A nucleus is larger than any window may be.
     """
     method = network.postprocessing
     if network.tiling is None:
@@ -186,7 +188,7 @@ class _WholeMaps:
         return self.maps[rows, columns]
 
     def drop_rows(self, stop: int) -> None:
-        """Keep the rows: they are the caller's."""
+        """Do nothing: the rows belong to the caller."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +203,7 @@ class _Search:
     check_window: Callable[[int, int], None]
 
     def find_all(self) -> Iterator[tuple[slice, slice, Labels]]:
-        """Yield a window for each core, and the nuclei that belong to it with their numbers in the plane."""
+        """Yield, for each core, a window and the nuclei that belong to it, with their numbers in the plane."""
         count = 0
         for core_rows, core_columns in regions(self.shape, self.grid.core_px):
             for raster in (self.maps, self.taken):
@@ -215,7 +217,7 @@ class _Search:
             yield rows, columns, labels
 
     def find(self, core_rows: slice, core_columns: slice) -> tuple[slice, slice, Labels]:
-        """Return the nuclei of a core, 1..n, in the smallest window that holds the core and them."""
+        """Return the nuclei of a core, 1..n, in the smallest window that contains the core and the nuclei."""
         margin = self.grid.margin_px
         while True:
             rows, columns = (
@@ -232,9 +234,9 @@ class _Search:
                 margin *= 2
             if margin > self.grid.max_margin_px:
                 raise ImageError(
-                    f"what counts as one nucleus reaches more than {self.grid.max_margin_px} pixels beyond rows "
+                    f"one nucleus extends more than {self.grid.max_margin_px} pixels beyond rows "
                     f"{core_rows.start} to {core_rows.stop}, columns {core_columns.start} to {core_columns.stop}; "
-                    "look what lies there, and whether --diameter is how large the nuclei are"
+                    "look at that part of the image, and check that --diameter is the size of the nuclei"
                 )
         kept = [
             slice(min(core.start, window.start + int(found[0])), max(core.stop, window.start + int(found[-1]) + 1))

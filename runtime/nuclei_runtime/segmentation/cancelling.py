@@ -1,4 +1,4 @@
-"""A flag that ends a segmentation early: it is looked at whenever pixels are read, which is once per tile."""
+"""A flag that ends a segmentation early. It is checked whenever pixels are read, which happens once per tile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nuclei_runtime.readers.plane import Plane
 
 
 class CancelFlag(Protocol):
-    """What tells a call to end early: a `threading.Event`, for example."""
+    """Tells a call to end early; a `threading.Event`, for example."""
 
     def is_set(self) -> bool:
         """Return whether the call is to end."""

@@ -1,7 +1,6 @@
-"""The network as images meet it: a loaded model with the scale and the test-time augmentation that it is shown them at.
+"""A loaded model together with how it is shown images: their scale and the test-time augmentation.
 
-Everything between an image and its labels is decided here once: a segmenter, the blocks of a plane and an evaluation
-share the same value, so that what is scored is what ships.
+Segmenter, blocks and evaluation share this one value, so that what is scored is what ships.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Network:
 
     @property
     def magnification(self) -> float:
-        """How much larger than the image is, along each side, the largest thing that the network sees of it."""
+        """How much larger than the image, along each side, is the largest input that the network gets for it."""
         return self.scale.factor * (MAGNIFICATION if self.tta else 1)
 
     @property
@@ -71,8 +70,8 @@ class Network:
         """
         run = average_scales(self.session.run) if self.tta else self.session.run
         maps = self.scale.run(run)(batch)
-        if not np.isfinite(maps).all():  # every comparison with NaN is false: no nucleus, and no error
-            raise ImageValueError("the model gives no finite probability for it; export the model anew")
+        if not np.isfinite(maps).all():  # every comparison with NaN is false: there would be no nuclei and no error
+            raise ImageValueError("the model gives NaN or infinite probabilities for it; export the model again")
         return maps
 
 
@@ -82,8 +81,8 @@ def load_network(options: SegmenterOptions) -> Network:
     Raises
     ------
     ModelError, RuntimeEnvironmentError
-        See `nuclei_runtime.model.session.load_session`; or the model takes images of one size only, and test-time
-        augmentation or a diameter would show it other sizes.
+        See `nuclei_runtime.model.session.load_session`; or the model takes images of one size only, which excludes
+        test-time augmentation and a diameter.
     ValueError
         See `nuclei_runtime.steps.scale.scale_for`.
     """
@@ -93,9 +92,8 @@ def load_network(options: SegmenterOptions) -> Network:
     card = session.card
     if (options.tta or options.diameter_px is not None) and card.input.tiling is None:
         raise ModelError(
-            f"{card.name} takes images of {card.input.height} x {card.input.width} pixels only, "
-            "test-time augmentation and a diameter show it the image enlarged or reduced; leave them out, or take "
-            "a model of any size"
+            f"{card.name} takes images of {card.input.height} x {card.input.width} pixels only, but test-time "
+            "augmentation and a diameter enlarge or reduce the image; leave them out, or use a model for any size"
         )
     known_px = card.training_nucleus_diameter_px
     scale = Scale() if options.diameter_px is None else scale_for(options.diameter_px, known_px)

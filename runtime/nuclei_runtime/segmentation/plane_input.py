@@ -1,4 +1,4 @@
-"""A plane -> the network's input, region by region, equal to what `preprocess` makes of the whole image."""
+"""The network's input for a plane, region by region: the same values that `preprocess` gives for the whole image."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from nuclei_runtime.steps.preprocess import STEPS, as_input, colours_of
 from nuclei_runtime.steps.step import Pixels, Step
 
 REGION_PX = 1024
-"""Side of the regions in which a plane is gone through."""
+"""Side of the regions in which a plane is read for its percentiles."""
 
 
 class PlaneInput:
-    """The input that a network of any size gets of a plane.
+    """The input that a network of any size gets from a plane.
 
-    Each step is fitted to the whole plane when this is made: a normalisation goes through the plane once for its
-    limits.
+    The constructor fits each step to the whole plane: a normalisation reads the plane once to find its limits.
 
     Parameters
     ----------
@@ -33,7 +32,7 @@ class PlaneInput:
     Raises
     ------
     ImageError
-        The plane cannot be read, or its values are no finite intensities.
+        The plane cannot be read, or its values are not finite intensities.
     """
 
     def __init__(self, plane: Plane, steps: Sequence[Step]) -> None:
@@ -42,7 +41,7 @@ class PlaneInput:
         for step in steps:
             fit = STEPS[step.id].fit
             if fit is None:
-                raise ValueError(f"{step.id} cannot be done region by region")
+                raise ValueError(f"{step.id} cannot be applied region by region")
             self._applied.append(fit(_pixels_of(plane, self._apply), **step.kwargs))
 
     def read(self, rows: slice, columns: slice) -> NDArray[np.float32]:
@@ -50,14 +49,14 @@ class PlaneInput:
         return as_input(self._apply(colours_of(self._plane.read(rows, columns))))
 
     def _apply(self, colours: NDArray[Any]) -> NDArray[Any]:
-        """Take the steps that are fitted."""
+        """Apply the steps that are fitted so far."""
         for apply in self._applied:
             colours = apply(colours)
         return colours
 
 
 def plane_limits(plane: Plane, lower: float, upper: float) -> tuple[float, float]:
-    """Return two percentiles of a plane's values: `nuclei_runtime.steps.percentiles.percentile_limits` of its pixels.
+    """Return two percentiles of a plane's values: those that `percentile_limits` gives for all of its pixels.
 
     Parameters
     ----------
@@ -68,13 +67,13 @@ def plane_limits(plane: Plane, lower: float, upper: float) -> tuple[float, float
     Raises
     ------
     ImageError
-        The plane cannot be read, or its values are no finite intensities.
+        The plane cannot be read, or its values are not finite intensities.
     """
     return limits_of(_pixels_of(plane, lambda colours: colours), lower, upper)
 
 
 def _pixels_of(plane: Plane, before: Callable[[Image], NDArray[Any]]) -> Pixels:
-    """Return a plane's values, region by region, after what they go through first."""
+    """Return the values of a plane, region by region, after `before` is applied to them."""
 
     def values() -> Iterator[tuple[NDArray[Any], int, int]]:
         for rows, columns in regions(plane.shape, REGION_PX):
@@ -86,7 +85,7 @@ def _pixels_of(plane: Plane, before: Callable[[Image], NDArray[Any]]) -> Pixels:
 
 
 def regions(shape: tuple[int, ...], side: int) -> Iterator[tuple[slice, slice]]:
-    """Cut a plane into squares, row by row: the last ones are what is left."""
+    """Yield the squares of a plane, row by row. Those at the right and lower edges may be smaller."""
     height, width = shape[:2]
     for row in range(0, height, side):
         for column in range(0, width, side):

@@ -1,4 +1,4 @@
-"""The maps that a network gives of a plane, tile by tile, each pixel once."""
+"""The maps that a network gives for a plane: tile by tile, each pixel once."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from nuclei_runtime.steps.tiling import Tiling, run_tile, tile_spans
 
 
 class PlaneMaps:
-    """The maps of a plane, computed as far down as they are asked for. To be used in a ``with`` statement.
+    """The maps of a plane, computed from the top down as far as they are read. Use it in a ``with`` statement.
 
     Parameters
     ----------
     plane : Plane
     network : Network
-        One that takes images of any size.
+        One that accepts images of any size.
     tiling : Tiling
         Any with the network's halo and multiple: the maps do not depend on the size of the tiles.
     n_maps : int
         How many of the maps to keep: the first ones.
     memory_bytes : int
-        How much of the maps may wait in memory; the rest waits in a temporary file.
+        How much of the maps to keep in memory; the rest is kept in a temporary file.
 
     Raises
     ------
@@ -59,7 +59,7 @@ class PlaneMaps:
         Raises
         ------
         ImageError
-            The plane cannot be read, or the network gives no finite number.
+            The plane cannot be read, or the network fails on it.
         """
         while self._rows_to_come and self._rows_to_come[0].kept.start < rows.stop:
             self._run_row()
@@ -83,7 +83,7 @@ def image_maps(image: Image, network: Network) -> Maps:
     ----------
     image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) ndarray
     network : Network
-        Of any size, or of a fixed one: that sees the whole image, resized.
+        One for any size, or one of fixed size, which sees the whole image resized.
 
     Returns
     -------
@@ -92,12 +92,12 @@ def image_maps(image: Image, network: Network) -> Maps:
     Raises
     ------
     ImageError
-        The image is not one that can be segmented, or the network fails on it.
+        The image cannot be segmented, or the network fails on it.
     """
     height, width = image.shape[:2]
     if network.tiling is None:
         (maps,) = network.run(preprocess(image, network.card.preprocessing)[np.newaxis])
-        # Bilinear: a value between two others stays between them, so no clipping is needed.
+        # Bilinear interpolation stays between its neighbours, so the maps need no clipping.
         return resize(maps, height=height, width=width)
     n_maps = len(network.card.output.maps)
     with PlaneMaps(plane_of(image), network, network.tiling, n_maps, memory_bytes=sys.maxsize) as found:

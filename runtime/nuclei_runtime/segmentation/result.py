@@ -1,4 +1,4 @@
-"""The nuclei that were found in one image, with what can be asked of them."""
+"""The nuclei that were found in one image, and what can be computed from them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Segmentation:
     Attributes
     ----------
     labels : (H, W) ndarray of int32
-        0 is background, nuclei are 1..N, each one 4-connected piece. Read-only.
+        0 is background, nuclei are 1..N, each one a single 4-connected piece. Read-only.
     """
 
     labels: Labels
@@ -57,7 +57,7 @@ class Segmentation:
                 f"found an image of {size} pixels, expected {expected} as in the labels; give the image that was "
                 "segmented"
             )
-        if not self.count:  # one pixel is measured for the names and types of the columns, and left out
+        if not self.count:  # measure one pixel for the columns' names and types, and leave it out
             pixel = np.ones((1, 1), np.int32)
             return {name: column[:0] for name, column in measure(Regions.of(pixel), pixel, image[:1, :1]).items()}
         return measure(Regions.of(self.labels), self.labels, image)

@@ -1,4 +1,4 @@
-"""Image in, labelled nuclei out: the call that an instrument embeds."""
+"""Image in, labelled nuclei out: the call that instruments embed."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from nuclei_runtime.segmentation.result import Segmentation
 class Segmenter:
     """A loaded model that segments images. Its methods may be called from several threads at once.
 
-    It may be pickled: the model is loaded again in the process that receives it, from the same options, and must be
-    the same file. It may be used in a ``with`` statement, which closes it.
+    It can be pickled: the receiving process loads the model again from the same options, and refuses any other file.
+    Used in a ``with`` statement, it is closed at the end.
 
     Parameters
     ----------
@@ -44,12 +44,12 @@ class Segmenter:
     threads : int, optional
         Threads for one call. Without it, as many as the container or the machine grants.
     tta : bool
-        Test-time augmentation: on the whole more accurate, at five times the network's cost; see
+        Test-time augmentation: more accurate in most cases, at five times the network's cost; see
         `nuclei_runtime.steps.tta`.
     diameter_px : float, optional
-        Median diameter of the nuclei in the images, 4 to 400 pixels. The network is shown them at about the size of
-        those that it was trained on; see `nuclei_runtime.steps.scale`. Without it, it sees the images at their own
-        scale.
+        Median diameter of the nuclei in the images, 4 to 400 pixels. The images are rescaled so that the network
+        sees nuclei of about the size that it was trained on; see `nuclei_runtime.steps.scale`. Without it, the network
+        sees the images at their own scale.
 
     Raises
     ------
@@ -99,7 +99,7 @@ class Segmenter:
         self.close()
 
     def close(self) -> None:
-        """Release the model and its memory, as soon as calls in other threads have ended. May be called twice."""
+        """Release the model and its memory. Calls that are running in other threads are completed first."""
         self._network = None
 
     @property
@@ -109,7 +109,7 @@ class Segmenter:
 
     @property
     def network(self) -> Network:
-        """The loaded model and how it is shown images: what `nuclei_runtime.segment_plane` takes.
+        """The loaded model and how it is shown images, for `nuclei_runtime.segment_plane`.
 
         Raises
         ------
@@ -182,7 +182,7 @@ class Segmenter:
         return _segmentation(labels)
 
     def segment_batch(self, images: Sequence[Image]) -> list[Segmentation]:
-        """Find the nuclei of several images, which may differ in size and type; the results come in their order.
+        """Find the nuclei of several images, which may differ in size and type. The results are in the same order.
 
         Raises
         ------
@@ -194,7 +194,12 @@ class Segmenter:
     def predict(self, images: Iterable[Image]) -> Iterator[Maps]:
         """Yield each image's maps, (H, W, M) float32 in [0, 1] at the image's own size, in order.
 
-        The first map is the probability of nucleus; the model's card names the others.
+        The first map is the probability of a nucleus; the model's card names the others.
+
+        Raises
+        ------
+        ImageShapeError, ImageValueError
+            One of the arrays is not one finite image.
         """
         for image in images:
             check_image(image)
@@ -203,7 +208,7 @@ class Segmenter:
     def find_instances(self, maps: Maps) -> Segmentation:
         """Label the nuclei in an image's maps with the method in the model's card.
 
-        The labels are those that `segment` gives of the same image.
+        The labels are the same as those that `segment` gives for the image.
         """
         return _segmentation(label_maps(maps, self.network))
 

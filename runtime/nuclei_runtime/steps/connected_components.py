@@ -1,4 +1,4 @@
-"""Nuclei as the connected pieces of the foreground."""
+"""Finds nuclei as the connected pieces of the foreground."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from nuclei_runtime.steps.windows import Window, whole_image
 def connected_components(maps: Maps, window: Window | None = None, *, threshold: float, min_area_px: int) -> Labels:
     """Label each 4-connected piece of the foreground as one nucleus.
 
-    Touching nuclei become one: that is this method's limit, not an error.
+    Touching nuclei become one: this is a limit of the method.
 
     Parameters
     ----------
     maps : (H, W, 1 or more) ndarray of float32 in [0, 1]
-        Of which the foreground is used.
+        Only the foreground is used.
     window : Window, optional
-        What of an image the maps are, if not all of it: its own nuclei are labelled.
+        The part of an image that the maps show, if not the whole image: only the nuclei that belong to it are labelled.
     threshold : float
         Foreground is where the probability is above it.
     min_area_px : int
-        Smaller pieces are dropped.
+        Pieces with a smaller area are dropped.
 
     Returns
     -------
     (H, W) ndarray of int32
-        0 background, 1..N in the order in which a row-by-row scan meets them.
+        0 background, 1..N in the order of a row-by-row scan.
 
     Raises
     ------
     CutNucleusError
-        The window does not hold a nucleus of its own wholly.
+        A nucleus that belongs to the window extends beyond it.
     """
     from scipy import ndimage
 

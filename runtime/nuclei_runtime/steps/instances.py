@@ -1,7 +1,6 @@
-"""Maps that a network gives -> labelled nuclei.
+"""From the maps that a network returns to labelled nuclei.
 
-The method and its parameters stand in the model card under ``postprocessing``; `METHODS` has a row for each that
-exists.
+A model card names the method and its arguments under ``postprocessing``; `METHODS` has one row per existing method.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ METHODS = {"connected_components": CONNECTED_COMPONENTS, "marker_watershed": MAR
 
 
 def scale_method(method: Step, factor: float) -> Step:
-    """Return a method with its areas in pixels of an image that the network sees `factor` times as large."""
+    """Return a method with its areas in pixels of the image, which the network sees enlarged by a factor."""
     return scale_areas(method, METHODS[method.id].arguments, factor)
 
 
 def find_instances(maps: Maps, method: Step, window: Window | None = None) -> Labels:
-    """Label the nuclei with the method that a model card names.
+    """Label the nuclei with a method that a model card names.
 
     Raises
     ------
     CutNucleusError
-        The window does not hold a nucleus of its own wholly; never without a window.
+        A nucleus that belongs to the window extends beyond it; never raised without a window.
     """
     return METHODS[method.id].find(maps, window, **method.kwargs)

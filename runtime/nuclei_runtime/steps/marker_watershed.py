@@ -1,4 +1,4 @@
-"""Nuclei grown from markers by a watershed on the distance to their edges."""
+"""Finds nuclei by growing markers with a watershed on the distance to the edges."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def marker_watershed(
 ) -> Labels:
     """Give each nucleus a marker and let the markers grow over the foreground.
 
-    A marker is a 4-connected piece of what lies deep in a nucleus and not on a border between two. A piece of
-    foreground without any marker is a nucleus of its own. The markers grow by watershed (Beucher and Meyer 1993,
+    A marker is a 4-connected piece of pixels that are deep inside a nucleus and not on a border between two. A piece of
+    foreground without a marker is one nucleus. The markers grow by watershed (Beucher and Meyer 1993,
     `skimage.segmentation.watershed`) on the distance.
 
     Parameters
@@ -35,16 +35,16 @@ def marker_watershed(
     maps : (H, W, 3) ndarray of float32 in [0, 1]
         All of `MAPS`.
     window : Window, optional
-        What of an image the maps are, if not all of it: its own nuclei are labelled.
+        The part of an image that the maps show, if not the whole image: only the nuclei that belong to it are labelled.
     threshold : float
-        Foreground is where its probability is above it.
+        Pixels with a higher probability are foreground.
     marker_distance, marker_border : float
-        A marker is where the distance is above the one and the border below the other.
+        Markers are where the distance is above the former and the border probability below the latter.
     min_peak_distance : float
-        Nuclei in which the distance is nowhere above it are dropped: every nucleus has a pixel where it is 1, so a
-        network that has found none does not believe in the nucleus.
+        Nuclei in which the distance is nowhere above this are dropped: in a true nucleus it reaches 1, so a network
+        that predicts much less is not convinced of the nucleus.
     min_marker_area_px, min_area_px : int
-        Smaller markers, and smaller nuclei, are dropped.
+        Markers and nuclei with smaller areas are dropped.
 
     Returns
     -------
@@ -54,14 +54,14 @@ def marker_watershed(
     Raises
     ------
     CutNucleusError
-        The window does not hold a nucleus of its own wholly.
+        A nucleus that belongs to the window extends beyond it.
     """
     window = window or whole_image(maps.shape)
     foreground = _Foreground(maps[..., 0] > threshold)
     values = foreground.pick(maps)
     is_deep = (values[:, 1] > marker_distance) & (values[:, 2] < marker_border)
     is_peak = values[:, 1] > min_peak_distance
-    del values  # the watershed takes memory enough
+    del values  # the watershed needs the memory
     seeds = _seeds(foreground, is_deep, window, min_marker_area_px)
     n_seeds = int(seeds.max(initial=0))
     own = window.own_seeds(foreground.spread(seeds), n_seeds)
@@ -74,7 +74,7 @@ def marker_watershed(
 
 
 class _Foreground:
-    """The pixels of a foreground: what is done for them alone is done for few of the pixels of most images.
+    """The pixels of a foreground, so that work is done only for them: in most images they are few.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class _Foreground:
     Attributes
     ----------
     piece : (n,) ndarray of int32
-        In which 4-connected piece each of the pixels lies, row by row; from 1 on.
+        Number, from 1, of the 4-connected piece of each pixel, row by row.
     n_pieces : int
     """
 
@@ -96,29 +96,29 @@ class _Foreground:
         self.piece = self.pick(pieces)
 
     def pick(self, picture: NDArray[Any]) -> NDArray[Any]:
-        """Return what a picture of (H, W) or (H, W, C) shows at the pixels: (n,) or (n, C)."""
+        """Return the values of an (H, W) or (H, W, C) picture at the pixels, (n,) or (n, C)."""
         return np.asarray(picture.reshape(-1, *picture.shape[2:]).take(self.places, axis=0))
 
     def spread(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the (H, W) picture that has (n,) values at the pixels and 0 elsewhere."""
+        """Return an (H, W) picture with the given (n,) values at the pixels and 0 elsewhere."""
         picture = np.zeros(self.shape, values.dtype)
         picture.reshape(-1)[self.places] = values
         return picture
 
 
 def _seeds(foreground: _Foreground, is_deep: NDArray[np.bool_], window: Window, min_marker_area_px: int) -> Labels:
-    """Number the markers, then the pieces of the foreground that have none; return the (n,) numbers, 0 between them."""
+    """Number the markers, then the pieces of foreground without one; return the number of each pixel, (n,), or 0."""
     from scipy import ndimage
 
     piece, n_pieces = foreground.piece, foreground.n_pieces
     deep, n_deep = ndimage.label(foreground.spread(is_deep))
-    window.own_seeds(deep, n_deep)  # raises where one of its own is cut, which may be larger than it looks
+    window.own_seeds(deep, n_deep)  # raises if one that belongs to the window is cut: it may be larger than it looks
     marker = foreground.pick(deep)
     large = areas_of(marker, n_deep) >= min_marker_area_px
     large[0] = False
     marked = np.zeros(n_pieces + 1, bool)
     marked[piece[large[marker]]] = True
-    # What looks small at a cut may be large: beside a marker it is kept, so that no other nucleus grows into it.
+    # A piece that is cut may be larger than it looks: it is kept next to a marker, so that no nucleus grows into it.
     of_markers = number_kept(large | window.cut_pieces(deep, n_deep))
     of_pieces = number_kept(~marked, first=int(of_markers.max()) + 1)
     return np.asarray(np.where(marked[piece], of_markers[marker], of_pieces[piece]))
@@ -127,27 +127,28 @@ def _seeds(foreground: _Foreground, is_deep: NDArray[np.bool_], window: Window, 
 def _grow(
     seeds: Labels, own: NDArray[np.bool_], foreground: _Foreground, taken: NDArray[np.bool_], distance: Maps
 ) -> Labels:
-    """Let the seeds grow over the pieces of the foreground in which one of a window's own lies.
+    """Let the seeds grow over the pieces of foreground that hold a seed of the window.
 
-    A piece with a single seed becomes that seed's: only where several meet, or not all is free, is there anything to
-    find out. Each such piece is flooded on its own, so that nothing depends on what else an image shows: where seeds
-    are equally deep, `skimage.segmentation.watershed` begins with whichever its heap gives, which holds them all.
+    A piece with a single seed goes to that seed. The watershed is needed only where several seeds share a piece, or
+    where part of it is taken. Each such piece is flooded separately, so that the result does not depend on the rest of
+    the image: among equally deep seeds, `skimage.segmentation.watershed` starts with whichever one its heap returns,
+    and the heap holds the seeds of all pieces.
 
     Parameters
     ----------
     seeds : (n,) ndarray of int32
-        The number of each pixel's seed, or 0.
+        Number of the seed of each pixel, or 0.
     own : (n_seeds + 1,) ndarray of bool
-        Which seeds are the window's.
+        Whether each seed belongs to the window.
     foreground : _Foreground
     taken : (n,) ndarray of bool
-        Pixels into which nothing grows.
+        Pixels into which no seed may grow.
     distance : (H, W) ndarray of float32
 
     Returns
     -------
     (H, W) ndarray of int32
-        The number of the seed that each pixel fell to, or 0.
+        Number of the seed to which each pixel belongs, or 0.
     """
     from scipy import ndimage
     from skimage.segmentation import watershed

@@ -1,4 +1,4 @@
-"""Labels -> the polygon around each nucleus, along the edges of its pixels."""
+"""The polygon around each nucleus of a label image, along the edges of its pixels."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from numpy.typing import NDArray
 from nuclei_runtime.arrays import Labels
 
 _AHEAD = (
-    # step of the corner, then the pixels that lie ahead on the right and on the left, from the corner's own pixel
+    # Step to the next corner, then the pixels ahead on the right and on the left, relative to the corner's own pixel.
     ((0, 1), (0, 0), (-1, 0)),  # to the right
     ((1, 0), (0, -1), (0, 0)),  # down
     ((0, -1), (-1, -1), (0, -1)),  # to the left
     ((-1, 0), (-1, 0), (-1, -1)),  # up
 )
-"""The four directions, clockwise in an image whose rows go down. A corner's own pixel is the one below and right."""
+"""The four directions, clockwise on the screen. A corner's own pixel is the one below it on the right."""
 
 
 def trace_outlines(labels: Labels) -> list[NDArray[np.float64]]:
     """Return the outline of each nucleus.
 
-    An outline follows the edges of pixels, so that filling it gives exactly the pixels of the nucleus. Where two of
-    them meet at a corner only, it passes through that corner twice, since nuclei are 4-connected. Only the outer edge
-    is returned: filled, an outline covers the holes that the nucleus encloses.
+    An outline follows the edges of pixels, so that filling it gives exactly the pixels of the nucleus. If two of these
+    pixels touch only at a corner, the outline may pass through that corner twice: nuclei are 4-connected. Only the
+    outer edge is returned, so a filled outline covers the holes that the nucleus encloses.
 
     Parameters
     ----------
@@ -32,9 +32,9 @@ def trace_outlines(labels: Labels) -> list[NDArray[np.float64]]:
     Returns
     -------
     list of (K, 2) ndarray of float64
-        For each of the nuclei 1..N the corners, row and column, clockwise as the image is seen, the first one repeated
-        at the end. As in `centroid-0` and `centroid-1`, whole numbers are the centres of pixels, so that corners lie
-        at halves, from -0.5 to H - 0.5 and W - 0.5.
+        For each nucleus 1..N, the (row, column) of its corners, clockwise on the screen. The last corner repeats the
+        first. As in ``centroid-0`` and ``centroid-1``, whole numbers are the centres of pixels, so corners lie
+        at half-integers, from -0.5 to H - 0.5 and W - 0.5.
     """
     from scipy import ndimage
 
@@ -46,18 +46,18 @@ def trace_outlines(labels: Labels) -> list[NDArray[np.float64]]:
 
 
 def _trace(mask: NDArray[np.bool_], origin: tuple[int, int]) -> NDArray[np.float64]:
-    """Follow the outer edge of a piece that fills its box, with the piece on the right hand."""
+    """Follow the outer edge of a piece that fills its box, keeping the piece on the right."""
     width = mask.shape[1] + 2
     inside = np.pad(mask, 1).tobytes()  # one byte per pixel
     steps = [tuple(row * width + column for row, column in ahead) for ahead in _AHEAD]
-    # Corners are numbered as the pixels below and right of them. The first pixel's upper edge is an outer one.
+    # Corners have the numbers of their own pixels. The upper edge of the first pixel is part of the outer edge.
     corner = start = inside.index(1)
     heading = 0
     turns = [start]
     while True:
         step, right, left = steps[heading]
         corner += step
-        if not inside[corner + right]:  # at a corner where two pixels touch, this stays with the same one
+        if not inside[corner + right]:  # where two pixels touch at a corner, stay with this one
             turn = 1
         elif inside[corner + left]:
             turn = -1
@@ -67,4 +67,4 @@ def _trace(mask: NDArray[np.bool_], origin: tuple[int, int]) -> NDArray[np.float
         heading = (heading + turn) % 4
         if corner == start and heading == 0:
             corners = np.stack(np.divmod(np.array(turns), width), axis=1)
-            return corners + (np.array(origin) - 1.5)  # 1 is the padding; a pixel begins half before its centre
+            return corners + (np.array(origin) - 1.5)  # 1 for the padding, 0.5 from a pixel's centre to its corner

@@ -1,4 +1,4 @@
-"""Normalisation between two percentiles of an image's values, whole or region by region."""
+"""Normalises an image between two percentiles of its values, as a whole or region by region."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from nuclei_runtime.arrays import Image
 from nuclei_runtime.steps.step import Pixels, PreprocessingStep, number
 
 MAX_SAMPLED_PX = 1 << 22
-"""Pixels from which the percentiles of values that cannot be counted are taken: four megapixels leave the 1st
-percentile of a picture uncertain by 0.005 percentage points."""
+"""Number of pixels from which percentiles are estimated if the values cannot be counted. With four megapixels the 1st
+percentile of a picture is uncertain by 0.005 percentage points."""
 
 
 class ValueSample:
-    """The values of an image that its percentiles are taken from, gathered region by region.
+    """The values of an image from which percentiles are computed, collected region by region.
 
-    Integers of up to 16 bits are counted, all of them. Of wider integers and floats every s-th row and column is
-    taken, from the first on, with the smallest s that leaves at most `MAX_SAMPLED_PX` pixels: all of them in an image
-    of up to four megapixels. Either way the same image gives the same values, whatever its regions are.
+    All integers of up to 16 bits are counted. Of wider integers and of floats, every s-th row and column is taken,
+    starting at the first, with the smallest s that leaves at most `MAX_SAMPLED_PX` pixels; an image of up to four
+    megapixels is taken completely. In both cases the result does not depend on how the image is cut into regions.
 
     Parameters
     ----------
     shape : tuple of int
-        The image's; what follows height and width are channels.
+        Shape of the image; the axes after height and width are channels.
     dtype : dtype
     """
 
@@ -45,12 +45,12 @@ class ValueSample:
                 self._step += 1
 
     def add(self, region: Image, row: int = 0, column: int = 0) -> None:
-        """Take what belongs to the sample from a region, whose first pixel lies at a row and a column of the image."""
+        """Add the values of a region whose first pixel is at a row and a column of the image."""
         if self._counts is not None:
             values = region.ravel()
-            if self._lift:  # what is negative cannot be counted
+            if self._lift:  # bincount takes no negative values
                 values = values.astype(np.int32) + self._lift
-            if values.dtype == np.uint8 and values.size % 2 == 0:  # two at once: counting costs as much for either
+            if values.dtype == np.uint8 and values.size % 2 == 0:  # count pairs of values: it takes half the time
                 pairs = np.bincount(values.view(np.uint16), minlength=1 << 16).reshape(256, 256)
                 self._counts[:256] += pairs.sum(axis=0) + pairs.sum(axis=1)
             else:
@@ -78,17 +78,17 @@ class ValueSample:
 
 
 def _ranks(n_values: int, *percents: float) -> list[int]:
-    """Return where the percentiles stand among the sorted values."""
-    # Exact, as the decimal is spelt: in floats 1.1 % of 1000 values would be 12.
+    """Return the indices of the percentiles among the sorted values."""
+    # Computed exactly from the decimal: with floats, 1.1 % of 1000 values would be 12.
     return [max(math.ceil(Fraction(str(percent)) * n_values / 100) - 1, 0) for percent in percents]
 
 
 def percentile_limits(image: Image, lower: float, upper: float) -> tuple[float, float]:
-    """Return the two percentiles of the values of an image, channels taken together.
+    """Return two percentiles of the values of an image, over all channels together.
 
-    The percentile is the nearest-rank one (the smallest value v such that at least p % of the values are <= v;
-    type 1 of Hyndman and Fan 1996), so it is itself a value of the image: the same picture in 8 and in 16 bits, or
-    grey and the grey repeated as RGB, gives limits at the same place. Which values count says `ValueSample`.
+    These are nearest-rank percentiles: the smallest value v such that at least p % of the values are <= v (type 1 of
+    Hyndman and Fan 1996). Each is a value of the image, so the same picture in 8 and in 16 bits, or in grey and as RGB
+    with equal channels, has equivalent limits. `ValueSample` says which values are used.
 
     Parameters
     ----------
@@ -102,13 +102,13 @@ def percentile_limits(image: Image, lower: float, upper: float) -> tuple[float, 
 
 
 def normalise(image: Image, low: float, high: float) -> NDArray[np.float32]:
-    """Map one intensity to 0 and another to 1, and clip to that range; all is 0 where they are alike.
+    """Map one intensity to 0 and another to 1 and clip to that range; if they are equal, all values become 0.
 
     Returns
     -------
     float32 ndarray of the image's shape, in [0, 1]
     """
-    # Halves, because the difference of two float64 values may be infinite, and that of their halves is not.
+    # Use halves: the difference of two float64 values may be infinite, that of their halves is not.
     low, high = low / 2, high / 2
     if high <= low:
         return np.zeros(image.shape, np.float32)
@@ -119,8 +119,8 @@ def normalise(image: Image, low: float, high: float) -> NDArray[np.float32]:
 
 
 def _between(image: Image, low: float, high: float) -> NDArray[np.float32]:
-    """Map half an intensity to 0 and half another to 1."""
-    # Float64 until the end: in float32 a 32-bit integer image would lose its low bits before the subtraction.
+    """Map the intensities whose halves are given to 0 and 1."""
+    # Compute in float64: in float32, a 32-bit integer image would lose its low bits before the subtraction.
     scaled = image.astype(np.float64)
     scaled /= 2
     np.clip(scaled, low, high, out=scaled)
@@ -130,10 +130,10 @@ def _between(image: Image, low: float, high: float) -> NDArray[np.float32]:
 
 
 def percentile_normalisation(image: Image, *, lower: float, upper: float) -> NDArray[np.float32]:
-    """Map the image's lower percentile to 0 and its upper one to 1, and clip to that range.
+    """Map the lower percentile of an image to 0 and the upper one to 1, and clip to that range.
 
-    Once an image, over all channels: the colours keep their relation. An image without contrast
-    (both percentiles alike) becomes all 0.
+    The percentiles are taken over all channels of the whole image, which preserves the colours. An image without
+    contrast, in which both percentiles are equal, becomes all 0.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def percentile_normalisation(image: Image, *, lower: float, upper: float) -> NDA
 
 
 def limits_of(pixels: Pixels, lower: float, upper: float) -> tuple[float, float]:
-    """Return what `percentile_limits` returns, of an image that is not in memory as a whole."""
+    """Return what `percentile_limits` returns, for an image that is read region by region."""
     sample: ValueSample | None = None
     for values, row, column in pixels.regions():
         sample = sample or ValueSample(pixels.shape, values.dtype)
@@ -161,7 +161,7 @@ def limits_of(pixels: Pixels, lower: float, upper: float) -> tuple[float, float]
 def fit_percentile_normalisation(
     pixels: Pixels, *, lower: float, upper: float
 ) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
-    """Return a function that does to any region what `percentile_normalisation` does to the whole image."""
+    """Return a function that does to a region what `percentile_normalisation` does to the whole image."""
     low, high = limits_of(pixels, lower, upper)
     return partial(normalise, low=low, high=high)
 

@@ -1,6 +1,6 @@
-"""Image -> network input. Training calls the very same functions, so that a network only ever sees one kind of input.
+"""From an image to the input of a network. Training calls the same functions, so a network sees only one kind of input.
 
-The steps stand in the model card as ``{"id": ..., "kwargs": {...}}``, in order; `STEPS` has a row for each that exists.
+A model card lists the steps in order as ``{"id": ..., "kwargs": {...}}``; `STEPS` has one row per existing step.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from nuclei_runtime.steps.resize import RESIZE
 from nuclei_runtime.steps.step import Step
 
 CHANNELS = 3
-"""Of the network's input: RGB, or grey three times."""
+"""Channels of the network's input: RGB, or grey three times."""
 
 
 STEPS = {"percentile_normalisation": PERCENTILE_NORMALISATION, "resize": RESIZE}
 
 
 def preprocess(image: Image, steps: Sequence[Step]) -> NDArray[np.float32]:
-    """Turn an image into what the network takes.
+    """Turn an image into the input of a network.
 
     Parameters
     ----------
     image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) ndarray
-        Of any bool, integer or float type and any range of values. An alpha channel is dropped; grey is repeated
-        into three channels, after the steps.
+        Of any bool, integer or float type and any range of values. An alpha channel is dropped; grey is repeated to
+        three channels after the steps.
     steps : sequence of Step
-        A model card's ``preprocessing``.
+        The ``preprocessing`` of a model card.
 
     Returns
     -------
@@ -51,13 +51,13 @@ def preprocess(image: Image, steps: Sequence[Step]) -> NDArray[np.float32]:
 
 
 def colours_of(image: Image) -> Image:
-    """Return an image as (H, W) where it is grey, else as (H, W, 3), without an alpha channel."""
+    """Return an image as (H, W) if it is grey, otherwise as (H, W, 3), without an alpha channel."""
     if image.ndim == 2:
         return image
     return image[..., 0] if image.shape[2] == 1 else image[..., :3]
 
 
 def as_input(image: NDArray[Any]) -> NDArray[np.float32]:
-    """Return an image after the steps as the network takes it: grey three times, contiguous."""
+    """Return a preprocessed image as input of a network: contiguous, with grey repeated three times."""
     colours = np.repeat(image[..., np.newaxis], CHANNELS, axis=-1) if image.ndim == 2 else image
     return np.ascontiguousarray(colours, dtype=np.float32)

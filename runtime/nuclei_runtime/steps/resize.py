@@ -1,4 +1,4 @@
-"""Resizing to the size of a network that takes no other."""
+"""Resizing to the input size of a network of fixed size."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from nuclei_runtime.steps.step import PreprocessingStep, side
 
 
 def resize(image: NDArray[np.float32], *, height: int, width: int) -> NDArray[np.float32]:
-    """Resize to a fixed height and width, whatever the aspect ratio.
+    """Resize to a fixed height and width, regardless of the aspect ratio.
 
-    `skimage.transform.resize`, bilinear, with its Gaussian anti-aliasing where the image shrinks.
+    Uses `skimage.transform.resize`, bilinear, with its Gaussian anti-aliasing along axes that shrink.
     """
     from skimage import transform
 

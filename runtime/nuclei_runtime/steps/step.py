@@ -1,4 +1,8 @@
-"""What a model card says of a step, and what a step says of the arguments that it takes."""
+"""How a model card names a step, and what a step declares about itself: its functions and its arguments.
+
+To add a step, write one module with a `PreprocessingStep` or an `InstanceMethod` and add one row to
+`nuclei_runtime.steps.preprocess.STEPS` or `nuclei_runtime.steps.instances.METHODS`.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +17,17 @@ from nuclei_runtime.arrays import Labels
 from nuclei_runtime.json_fields import Fields
 
 MAPS = ("foreground", "distance", "border")
-"""What the channels of a network's output may be, each in [0, 1]: the probability of nucleus; the distance to the
-nucleus's own edge as a share of its largest; the probability that a nucleus touches another there."""
+"""The possible channels of a network's output, each in [0, 1]: the probability of a nucleus; the distance to the edge
+of the nucleus, relative to its largest value in that nucleus; the probability that two nuclei touch there."""
 
 MAX_SIDE_PX = 4096
 MAX_AREA_PX = 1_000_000
-"""What a card may ask for, so that no card asks for more than a machine has. Both are far beyond any use."""
+"""Upper bounds, so that no card can ask for more than a machine has. Both are far beyond any practical use."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of pre- or postprocessing as a model card spells it: a function's name and its keyword arguments."""
+    """One step of pre- or postprocessing as in a model card: the name of a function and its keyword arguments."""
 
     id: str
     kwargs: dict[str, Any]
@@ -36,9 +40,9 @@ class Argument:
     Attributes
     ----------
     take : callable
-        ``take(fields, name)``: the value out of a card's ``kwargs``, whose problems it notes.
+        ``take(fields, name)`` returns the value from the ``kwargs`` of a card and notes its problems.
     is_area : bool
-        Whether the value is an area in pixels of the image that the network is shown: it scales with that image.
+        Whether the value is an area in pixels of the image that the network sees, and so changes with the scale.
     """
 
     take: Callable[[Fields, str], float]
@@ -46,11 +50,11 @@ class Argument:
 
 
 Arguments = Mapping[str, Argument]
-"""The arguments of a step by name, in the order of documentation."""
+"""The arguments of a step by name, in the order in which docs/card.md lists them."""
 
 
 def number(low: float, high: float) -> Argument:
-    """Return an argument that is a number in a range, both ends included."""
+    """Return an argument that is a number in a range, inclusive at both ends."""
     return Argument(lambda fields, name: fields.number(name, low, high))
 
 
@@ -65,7 +69,7 @@ def area() -> Argument:
 
 
 def scale_areas(step: Step, arguments: Arguments, factor: float) -> Step:
-    """Return a step with its areas in pixels of an image of which the network sees `factor` times the size."""
+    """Return a step with its areas in pixels of the image, which the network sees enlarged by a factor."""
     areas = {name: step.kwargs[name] for name, argument in arguments.items() if argument.is_area}
     scaled = {name: max(1, round(value / factor**2)) for name, value in areas.items()}
     return Step(step.id, {**step.kwargs, **scaled})
@@ -73,14 +77,14 @@ def scale_areas(step: Step, arguments: Arguments, factor: float) -> Step:
 
 @dataclass(frozen=True)
 class Pixels:
-    """The values of an image, which a step may go through region by region before it is applied.
+    """The values of an image, which a step may read region by region before it is applied.
 
     Attributes
     ----------
     shape : tuple of int
-        The image's; what follows height and width are channels.
+        Shape of the image; the axes after height and width are channels.
     regions : callable
-        ``regions()`` yields (values, row, column): regions that together are the image, with where each begins.
+        ``regions()`` yields (values, row, column): regions that together make up the image, with their origins.
     """
 
     shape: tuple[int, ...]
@@ -89,20 +93,20 @@ class Pixels:
 
 @dataclass(frozen=True)
 class PreprocessingStep:
-    """A step between an image and the network's input.
+    """A step from an image to the network's input.
 
     Attributes
     ----------
     apply : callable
-        ``apply(image, **kwargs)``: from the whole image, (H, W) or (H, W, 3), to float32.
+        ``apply(image, **kwargs)`` takes the whole image, (H, W) or (H, W, 3), and returns float32.
     arguments : mapping of str to Argument
     fit : callable, optional
-        ``fit(pixels, **kwargs)``: a function that does to a region what `apply` does to the whole image, pixel by
-        pixel. Without it the step has no place before a network that takes any size, which sees an image in tiles.
+        ``fit(pixels, **kwargs)`` returns a function that does to a region, pixel by pixel, what `apply` does to the
+        whole image. A network that takes any size sees an image in tiles: steps before it need this function.
     check : callable, optional
-        ``check(kwargs)``: what is wrong with arguments that are each valid, or None.
+        ``check(kwargs)`` returns what is wrong with arguments that are valid one by one, or None.
     output_size : callable, optional
-        ``output_size(kwargs)``: the height and width that the step gives; without it the image's own.
+        ``output_size(kwargs)`` returns the height and width of the result, if the step sets them.
     """
 
     apply: Callable[..., NDArray[np.float32]]
@@ -114,14 +118,14 @@ class PreprocessingStep:
 
 @dataclass(frozen=True)
 class InstanceMethod:
-    """A way to find nuclei.
+    """A method of finding nuclei in maps.
 
     Attributes
     ----------
     find : callable
-        ``find(maps, window, **kwargs)``: from (H, W, M) maps and a window to labels.
+        ``find(maps, window, **kwargs)`` takes (H, W, M) maps and a window, and returns labels.
     maps : tuple of str
-        What the network must give, in order: the first ones of `MAPS`.
+        The maps that it needs, in order: the first ones of `MAPS`.
     arguments : mapping of str to Argument
     """
 

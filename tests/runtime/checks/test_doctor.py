@@ -124,7 +124,7 @@ def test_a_sample_that_claims_more_than_memory_holds_is_refused(tmp_path: Path) 
     np.lib.format.write_array_header_1_0(header, claimed)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("image.npy", header.getvalue() + bytes(100))
-    with pytest.raises(ModelFormatError, match="not a sample that can be read"):
+    with pytest.raises(ModelFormatError, match="the sample cannot be read"):
         read_sample(path)
 
 
@@ -136,7 +136,7 @@ def test_the_sample_of_another_model_is_an_error(tiled_model: Path, model: Path,
     shutil.copy(path, sample_path(other))
     done = doctor("--model", other)
     assert done.returncode == 3
-    assert "copy the sample from beside the model" in done.stdout
+    assert "copy the sample that belongs to the model" in done.stdout
 
 
 def test_all_is_good(model: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_model_that_computes_something_else_is_a_problem(model: Path) -> None:
     done = doctor("--model", model)
     assert done.returncode == 3
     assert "OK" not in done.stdout.splitlines()
-    assert "problem: CPUExecutionProvider computes other probabilities" in done.stdout
+    assert "problem: CPUExecutionProvider computes probabilities that differ" in done.stdout
 
 
 def test_a_sample_or_a_model_that_is_not_there_is_a_problem(model: Path) -> None:

@@ -242,7 +242,7 @@ def test_nesting_inside_a_field_is_refused() -> None:
 
 def test_a_field_that_is_there_twice_is_refused() -> None:
     twice = VALID.replace('"height": 128,', '"height": 64, "height": 128,', 1)
-    assert problems_of(twice) == ["$: 'height' is there twice in one object"]
+    assert problems_of(twice) == ["$: 'height' appears twice in one object"]
 
 
 def test_a_card_error_is_a_model_error() -> None:

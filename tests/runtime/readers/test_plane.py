@@ -21,7 +21,7 @@ GREY = np.random.default_rng(22).integers(0, 255, (31, 23)).astype(np.uint8)
 
 @pytest.mark.parametrize("axes", ["", "YYX", "XY", "QYX", "tyx", "ZCT", "YSX", "YZX", "YX "])
 def test_axes_that_no_file_can_have_are_refused(axes: str) -> None:
-    with pytest.raises(InputsError, match="expected a letter a dimension"):
+    with pytest.raises(InputsError, match="expected one letter per dimension"):
         Selection(axes=axes)
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 
 import numpy as np
@@ -211,15 +210,18 @@ def test_files_are_done_at_the_same_time_and_told_of_in_their_order(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = Barrier(2, timeout=20)  # breaks where the first is over before the second begins
+    second_ended = Event()
     ended: list[str] = []
 
     def slow(file: ImageFile, *arguments: Any) -> FileOutcome:
         if file.name in ("a.png", "b.png"):
             together.wait()
         if file.name == "a.png":
-            time.sleep(0.3)
+            assert second_ended.wait(20)
         outcome = process_file(file, *arguments)
         ended.append(file.name)
+        if file.name == "b.png":
+            second_ended.set()
         return outcome
 
     monkeypatch.setattr(run_module, "process_file", slow)

@@ -341,6 +341,7 @@ def test_a_ceiling_that_nothing_fits_under_is_refused_with_the_least_that_works(
 ) -> None:
     # What this process holds differs from one moment to the next, and so would the least that works.
     monkeypatch.setattr(memory, "resident_bytes", lambda: 90 << 20)
+    monkeypatch.setattr(memory, "START_SPREAD_BYTES", 0)  # what is named over that is no part of the least
     segmenter = Segmenter(stem_unet, threads=1)
     plane = replace(plane_of(np.broadcast_to(np.uint8(0), (9000, 9000))), reads_blocks=True)
     with pytest.raises(ImageTooLargeError, match=r"need about (\d+) MiB.*100 MiB may be used.*--max-memory") as caught:

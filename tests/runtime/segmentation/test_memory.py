@@ -69,9 +69,14 @@ def repeated_field(side: int) -> np.ndarray:
     return np.tile(field, (side // 250, side // 250))
 
 
-def peak_of_infer(image: Path, out: Path, model: Path, ceiling: str, *options: str) -> int:
+def peak_of_infer(
+    image: Path, out: Path, model: Path, ceiling: str, *options: str, more_at_start_bytes: int = 0
+) -> int:
     """Run nuclei-infer under a ceiling; return the most that its processes held at any time, in bytes."""
-    code = "from nuclei_runtime.cli.infer import main; main()"
+    code = (
+        f"import numpy; held = numpy.ones({more_at_start_bytes}, numpy.uint8)\n"
+        "from nuclei_runtime.cli.infer import main; main()"
+    )
     command = [sys.executable, "-c", code, image, "--out", out, "--model", model, "--max-memory", ceiling, *options]
     peak = 0
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL) as child:
@@ -162,6 +167,40 @@ def test_as_much_as_is_asked_for_is_enough_for_one_image_after_the_other(
     enough = stated_need(refused.stderr)
     peak = peak_of_infer(tmp_path / "in", tmp_path / "out", stem_unet, f"{enough}MiB", "--threads", "1")
     assert peak < enough << 20
+
+
+def test_as_much_as_is_asked_for_is_enough_for_a_process_that_holds_more_at_its_start(
+    tmp_path: Path, stem_unet: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """The next run was refused because it began with 1 MiB more than the one that named the amount."""
+    tifffile.imwrite(tmp_path / "image.tif", repeated_field(250))
+    image, options = tmp_path / "image.tif", ("--threads", "1")
+    refused = run_script(
+        "nuclei-infer", image, "--out", tmp_path / "none", "--model", stem_unet, "--max-memory", "100MiB", *options
+    )
+    enough = stated_need(refused.stderr)
+    more = 10 << 20
+    peak = peak_of_infer(image, tmp_path / "out", stem_unet, f"{enough}MiB", *options, more_at_start_bytes=more)
+    assert peak < enough << 20
+
+
+@pytest.mark.parametrize("more_mib", [-5, 0, 1, 4, 15])
+def test_what_is_named_leaves_room_for_what_differs_between_starts(
+    more_mib: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane, tiling = plane_of(np.zeros((300, 300), np.uint8)), Tiling(512, 8, 2)
+
+    def start(held_mib: int) -> None:
+        monkeypatch.setattr(memory, "_least_resident", sys.maxsize)
+        monkeypatch.setattr(memory, "resident_bytes", lambda: held_mib << 20)
+
+    start(100)
+    enough = need_of(plane)
+    start(100 + more_mib)
+    Budget(plane, enough << 20).tiling(tiling, 1536)
+    start(100 + 30)
+    with pytest.raises(ImageTooLargeError):
+        Budget(plane, enough << 20).tiling(tiling, 1536)
 
 
 FRAMES = """

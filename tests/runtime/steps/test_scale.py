@@ -54,7 +54,7 @@ def test_what_is_no_diameter_is_refused(diameter_px: float, tiled_model: Path) -
 
 
 def test_a_model_of_quite_other_nuclei_is_refused() -> None:
-    with pytest.raises(ModelError, match="learned from nuclei of 900 pixels, those of 5 are too far from that"):
+    with pytest.raises(ModelError, match="trained on nuclei of 900 pixels, which is too far from 5"):
         scale_for(5, 900)
 
 
@@ -116,7 +116,9 @@ def test_blocks_find_what_the_whole_has(tiled_model: Path) -> None:
 
 
 def test_a_network_of_one_size_is_not_shown_another(tiny_model: Path) -> None:
-    with pytest.raises(ModelError, match=r"takes images of 128 x 128 pixels only, .* a diameter show it the image"):
+    with pytest.raises(
+        ModelError, match=r"takes images of 128 x 128 pixels only, .* a diameter enlarge or reduce the image"
+    ):
         Segmenter(tiny_model, diameter_px=40)
 
 

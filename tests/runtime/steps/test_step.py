@@ -148,7 +148,7 @@ def test_a_step_that_needs_the_whole_image_has_no_place_before_a_network_of_any_
     card: ModelCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(STEPS, "gamma", replace(STEPS["gamma"], fit=None))
-    assert problems_of(card) == ("preprocessing: gamma has no place where the network takes any size",)
+    assert problems_of(card) == ("preprocessing: gamma cannot be used with a network that takes any size",)
 
 
 def test_without_its_row_it_is_no_step(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:

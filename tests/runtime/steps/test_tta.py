@@ -69,5 +69,5 @@ def test_tiles_equal_the_whole(stem_unet: Path, shape: tuple[int, int]) -> None:
 
 
 def test_a_network_of_one_size_cannot_be_shown_an_enlarged_image(tiny_model: Path) -> None:
-    with pytest.raises(ModelError, match=r"tiny takes images of 128 x 128 pixels only, .* take a model of any size"):
+    with pytest.raises(ModelError, match=r"tiny takes images of 128 x 128 pixels only, .* use a model for any size"):
         Segmenter(tiny_model, tta=True)

@@ -29,6 +29,8 @@ from nuclei_train.recipes.recipe import Sources
 
 MakeZip = Callable[..., Path]
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 TINY = replace(Native(), epochs=1, steps_per_epoch=1, batch_size=2, filters=4, crop_px=64, validation_batches=1)
 IMAGE, LABELS = fluorescence_field(3, height=120, width=100, n_nuclei=12)
 

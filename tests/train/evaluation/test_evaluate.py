@@ -8,11 +8,12 @@ import io
 import json
 import subprocess
 import sys
-import sysconfig
 import zipfile
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import ResultsExistError
 from nuclei_runtime.metrics import Matching, PixelScores, match, mean_image_ap, pooled_ap, score_pixels
 from nuclei_runtime.model.card import parse_card
+from nuclei_train.cli import evaluate_main
 from nuclei_train.data.dsb2018 import open_data
 from nuclei_train.data.samples import Sample
 from nuclei_train.data.split_table import read_split_table
@@ -37,11 +39,13 @@ SPLITS = {0: "train", 1: "train", 2: "train", 3: "val", 4: "val", 5: "test"}
 
 
 def run_cli(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the installed command."""
-    command = Path(sysconfig.get_path("scripts")) / "nuclei-evaluate"
-    return subprocess.run(
-        [str(command), *map(str, arguments)], capture_output=True, text=True, encoding="utf-8", check=False
-    )
+    """Run the command within this process, which saves importing pandas and Matplotlib again."""
+    out, err = io.StringIO(), io.StringIO()
+    command = ["nuclei-evaluate", *map(str, arguments)]
+    with patch("sys.argv", command), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as exit_:
+        evaluate_main()
+    assert isinstance(exit_.value.code, int)
+    return subprocess.CompletedProcess(command, exit_.value.code, out.getvalue(), err.getvalue())
 
 
 def read_report(out: Path) -> Any:
@@ -75,9 +79,11 @@ def samples_of(data: Path, name: str) -> dict[str, Sample]:
     return {sample.image_id: sample for sample in dataset.samples}
 
 
-def test_every_set_is_scored(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_every_set_is_scored(
+    data: Path, tiny_model: Path, tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     out = tmp_path / "out"
-    done = run_cli(data, "--model", tiny_model, "--out", out)
+    done = run_script("nuclei-evaluate", data, "--model", tiny_model, "--out", out)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""  # no progress bar in a pipe
 
@@ -368,7 +374,7 @@ def test_a_model_that_gives_nan_scores_nothing(
     path = make_dsb_zip(tmp_path / "own.zip", [3])
     report = evaluate(EvaluationConfig(path, tmp_path / "out", tmp_path / "nan.onnx", None, ()), ignore_progress)
     assert [failure.image_id for failure in report.failures] == ["field_003"]
-    assert "no finite probability" in report.failures[0].reason
+    assert "NaN or infinite probabilities" in report.failures[0].reason
 
 
 def test_no_training_framework_is_imported() -> None:

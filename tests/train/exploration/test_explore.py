@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import subprocess
-import sysconfig
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_train.cli import explore_main
 from nuclei_train.errors import DatasetError
 from nuclei_train.exploration.explore import explore
 
@@ -23,11 +25,13 @@ MakeZip = Callable[..., Path]
 
 
 def run_cli(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the installed command."""
-    command = Path(sysconfig.get_path("scripts")) / "nuclei-explore"
-    return subprocess.run(
-        [str(command), *map(str, arguments)], capture_output=True, text=True, encoding="utf-8", check=False
-    )
+    """Run the command within this process, which saves importing pandas and Matplotlib again."""
+    out, err = io.StringIO(), io.StringIO()
+    command = ["nuclei-explore", *map(str, arguments)]
+    with patch("sys.argv", command), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as exit_:
+        explore_main()
+    assert isinstance(exit_.value.code, int)
+    return subprocess.CompletedProcess(command, exit_.value.code, out.getvalue(), err.getvalue())
 
 
 def run(data: Path, out: Path) -> list[str]:
@@ -61,9 +65,11 @@ def data(tmp_path: Path, make_dsb_zip: MakeZip, make_label_zip: MakeZip) -> Path
     return folder
 
 
-def test_a_folder_of_zips_is_unpacked_tabulated_and_drawn(data: Path, tmp_path: Path) -> None:
+def test_a_folder_of_zips_is_unpacked_tabulated_and_drawn(
+    data: Path, tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     out = tmp_path / "out"
-    done = run_cli(data, out)
+    done = run_script("nuclei-explore", data, out)
     assert done.returncode == 0, done.stderr
     table = rows(out / "images.csv")
     assert [(row["dataset"], row["image_id"]) for row in table] == [

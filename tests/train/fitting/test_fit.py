@@ -22,6 +22,8 @@ from nuclei_train.fitting.fit import TrainingConfig, TrainingResult, train
 from nuclei_train.recipes.baseline import Baseline
 from nuclei_train.recipes.recipe import Recipe
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 SMALL = replace(Baseline(), size_px=32, batch_size=8, epochs=4, patience=2)
 TWO_EPOCHS = replace(SMALL, epochs=2)
 SEEDS = range(16)

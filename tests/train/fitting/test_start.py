@@ -20,6 +20,8 @@ from nuclei_train.fitting.start import read_start
 from nuclei_train.recipes.baseline import Baseline
 from nuclei_train.recipes.native import Native
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 SMALL = replace(Baseline(), size_px=16, batch_size=8, epochs=1)
 NATIVE = replace(Native(), filters=8, crop_px=96)
 """The network of `native_run`."""

@@ -30,6 +30,8 @@ from nuclei_train.recipes.recipe import Sources
 from nuclei_train.recipes.registry import RECIPES
 from nuclei_train.recipes.search import search_parameters
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 TINY = replace(Native(), epochs=2, steps_per_epoch=2, batch_size=2, filters=4, crop_px=64, validation_batches=1)
 
 

@@ -160,6 +160,7 @@ class _Evaluation:
         image = sample.read_image()
         truth = found.read_truth(sample, image) if found.has_truth else None
         (maps,) = self.segmenter.predict([image])
+        # The same maps, searched in the same blocks, as in nuclei-infer: what is scored is what ships.
         labels = self.segmenter.find_instances(maps).labels
         scores = None
         if truth is not None:
