@@ -255,6 +255,25 @@ def test_a_run_without_files_left_to_open_ends_with_3_and_can_be_resumed(
     assert (tmp_path / "out/labels/a.tif").stat().st_mtime_ns == before
 
 
+@pytest.mark.skipif(os.name == "nt", reason="NOT RUN: Windows has no limit on open files that a process can set")
+def test_wherever_the_files_run_out_no_image_is_to_blame(tmp_path: Path, tiny_model: Path) -> None:
+    """While packages are loaded, results are written or images are read."""
+    save_fields(tmp_path / "in", "a.png", "b.png")
+    codes = set()
+    for limit in range(4, 9):
+        command = [str(tmp_path / "in"), "--out", str(tmp_path / f"out{limit}"), "--model", str(tiny_model)]
+        code = (
+            f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))\n"
+            "from nuclei_runtime.cli.infer import main; main()"
+        )
+        done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
+        codes.add(done.returncode)
+        assert "failed: " not in done.stderr
+        assert done.returncode != 3 or "Too many open files; raise the limit on open files" in done.stderr
+    assert 3 in codes
+    assert codes <= {0, 3}
+
+
 def rows(path: Path) -> list[tuple[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return [(row["image"], row["status"]) for row in csv.DictReader(file)]

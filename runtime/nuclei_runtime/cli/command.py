@@ -17,7 +17,8 @@ from typing import Any, NoReturn
 
 import typer
 
-from nuclei_runtime.errors import MissingExtraError, NucleiError, RuntimeEnvironmentError
+from nuclei_runtime.errors import MissingExtraError, NucleiError
+from nuclei_runtime.faults import machine_error
 
 EXIT_SOME_FAILED = 1
 EXIT_OF_SIGNAL = 128
@@ -60,7 +61,7 @@ def run_command(command: Callable[..., None], extras: Mapping[str, str] | None =
             raise
         fail(MissingExtraError(package, extra))
     except OSError as error:  # a folder that cannot be written, a full disk
-        fail(RuntimeEnvironmentError(str(error)))
+        fail(machine_error(error, str(error.filename or "a file")))
     sys.exit(0)
 
 
