@@ -31,6 +31,7 @@ from nuclei_runtime.faults import image_failure, is_of_name, machine_error, read
 from nuclei_runtime.readers.opening import open_planes, read_image
 from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.runs.run import FolderRun, RunConfig
+from nuclei_runtime.segmentation.options import SegmenterOptions
 
 OF_THE_MACHINE = {
     errno.EMFILE: "raise the limit on open files",
@@ -181,7 +182,7 @@ def save_fields(folder: Path, *names: str) -> None:
 @pytest.mark.usefixtures("_full_disk")
 def test_a_run_ends_where_the_disk_is_full_and_keeps_what_is_done(tmp_path: Path, tiny_model: Path) -> None:
     save_fields(tmp_path / "in", "a.png", "b.png", "c.png")
-    config = RunConfig((str(tmp_path / "in"),), tmp_path / "out", model=tiny_model, threads=1)
+    config = RunConfig((str(tmp_path / "in"),), tmp_path / "out", SegmenterOptions(tiny_model, threads=1))
     FullDisk.n_reads = 1000
 
     def fill_the_disk_after_the_first_image() -> None:

@@ -8,6 +8,7 @@ import io
 import json
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
