@@ -1,4 +1,4 @@
-"""Several planes in memory at once, where they fit side by side; one that may not fit so, alone."""
+"""Decides which planes may be in memory at the same time, when several workers segment them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Admission:
-    """Lets the planes of several workers into memory. To be made when the model is loaded and no plane is read yet.
+    """Admits the planes of several workers to memory. Create it after the model is loaded, before a plane is read.
 
-    A plane that would never need more than its worker's share of the ceiling is let in at once. Any other waits
-    until no other is there, and keeps others out: it is refused, or read in smaller tiles, just as in a run with one
-    worker.
+    A plane that never needs more than its worker's share of the ceiling is admitted at once. Any other plane waits
+    until it is alone, and keeps the others waiting. It is then refused or read in smaller tiles, exactly as in a run
+    with one worker.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Admission:
 
     @contextmanager
     def admit(self, plane: Plane, segmenter: Segmenter) -> Iterator[None]:
-        """Wait until the plane may be segmented; it may while the ``with`` statement runs."""
+        """Wait until the plane may be segmented. It may as long as the ``with`` statement runs."""
         if self._n_workers == 1:
             yield
             return
