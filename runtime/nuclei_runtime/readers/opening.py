@@ -125,7 +125,7 @@ class _ImageFile(io.FileIO):
     """A file that records the errors of the machine, because some decoders mistake a failed read for damage."""
 
     def __init__(self, path: str | os.PathLike[str], troubles: list[OSError]) -> None:
-        super().__init__(path, "rb")
+        super().__init__(os.fspath(path), "rb")
         self._troubles = troubles
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
