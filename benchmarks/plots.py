@@ -18,7 +18,7 @@ def draw(results: dict[str, Any], out: Path) -> dict[str, Path]:
 
     plots = {}
     for title, name, fill in (
-        ("Speed over the images", "peers.svg", _peers),
+        ("Speed on the images", "peers.svg", _peers),
         ("Time against area", "area.svg", _area),
         ("Time against nuclei", "nuclei.svg", _nuclei),
     ):
