@@ -108,15 +108,13 @@ def _bars(results: Results) -> list[str]:
     for row in rows_of(results["own"], "network_beside_sgemm"):
         if row["params"]["precision"] == "fp32":
             body.append(
-                (f"network alone, fp32, relative to the rate of sgemm, {cores} threads", f"{share_of_sgemm(row):.0%}")
+                (f"network alone, fp32, relative to sgemm's rate, {cores} threads", f"{share_of_sgemm(row):.0%}")
             )
         else:
             body.append((f"network alone, {row['params']['precision']} relative to fp32", f"{times(row, 'fp32'):.2f}"))
     for row in rows_of(results["own"], "stages"):
         precision = row["params"]["precision"]
-        body.append(
-            (f"everything except the network, share of CPU time, {precision}", f"{share_beside_network(row):.0%}")
-        )
+        body.append((f"all but the network, share of CPU time, {precision}", f"{share_beside_network(row):.0%}"))
     for name, one in peers.items():
         if name.endswith("a folder"):
             busy = busy_ratio(one["seconds"], one["cpu_seconds"], cores)
@@ -137,7 +135,7 @@ def _bars(results: Results) -> list[str]:
 def _peers(results: Results) -> Iterator[str]:
     first = next(iter(results["peers"].values()))
     yield f"The same {first['images']} images ({first['megapixels']:.2f} MP), decoded from memory. Results are computed"
-    yield f"but not written. {len(first['seconds'])} passes, taking turns, on all cores. Memory is that of the process tree."
+    yield f"but not written. {len(first['seconds'])} passes, taking turns, on all cores. Memory is the process tree's."
     yield ""
     yield ratio_table(results["peers"], results["hardware"]["cores"])
     yield ""
@@ -257,7 +255,7 @@ def _stages(results: Results, before: Results) -> list[str]:
 
 def _libraries(results: Results) -> list[str]:
     return [
-        "On the bundled model's maps of the same images, with one thread. For each task, the library in use comes first",
+        "On the bundled model's maps of the same images, with one thread. The library in use comes first in each task,",
         "and the others are compared with it. No method uses `distance`.",
         "",
         *table(

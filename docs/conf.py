@@ -33,18 +33,8 @@ version = release = PROJECT["version"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "docs/index"
 include_patterns = ["README.md", "CHANGELOG.md", ".github/CONTRIBUTING.md", "benchmarks/**.md", "docs/*.md"]
-exclude_patterns = [
-    "build",
-    ".venv",
-    ".git",
-    "shared",
-    "**/node_modules",
-    "dist",
-    "tests",
-    "train",
-    "export",
-    "runtime",
-]
+exclude_patterns = [".git", ".venv", "build", "shared", "**/node_modules", "tests", "train", "export", "runtime"]
+"""Folders without pages, so that looking for pages takes no time."""
 
 html_theme = "furo"
 html_title = f"{project} {version}"
@@ -56,6 +46,7 @@ default_role = "literal"  # docstrings mark code with single backticks
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 napoleon_google_docstring = False
+napoleon_use_ivar = True
 napoleon_use_rtype = False
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 80
@@ -71,6 +62,7 @@ class CommandReference(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
+        """Return the parsed reference."""
         (script,) = self.arguments
         return self.parse_text_to_nodes("\n".join(command_lines(script)))
 
@@ -81,6 +73,7 @@ class ApiReference(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
+        """Return the parsed reference."""
         (package,) = self.arguments
         text = "\n".join(api_lines(package))
         return self.parse_text_to_nodes(text, allow_section_headings=True)

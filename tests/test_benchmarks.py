@@ -133,9 +133,9 @@ def test_the_page_begins_with_the_hardware_and_the_command_and_shows_every_bar(r
     assert "python -m benchmarks.run DATA --peers FOLDER" in lines
     for what, figure in {
         f"nuclei-edge int8, a folder, compared with {REFERENCE}": "4.00 and 0.50 MP/s: **8.00 times**",
-        "network alone, fp32, relative to the rate of sgemm, 2 threads": "50%",
+        "network alone, fp32, relative to sgemm's rate, 2 threads": "50%",
         "network alone, int8 relative to fp32": "1.70",
-        "everything except the network, share of CPU time, int8": "40%",
+        "all but the network, share of CPU time, int8": "40%",
         "nuclei-edge int8, a folder: wall time divided by CPU time per core, 2 cores": "1.00",
         "nuclei-edge int8, a folder: peak memory": "300 MiB",
         "one 256 x 256 image from a cold start, compared with importing its libraries": "0.90 s and 0.40 s",

@@ -160,7 +160,8 @@ def _needed(chosen: dict[str, Peer]) -> set[str]:
 def ratio_table(results: dict[str, Any], cores: int) -> str:
     """Return a Markdown table of medians over the passes; a ratio is the median of the ratios of each round."""
     lines = [
-        f"| | images/s | MP/s | relative to {REFERENCE} | wall time / CPU time per core | loading time | peak memory | nuclei |",
+        f"| | images/s | MP/s | relative to {REFERENCE} | wall time / CPU time per core "
+        "| loading time | peak memory | nuclei |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, one in results.items():
