@@ -46,7 +46,6 @@ default_role = "literal"  # docstrings mark code with single backticks
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 napoleon_google_docstring = False
-napoleon_use_ivar = True
 napoleon_use_rtype = False
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 80

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import nuclei_runtime
 
@@ -145,6 +148,24 @@ def test_what_a_page_names_is_in_the_repository(page: str) -> None:
         ROOT / path for path in re.findall(r"[`\s(]((?:benchmarks|tests|runtime|train|export)/[\w./-]+\.\w+)", text)
     }
     assert [path for path in linked | named if not path.exists()] == []
+
+
+def test_the_results_page_names_every_file_and_column_that_a_run_writes(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / "image.png")
+    script = Path(sysconfig.get_path("scripts")) / "nuclei-infer"
+    subprocess.run([script, "image.png", "--out", "results"], cwd=tmp_path, check=True, capture_output=True)
+    page = PAGES["docs/runs.md"]
+    written = [path.name + "/" * path.is_dir() for path in (tmp_path / "results").iterdir()]
+    assert [name for name in written if f"`{name}" not in page] == []
+    for table in ("nuclei.csv", "images.csv"):
+        section = page.partition(f"## Columns of {table}")[2].partition("\n## ")[0]
+        with (tmp_path / "results" / table).open(encoding="utf-8", newline="") as file:
+            assert set(next(csv.reader(file))) == set(re.findall(r"`([^`]+)`", "".join(rows(section))))
+
+
+def rows(section: str) -> list[str]:
+    """Return the first cell of each row of a page's table, without its head."""
+    return [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -18,7 +18,7 @@ SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 INFER = 'pip install ".[cpu]" && nuclei-demo demo && nuclei-infer demo/images --out results'
 TEST = 'pip install -e ".[dev]" && pytest'
 FIRST_SCREEN_LINES = 25
-MAX_WORDS = 760
+MAX_WORDS = 750
 
 
 def words(text: str) -> list[str]:
