@@ -1,4 +1,4 @@
-"""A folder as users run it, label images, outlines and tables written; and what each way to run the model costs."""
+"""Segment a folder as users do, with all results written, and measure each way of running the model."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_folder_with_writing(beside: Beside, sample: list[bytes], tmp_path: Path
 @pytest.mark.parametrize("tta", [False, True])
 @pytest.mark.parametrize("precision", BUNDLED_MODELS)
 def test_variants(beside: Beside, sample: list[bytes], precision: str, tta: bool) -> None:
-    """One image at a time; the scores are those in the model's card, which are without test-time augmentation."""
+    """Segment one image at a time. The scores are those in the model's card, without test-time augmentation."""
     segmenter = Segmenter(BUNDLED_MODELS[precision], tta=tta)
     images = [decode(content) for content in sample]
     beside(
