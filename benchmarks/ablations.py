@@ -1,12 +1,12 @@
-"""Train the recipe `native` with one ingredient changed at a time, and measure on `val` what each is worth.
+"""Train the recipe `native` without one ingredient at a time, and say what each is worth on `val`.
 
     python benchmarks/ablations.py DATA OUT [--steps N] [--only NAME]... [--leave-out MODALITY]...
 
-All variants share a short schedule, and all but one share the seed. Each has a run folder in OUT: an interrupted run
-resumes, and a finished one is not repeated. As in every training, the parameters that find the nuclei are searched for
-on `val`, and the scores are those of that search. With --leave-out, two more variants are trained without the images of
-a modality, with and without stain augmentation (inversion, greying and mixed channels), and scored on the images of
-that modality in `train` and `val`. No other split is read.
+All variants have one short schedule, and all but one the same seed. Each has a run folder in OUT: a killed run goes on
+where it was, and a finished one is not trained again. Parameters of the instances are searched for on `val`, as in
+every training, and the scores are those of that search. With --leave-out two more are trained without any image of a
+modality of images.csv, with and without the augmentation of stains (inversion, greying and mixed channels), and scored
+on the images of that modality in `train` and `val`. No other split is ever read.
 
 The tables are printed and written to OUT/ablations.md.
 """
@@ -38,22 +38,22 @@ from nuclei_train.run_folder import RUN_FILE, read_run
 
 REFERENCE = "reference"
 STEPS = 1500
-"""Far from convergence, but enough to see what matters."""
+"""Far from the end of learning, and enough to tell what matters."""
 
 
 def shortened(recipe: Native, steps: int) -> Native:
-    """Return the recipe with a schedule of so many steps, in whole epochs no longer than its own."""
+    """Return the recipe with a schedule of so many steps, in epochs no longer than its own, of which it uses whole."""
     steps_per_epoch = min(recipe.steps_per_epoch, steps)
     epochs = -(-steps // steps_per_epoch)
     return replace(recipe, steps_per_epoch=steps_per_epoch, epochs=epochs)
 
 
 def variants(reference: Native) -> dict[str, Native]:
-    """Return, by name, the reference, the same with another seed, and the variants with one ingredient changed."""
+    """Return the reference, the same from other weights and crops, and by name what differs in one ingredient."""
     augmentation = reference.augmentation
     return {
         REFERENCE: reference,
-        "another seed": replace(reference, seed=reference.seed + 1),  # smaller differences mean nothing
+        "another seed": replace(reference, seed=reference.seed + 1),  # what differs no more than this says nothing
         "no scaling": replace(reference, augmentation=replace(augmentation, scale=(1.0, 1.0))),
         "no rotation": replace(reference, augmentation=replace(augmentation, rotate=False)),
         "no light": replace(reference, augmentation=replace(augmentation, light=False)),
@@ -70,14 +70,14 @@ def variants(reference: Native) -> dict[str, Native]:
 
 
 def without(reference: Native, modality: str) -> dict[str, Native]:
-    """Return the two variants that are trained without a modality."""
+    """Return the two variants that never see a modality."""
     unseen = replace(reference, leave_out=(modality,))
     no_stain = replace(unseen, augmentation=replace(unseen.augmentation, stain=False))
     return {f"without {modality}": unseen, f"without {modality}, no stain": no_stain}
 
 
 class Reporter:
-    """Print the messages of a training."""
+    """Prints what a training says."""
 
     def say(self, sentence: str) -> None:
         print(sentence, file=sys.stderr)
@@ -89,7 +89,7 @@ class Reporter:
 
 
 def train_once(data: Path, folder: Path, recipe: Native) -> dict[str, Any]:
-    """Train, resume, or reuse a finished run; return its run.json."""
+    """Train, or go on, or take what is finished; return its run.json."""
     import keras
 
     from nuclei_train.fitting.fit import TrainingConfig, train
@@ -108,7 +108,7 @@ def score_on(data: Path, folder: Path, recipe: Native, modality: str) -> dict[st
     import keras
 
     table = read_split_table(data)
-    assert table is not None  # otherwise the training without the modality would have failed
+    assert table is not None  # else the training without the modality would have refused
     samples = [
         sample for sample in select(training_set(open_data(data)), table) if table.modality[sample.image_id] == modality
     ]
@@ -135,7 +135,7 @@ def run_folder_of(out: Path, name: str) -> Path:
 
 
 def table_of_variants(runs: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Yield a Markdown table with one row per run."""
+    """Yield a Markdown table, a row a run."""
     yield "| variant | parameters | kFLOP a pixel | steps | `val` mean AP | `val` AP@0.5 | less the reference's |"
     yield "|---|---|---|---|---|---|---|"
     reference = runs.get(REFERENCE)
@@ -150,7 +150,7 @@ def table_of_variants(runs: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 
 def table_of_unseen(rows: Iterable[tuple[str, dict[str, float]]]) -> Iterator[str]:
-    """Yield a Markdown table of runs and their scores on the modality that they never saw."""
+    """Yield a Markdown table of runs and their scores on what they never saw."""
     yield "| variant, on the modality that it never saw | images | nuclei | mean AP | AP@0.5 | AP@0.5 pooled |"
     yield "|---|---|---|---|---|---|"
     for name, s in rows:
@@ -159,7 +159,7 @@ def table_of_unseen(rows: Iterable[tuple[str, dict[str, float]]]) -> Iterator[st
 
 
 def ablate(data: Path, out: Path, reference: Native, only: Sequence[str], left_out: Sequence[str]) -> str:
-    """Train all variants, or the named ones, and those without a modality; return the tables."""
+    """Train all variants, or those that are named, and those without a modality; return the tables."""
     chosen = {name: recipe for name, recipe in variants(reference).items() if not only or name in only}
     runs = {name: train_once(data, run_folder_of(out, name), recipe) for name, recipe in chosen.items()}
     unseen = []
@@ -179,7 +179,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"steps of each training ({STEPS})")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"of each training ({STEPS})")
     parser.add_argument("--only", action="append", choices=names, default=[], help="may be repeated")
     parser.add_argument("--leave-out", action="append", default=[], metavar="MODALITY", help="may be repeated")
     asked = parser.parse_args()

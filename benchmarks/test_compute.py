@@ -39,7 +39,7 @@ def test_network_beside_sgemm(beside: Beside, precision: str) -> None:
 
 @pytest.mark.parametrize("batch", [1, 4])
 def test_keras_predict_beside_onnx_runtime(beside: Beside, batch: int) -> None:
-    """Compare the bundled model's checkpoint, at its training size, with its float32 export."""
+    """The checkpoint that the bundled model was exported from, at the size of its training, and its float32 export."""
     from nuclei_runtime.cli.command import quiet_tensorflow
 
     with quiet_tensorflow():

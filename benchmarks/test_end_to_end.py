@@ -39,7 +39,7 @@ def test_folder_with_writing(beside: Beside, sample: list[bytes], tmp_path: Path
 @pytest.mark.parametrize("tta", [False, True])
 @pytest.mark.parametrize("precision", BUNDLED_MODELS)
 def test_variants(beside: Beside, sample: list[bytes], precision: str, tta: bool) -> None:
-    """Segment one image at a time. The scores are those in the model's card, without test-time augmentation."""
+    """One image at a time; the scores are those in the model's card, which are without test-time augmentation."""
     segmenter = Segmenter(BUNDLED_MODELS[precision], tta=tta)
     images = [decode(content) for content in sample]
     beside(

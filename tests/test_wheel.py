@@ -132,7 +132,7 @@ def test_only_extras_need_a_framework(wheel: Path) -> None:
         "typer",
         "rich",
     }
-    extras = {"cpu", "gpu", "codecs", "zarr", "watch", "data", "train", "export", "docs", "dev"}
+    extras = {"cpu", "gpu", "codecs", "zarr", "watch", "data", "train", "export", "dev"}
     assert set(metadata.get_all("Provides-Extra")) == extras  # type: ignore[arg-type]
     assert metadata["License-Expression"] == "BSD-3-Clause"
     assert metadata["Requires-Python"] == ">=3.11"
