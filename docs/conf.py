@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
 from importlib import import_module
@@ -21,6 +22,7 @@ from unittest import mock
 import typer
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,15 +81,33 @@ class ApiReference(SphinxDirective):
 
 
 def api_lines(package: str) -> Iterator[str]:
-    """Yield a package's reference, in Markdown around autodoc's directives."""
+    """Yield a package's reference, in Markdown around Sphinx's directives."""
     module = import_module(package)
-    for name in module.__all__:  # names are imported on first use, so automodule does not see them
-        item = getattr(module, name)
+    public = {name: getattr(module, name) for name in module.__all__}  # imported on first use: automodule misses them
+    for name, item in sorted(public.items(), key=lambda pair: _is_error(pair[1])):  # errors last
+        yield f"\n## `{name}`\n\n```{{eval-rst}}"
         if inspect.isclass(item):
-            kind, members = "autoexception" if issubclass(item, Exception) else "autoclass", "   :members:"
+            yield f".. {'autoexception' if _is_error(item) else 'autoclass'}:: {package}.{name}\n   :members:"
+        elif callable(item):
+            yield f".. autofunction:: {package}.{name}"
         else:
-            kind, members = "autofunction" if callable(item) else "autodata", ""
-        yield f"\n## {name}\n\n```{{eval-rst}}\n.. {kind}:: {package}.{name}\n{members}\n```"
+            yield f".. data:: {package}.{name}\n"
+            yield from (f"   {line}" for line in data_docs(package, name))
+        yield "```"
+
+
+def _is_error(item: Any) -> bool:
+    return inspect.isclass(item) and issubclass(item, Exception)
+
+
+def data_docs(package: str, name: str) -> list[str]:
+    """Return the text below the assignment of a constant, in the module where that is."""
+    for module in [one for one in sys.modules if one.startswith(f"{package}.")]:
+        if name in vars(sys.modules[module]):
+            docs = ModuleAnalyzer.for_module(module).find_attr_docs()
+            if ("", name) in docs:
+                return docs["", name]
+    return []
 
 
 def command_lines(script: str) -> Iterator[str]:
