@@ -34,7 +34,7 @@ version = release = PROJECT["version"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "docs/index"
-include_patterns = ["README.md", "CHANGELOG.md", ".github/CONTRIBUTING.md", "benchmarks/**.md", "docs/*.md"]
+include_patterns = ["*.md", ".github/CONTRIBUTING.md", "benchmarks/**.md", "docs/*.md"]
 exclude_patterns = [".git", ".venv", "build", "shared", "**/node_modules", "tests", "train", "export", "runtime"]
 """Folders without pages, so that looking for pages takes no time."""
 
