@@ -1,4 +1,4 @@
-"""A folder as users run it, label images, outlines and tables written; and what each way to run the model costs."""
+"""Segment a folder as users do, with all results written, and measure each way of running the model."""
 
 from __future__ import annotations
 

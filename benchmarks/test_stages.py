@@ -1,4 +1,4 @@
-"""Where the processor's time goes: each stage over the sample, in one thread, so that shares add up."""
+"""Measure where processor time goes: each stage on the sample, in one thread, so that the shares add up."""
 
 from __future__ import annotations
 
@@ -59,5 +59,5 @@ def test_stages(beside: Beside, sample: list[bytes], precision: str) -> None:
         "instances": each(lambda one: find_instances(one, card.postprocessing), maps),
         "table": each(lambda image, found: nucleus_rows("image", image, found), images, labels),
     }
-    # The stages have been run once already; a round takes seconds.
+    # No warm-up: the stages have already run once, and a round takes seconds.
     beside(each(counter(segmenter), sample), stages, rounds=2, warmup=False, timer=time.process_time)
