@@ -6,8 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 from unicodedata import category
 
 _SHOWN_CHARACTERS = 60
@@ -118,13 +117,13 @@ class Fields:
             Most bytes that its canonical JSON may take in UTF-8.
         """
         if key not in self.fields:
-            return MappingProxyType({})
+            return ReadOnlyObject()
         expected = f"an object of at most {max_bytes} bytes of JSON, {MAX_DEPTH} levels deep, with texts as elsewhere"
 
         def valid(value: object) -> bool:
             return isinstance(value, dict) and _is_writable(value) and len(canonical_json(value).encode()) <= max_bytes
 
-        return MappingProxyType({name: _frozen(item) for name, item in self.take(key, valid, expected, {}).items()})
+        return ReadOnlyObject(_frozen(self.take(key, valid, expected, {})))
 
     def close(self) -> None:
         """Report the fields that were never taken."""
@@ -142,19 +141,25 @@ def canonical_json(value: object) -> str:
     ValueError
         A number is NaN or infinite.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _plain(value: object) -> dict[str, Any]:
-    if isinstance(value, MappingProxyType):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} is not JSON")
+class ReadOnlyObject(dict[str, Any]):
+    """A JSON object that cannot be changed. It can be copied, pickled and written like any dict."""
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("a read-only object does not support item assignment or deletion")
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[type[ReadOnlyObject], tuple[dict[str, Any]]]:
+        return ReadOnlyObject, (dict(self),)
 
 
 def _frozen(value: Any) -> Any:
-    """Return a read-only copy of a JSON value: objects become mapping proxies, lists become tuples."""
+    """Return a read-only copy of a JSON value: objects become `ReadOnlyObject`, lists become tuples."""
     if isinstance(value, dict):
-        return MappingProxyType({name: _frozen(item) for name, item in value.items()})
+        return ReadOnlyObject((name, _frozen(item)) for name, item in value.items())
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 

@@ -8,12 +8,11 @@ with its location.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from types import MappingProxyType
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nuclei_runtime.errors import CardError
-from nuclei_runtime.json_fields import Fields, canonical_json, is_int, parse_json, shown
+from nuclei_runtime.json_fields import Fields, ReadOnlyObject, canonical_json, is_int, parse_json, shown
 from nuclei_runtime.steps.instances import METHODS
 from nuclei_runtime.steps.preprocess import CHANNELS, STEPS
 from nuclei_runtime.steps.step import MAPS, MAX_SIDE_PX, InstanceMethod, PreprocessingStep, Step
@@ -145,14 +144,13 @@ class ModelCard:
     evaluation: tuple[Evaluation, ...]
     provenance: dict[str, str]
     limitations: tuple[str, ...]
-    extensions: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    extensions: Mapping[str, Any] = field(default_factory=ReadOnlyObject)
 
     def to_json(self) -> str:
         """Return the card as canonical JSON, without `extensions` if there are none."""
-        fields = asdict(replace(self, extensions={}))
-        del fields["extensions"]
-        if self.extensions:
-            fields["extensions"] = self.extensions
+        fields = asdict(self)
+        if not self.extensions:
+            del fields["extensions"]
         return canonical_json(fields)
 
 

@@ -6,10 +6,13 @@ Each file in ``cards/`` is a case: a JSON merge patch (RFC 7396, null removes) o
 
 from __future__ import annotations
 
+import copy
 import json
-from dataclasses import replace
+import operator
+import pickle
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -162,6 +165,29 @@ def test_extensions_cannot_be_changed() -> None:
     for mapping in (card().extensions, read.extensions, read.extensions["acme.stain"]):
         with pytest.raises(TypeError, match="item assignment"):
             mapping["new"] = 1  # type: ignore[index]
+    extensions = cast(dict[str, Any], read.extensions)
+    changes = (
+        lambda: extensions.pop("β"),
+        lambda: extensions.update(new=1),
+        lambda: extensions.setdefault("new", 1),
+        extensions.popitem,
+        extensions.clear,
+        lambda: operator.ior(extensions, {"new": 1}),
+        lambda: operator.delitem(extensions, "β"),
+    )
+    for change in changes:
+        with pytest.raises(TypeError, match="read-only"):
+            change()
+    assert json.loads(read.to_json())["extensions"] == EXTENSIONS
+
+
+def test_a_card_with_extensions_can_be_copied_pickled_and_taken_apart() -> None:
+    read = parse_card(json.dumps({**json.loads(VALID), "extensions": EXTENSIONS}), "extended")
+    for again in (copy.deepcopy(read), pickle.loads(pickle.dumps(read)), pickle.loads(pickle.dumps(card()))):
+        assert again in (read, card())
+        with pytest.raises(TypeError, match="item assignment"):
+            again.extensions["new"] = 1
+    assert json.loads(json.dumps(asdict(read)))["extensions"] == EXTENSIONS
 
 
 @pytest.mark.parametrize(
