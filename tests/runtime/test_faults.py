@@ -31,6 +31,7 @@ from nuclei_runtime.faults import image_failure, is_of_name, machine_error, read
 from nuclei_runtime.readers.opening import open_planes, read_image
 from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.runs.run import FolderRun, RunConfig
+from nuclei_runtime.segmentation.options import SegmenterOptions
 
 OF_THE_MACHINE = {
     errno.EMFILE: "raise the limit on open files",
@@ -181,7 +182,7 @@ def save_fields(folder: Path, *names: str) -> None:
 @pytest.mark.usefixtures("_full_disk")
 def test_a_run_ends_where_the_disk_is_full_and_keeps_what_is_done(tmp_path: Path, tiny_model: Path) -> None:
     save_fields(tmp_path / "in", "a.png", "b.png", "c.png")
-    config = RunConfig((str(tmp_path / "in"),), tmp_path / "out", model=tiny_model, threads=1)
+    config = RunConfig((str(tmp_path / "in"),), tmp_path / "out", SegmenterOptions(tiny_model, threads=1))
     FullDisk.n_reads = 1000
 
     def fill_the_disk_after_the_first_image() -> None:
@@ -253,6 +254,25 @@ def test_a_run_without_files_left_to_open_ends_with_3_and_can_be_resumed(
     assert resumed.returncode == 0, resumed.stderr
     assert rows(tmp_path / "out/images.csv") == [("a.png", "ok"), ("b.png", "ok"), ("c.png", "ok")]
     assert (tmp_path / "out/labels/a.tif").stat().st_mtime_ns == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="NOT RUN: Windows has no limit on open files that a process can set")
+def test_wherever_the_files_run_out_no_image_is_to_blame(tmp_path: Path, tiny_model: Path) -> None:
+    """While packages are loaded, results are written or images are read."""
+    save_fields(tmp_path / "in", "a.png", "b.png")
+    codes = set()
+    for limit in range(4, 9):
+        command = [str(tmp_path / "in"), "--out", str(tmp_path / f"out{limit}"), "--model", str(tiny_model)]
+        code = (
+            f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))\n"
+            "from nuclei_runtime.cli.infer import main; main()"
+        )
+        done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
+        codes.add(done.returncode)
+        assert "failed: " not in done.stderr
+        assert done.returncode != 3 or "Too many open files; raise the limit on open files" in done.stderr
+    assert 3 in codes
+    assert codes <= {0, 3}
 
 
 def rows(path: Path) -> list[tuple[str, str]]:

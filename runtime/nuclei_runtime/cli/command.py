@@ -17,7 +17,8 @@ from typing import Any, NoReturn
 
 import typer
 
-from nuclei_runtime.errors import MissingExtraError, NucleiError, RuntimeEnvironmentError
+from nuclei_runtime.errors import MissingExtraError, NucleiError
+from nuclei_runtime.faults import machine_error
 
 EXIT_SOME_FAILED = 1
 EXIT_OF_SIGNAL = 128
@@ -60,8 +61,12 @@ def run_command(command: Callable[..., None], extras: Mapping[str, str] | None =
             raise
         fail(MissingExtraError(package, extra))
     except OSError as error:  # a folder that cannot be written, a full disk
-        fail(RuntimeEnvironmentError(str(error)))
+        fail(machine_error(error, str(error.filename or "a file")))
     sys.exit(0)
+
+
+_STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")
+"""SIGBREAK is what Windows has for SIGTERM: Ctrl-Break, a console that is closed, a service that is stopped."""
 
 
 class StopSignals:
@@ -86,7 +91,7 @@ class StopSignals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (getattr(signal, name) for name in _STOP_SIGNALS if hasattr(signal, name)):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._stop)
         return self

@@ -98,7 +98,7 @@ class OutcomeReporter:
         kept = f" ({self.n_kept} done before)" if self.n_kept else ""
         return (
             f"{self.n_files - self.n_failed} of {n_files} images{kept}, {self.n_nuclei} nuclei, "
-            f"{self.n_failed} failed; {n_skipped} other files skipped"
+            f"{self.n_failed} failed; other files skipped: {n_skipped}"
         )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Event
 
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageReadError, ResultsExistError, RuntimeEnvironmentError
@@ -21,6 +20,7 @@ from nuclei_runtime.results.writing import KEPT, writing
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.runs.workers import Worker
 from nuclei_runtime.segmentation.blocks import segment_plane
+from nuclei_runtime.segmentation.cancelling import cancellable
 from nuclei_runtime.writers.outputs import LABELS, OUTPUTS, Output
 from nuclei_runtime.writers.plane_files import write_plane_files
 
@@ -160,7 +160,7 @@ def _make_plane(
     file: ImageFile, plane: Plane, worker: Worker, work: Path, index: int
 ) -> tuple[PlaneOutcome, dict[Output, Path]]:
     """Write the outputs of one plane. If the plane fails, there are none."""
-    plane = _guarded(plane, worker.stop)
+    plane = cancellable(_guarded(plane), worker.stop)
     files = {output: work / f"{index}-{output.folder}{output.ending}" for output in OUTPUTS}
     try:
         with writing(work), worker.admission.admit(plane, worker.segmenter.network):
@@ -171,12 +171,10 @@ def _make_plane(
     return segmented(file.name, plane, n_nuclei, result_path(LABELS, file.stem, plane.suffix)), files
 
 
-def _guarded(plane: Plane, stop: Event) -> Plane:
-    """Return the plane with a check of the stop event before each reading of pixels."""
+def _guarded(plane: Plane) -> Plane:
+    """Return the plane with `_reading` around each reading of pixels."""
 
     def read(rows: slice, columns: slice) -> Image:
-        if stop.is_set():
-            raise KeyboardInterrupt
         with _reading():
             return plane.read(rows, columns)
 

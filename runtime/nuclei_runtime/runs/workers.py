@@ -50,7 +50,7 @@ class Worker:
     admission : Admission
         Lets planes into the memory of this process.
     stop : Event
-        Once set, it interrupts what is being segmented, as `KeyboardInterrupt`, when pixels are next read.
+        Once set, it ends the current segmentation with `SegmentationCancelledError` when pixels are next read.
     """
 
     job: Job

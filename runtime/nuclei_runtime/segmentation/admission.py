@@ -1,4 +1,4 @@
-"""Which planes may be in memory at the same time: several if they fit together; a large one alone."""
+"""Decides which planes may be in memory at the same time, when several workers segment them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from nuclei_runtime.segmentation.network import Network
 
 
 class Admission:
-    """Admits the planes of several workers to memory. Make it after the model is loaded and before a plane is read.
+    """Admits the planes of several workers to memory. Create it after the model is loaded, before a plane is read.
 
-    A plane that needs no more than its worker's share of the ceiling is admitted at once. A larger plane waits until
-    it is alone and keeps others out. It is then refused, or read in smaller tiles, exactly as in a run with one worker.
+    A plane that never needs more than its worker's share of the ceiling is admitted at once. Any other plane waits
+    until it is alone, and keeps the others waiting. It is then refused or read in smaller tiles, exactly as in a run
+    with one worker.
 
     Parameters
     ----------

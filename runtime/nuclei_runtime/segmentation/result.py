@@ -57,9 +57,6 @@ class Segmentation:
                 f"found an image of {size} pixels, expected {expected} as in the labels; give the image that was "
                 "segmented"
             )
-        if not self.count:  # measure one pixel for the columns' names and types, and leave it out
-            pixel = np.ones((1, 1), np.int32)
-            return {name: column[:0] for name, column in measure(Regions.of(pixel), pixel, image[:1, :1]).items()}
         return measure(Regions.of(self.labels), self.labels, image)
 
     def outlines(self) -> list[NDArray[np.float64]]:

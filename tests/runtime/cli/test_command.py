@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from threading import Event
 
 import pytest
+
+from nuclei_runtime.cli.command import StopSignals
 
 COMMAND = """
 import sys
@@ -140,3 +144,15 @@ def test_damaged_files_are_told_of_once(tmp_path: Path) -> None:
     for name in ("a.tif", "b.tif"):
         done = run(body, str(tmp_path / name))
         assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="NOT RUN: Windows has the signal that is faked here")
+def test_windows_s_break_stops_as_sigterm_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
+    event = Event()
+    with StopSignals(event) as signals:
+        signal.raise_signal(signal.SIGUSR1)
+        assert event.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGUSR1)
+    assert signals.exit_code == 128 + signal.SIGUSR1

@@ -119,7 +119,7 @@ def test_a_mixed_folder_is_finished(tmp_path: Path, tiny_model: Path) -> None:
     }
     assert "4 of 11 images" in done.stdout
     assert "7 failed" in done.stdout
-    assert "1 other files skipped" in done.stdout
+    assert "other files skipped: 1" in done.stdout
     assert len(done.stdout.splitlines()) == 2
 
 

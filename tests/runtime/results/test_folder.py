@@ -6,6 +6,7 @@ import csv
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from nuclei_runtime.errors import NucleiError, ResultsExistError, RuntimeEnviron
 from nuclei_runtime.readers.plane import plane_of
 from nuclei_runtime.results.folder import Mode, ResultsFolder
 from nuclei_runtime.results.layout import result_path, token_of
-from nuclei_runtime.results.outcome import IMAGES_COLUMNS, segmented
+from nuclei_runtime.results.outcome import IMAGES_COLUMNS, PlaneOutcome, segmented
 from nuclei_runtime.results.records import FileDigest, Record, digest_file
 from nuclei_runtime.results.shard import WHOLE, Shard
 from nuclei_runtime.results.writing import writing
@@ -408,6 +409,41 @@ def test_a_share_that_ends_takes_no_folder_from_another(tmp_path: Path, monkeypa
         add(results, "a.png")
     assert removed
     assert set(results_of("a")) <= set(contents(tmp_path / "out"))
+
+
+def test_a_folder_that_one_worker_empties_and_removes_is_made_again_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Just when the other is about to move its own results there."""
+    replace, removed = Path.replace, []
+
+    def interrupted(source: Path, target: Path) -> Path:
+        if target.parent.name == "plate" and not removed:
+            target.parent.rmdir()
+            removed.append(target)
+        return replace(source, target)
+
+    with opened(tmp_path / "out") as results:
+        monkeypatch.setattr(Path, "replace", interrupted)
+        add(results, "plate/a.png")
+    assert removed
+    assert set(results_of("plate/a")) <= set(contents(tmp_path / "out"))
+
+
+def test_workers_that_empty_and_fill_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None:
+    with opened(tmp_path / "out") as results:
+
+        def place_and_remove(name: str) -> None:
+            for _ in range(30):
+                add(results, name)
+                with results.store.workspace(name) as work:
+                    outcome = PlaneOutcome(name, "failed", reason="it changed")
+                    results.store.place(Record(name, "", "key", None, (outcome,), {}), {}, work)
+            add(results, name)
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(place_and_remove, [f"plate/{letter}.png" for letter in "abcd"]))
+    assert set(results_of(*(f"plate/{letter}" for letter in "abcd"))) <= set(contents(tmp_path / "out"))
 
 
 @contextmanager

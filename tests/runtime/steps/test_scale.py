@@ -136,8 +136,8 @@ def test_the_command_takes_it_and_a_run_with_another_is_another(tmp_path: Path, 
     )
     n_rows = len((tmp_path / "out/nuclei.csv").read_text(encoding="utf-8").splitlines()) - 1
     assert abs(n_rows - truth.max()) <= 0.1 * truth.max()
-    assert "another model, other parameters" not in run_main(infer_main, *options, "--diameter", 60, "--resume")[2]
+    assert "another model, other options" not in run_main(infer_main, *options, "--diameter", 60, "--resume")[2]
     code, _, told = run_main(infer_main, *options, "--resume")
     assert code == 0
-    assert "another model, other parameters" in told
+    assert "another model, other options" in told
     assert run_main(infer_main, *options, "--resume", "--diameter", 3)[0] == 2

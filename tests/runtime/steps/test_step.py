@@ -105,7 +105,7 @@ def test_a_step_is_one_module_and_one_row(model: Path) -> None:
     image = squares()
     for labels in (
         segmenter.segment(image).labels,
-        next(iter(segment_plane(plane_of(image), segmenter))).labels,
+        next(iter(segment_plane(plane_of(image), segmenter.network))).labels,
     ):
         assert [tuple(np.argwhere(labels == number).min(axis=0)) for number in range(1, labels.max() + 1)] == [
             (10, 10),
@@ -117,7 +117,7 @@ def test_a_scale_scales_the_areas_of_a_method_and_nothing_else(model: Path) -> N
     assert Scale(reduced=3).method(POSTPROCESSING).kwargs == {"threshold": 0.2, "max_area_px": 450}
     known = Segmenter(model).card.training_nucleus_diameter_px
     scaled = Segmenter(model, diameter_px=3 * known)
-    assert scaled.postprocessing.kwargs == {"threshold": 0.2, "max_area_px": 200}
+    assert scaled.network.postprocessing.kwargs == {"threshold": 0.2, "max_area_px": 200}
 
 
 def problems_of(card: ModelCard) -> tuple[str, ...]:
