@@ -10,7 +10,7 @@ import subprocess
 import sysconfig
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -179,6 +179,17 @@ def test_what_it_prints_can_be_read(finished_run: Path, training_data: Path) -> 
     assert lines[-1].endswith(f"next: nuclei-export {finished_run} model.onnx")
 
 
+POSIX_ONLY = pytest.mark.skipif(os.name == "nt", reason="NOT RUN: Windows sends Ctrl-C to a whole console, this one's")
+
+
+@pytest.fixture
+def heeds_signals() -> Iterator[None]:
+    """Ctrl-C counts here and in child processes, also where a shell started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Training:
     """An installed nuclei-train at work, and what it has printed so far on both streams."""
 
@@ -215,6 +226,8 @@ class Training:
             self._process.wait()
 
 
+@POSIX_ONLY
+@pytest.mark.usefixtures("heeds_signals")
 def test_a_run_stopped_several_times_ends_like_an_uninterrupted_one(
     finished_run: Path, training_data: Path, run_script: RunScript, tmp_path: Path
 ) -> None:
@@ -262,6 +275,8 @@ def test_a_run_stopped_several_times_ends_like_an_uninterrupted_one(
     assert left == right
 
 
+@POSIX_ONLY
+@pytest.mark.usefixtures("heeds_signals")
 def test_a_run_stopped_before_it_began_says_so(training_data: Path, tmp_path: Path) -> None:
     """While TensorFlow is imported, which takes seconds and happens before anything is written."""
     run = tmp_path / "run"
@@ -291,6 +306,8 @@ def send(number: int) -> None:
     time.sleep(0.05)
 
 
+@POSIX_ONLY
+@pytest.mark.usefixtures("heeds_signals")
 def test_an_interrupt_that_was_lost_is_raised_again() -> None:
     """As in a destructor, where Python prints it and carries on."""
     with StopSignals() as signals:
@@ -306,6 +323,8 @@ def test_an_interrupt_that_was_lost_is_raised_again() -> None:
     assert signals.exit_code == 130
 
 
+@POSIX_ONLY
+@pytest.mark.usefixtures("heeds_signals")
 def test_within_epochs_a_signal_is_only_noted_and_the_second_interrupts(capfd: pytest.CaptureFixture[str]) -> None:
     with StopSignals() as signals:
         reporter = cli._CommandLineReporter(signals)
