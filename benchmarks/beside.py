@@ -1,4 +1,4 @@
-"""A benchmark, and what it stands beside, in turns."""
+"""Measure a benchmark and its references in turns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.peers.harness import cpu_seconds
 
 PAUSE_S = 0.1
-"""Between two that take turns: threads of the one may still spin, waiting for more work, and take the other's cores."""
+"""Pause between two calls: the threads of the first may still spin and take the cores of the second."""
 
 Timer = Callable[[], float]
 Beside = Callable[..., None]
@@ -28,21 +28,21 @@ def measure_beside(
     timer: Timer = time.perf_counter,
     **extra: Any,
 ) -> None:
-    """Measure a call, and references that take their turn in the same rounds, so that drift meets all alike.
+    """Measure a call and its references in the same rounds, so that drift affects all of them equally.
 
     Parameters
     ----------
     benchmark : BenchmarkFixture
     target : callable
     references : dict of str to callable
-        What they took is noted as ``reference_seconds``, a list a name.
+        Their times are recorded as ``reference_seconds``, one list per name.
     rounds : int
     warmup : bool
-        Whether a round that does not count comes first.
+        Whether to start with a round that does not count.
     timer : callable
-        Of the references; pytest-benchmark's own is a test's marker.
+        For the references; pytest-benchmark takes its own from a test's marker.
     extra
-        Noted as they are.
+        Recorded unchanged.
     """
     seconds: dict[str, list[float]] = {name: [] for name in references or {}}
     cpu: list[float] = []

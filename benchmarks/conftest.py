@@ -1,8 +1,8 @@
-"""What the benchmarks share: images, sessions, references measured in the same rounds, and reasons for what is absent.
+"""Shared by the benchmarks: images, sessions, references measured in the same rounds, reasons for what is missing.
 
     pytest benchmarks [--sample-zip stage1_train.zip --sample-ids IDS.txt] --benchmark-json=FILE
 
-Run them on a machine that does nothing else. Tests that need the images are skipped, and named, without them.
+Run them on a machine that does nothing else. Without the images, the tests that need them are skipped and reported.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sample-zip", type=Path, help="stage1_train.zip")
-    parser.addoption("--sample-ids", type=Path, help="the identifiers of the images to use, one a line")
+    parser.addoption("--sample-ids", type=Path, help="identifiers of the images to use, one per line")
 
 
 def pytest_benchmark_generate_machine_info() -> dict[str, Any]:
-    """Return the hardware; what pytest-benchmark itself would note names the machine."""
+    """Return the hardware; pytest-benchmark itself would record the machine's name."""
     return describe_hardware()
 
 
 def pytest_benchmark_generate_commit_info() -> dict[str, Any]:
-    """Return nothing: results are committed with the code that they are of."""
+    """Return nothing: results are committed together with the measured code."""
     return {}
 
 
@@ -50,13 +50,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 
 
 def pytest_benchmark_update_json(output_json: dict[str, Any]) -> None:
-    """Name what was not measured beside what was."""
+    """Add what was not measured, with the reasons."""
     output_json["not_measured"] = _not_measured
 
 
 @pytest.fixture(scope="session")
 def sample(request: pytest.FixtureRequest) -> list[bytes]:
-    """The contents of the image files that peers are compared on."""
+    """Return the contents of the image files on which peers are compared."""
     archive, ids = (request.config.getoption(name) for name in ("--sample-zip", "--sample-ids"))
     if archive is None or ids is None:
         pytest.skip("needs --sample-zip and --sample-ids")
@@ -65,5 +65,5 @@ def sample(request: pytest.FixtureRequest) -> list[bytes]:
 
 @pytest.fixture
 def beside(benchmark: BenchmarkFixture) -> Beside:
-    """`benchmarks.beside.measure_beside` with this test's benchmark."""
+    """Return `benchmarks.beside.measure_beside` with this test's benchmark."""
     return partial(measure_beside, benchmark)

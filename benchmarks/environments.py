@@ -1,4 +1,4 @@
-"""Environments of their own for what is compared: made once in a folder, and made anew when their packages change."""
+"""Create an environment for each candidate, once, and again when its packages change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 ENVIRONMENTS = {
-    # The very ONNX Runtime that this project is measured with: what differs is the network and what surrounds it.
+    # The same ONNX Runtime as for this project, so that only the network and the code around it differ.
     "stardist": ("stardist==0.9.2", "tensorflow-cpu==2.21.0", "onnxruntime==1.32.0", "pillow==13.0.0", "psutil==7.2.2"),
     "otsu_watershed": ("scikit-image==0.26.0", "scipy==1.17.1", "numpy==2.4.6", "pillow==13.0.0"),
     "nuclei_edge": (f"{ROOT}[cpu]", "onnxruntime==1.32.0"),
@@ -26,20 +26,20 @@ ENVIRONMENTS = {
         "pytest-benchmark==5.3.1",
     ),
 }
-"""What is installed in each; the first of two of them is this project, as it lies here."""
+"""The packages of each. In two of them, the first is this project as it is here."""
 
 
 class EnvironmentFailedError(RuntimeError):
-    """pip could not install what an environment needs."""
+    """pip could not install the packages of an environment."""
 
 
 def python_of(name: str, folder: Path) -> Path:
-    """Return the interpreter of an environment, which is made if it is not there.
+    """Return the interpreter of an environment, creating the environment if necessary.
 
     Raises
     ------
     EnvironmentFailedError
-        With the last line of what pip said.
+        The message is the last line of pip's output.
     """
     requirements = ENVIRONMENTS[name]
     home = (folder / name).resolve()
@@ -49,18 +49,18 @@ def python_of(name: str, folder: Path) -> Path:
         _run(sys.executable, "-m", "venv", "--clear", str(home))
         _run(str(python), "-m", "pip", "install", "--quiet", *requirements)
         stamp.write_text("\n".join(requirements), encoding="utf-8")
-    elif requirements[0].startswith(str(ROOT)):  # its version stays while its code changes
+    elif requirements[0].startswith(str(ROOT)):  # its version does not change with its code
         _run(str(python), "-m", "pip", "install", "--quiet", "--force-reinstall", "--no-deps", str(ROOT))
     return python
 
 
 def clean_variables() -> dict[str, str]:
-    """Return this process's variables without those that lead another interpreter to this one's packages."""
+    """Return this process's environment variables without those that would lead another interpreter to its packages."""
     return {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
 
 
 def installed_mb(name: str, folder: Path) -> int:
-    """Return what an environment's packages take on the disk, as ``du -sm lib`` counts it."""
+    """Return the disk space of an environment's packages, as ``du -sm lib`` counts it."""
     done = subprocess.run(["du", "-sm", str(folder / name / "lib")], capture_output=True, text=True, check=True)
     return int(done.stdout.split()[0])
 

@@ -1,4 +1,4 @@
-"""Results -> the figures that the page and the plots show: medians, and ratios within a run."""
+"""Compute from results the figures of the page and the plots: medians, and ratios within a run."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def median(row: Row) -> float:
 
 
 def reference(row: Row, name: str) -> float:
-    """Return the median seconds of what took its turn beside a benchmark."""
+    """Return the median seconds of a reference of a benchmark."""
     return median_of(map(float, row["reference_seconds"][name]))
 
 
 def times(row: Row, name: str) -> float:
-    """Return how often a benchmark's time goes into that of what took its turn beside it: the median over rounds."""
+    """Return a reference's time divided by the benchmark's: the median over rounds."""
     pairs = zip(row["reference_seconds"][name], row["seconds"], strict=True)
     return median_of(float(other / own) for other, own in pairs)
 
@@ -36,26 +36,26 @@ def megapixels_per_second(row: Row) -> float:
 
 
 def share_of_sgemm(row: Row) -> float:
-    """Return a network's operations a second as a share of those of a matrix product."""
+    """Return a network's operations per second, relative to a matrix product's."""
     return times(row, "sgemm") * float(row["flops"]) / float(row["sgemm_flops"])
 
 
 def share_beside_network(row: Row) -> float:
-    """Return the share of the processor's time that goes into anything but the network."""
+    """Return the share of processor time spent outside the network."""
     return 1 - times(row, "network")
 
 
 def peer_speed(peer: dict[str, Any]) -> float:
-    """Return a peer's megapixels a second."""
+    """Return a peer's speed in megapixels per second."""
     return float(peer["megapixels"]) / median_of(map(float, peer["seconds"]))
 
 
 def peer_times(peers: dict[str, Any], name: str, other: str) -> float:
-    """Return how many times as fast as another peer one is: the median over rounds."""
+    """Return how many times as fast as another peer a peer is: the median over rounds."""
     pairs = zip(peers[other]["seconds"], peers[name]["seconds"], strict=True)
     return median_of(float(theirs / own) for theirs, own in pairs)
 
 
 def busy_ratio(seconds: list[float], cpu_seconds: list[float], cores: int) -> float:
-    """Return wall time over processor time divided by cores: 1 where every core works all the time."""
+    """Return wall time divided by processor time per core: 1 if every core works all the time."""
     return median_of(cores * wall / cpu for wall, cpu in zip(seconds, cpu_seconds, strict=True))

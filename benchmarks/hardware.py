@@ -1,4 +1,4 @@
-"""What a benchmark ran on: the first thing to know of any figure."""
+"""Describe the machine that a benchmark ran on."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 from nuclei_runtime.resources import cpu_count, memory_limit_bytes
 
 VECTOR_FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp", "i8mm")
-"""Of the processor's flags those that decide how fast float32 and int8 are multiplied."""
+"""The processor flags that decide how fast float32 and int8 numbers are multiplied."""
 
 _PACKAGES = ("numpy", "scipy", "scikit-image", "pillow", "onnxruntime", "onnxruntime-openvino", "tensorflow", "keras")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
 def describe_hardware() -> dict[str, Any]:
-    """Return the processor, the memory and the software; nothing that names the machine or its user."""
+    """Return the processor, the memory and the software, but nothing that identifies the machine or its user."""
     processor = _processor()
     return {
         "processor": processor["model"],
@@ -45,7 +45,7 @@ def _processor() -> dict[str, Any]:
 
 
 def _flatten(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """List what some versions of lscpu nest."""
+    """Flatten the entries that some versions of lscpu nest."""
     return [one for row in rows for one in (row, *_flatten(row.get("children", [])))]
 
 

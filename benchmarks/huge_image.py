@@ -1,10 +1,10 @@
-"""Segment images beyond memory with nuclei-infer and watch what the process takes.
+"""Segment images larger than memory with nuclei-infer and measure its memory.
 
     python benchmarks/huge_image.py [--model MODEL.onnx] [--max-memory 1GiB] [--folder DIR] [SIDE ...]
 
-Makes tiled TIFFs of SIDE x SIDE pixels (uint8, deflate; without SIDE 5000, 10000 and 20000) out of synthetic fields,
-turned and mirrored at random, segments each in a process of its own, and prints a Markdown table. A nucleus that lies
-on the seam of two fields counts where more than four fifths of it are in one. The model must take any size.
+Makes tiled TIFFs of SIDE x SIDE pixels (uint8, deflate; without SIDE 5000, 10000 and 20000) from synthetic fields,
+rotated and mirrored at random, segments each in a process of its own, and prints a Markdown table. A nucleus on the
+seam of two fields counts if more than four fifths of it are in one of them. The model must take images of any size.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SAMPLING_S = 0.02
 
 @dataclass(frozen=True)
 class Measured:
-    """What one run of the command took and gave."""
+    """Time, memory and results of one run of the command."""
 
     seconds: float
     peak_bytes: int
@@ -76,7 +76,7 @@ def write_image(path: Path, side: int) -> int:
 
 
 def tree_bytes(process: psutil.Process) -> int:
-    """Return what a process and those that it started hold in memory; 0 when it has ended."""
+    """Return the resident memory of a process and its children; 0 if it has ended."""
     total = 0
     try:
         for one in (process, *process.children(recursive=True)):
@@ -107,14 +107,14 @@ def measure(image: Path, out: Path, model: str | None, max_memory: str) -> Measu
 
 
 def main() -> None:
-    """Make, segment and print."""
+    """Write the images, segment them and print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("sides", metavar="SIDE", nargs="*", type=int, default=list(SIDES))
     parser.add_argument("--model")
     parser.add_argument("--max-memory", default="1GiB")
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
-    print("| pixels | seconds | seconds a megapixel | peak resident | found | placed | overlay |")
+    print("| pixels | seconds | seconds per megapixel | peak resident | found | placed | overlay |")
     print("|---|---|---|---|---|---|---|")
     for side in options.sides:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:

@@ -1,9 +1,9 @@
-"""Kills nuclei-infer again and again without warning, resumes it, and holds the results against an undisturbed run's.
+"""Kill nuclei-infer repeatedly without warning, resume it, and compare the results with an undisturbed run's.
 
     python benchmarks/kill_resume.py [MODEL.onnx] [--images 200] [--kills 50]
 
-After each kill every file under a final name must be byte for byte what the undisturbed run wrote, and in the end the
-whole folder. Half of the kills wait for a moment in which a file is being written. Exit code 1 if anything differs.
+After each kill, every file under a final name must be byte for byte what the undisturbed run wrote; at the end, so must
+the whole folder. Half of the kills wait until a file is being written. Exit code 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_runtime.results.layout import ENDINGS, PARTIAL_FOLDER, RECORDS_FOLDER
+from nuclei_runtime.results.layout import PARTIAL_FOLDER, RECORDS_FOLDER, RESULT_FOLDERS
 
 INFER = str(Path(sysconfig.get_path("scripts")) / "nuclei-infer")
 
@@ -33,16 +33,16 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def is_writing(out: Path) -> bool:
-    """Whether a file lies there under a temporary name."""
+    """Return whether the folder holds a file under a temporary name."""
     try:
         with os.scandir(out / PARTIAL_FOLDER) as works:
             return any(next(os.scandir(work), None) is not None for work in works)
-    except OSError:  # not there, or gone meanwhile
+    except OSError:  # not there, or removed in the meantime
         return False
 
 
 def n_records(out: Path) -> int:
-    """Count the images that are done."""
+    """Count the finished images."""
     try:
         return len(os.listdir(out / RECORDS_FOLDER))  # noqa: PTH208 - the names alone
     except OSError:
@@ -50,7 +50,7 @@ def n_records(out: Path) -> int:
 
 
 def run_and_kill(command: list[str], out: Path, chance: random.Random, *, n_done: int, while_writing: bool) -> bool:
-    """Kill a run once it has done so many more images; return whether it was killed and not already at its end."""
+    """Kill a run after so many more images; return whether it was killed before it ended."""
     wanted = n_records(out) + n_done
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and n_records(out) < wanted:
@@ -66,7 +66,7 @@ def run_and_kill(command: list[str], out: Path, chance: random.Random, *, n_done
 def main() -> None:
     """Run the demonstration."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("model", nargs="?", help="without it the bundled model")
+    parser.add_argument("model", nargs="?", help="default: the bundled model")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
@@ -96,7 +96,7 @@ def main() -> None:
             n_kills += 1
             n_while_writing += is_writing(out)
             found = contents(out)
-            final = {name: found[name] for name in found if name.partition("/")[0] in (*ENDINGS, RECORDS_FOLDER)}
+            final = {name: found[name] for name in found if name.partition("/")[0] in RESULT_FOLDERS}
             wrong = sorted(name for name, content in final.items() if expected.get(name) != content)
             problems += [f"after kill {n_kills}: {name} is not whole" for name in wrong]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

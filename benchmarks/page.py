@@ -1,4 +1,4 @@
-"""Results -> `benchmarks/README.md`: hardware first, every figure out of the results of one run."""
+"""Render `benchmarks/README.md` from the results of one run: hardware first, then every figure."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def render(results: Results, before: Results, plots: dict[str, str]) -> str:
     results : dict
         See `benchmarks.run.measure`.
     before : dict
-        ``what`` it was, and ``rows``, the stages of an earlier state on the same images.
+        ``what`` distinguishes the earlier state, and ``rows``, its stages on the same images.
     plots : dict of str to str
         Title and path of each plot, relative to the page.
     """
     sections = [
         ("Benchmarks", [*_hardware(results), "", *_how(results)]),
         ("In short", _bars(results)),
-        ("Beside what else there is", _peers(results)),
+        ("Next to other software", _peers(results)),
         ("The network alone", _network(results)),
-        ("Keras beside ONNX Runtime", _keras(results)),
+        ("Keras and ONNX Runtime", _keras(results)),
         ("Speed and accuracy", _variants(results)),
         ("Where the time goes", _stages(results, before)),
         ("Libraries for instances", _libraries(results)),
-        ("From cold", _cold(results)),
+        ("Cold start", _cold(results)),
         ("How it grows", [*_area(results), "", *_nuclei(results)]),
         ("Plots", (f"![{title}]({path})" for title, path in plots.items())),
         ("Not measured", _not_measured(results)),
@@ -77,7 +77,7 @@ def _hardware(results: Results) -> list[str]:
         [
             ("processor", found["processor"]),
             ("cores", f"{found['cores']}{', of a virtual machine' * found['hypervisor']}"),
-            ("of its instructions", ", ".join(found["flags"])),
+            ("relevant instructions", ", ".join(found["flags"])),
             ("frequency governor", found["governor"]),
             ("memory", f"{found['memory_gib']} GiB"),
             ("GPU", found["gpu"] or "none"),
@@ -89,13 +89,13 @@ def _hardware(results: Results) -> list[str]:
 
 def _how(results: Results) -> Iterator[str]:
     if results["hardware"]["hypervisor"]:
-        yield "On a virtual machine the neighbours are felt: the same call may differ by a third between two tables."
-    yield "Absolute figures are this machine's; ratios are within this run, in which what is compared took turns."
-    yield "MP/s are megapixels a second; figures are medians. This page and its plots are made by"
+        yield "This is a virtual machine, shared with others: the same call may differ by a third between two tables."
+    yield "Absolute figures hold for this machine. Ratios come from this run, in which the candidates took turns."
+    yield "MP/s is megapixels per second. All figures are medians. This command makes the page and its plots:"
     yield ""
     yield f"```\n{COMMAND}\n```"
     yield ""
-    yield "(`benchmarks/run.py` says what DATA and FOLDER are), the user's own machine is measured by `nuclei-bench`."
+    yield "`benchmarks/run.py` explains DATA and FOLDER. To measure your own machine, run `nuclei-bench`."
 
 
 def _bars(results: Results) -> list[str]:
@@ -104,45 +104,47 @@ def _bars(results: Results) -> list[str]:
     body = []
     for name, other in product((name for name in peers if name not in others), others):
         speeds = f"{peer_speed(peers[name]):.2f} and {peer_speed(peers[other]):.2f} MP/s"
-        body.append((f"{name}, beside {other}", f"{speeds}: **{peer_times(peers, name, other):.2f} times**"))
+        body.append((f"{name}, compared with {other}", f"{speeds}: **{peer_times(peers, name, other):.2f} times**"))
     for row in rows_of(results["own"], "network_beside_sgemm"):
         if row["params"]["precision"] == "fp32":
-            body.append((f"network alone, fp32, share of sgemm's rate, {cores} threads", f"{share_of_sgemm(row):.0%}"))
+            body.append(
+                (f"network alone, fp32, relative to sgemm's rate, {cores} threads", f"{share_of_sgemm(row):.0%}")
+            )
         else:
-            body.append((f"network alone, {row['params']['precision']} times fp32", f"{times(row, 'fp32'):.2f}"))
+            body.append((f"network alone, {row['params']['precision']} relative to fp32", f"{times(row, 'fp32'):.2f}"))
     for row in rows_of(results["own"], "stages"):
         precision = row["params"]["precision"]
-        body.append((f"everything but the network, share of CPU time, {precision}", f"{share_beside_network(row):.0%}"))
+        body.append((f"all but the network, share of CPU time, {precision}", f"{share_beside_network(row):.0%}"))
     for name, one in peers.items():
         if name.endswith("a folder"):
             busy = busy_ratio(one["seconds"], one["cpu_seconds"], cores)
-            body.append((f"{name}: wall time over CPU time / {cores} cores", f"{busy:.2f}"))
+            body.append((f"{name}: wall time divided by CPU time per core, {cores} cores", f"{busy:.2f}"))
             body.append((f"{name}: peak memory", f"{one['peak_mib']:.0f} MiB"))
     for row in rows_of(results["own"], "one_image_beside_the_libraries"):
         libraries = reference(row, "used parts")
         figure = f"{median(row):.2f} s and {libraries:.2f} s"
-        body.append(("one 256 x 256 image from cold, beside importing its libraries alone", figure))
+        body.append(("one 256 x 256 image from a cold start, compared with importing its libraries", figure))
     for row in rows_of(results["own"], "import_beside_numpy"):
         start = reference(row, "nothing")
         figure = f"{1e3 * (median(row) - start):.0f} and {1e3 * (reference(row, 'numpy') - start):.0f} ms"
-        body.append(("`import nuclei_runtime`, beside `import numpy`", figure))
-    body.append(("a fresh environment with the extra `cpu`, `du -sm lib`", f"{results['installed_mb']} MB"))
+        body.append(("`import nuclei_runtime`, compared with `import numpy`", figure))
+    body.append(("a fresh environment with the extra `cpu` (`du -sm lib`)", f"{results['installed_mb']} MB"))
     return table(("what", "figure"), body)
 
 
 def _peers(results: Results) -> Iterator[str]:
     first = next(iter(results["peers"].values()))
-    yield f"The same {first['images']} images ({first['megapixels']:.2f} MP), decoded from memory; results computed,"
-    yield f"not written; {len(first['seconds'])} passes in turns, all cores; memory of the process tree."
+    yield f"The same {first['images']} images ({first['megapixels']:.2f} MP), decoded from memory. Results are computed"
+    yield f"but not written. {len(first['seconds'])} passes, taking turns, on all cores. Memory is the process tree's."
     yield ""
     yield ratio_table(results["peers"], results["hardware"]["cores"])
     yield ""
-    yield f"StarDist's network has the architecture of `2D_versatile_fluo`. The ratio is to {REFERENCE}."
-    yield "The same folder with `nuclei-infer`'s own run, which writes label images, outlines and tables:"
+    yield f"StarDist's network has the architecture of `2D_versatile_fluo`. The ratio is relative to {REFERENCE}."
+    yield "The same folder with `nuclei-infer`, which also writes label images, overlays and tables:"
     yield ""
     cores = results["hardware"]["cores"]
     yield from table(
-        ("precision", "images/s", "MP/s", f"wall time : CPU time / {cores}"),
+        ("precision", "images/s", "MP/s", f"wall time / CPU time per core, {cores} cores"),
         (
             (
                 row["params"]["precision"],
@@ -166,7 +168,7 @@ def _network(results: Results) -> list[str]:
             rows.setdefault(key, {})[given["tile"], given["batch"]] = f"{megapixels_per_second(row):.2f}"
     shapes = sorted({shape for cells in rows.values() for shape in cells})
     return [
-        "MP/s by tile (pixels a side) x batch:",
+        "MP/s, by tile (pixels per side) x batch:",
         "",
         *table(
             ("provider", "precision", "threads", "build", *(f"{tile} x {batch}" for tile, batch in shapes)),
@@ -177,7 +179,7 @@ def _network(results: Results) -> list[str]:
 
 def _keras(results: Results) -> list[str]:
     return table(
-        ("batch", "Keras `predict`, MP/s", "ONNX Runtime fp32, MP/s", "ONNX Runtime times Keras"),
+        ("batch", "Keras `predict`, MP/s", "ONNX Runtime fp32, MP/s", "speed relative to Keras"),
         (
             (
                 str(row["params"]["batch"]),
@@ -192,6 +194,8 @@ def _keras(results: Results) -> list[str]:
 
 SHOWN_SCORES = ("mean AP", "AP@0.5 mean over images")
 SHOWN_SETS = ("val", "test", "stardist_test")
+SCORES_PAGE = "[scores](../docs/scores.md)"
+"""Where the scores are that a card does not hold: those with test-time augmentation."""
 
 
 def _variants(results: Results) -> list[str]:
@@ -206,8 +210,8 @@ def _variants(results: Results) -> list[str]:
     ]
     shown = list(dict.fromkeys(key for scores in found for key in scores))
     return [
-        "`Segmenter.segment` over the same images, one after the other, all cores. The scores are those in the model's",
-        "card, measured by `nuclei-evaluate`; `val` is what was chosen on. Those with `--tta` are in the README.",
+        "`Segmenter.segment` on the same images, one after the other, on all cores. The scores come from the model's",
+        "card, where `nuclei-evaluate` put them. `val` was used for choices; `test` is independent.",
         "",
         *table(
             ("model", "`tta`", "MB", "MP/s", *(f"`{dataset}` {metric}" for dataset, metric in shown)),
@@ -217,7 +221,7 @@ def _variants(results: Results) -> list[str]:
                     "yes" if row["params"]["tta"] else "no",
                     f"{row['model_mb']:.1f}",
                     f"{megapixels_per_second(row):.2f}",
-                    *(scores.get(key, "README") for key in shown),
+                    *(scores.get(key, SCORES_PAGE) for key in shown),
                 )
                 for row, scores in zip(rows, found, strict=True)
             ),
@@ -241,9 +245,9 @@ def _stages(results: Results, before: Results) -> list[str]:
             )
         )
     return [
-        "Shares of CPU time over the same images, one thread; *rest* is what the stages, run alone, leave over (less",
-        "than nothing where the processor was slower for a stage alone than for all of them).",
-        f"*Before* is from an earlier run on such a machine, {before['what']}.",
+        "Shares of CPU time on the same images, with one thread. Each stage was also run alone; *rest* is what these",
+        "runs do not account for. It is negative if the processor was slower in them.",
+        f"*Before* is an earlier run on such a machine, {before['what']}.",
         "",
         *table(("precision", "CPU seconds", *names, "rest"), body),
     ]
@@ -251,11 +255,11 @@ def _stages(results: Results, before: Results) -> list[str]:
 
 def _libraries(results: Results) -> list[str]:
     return [
-        "On the maps that the bundled model gives of the same images, one thread; what is used comes first and the",
-        "others are held against it. `distance` is used by none of the methods.",
+        "On the bundled model's maps of the same images, with one thread. The library in use comes first in each task,",
+        "and the others are compared with it. No method uses `distance`.",
         "",
         *table(
-            ("task", "library", "MP/s", "same result on", "its own files, MB"),
+            ("task", "library", "MP/s", "same result on", "size, MB"),
             (
                 (
                     row["params"]["task"],
@@ -274,11 +278,10 @@ def _cold(results: Results) -> list[str]:
     body = []
     for row in rows_of(results["own"], "one_image_beside_the_libraries"):
         body += [
-            ("`nuclei-infer` on one 256 x 256 image, process start to end", f"{median(row):.2f} s"),
+            ("`nuclei-infer` on one 256 x 256 image, from process start to end", f"{median(row):.2f} s"),
             ("`import numpy, scipy, skimage, onnxruntime`", f"{reference(row, 'libraries'):.2f} s"),
             (
-                "the parts of them that are used: `numpy, scipy.ndimage, skimage.measure, skimage.segmentation, "
-                "onnxruntime`",
+                "the parts of them in use: `numpy, scipy.ndimage, skimage.measure, skimage.segmentation, onnxruntime`",
                 f"{reference(row, 'used parts'):.2f} s",
             ),
         ]
@@ -289,13 +292,13 @@ def _cold(results: Results) -> list[str]:
             ("Python alone", reference(row, "nothing")),
         ):
             body.append((what, f"{seconds:.3f} s"))
-    return ["A process each, files in the system's cache:", "", *table(("process", "seconds"), body)]
+    return ["One process each, with the files in the system's cache:", "", *table(("process", "seconds"), body)]
 
 
 def _area(results: Results) -> list[str]:
     memory = {row["params"]["side"]: row for row in rows_of(results["own"], "memory")}
     return table(
-        ("image", "`Segmenter.segment`, s", "s a MP", "`nuclei-infer`, s", "its peak memory, ceiling 1 GiB"),
+        ("image", "`Segmenter.segment`, s", "s per MP", "`nuclei-infer`, s", "its peak memory, limit 1 GiB"),
         (
             (
                 f"{side}²",
@@ -315,7 +318,7 @@ def _area(results: Results) -> list[str]:
 
 def _nuclei(results: Results) -> list[str]:
     return table(
-        ("nuclei in 1024²", "segmented and measured, s", "of which the table, s"),
+        ("nuclei in 1024²", "segmentation and table, s", "table alone, s"),
         (
             (str(row["nuclei"]), f"{median(row):.2f}", f"{reference(row, 'table'):.3f}")
             for row in rows_of(results["own"], "nuclei")
@@ -324,7 +327,7 @@ def _nuclei(results: Results) -> list[str]:
 
 
 def _not_measured(results: Results) -> list[str]:
-    """Name each provider or benchmark that nothing was measured of, once, with the reasons."""
+    """Name each provider or benchmark without any measurement once, with the reasons."""
     parts = (results["own"], results["openvino"], results["libraries"])
     measured = {row["params"]["provider"] for part in parts for row in rows_of(part, "network")}
     reasons: dict[str, dict[str, None]] = {}
@@ -333,4 +336,4 @@ def _not_measured(results: Results) -> list[str]:
             what = name.partition("[")[2].partition("-")[0] or name.removeprefix("test_")
             if what not in measured:
                 reasons.setdefault(what, {})[reason] = None
-    return [f"- {what}: {'; '.join(why)}" for what, why in reasons.items()] or ["Nothing was left out."]
+    return [f"- {what}: {'; '.join(why)}" for what, why in reasons.items()] or ["Everything was measured."]

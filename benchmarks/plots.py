@@ -1,4 +1,4 @@
-"""Results -> small SVG plots."""
+"""Draw small SVG plots from results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.figures import median, megapixels_per_second, peer_speed, refere
 
 
 def draw(results: dict[str, Any], out: Path) -> dict[str, Path]:
-    """Draw all plots into a folder; return title and path of each."""
+    """Draw all plots into a folder; return the path of each by its title."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -18,7 +18,7 @@ def draw(results: dict[str, Any], out: Path) -> dict[str, Path]:
 
     plots = {}
     for title, name, fill in (
-        ("Speed over the images", "peers.svg", _peers),
+        ("Speed on the images", "peers.svg", _peers),
         ("Time against area", "area.svg", _area),
         ("Time against nuclei", "nuclei.svg", _nuclei),
     ):

@@ -1,10 +1,10 @@
-"""Make every figure in one go, the results, the plots and the page that shows them.
+"""Measure everything in one run and write the results, the plots and the page.
 
     python -m benchmarks.run DATA --peers FOLDER [--environments DIR] [--models DIR] [--passes N] [--out DIR]
-    python -m benchmarks.run --page                # the page and the plots anew, from the results that are there
+    python -m benchmarks.run --page                # only the page and the plots, from existing results
 
-For DATA, FOLDER, DIR and N see `benchmarks/peers/run.py`. On a machine that does nothing else. The environments are
-made first; the second time they are there.
+`benchmarks/peers/run.py` explains DATA, FOLDER, DIR and N. Run it on a machine that does nothing else. The first run
+creates the environments, later ones reuse them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from nuclei_runtime.resources import cpu_count
 HERE = Path(__file__).parent
 RESULTS = "results.json"
 BEFORE = "before.json"
-"""Stages of an earlier state of the project, beside which the page shows today's."""
+"""Stages of an earlier state of the project, which the page compares with the present ones."""
 
 LIBRARIES = "benchmarks/test_libraries.py"
 
@@ -39,7 +39,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     archive = archive_of(given.data).resolve()
     peers = compare(archive, folder, environments, given.models, given.passes)
     sample = ("--sample-zip", str(archive), "--sample-ids", str(folder / "sample_ids.txt"))
-    own = {**os.environ, "OPENBLAS_NUM_THREADS": str(cpu_count())}  # NumPy's for sgemm: the network's
+    own = {**os.environ, "OPENBLAS_NUM_THREADS": str(cpu_count())}  # NumPy's sgemm gets as many as the network
     return {
         "hardware": describe_hardware(),
         "peers": peers,
@@ -51,7 +51,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def _elsewhere(name: str, environments: Path, what: str, *arguments: str) -> dict[str, Any]:
-    """Run pytest-benchmark in another environment; where that cannot be made, say so of what it measures."""
+    """Run pytest-benchmark in another environment. If that cannot be created, report its benchmarks as not measured."""
     try:
         python = python_of(name, environments)
     except EnvironmentFailedError as error:
@@ -60,7 +60,7 @@ def _elsewhere(name: str, environments: Path, what: str, *arguments: str) -> dic
 
 
 def _pytest(python: Path, variables: dict[str, str], *arguments: str) -> dict[str, Any]:
-    """Run pytest-benchmark and return what the page needs of it."""
+    """Run pytest-benchmark and return what the page needs."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "benchmark.json"
         # Without the options in pyproject.toml: the environments of the peers have no pytest-xdist.
@@ -71,7 +71,7 @@ def _pytest(python: Path, variables: dict[str, str], *arguments: str) -> dict[st
 
 
 def compact(document: dict[str, Any]) -> dict[str, Any]:
-    """Keep of pytest-benchmark's document what is shown."""
+    """Reduce pytest-benchmark's document to what the page shows."""
     rows = [
         {
             "what": row["name"].partition("[")[0].removeprefix("test_"),
@@ -89,7 +89,7 @@ def compact(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, and write results, plots and page."""
+    """Measure, and write the results, the plots and the page."""
     parser = argparse.ArgumentParser()
     if "--page" in sys.argv:
         parser.add_argument("--page", action="store_true")
@@ -109,7 +109,7 @@ def main() -> None:
 
 
 def _json(results: dict[str, Any]) -> str:
-    """Return JSON in which seconds have five digits: more are noise, and lines that change in vain."""
+    """Return JSON with seconds to five digits: more would be noise, and would change lines for nothing."""
     rounded = json.loads(json.dumps(results), parse_float=lambda digits: float(f"{float(digits):.5g}"))
     return json.dumps(rounded, indent=1, sort_keys=False) + "\n"
 

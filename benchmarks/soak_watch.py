@@ -1,10 +1,10 @@
-"""Runs nuclei-infer --watch beside a microscope that writes slowly, renames, deletes, breaks and changes files.
+"""Run nuclei-infer --watch next to a microscope that writes slowly, renames, deletes, damages and changes files.
 
     python benchmarks/soak_watch.py [MODEL.onnx] [--images 5000] [--settle 1]
 
-Halfway the watch is stopped with SIGTERM and started again. In the end every image that can be read must be accounted
-for, and the folder must be what one undisturbed run makes of the same images. Memory and descriptors are read from
-/proc, on Linux. Exit code 1 if anything is wrong.
+Halfway through, the watch is stopped with SIGTERM and restarted. At the end, every readable image must be accounted
+for, and the folder must equal that of an undisturbed run on the same images. Memory and open files are read from /proc,
+on Linux. Exit code 1 if anything is wrong.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from nuclei_runtime.results.layout import RECORDS_FOLDER
 INFER = str(Path(sysconfig.get_path("scripts")) / "nuclei-infer")
 PATIENCE_S = 600
 SPARE_DESCRIPTORS = 8
-"""How many more there may be at one moment than at another, for files in hand; the faults alone are more in number."""
+"""How much the number may vary between two moments because of files in use. There are more faults than that."""
 
 KINDS = ("plain", "plain", "plain", "slow", "renamed", "broken", "deleted", "changed", "late")
-"""What happens to an image. Late: its second half comes after tries to read the first."""
+"""What happens to an image. Late: its second half arrives after attempts to read the first."""
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -42,7 +42,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def resources(pid: int) -> tuple[float, int]:
-    """Return a process's resident memory in MB and its number of descriptors; zeros where there is no /proc."""
+    """Return a process's resident memory in MB and its number of open files; zeros if there is no /proc."""
     status = Path(f"/proc/{pid}/status")
     if not status.exists():
         return 0.0, 0
@@ -51,7 +51,7 @@ def resources(pid: int) -> tuple[float, int]:
 
 
 def png(seed: int) -> bytes:
-    """Return an image as a file's content."""
+    """Return an image as the content of a PNG file."""
     buffer = io.BytesIO()
     field = fluorescence_field(seed % 97, height=96 + seed % 32, width=128, n_nuclei=8)[0]
     Image.fromarray(field).save(buffer, format="PNG")
@@ -59,7 +59,7 @@ def png(seed: int) -> bytes:
 
 
 class Microscope:
-    """Writes images into a folder, each in its way.
+    """Write images into a folder, each in its own way.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class Microscope:
         self.write_later(all_of_it=False)
 
     def write_later(self, *, all_of_it: bool) -> None:
-        """Write what was put off, and with `all_of_it` wait until its time has come."""
+        """Write postponed content that is due; with `all_of_it`, wait for all of it."""
         while self._later and (all_of_it or self._later[0][0] <= time.monotonic()):
             due, path, content = self._later.pop(0)
             time.sleep(max(0.0, due - time.monotonic()))
@@ -115,19 +115,19 @@ class Microscope:
 
 
 def n_records(out: Path) -> int:
-    """Count the images that are done."""
+    """Count the finished images."""
     return len(list((out / RECORDS_FOLDER).iterdir())) if (out / RECORDS_FOLDER).is_dir() else 0
 
 
 def wait_for_records(out: Path, n: int) -> None:
-    """Wait until there are so many records."""
+    """Wait for a number of records."""
     deadline = time.monotonic() + PATIENCE_S
     while n_records(out) < n and time.monotonic() < deadline:
         time.sleep(0.1)
 
 
 def stop(process: subprocess.Popen[bytes], problems: list[str]) -> None:
-    """End the watch as a service manager does."""
+    """Stop the watch as a service manager does."""
     process.send_signal(signal.SIGTERM)
     if process.wait(PATIENCE_S) != 0:
         problems.append(f"SIGTERM ended the watch with exit code {process.returncode}")
@@ -136,7 +136,7 @@ def stop(process: subprocess.Popen[bytes], problems: list[str]) -> None:
 def main() -> None:
     """Run the demonstration."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("model", nargs="?", help="without it the bundled model")
+    parser.add_argument("model", nargs="?", help="default: the bundled model")
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--settle", type=float, default=1.0)
     arguments = parser.parse_args()
@@ -162,7 +162,7 @@ def main() -> None:
                 microscope.write_later(all_of_it=True)
                 if half is halves[1]:
                     wait_for_records(out, len(microscope.expected))
-                    time.sleep(4 * arguments.settle)  # for what changed last
+                    time.sleep(4 * arguments.settle)  # for the last changes
                 after = resources(process.pid)
                 stop(process, problems)
             print(f"memory {before[0]:.0f} MB, then {after[0]:.0f} MB; descriptors {before[1]}, then {after[1]}")

@@ -1,4 +1,4 @@
-"""A process from its start to its end, files in the system's cache: one image, and imports alone."""
+"""Measure a whole process, with files in the system's cache: one image, and imports alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network beside what the machine can do, beside its other precision, and beside Keras."""
+"""Compare the network with a matrix product, with its other precision, and with Keras."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHECKPOINT = ROOT / "train" / "nuclei_train" / "models" / "model_for_nuclei.h5"
 
 @pytest.mark.parametrize("precision", BUNDLED_MODELS)
 def test_network_beside_sgemm(beside: Beside, precision: str) -> None:
-    """NumPy's threads are set from outside: OPENBLAS_NUM_THREADS; without it the machine's cores."""
+    """NumPy takes its number of threads from OPENBLAS_NUM_THREADS; without it, the number of cores."""
     import onnx
 
     from nuclei_export.lint import flops_per_pixel
@@ -31,7 +31,7 @@ def test_network_beside_sgemm(beside: Beside, precision: str) -> None:
         {"sgemm": lambda: left @ right, "fp32": lambda: sessions["fp32"].run(image)},
         rounds=15,
         megapixels=TILE_PX**2 / 1e6,
-        # Of int8 too those of the float32 graph: the same multiply-adds, in other nodes.
+        # For int8, too, count those of the float32 graph: the same multiply-adds in other nodes.
         flops=flops_per_pixel(onnx.load(BUNDLED_MODELS["fp32"])) * TILE_PX**2,
         sgemm_flops=2 * MATRIX**3,
     )
@@ -40,7 +40,7 @@ def test_network_beside_sgemm(beside: Beside, precision: str) -> None:
 @pytest.mark.parametrize("batch", [1, 4])
 def test_keras_predict_beside_onnx_runtime(beside: Beside, batch: int) -> None:
     """The checkpoint that the bundled model was exported from, at the size of its training, and its float32 export."""
-    from nuclei_runtime.cli.command import quiet_tensorflow
+    from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
 
     with quiet_tensorflow():
         import keras

@@ -1,6 +1,6 @@
-"""Libraries that could find the instances: each over the bundled model's maps of the sample, in one thread.
+"""Compare libraries that could find the instances, on the bundled model's maps of the sample, in one thread.
 
-They are in an environment of their own, because the project itself needs few of them: `benchmarks/environments.py`.
+They have an environment of their own, because the project needs only a few of them: `benchmarks/environments.py`.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Library:
     Attributes
     ----------
     module : str
-        What is imported.
+        The module to import.
     distribution : str
-        What is installed.
+        The package to install.
     call : callable
-        From the module, then what the task is given, to what it gives.
+        Takes the module and the task's input; returns the task's result.
     """
 
     module: str
@@ -44,7 +44,7 @@ class Library:
 
 
 def _flood_with_opencv(cv2: Any, distance: NDArray[Any], seeds: NDArray[Any], inside: NDArray[Any]) -> NDArray[Any]:
-    """OpenCV's takes 8 bits, gives every pixel to somebody and draws a line between them."""
+    """Flood with OpenCV, which takes 8 bits, labels every pixel, and draws a line between labels."""
     markers = np.where(inside, seeds, seeds.max() + 1).astype(np.int32)
     grey = np.repeat((255 * (1 - distance[..., np.newaxis])).astype(np.uint8), 3, axis=2)
     cv2.watershed(grey, markers)
@@ -88,12 +88,12 @@ TASKS = {
         ),
     ],
 }
-"""The first of each is what the project would take, or takes, and what the others are held against."""
+"""The first of each task is the one in use, or the one to prefer; the others are compared with it."""
 
 
 @cache
 def _material(contents: tuple[bytes, ...]) -> dict[str, Pictures]:
-    """Return what each task is given, an entry an image."""
+    """Return the input of each task, one entry per image."""
     from scipy import ndimage
 
     segmenter = Segmenter()
@@ -112,7 +112,7 @@ def _material(contents: tuple[bytes, ...]) -> dict[str, Pictures]:
 
 
 def _agree(task: str, one: NDArray[Any], other: NDArray[Any]) -> bool:
-    """Tell whether two distances are the same, or two label images but for the numbers."""
+    """Return whether two distance maps are equal, or two label images up to their numbers."""
     if task == "distance":
         return bool(np.allclose(one, other, atol=1e-3))
     both = one.astype(np.int64) * (int(other.max()) + 1) + other

@@ -1,4 +1,4 @@
-"""The network alone: provider x precision x batch x tile x threads."""
+"""Measure the network alone: provider x precision x batch x tile x threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How time and memory grow with an image's area and with its nuclei."""
+"""Measure how time and memory grow with an image's area and its number of nuclei."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIDES_PX = (256, 512, 1024, 2048, 4096, 8192)
 NUCLEI_A_FIELD = (0, 4, 16, 64)
 MAX_MEMORY = "1GiB"
 SMALL_PX = 2048
-"""Up to here a round takes a second or two, and several are made."""
+"""Up to this size a round takes a second or two, so there are several."""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_nuclei(beside: Beside, segmenter: Segmenter, nuclei: int) -> None:
 
 @pytest.mark.parametrize("side", SIDES_PX)
 def test_memory(beside: Beside, tmp_path: Path, side: int) -> None:
-    """nuclei-infer on a tiled TIFF, under a ceiling, in a process of its own."""
+    """Run nuclei-infer on a tiled TIFF with a memory limit, in a process of its own."""
     image = tmp_path / "image.tif"
     tifffile.imwrite(image, mosaic(side), tile=(256, 256))
     peaks: list[int] = []

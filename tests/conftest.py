@@ -9,8 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,8 +23,7 @@ from PIL import Image
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.model.card import METADATA_KEY, SCHEMA_VERSION, InputSpec, ModelCard, OutputSpec
 from nuclei_runtime.resources import cpu_count
-from nuclei_runtime.steps.instances import MAPS
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.step import MAPS, Step
 from nuclei_runtime.steps.tiling import Tiling
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -319,21 +317,11 @@ def finished_run(training_data: Path, tmp_path_factory: pytest.TempPathFactory) 
     return run
 
 
-class SilentReporter:
-    """Hears how a training goes and keeps it to itself."""
-
-    def say(self, sentence: str) -> None:
-        pass
-
-    @contextmanager
-    def loading(self, total: int) -> Iterator[Callable[[], None]]:  # noqa: ARG002
-        yield lambda: None
-
-
 @pytest.fixture(scope="session")
 def native_run(training_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a small training of the recipe `native`, within this process. Do not change it."""
     from nuclei_train.fitting.fit import TrainingConfig, train
+    from nuclei_train.fitting.reporter import Reporter
     from nuclei_train.recipes.native import Native
 
     small = replace(
@@ -348,5 +336,5 @@ def native_run(training_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
         tile_core_px=64,
     )
     run = tmp_path_factory.mktemp("native") / "run"
-    train(TrainingConfig(training_data, run, small, resume=False), SilentReporter())
+    train(TrainingConfig(training_data, run, small, resume=False), Reporter())
     return run

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.figures import busy_ratio, peer_times, share_beside_network, share_of_sgemm
-from benchmarks.page import render
+from benchmarks.page import SCORES_PAGE, render
 from benchmarks.peers.run import REFERENCE, ratio_table
 from benchmarks.plots import draw
 from benchmarks.run import compact
@@ -132,15 +132,15 @@ def test_the_page_begins_with_the_hardware_and_the_command_and_shows_every_bar(r
     assert lines[4] == "| processor | Abacus 7 |"
     assert "python -m benchmarks.run DATA --peers FOLDER" in lines
     for what, figure in {
-        f"nuclei-edge int8, a folder, beside {REFERENCE}": "4.00 and 0.50 MP/s: **8.00 times**",
-        "network alone, fp32, share of sgemm's rate, 2 threads": "50%",
-        "network alone, int8 times fp32": "1.70",
-        "everything but the network, share of CPU time, int8": "40%",
-        "nuclei-edge int8, a folder: wall time over CPU time / 2 cores": "1.00",
+        f"nuclei-edge int8, a folder, compared with {REFERENCE}": "4.00 and 0.50 MP/s: **8.00 times**",
+        "network alone, fp32, relative to sgemm's rate, 2 threads": "50%",
+        "network alone, int8 relative to fp32": "1.70",
+        "all but the network, share of CPU time, int8": "40%",
+        "nuclei-edge int8, a folder: wall time divided by CPU time per core, 2 cores": "1.00",
         "nuclei-edge int8, a folder: peak memory": "300 MiB",
-        "one 256 x 256 image from cold, beside importing its libraries alone": "0.90 s and 0.40 s",
-        "`import nuclei_runtime`, beside `import numpy`": "10 and 85 ms",
-        "a fresh environment with the extra `cpu`, `du -sm lib`": "321 MB",
+        "one 256 x 256 image from a cold start, compared with importing its libraries": "0.90 s and 0.40 s",
+        "`import nuclei_runtime`, compared with `import numpy`": "10 and 85 ms",
+        "a fresh environment with the extra `cpu` (`du -sm lib`)": "321 MB",
     }.items():
         assert cells(page, what) == [[figure]], what
     assert "![Speed](results/peers.svg)" in lines
@@ -153,7 +153,7 @@ def test_the_page_shows_each_benchmark_and_names_what_was_not_measured(results: 
     assert cells(page, "int8") == [
         ["4.0", "2.00", "2.00"],
         ["no", "1.2", "2.50", "0.625"],
-        ["yes", "1.2", "0.25", "README"],
+        ["yes", "1.2", "0.25", SCORES_PAGE],
     ]
     assert cells(page, "int8, now") == [["10.00", "5.0%", "60.0%", "35.0%"]]
     assert cells(page, "int8, before") == [["20.00", "2.5%", "50.0%", "47.5%"]]

@@ -1,4 +1,4 @@
-"""What every peer shares: images out of the zip, one pass over them on demand, and what a pass took.
+"""Shared by all peers: read images from the zip, make a pass over them on request, and report its time.
 
 A peer is a process of its own, in an environment of its own. It loads, says so, and makes a pass whenever a line
 comes in, so that the passes of several peers can take turns. It needs NumPy and Pillow, and nothing of this project.
@@ -24,11 +24,11 @@ Predict = Callable[[NDArray[np.uint8]], NDArray[np.integer]]
 """(H, W) grey image -> (H, W) label image."""
 
 Pass = Callable[[Sequence[bytes]], list[int]]
-"""Contents of image files -> how many nuclei each shows."""
+"""Contents of image files -> number of nuclei in each."""
 
 
 def grey_of(image: Image.Image) -> NDArray[np.uint8]:
-    """Return an image of any colours as (H, W) grey."""
+    """Convert an image to grey, (H, W)."""
     return np.asarray(image.convert("L"))
 
 
@@ -51,12 +51,12 @@ def read_images(archive: Path, ids: Path) -> list[bytes]:
 
 
 def cpu_seconds() -> float:
-    """Return the processor time of this process, all its threads, and its children that have ended."""
+    """Return the processor time of this process with all its threads, and of its finished children."""
     return sum(os.times()[:4])
 
 
 def serve(load: Callable[[argparse.Namespace], Pass], *options: str) -> None:
-    """Load, answer each line on standard input with a pass, and end with the input.
+    """Load; answer each line on standard input with a pass; end when the input ends.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def serve(load: Callable[[argparse.Namespace], Pass], *options: str) -> None:
     options : str
         Names of the arguments that it needs, such as ``--model``.
     """
-    # Libraries print where they like; the answers are alone on standard output.
+    # Libraries may print anywhere; only answers may reach standard output.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 

@@ -1,4 +1,4 @@
-"""This project on the peers' terms: images decoded from memory, segmented and measured, nothing written.
+"""This project under the peers' conditions: images decoded from memory, segmented and measured, nothing written.
 
 ``--mode folder``: as many workers as cores, an image each, one thread in the network: what a run over a folder does.
 ``--mode single``: one image after the other, all cores in the network: what an instrument does.
@@ -19,7 +19,7 @@ from nuclei_runtime.writers.nuclei_csv import nucleus_rows
 
 
 def counter(segmenter: Segmenter) -> Callable[[bytes], int]:
-    """Return what decodes, segments and measures one image file."""
+    """Return a function that decodes, segments and measures one image file."""
 
     def count(content: bytes) -> int:
         with open_planes(content, Selection()) as (plane,):

@@ -1,4 +1,4 @@
-"""What users of scikit-image write: Otsu's threshold, and a watershed from the peaks of the distance to the edge."""
+"""A typical scikit-image pipeline: Otsu's threshold, and a watershed from the peaks of the distance to the edge."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def segment(grey: NDArray[np.uint8]) -> NDArray[Any]:
     if smooth.min() == smooth.max():
         return np.zeros(grey.shape, np.int32)
     foreground = smooth > threshold_otsu(smooth)
-    if foreground.mean() > 0.5:  # nuclei cover the lesser part
+    if foreground.mean() > 0.5:  # nuclei cover the smaller part
         foreground = ~foreground
     foreground = ndimage.binary_fill_holes(ndimage.binary_opening(foreground))
     foreground = remove_small_objects(foreground, max_size=MIN_AREA_PX - 1)

@@ -1,11 +1,11 @@
-"""Time this project beside what a user would pick instead, in one sitting, and print the ratios.
+"""Measure the speed of this project and of alternatives in one run, and print the ratios.
 
     python -m benchmarks.peers.run DATA --peers FOLDER --environments DIR [--models DIR] [--passes N]
 
 DATA is stage1_train.zip. FOLDER holds `sample_ids.txt`, the identifiers of the images, and `stardist_model/`, a
-StarDist model's folder with its network also as `model.onnx`. In DIR an environment a peer is made, and kept.
-Every peer loads and makes one pass that is not timed, while its memory is watched; then the passes take turns, so
-that whatever else changes on the machine meets all alike. Decoding counts; results are computed and not written.
+StarDist model's folder with its network also as `model.onnx`. DIR keeps one environment per peer.
+Every peer loads and makes one pass that is not timed, while its memory is sampled. Then the passes take turns, so that
+changes on the machine affect all of them equally. Decoding counts; results are computed but not written.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from nuclei_runtime.resources import cpu_count
 
 DEFAULT_PASSES = 3
 PAUSE_S = 0.5
-"""Before a pass: threads of the peer before may still spin, waiting for more work, and take this one's cores."""
+"""Pause before a pass: the previous peer's threads may still spin and take this one's cores."""
 REFERENCE = "StarDist, TensorFlow"
 
 
@@ -48,7 +48,7 @@ class Peer:
 
 
 def peers(stardist_model: Path, models: Path) -> dict[str, Peer]:
-    """Return what is compared, by the name that the table gives it."""
+    """Return the candidates by their names in the table."""
     stardist = ("--model", str(stardist_model))
     found = {
         REFERENCE: Peer("stardist_tensorflow", "stardist", stardist),
@@ -63,7 +63,7 @@ def peers(stardist_model: Path, models: Path) -> dict[str, Peer]:
 
 
 class RunningPeer:
-    """A peer's process, which has loaded.
+    """The process of a peer, after loading.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class RunningPeer:
         }
 
     def time_pass(self) -> None:
-        """Make a pass that counts."""
+        """Make a pass and record its time."""
         time.sleep(PAUSE_S)
         took = self._pass()
         for key in ("seconds", "cpu_seconds"):
@@ -112,7 +112,7 @@ class RunningPeer:
 
 @contextmanager
 def _peak_bytes(pid: int) -> Iterator[list[int]]:
-    """Watch what a process and its children hold; the list's one item is the most that was seen."""
+    """Sample the memory of a process and its children; the list's only item is the maximum so far."""
     peak, over, process = [0], Event(), psutil.Process(pid)
 
     def watch() -> None:
@@ -129,7 +129,7 @@ def _peak_bytes(pid: int) -> Iterator[list[int]]:
 
 
 def compare(archive: Path, folder: Path, environments: Path, models: Path, passes: int) -> dict[str, Any]:
-    """Run all peers and return the result of each by its name, with the names in the order of the table."""
+    """Run all peers and return their results by name, in the order of the table."""
     chosen = peers(folder / "stardist_model", models)
     pythons = {name: python_of(name, environments) for name in ENVIRONMENTS if name in _needed(chosen)}
     with ExitStack() as running:
@@ -158,9 +158,10 @@ def _needed(chosen: dict[str, Peer]) -> set[str]:
 
 
 def ratio_table(results: dict[str, Any], cores: int) -> str:
-    """Return a Markdown table: medians over the passes; a ratio is the median of each round's."""
+    """Return a Markdown table of medians over the passes; a ratio is the median of the ratios of each round."""
     lines = [
-        f"| | images/s | MP/s | times {REFERENCE} | wall : CPU time / {cores} | loaded in | peak memory | nuclei |",
+        f"| | images/s | MP/s | relative to {REFERENCE} | wall time / CPU time per core "
+        "| loading time | peak memory | nuclei |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, one in results.items():
@@ -174,8 +175,8 @@ def ratio_table(results: dict[str, Any], cores: int) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what the comparison needs."""
-    parser.add_argument("data", metavar="DATA", type=Path, help="stage1_train.zip, or the folder that it lies in")
+    """Declare the arguments of the comparison."""
+    parser.add_argument("data", metavar="DATA", type=Path, help="stage1_train.zip, or its folder")
     parser.add_argument("--peers", metavar="FOLDER", type=Path, required=True, help="sample_ids.txt, stardist_model/")
     parser.add_argument("--environments", metavar="DIR", type=Path, default=ROOT / "build" / "peers")
     parser.add_argument("--models", metavar="DIR", type=Path, default=BUNDLED_MODELS["fp32"].parent)
@@ -183,7 +184,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def archive_of(data: Path) -> Path:
-    """Return stage1_train.zip, which may be named itself or by its folder."""
+    """Return the path of stage1_train.zip, given that path or its folder."""
     return data / "stage1_train.zip" if data.is_dir() else data
 
 

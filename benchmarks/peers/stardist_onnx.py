@@ -1,4 +1,4 @@
-"""StarDist's network through ONNX Runtime, with StarDist's own suppression and drawing of polygons around it."""
+"""StarDist's network in ONNX Runtime, with StarDist's own suppression and rendering of polygons."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load(arguments: Namespace) -> Pass:
         scaled = (grey.astype(np.float32) - np.float32(low)) / np.float32(high - low + 1e-20)
         padding = [(0, -length % multiple) for length, multiple in zip(grey.shape, multiples, strict=True)]
         padded = np.pad(scaled, padding, mode="reflect")
-        # The probability has one channel, the distances one a ray.
+        # The probability has one channel, the distances have one per ray.
         probability, distances = sorted(
             session.run(None, {source: padded[np.newaxis, :, :, np.newaxis]}), key=lambda output: output.shape[-1]
         )

@@ -1,4 +1,4 @@
-"""StarDist on TensorFlow, called as its documentation calls it."""
+"""StarDist in TensorFlow, called as in its documentation."""
 
 from __future__ import annotations
 

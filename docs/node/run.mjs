@@ -1,10 +1,10 @@
 // Runs a nuclei-edge model on a raw image: node run.mjs MODEL.onnx IMAGE.npy MAPS.npy
 //
-// IMAGE.npy is (H, W), (H, W, 3) or (H, W, 4) of uint8, uint16 or float32; MAPS.npy becomes (H, W, M) float32, what
-// Python's Segmenter.predict gives. What each step computes stands in docs/card.md.
+// IMAGE.npy is (H, W), (H, W, 3) or (H, W, 4) of uint8, uint16 or float32. MAPS.npy becomes (H, W, M) float32, the same
+// as from Python's Segmenter.predict. docs/card.md explains each step.
 import { readFileSync, writeFileSync } from "node:fs";
 
-process.env.ORT_DISABLE_TELEMETRY = "1"; // before the library is loaded: it sends events else
+process.env.ORT_DISABLE_TELEMETRY = "1"; // before the library is loaded, which otherwise sends events
 const ort = await import("onnxruntime-node");
 
 const NPY_TYPES = { "|u1": Uint8Array, "<u2": Uint16Array, "<f4": Float32Array };
@@ -27,8 +27,8 @@ function writeNpy(path, values, shape) {
   writeFileSync(path, Buffer.concat([start, Buffer.from(values.buffer, values.byteOffset, values.byteLength)]));
 }
 
-// onnxruntime-node does not give a model's metadata; the other languages' ONNX Runtime does. An ONNX file is fields of
-// Protocol Buffers: number and type, length, content. Field 14 is an entry of the metadata: 1 its key, 2 its value.
+// onnxruntime-node does not provide a model's metadata; ONNX Runtime for other languages does. An ONNX file consists of
+// Protocol Buffers fields: number and type, length, content. Field 14 is a metadata entry: 1 is its key, 2 its value.
 function* fields(bytes) {
   let at = 0;
   const varint = () => {
@@ -45,7 +45,7 @@ function* fields(bytes) {
     else if (tag % 8 === 2) {
       const length = varint();
       yield [Math.floor(tag / 8), bytes.subarray(at, (at += length))];
-    } else throw new Error(`a field of type ${tag % 8}, which a model has not`);
+    } else throw new Error(`found a field of type ${tag % 8}, which no model contains`);
   }
 }
 
@@ -54,7 +54,7 @@ function readCard(model) {
     const { 1: key, 2: value } = number === 14 ? Object.fromEntries(fields(entry)) : {};
     if (key?.toString() !== "nuclei.model_card") continue;
     const card = JSON.parse(value.toString());
-    if (card.schema_version !== 1) throw new Error(`a card of version ${card.schema_version}, expected 1`);
+    if (card.schema_version !== 1) throw new Error(`found a card of version ${card.schema_version}, expected 1`);
     return card;
   }
   throw new Error("no model card in the file");
@@ -63,7 +63,7 @@ function readCard(model) {
 // An image is { data, height, width, channels }, rows first, channels last.
 function percentileNormalisation({ data, ...size }, { lower, upper }) {
   if (data instanceof Float32Array && size.height * size.width > 2 ** 22)
-    throw new Error("so large a float image takes its percentiles of a sample, see docs/card.md: not written here");
+    throw new Error("this program takes no float images of more than 4 megapixels, see percentiles in docs/card.md");
   const sorted = data.slice().sort();
   const [low, high] = [lower, upper].map((percent) => {
     const rank = (BigInt(Math.round(percent * 1e6)) * BigInt(sorted.length) + 99_999_999n) / 100_000_000n; // rounded up
@@ -75,7 +75,7 @@ function percentileNormalisation({ data, ...size }, { lower, upper }) {
 
 const mirror = (i, n) => (n === 1 ? 0 : (n - 1) - Math.abs((((i % (2 * n - 2)) + 2 * n - 2) % (2 * n - 2)) - (n - 1)));
 
-// One axis at a time: `along` says for a position on the axis which positions it is made of, with their weights.
+// One axis at a time. `along` returns, for a position on the axis, the positions it is made of and their weights.
 function resample({ data, height, width, channels }, axis, length, along) {
   const stride = axis === 0 ? width * channels : channels;
   const [n, outer] = axis === 0 ? [height, 1] : [width, height];
@@ -128,7 +128,7 @@ function* spans(length, { core_px: core, halo_px: halo }) {
   }
 }
 
-// Where the network takes any size: tiles of the image, mirrored (edge pixel twice) up to a multiple. Else the whole.
+// If the network takes any size: tiles of the image, mirrored (edge pixel twice) up to a multiple. Otherwise the whole.
 async function predict(session, card, image) {
   const { input, output } = card;
   const tiling = input.tiling ?? { core_px: Infinity, halo_px: 0, multiple_of_px: 1 };

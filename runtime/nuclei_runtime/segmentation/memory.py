@@ -18,8 +18,8 @@ import numpy as np
 
 from nuclei_runtime.errors import ImageTooLargeError, InputsError
 from nuclei_runtime.model.session import release_sessions
+from nuclei_runtime.readers.bounds import CACHE_BYTES
 from nuclei_runtime.readers.plane import Plane
-from nuclei_runtime.readers.tiff.segments import CACHE_BYTES
 from nuclei_runtime.resources import memory_limit_bytes
 from nuclei_runtime.steps.tiling import Tiling, tile_side
 

@@ -215,7 +215,7 @@ segmenter, frame = Segmenter(sys.argv[1], threads=1), np.eye(500, dtype=np.uint1
 
 def need(ceiling):
     try:
-        for _ in segment_plane(plane_of(frame), segmenter, max_memory=ceiling):
+        for _ in segment_plane(plane_of(frame), segmenter.network, max_memory=ceiling):
             pass
     except ImageTooLargeError as error:
         return int(str(error).split("need about ")[1].split()[0])
@@ -289,7 +289,7 @@ def test_the_first_plane_is_measured_like_later_ones(monkeypatch: pytest.MonkeyP
 def test_an_image_in_memory_is_not_counted_as_a_file_that_is_read_whole(tiled_model: Path) -> None:
     plane = plane_of(np.broadcast_to(np.uint16(0), (9000, 9000)))
     with pytest.raises(ImageTooLargeError, match="may be used: allow more") as caught:
-        next(segment_plane(plane, Segmenter(tiled_model, threads=1), max_memory=1 << 20))
+        next(segment_plane(plane, Segmenter(tiled_model, threads=1).network, max_memory=1 << 20))
     assert "tiled TIFF" not in str(caught.value)
     assert need_of(plane) < need_of(replace(plane, reads_blocks=False)) - 300
 
