@@ -10,9 +10,11 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 import venv
 import zipfile
 from collections.abc import Iterator
+from configparser import ConfigParser
 from dataclasses import dataclass
 from email.parser import Parser
 from pathlib import Path
@@ -112,6 +114,21 @@ def test_every_module_of_the_source_is_in_the_wheel(wheel: Path) -> None:
         for path in (ROOT / stage).rglob("*.py")
     }
     assert {name for name in members(wheel) if name.endswith(".py")} == source
+
+
+def test_the_wheel_declares_every_command(wheel: Path) -> None:
+    """The wheel's entry points are those of pyproject.toml, and each names a function in the wheel."""
+    declared = ConfigParser(delimiters="=")
+    declared.optionxform = str  # type: ignore[assignment, method-assign]
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt"))
+        declared.read_string(archive.read(name).decode())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    expected = {"console_scripts": project["scripts"], **project.get("entry-points", {})}
+    assert {group: dict(declared[group]) for group in declared.sections()} == expected
+    for target in (target for group in expected.values() for target in group.values()):
+        module = target.partition(":")[0].replace(".", "/")
+        assert {f"{module}.py", f"{module}/__init__.py"} & members(wheel), target
 
 
 def test_only_extras_need_a_framework(wheel: Path) -> None:
