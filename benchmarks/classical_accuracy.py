@@ -1,8 +1,8 @@
-"""Score a classical pipeline on the same sets and with the same matching as nuclei-evaluate.
+"""Score a classical pipeline on the same sets, with the same matching, as nuclei-evaluate scores a model.
 
     python -m benchmarks.classical_accuracy DATA
 
-It is the pipeline whose speed is compared: `benchmarks/peers/otsu_watershed.py`.
+The pipeline is the one whose speed is compared: `benchmarks/peers/otsu_watershed.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SETS = ("val", "test", "stardist_test")
 
 
 def main(data: Path) -> None:
-    """Print a Markdown table with one row per set and one per modality."""
+    """Print a Markdown table, a row a set and one a modality."""
     table = read_split_table(data)
     print("| set | images | mean AP | AP@0.5, mean over images | AP@0.5, pooled |")
     print("|---|---|---|---|---|")
