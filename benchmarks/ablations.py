@@ -1,12 +1,13 @@
-"""Train the recipe `native` without one ingredient at a time, and say what each is worth on `val`.
+"""Train the recipe `native` without one ingredient at a time, to measure what each contributes on `val`.
 
     python benchmarks/ablations.py DATA OUT [--steps N] [--only NAME]... [--leave-out MODALITY]...
 
-All variants have one short schedule, and all but one the same seed. Each has a run folder in OUT: a killed run goes on
-where it was, and a finished one is not trained again. Parameters of the instances are searched for on `val`, as in
-every training, and the scores are those of that search. With --leave-out two more are trained without any image of a
-modality of images.csv, with and without the augmentation of stains (inversion, greying and mixed channels), and scored
-on the images of that modality in `train` and `val`. No other split is ever read.
+All variants have the same short schedule and, except for one, the same seed. Each has a run folder in OUT: an
+interrupted run is resumed, and a finished one is not trained again. As in every training, the parameters of instance
+segmentation are chosen on `val`, and the scores are those of that search. With --leave-out, two more variants are
+trained without any image of a modality of the split table, with and without augmentation of stains (inversion,
+conversion to grey and mixed channels), and are scored on the images of that modality in `train` and `val`. No other
+split is ever read.
 
 The tables are printed and written to OUT/ablations.md.
 """
@@ -16,21 +17,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from nuclei_runtime.cli.command import quiet_tensorflow
 from nuclei_runtime.errors import NucleiError
 from nuclei_runtime.metrics import match, mean_image_ap, pool
 from nuclei_runtime.steps.instances import find_instances
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.tiling import Tiling
-from nuclei_train.data.dsb2018 import open_data, training_set
+from nuclei_train.data.dsb2018 import training_set
+from nuclei_train.data.opening import open_with_splits
 from nuclei_train.data.split import select
-from nuclei_train.data.split_table import read_split_table
+from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
+from nuclei_train.fitting.reporter import Reporter
 from nuclei_train.networks.losses import LossParts
 from nuclei_train.recipes.native import INFERENCE_CHECKPOINT, Native, predict_maps
 from nuclei_train.recipes.native_material import load_labelled
@@ -38,22 +39,22 @@ from nuclei_train.run_folder import RUN_FILE, read_run
 
 REFERENCE = "reference"
 STEPS = 1500
-"""Far from the end of learning, and enough to tell what matters."""
+"""Far too few to converge, but enough to tell what matters."""
 
 
 def shortened(recipe: Native, steps: int) -> Native:
-    """Return the recipe with a schedule of so many steps, in epochs no longer than its own, of which it uses whole."""
+    """Return the recipe with a schedule of this many steps, rounded up to whole epochs no longer than its own."""
     steps_per_epoch = min(recipe.steps_per_epoch, steps)
     epochs = -(-steps // steps_per_epoch)
     return replace(recipe, steps_per_epoch=steps_per_epoch, epochs=epochs)
 
 
 def variants(reference: Native) -> dict[str, Native]:
-    """Return the reference, the same from other weights and crops, and by name what differs in one ingredient."""
+    """Return, by name, the reference, the reference with another seed, and variants that differ in one ingredient."""
     augmentation = reference.augmentation
     return {
         REFERENCE: reference,
-        "another seed": replace(reference, seed=reference.seed + 1),  # what differs no more than this says nothing
+        "another seed": replace(reference, seed=reference.seed + 1),  # smaller differences mean nothing
         "no scaling": replace(reference, augmentation=replace(augmentation, scale=(1.0, 1.0))),
         "no rotation": replace(reference, augmentation=replace(augmentation, rotate=False)),
         "no light": replace(reference, augmentation=replace(augmentation, light=False)),
@@ -70,26 +71,21 @@ def variants(reference: Native) -> dict[str, Native]:
 
 
 def without(reference: Native, modality: str) -> dict[str, Native]:
-    """Return the two variants that never see a modality."""
+    """Return the two variants that never see a certain modality."""
     unseen = replace(reference, leave_out=(modality,))
     no_stain = replace(unseen, augmentation=replace(unseen.augmentation, stain=False))
     return {f"without {modality}": unseen, f"without {modality}, no stain": no_stain}
 
 
-class Reporter:
+class PrintingReporter(Reporter):
     """Prints what a training says."""
 
     def say(self, sentence: str) -> None:
         print(sentence, file=sys.stderr)
 
-    @contextmanager
-    def loading(self, total: int) -> Iterator[Callable[[], None]]:
-        print(f"reading {total} images", file=sys.stderr)
-        yield lambda: None
-
 
 def train_once(data: Path, folder: Path, recipe: Native) -> dict[str, Any]:
-    """Train, or go on, or take what is finished; return its run.json."""
+    """Train, resume or reuse a finished run; return its run.json."""
     import keras
 
     from nuclei_train.fitting.fit import TrainingConfig, train
@@ -99,7 +95,7 @@ def train_once(data: Path, folder: Path, recipe: Native) -> dict[str, Any]:
         if run["status"] == "complete" and run["recipe"] == json.loads(json.dumps(asdict(recipe))):
             return run
     keras.backend.clear_session()
-    train(TrainingConfig(data, folder, recipe, resume=True), Reporter())
+    train(TrainingConfig(data, folder, recipe, resume=True), PrintingReporter())
     return read_run(folder)
 
 
@@ -107,17 +103,17 @@ def score_on(data: Path, folder: Path, recipe: Native, modality: str) -> dict[st
     """Score a finished run on the images of a modality in `train` and `val`."""
     import keras
 
-    table = read_split_table(data)
-    assert table is not None  # else the training without the modality would have refused
+    datasets, table = open_with_splits(data, lambda _sentence: None)  # the training has already mentioned it
+    assert table is not None  # or the training without the modality would have failed
     samples = [
-        sample for sample in select(training_set(open_data(data)), table) if table.modality[sample.image_id] == modality
+        sample for sample in select(training_set(datasets), table) if table.modality[sample.image_id] == modality
     ]
     images = load_labelled(samples, table.modality, recipe.normalisation, lambda: None)
-    model = read_run(folder)["model"]
-    tiling, method = Tiling(**model["input"]["tiling"]), Step(**model["postprocessing"])
+    card = read_run(folder)["export"]["card"]
+    tiling, postprocessing = Tiling(**card["input"]["tiling"]), Step(**card["postprocessing"])
     network = keras.models.load_model(folder / INFERENCE_CHECKPOINT, compile=False)
     matchings = [
-        match(labels, find_instances(predict_maps(network, image, tiling), method))
+        match(labels, find_instances(predict_maps(network, image, tiling), postprocessing))
         for image, labels in zip(images.images, images.labels, strict=True)
     ]
     per_image, pooled = mean_image_ap(matchings), pool(matchings)
@@ -135,8 +131,8 @@ def run_folder_of(out: Path, name: str) -> Path:
 
 
 def table_of_variants(runs: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Yield a Markdown table, a row a run."""
-    yield "| variant | parameters | kFLOP a pixel | steps | `val` mean AP | `val` AP@0.5 | less the reference's |"
+    """Yield a Markdown table with one row per run."""
+    yield "| variant | parameters | kFLOP per pixel | steps | `val` mean AP | `val` AP@0.5 | minus the reference |"
     yield "|---|---|---|---|---|---|---|"
     reference = runs.get(REFERENCE)
     for name, run in runs.items():
@@ -150,8 +146,8 @@ def table_of_variants(runs: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 
 def table_of_unseen(rows: Iterable[tuple[str, dict[str, float]]]) -> Iterator[str]:
-    """Yield a Markdown table of runs and their scores on what they never saw."""
-    yield "| variant, on the modality that it never saw | images | nuclei | mean AP | AP@0.5 | AP@0.5 pooled |"
+    """Yield a Markdown table of runs and their scores on a modality that they never saw."""
+    yield "| variant, scored on the modality that it never saw | images | nuclei | mean AP | AP@0.5 | AP@0.5 pooled |"
     yield "|---|---|---|---|---|---|"
     for name, s in rows:
         shown = " | ".join(f"{s[metric]:.4f}" for metric in ("mean AP", "AP@0.5", "AP@0.5 pooled"))
@@ -159,7 +155,7 @@ def table_of_unseen(rows: Iterable[tuple[str, dict[str, float]]]) -> Iterator[st
 
 
 def ablate(data: Path, out: Path, reference: Native, only: Sequence[str], left_out: Sequence[str]) -> str:
-    """Train all variants, or those that are named, and those without a modality; return the tables."""
+    """Train all or the named variants, and those without a modality; return the tables."""
     chosen = {name: recipe for name, recipe in variants(reference).items() if not only or name in only}
     runs = {name: train_once(data, run_folder_of(out, name), recipe) for name, recipe in chosen.items()}
     unseen = []
@@ -179,7 +175,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"of each training ({STEPS})")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"steps per training (default: {STEPS})")
     parser.add_argument("--only", action="append", choices=names, default=[], help="may be repeated")
     parser.add_argument("--leave-out", action="append", default=[], metavar="MODALITY", help="may be repeated")
     asked = parser.parse_args()

@@ -8,6 +8,7 @@ The pipeline is the one whose speed is compared: `benchmarks/peers/otsu_watershe
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,18 @@ from PIL import Image
 from benchmarks.peers.harness import grey_of
 from benchmarks.peers.otsu_watershed import segment
 from nuclei_runtime.metrics import match, mean_image_ap, pooled_ap
-from nuclei_train.data.dsb2018 import open_data
-from nuclei_train.data.split_table import read_split_table
+from nuclei_train.data.opening import open_with_splits
 from nuclei_train.evaluation.sets import find_sets
 
 SETS = ("val", "test", "stardist_test")
 
 
 def main(data: Path) -> None:
-    """Print a Markdown table, a row a set and one a modality."""
-    table = read_split_table(data)
+    """Print a Markdown table with one row per set and one per modality."""
+    datasets, table = open_with_splits(data, lambda sentence: print(sentence, file=sys.stderr))
     print("| set | images | mean AP | AP@0.5, mean over images | AP@0.5, pooled |")
     print("|---|---|---|---|---|")
-    for found in find_sets(open_data(data), table, {}, SETS):
+    for found in find_sets(datasets, table, {}, SETS):
         rows: dict[str, list[Any]] = {}
         for sample in found.samples:
             image = sample.read_image()

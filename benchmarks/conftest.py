@@ -21,6 +21,12 @@ from benchmarks.peers.harness import read_images
 _not_measured: dict[str, str] = {}
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run in one process, unlike the tests: benchmarks at the same time would slow each other down."""
+    config.option.numprocesses = 0
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sample-zip", type=Path, help="stage1_train.zip")
     parser.addoption("--sample-ids", type=Path, help="identifiers of the images to use, one per line")

@@ -22,7 +22,7 @@ from pathlib import Path
 from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_runtime.results.layout import ENDINGS, PARTIAL_FOLDER, RECORDS_FOLDER
+from nuclei_runtime.results.layout import PARTIAL_FOLDER, RECORDS_FOLDER, RESULT_FOLDERS
 
 INFER = str(Path(sysconfig.get_path("scripts")) / "nuclei-infer")
 
@@ -96,7 +96,7 @@ def main() -> None:
             n_kills += 1
             n_while_writing += is_writing(out)
             found = contents(out)
-            final = {name: found[name] for name in found if name.partition("/")[0] in (*ENDINGS, RECORDS_FOLDER)}
+            final = {name: found[name] for name in found if name.partition("/")[0] in RESULT_FOLDERS}
             wrong = sorted(name for name, content in final.items() if expected.get(name) != content)
             problems += [f"after kill {n_kills}: {name} is not whole" for name in wrong]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

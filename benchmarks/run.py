@@ -63,7 +63,9 @@ def _pytest(python: Path, variables: dict[str, str], *arguments: str) -> dict[st
     """Run pytest-benchmark and return what the page needs."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "benchmark.json"
-        command = [str(python), "-m", "pytest", "-q", *arguments, f"--benchmark-json={path}"]
+        # Without the options in pyproject.toml: the environments of the peers have no pytest-xdist.
+        options = ["-q", "-o", "addopts=--import-mode=importlib", f"--benchmark-json={path}"]
+        command = [str(python), "-m", "pytest", *options, *arguments]
         subprocess.run(command, cwd=ROOT, env=variables, check=True)
         return compact(json.loads(path.read_text(encoding="utf-8")))
 

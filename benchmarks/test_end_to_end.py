@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmarks.beside import Beside
 from benchmarks.test_stages import decode
-from nuclei_runtime import Segmenter
+from nuclei_runtime import Segmenter, SegmenterOptions
 from nuclei_runtime.model.bundled import BUNDLED_MODELS
 from nuclei_runtime.runs.run import FolderRun, RunConfig
 
@@ -29,7 +29,9 @@ def test_folder_with_writing(beside: Beside, sample: list[bytes], tmp_path: Path
     numbers = count()
 
     def run() -> None:
-        config = RunConfig((str(folder),), tmp_path / f"out{next(numbers)}", model=BUNDLED_MODELS[precision])
+        config = RunConfig(
+            (str(folder),), tmp_path / f"out{next(numbers)}", options=SegmenterOptions(precision=precision)
+        )
         with FolderRun(config) as running:
             assert all(outcome.is_ok for outcome in running.outcomes())
 
@@ -40,7 +42,7 @@ def test_folder_with_writing(beside: Beside, sample: list[bytes], tmp_path: Path
 @pytest.mark.parametrize("precision", BUNDLED_MODELS)
 def test_variants(beside: Beside, sample: list[bytes], precision: str, tta: bool) -> None:
     """One image at a time; the scores are those in the model's card, which are without test-time augmentation."""
-    segmenter = Segmenter(BUNDLED_MODELS[precision], tta=tta)
+    segmenter = Segmenter(precision=precision, tta=tta)
     images = [decode(content) for content in sample]
     beside(
         lambda: [segmenter.segment(image) for image in images],

@@ -42,7 +42,7 @@ def test_stages(beside: Beside, sample: list[bytes], precision: str) -> None:
 
     def recorded(tile: NDArray[np.float32]) -> NDArray[np.float32]:
         tiles.append(tile)
-        return segmenter.run(tile)
+        return segmenter.network.run(tile)
 
     def no_network(tile: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.empty((*tile.shape[:3], len(card.output.maps)), np.float32)
@@ -54,7 +54,7 @@ def test_stages(beside: Beside, sample: list[bytes], precision: str) -> None:
     stages = {
         "decode": each(decode, sample),
         "preprocess": each(lambda image: preprocess(image, card.preprocessing), images),
-        "network": each(segmenter.run, tiles),
+        "network": each(segmenter.network.run, tiles),
         "tile and stitch": each(lambda one: run_tiled(no_network, one, tiling), inputs),
         "instances": each(lambda one: find_instances(one, card.postprocessing), maps),
         "table": each(lambda image, found: nucleus_rows("image", image, found), images, labels),

@@ -1,4 +1,4 @@
-"""What several tests need: a tiny model, DSB2018-shaped zips of synthetic fields, and the way to the real data."""
+"""Fixtures that several tests share: tiny models, synthetic data in the layout of DSB2018, and the real data."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,14 +22,35 @@ from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.model.card import METADATA_KEY, SCHEMA_VERSION, InputSpec, ModelCard, OutputSpec
-from nuclei_runtime.steps.instances import MAPS
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.resources import cpu_count
+from nuclei_runtime.steps.step import MAPS, Step
 from nuclei_runtime.steps.tiling import Tiling
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-"""For the tests that import ONNX Runtime themselves; the runtime sets it on its own, which a test proves."""
+"""For tests that import ONNX Runtime themselves. The runtime sets it itself; another test proves that."""
+
+for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    # Each process of `pytest -n 2` uses its share of the processors, and so do the processes that it starts.
+    n_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    os.environ.setdefault(variable, str(max(1, cpu_count() // n_workers)))
 
 REAL_DATA_VARIABLE = "NUCLEI_DSB2018_DIR"
+
+
+AFTER_TRAINING = ("tests/export/", "tests/train/fitting/", "tests/train/recipes/")
+"""Folders of tests that use the trained networks `finished_run` and `native_run`."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process whole files, and one process all tests of the trained networks, to train these once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Files(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return AFTER_TRAINING[0] if nodeid.startswith(AFTER_TRAINING) else nodeid.partition("::")[0]
+
+    return Files(config, log)
 
 
 def pytest_report_header() -> list[str]:
@@ -46,7 +67,7 @@ def pytest_report_header() -> list[str]:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of the real DSB2018 zips."""
+    """The folder with the real DSB2018 zips."""
     folder = os.environ.get(REAL_DATA_VARIABLE)
     if not folder:
         pytest.skip(f"NOT RUN: {REAL_DATA_VARIABLE} does not name the folder of the DSB2018 zips")
@@ -80,7 +101,7 @@ def tiny_card() -> ModelCard:
 
 
 def write_tiny_model(path: Path, metadata: dict[str, str] | None = None, *, size: int = 128) -> Path:
-    """Write an ONNX model that thresholds the mean of its channels; `metadata` replaces the card."""
+    """Write an ONNX model that thresholds the mean of the channels. `metadata` replaces the card."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -110,7 +131,7 @@ def write_tiny_model(path: Path, metadata: dict[str, str] | None = None, *, size
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An ONNX file with a card; see `tiny_card`."""
+    """An ONNX file with the card `tiny_card`."""
     return write_tiny_model(tmp_path_factory.mktemp("tiny") / "tiny.onnx")
 
 
@@ -118,7 +139,7 @@ TILING = Tiling(core_px=32, halo_px=8, multiple_of_px=2)
 
 
 def write_tiled_model(path: Path) -> Path:
-    """Write an ONNX model of convolutions that takes any even size and gives all maps; see `tiled_model`."""
+    """Write an ONNX model of convolutions that takes any even size and returns all maps. See `tiled_model`."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -178,8 +199,8 @@ def write_tiled_model(path: Path) -> Path:
 def tiled_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ONNX file that takes any even size: smoothing, a convolution of stride 2, a transposed one, smoothing.
 
-    A pixel of its output sees 4 pixels in each direction. All weights are powers of 2, so that on an image of whole
-    256ths nothing is rounded, on any processor.
+    Each output pixel depends on 4 pixels in each direction. All weights are powers of 2, so that nothing is rounded in
+    an image of multiples of 1/256, on any processor.
     """
     return write_tiled_model(tmp_path_factory.mktemp("tiled") / "tiled.onnx")
 
@@ -194,7 +215,7 @@ def png_bytes(image: np.ndarray) -> bytes:
 def write_dsb_zip(
     path: Path, seeds: Iterable[int], *, with_masks: bool = True, size: tuple[int, int] = (96, 128), level: str = ""
 ) -> Path:
-    """Write a zip in Kaggle's layout: RGBA images ``field_{seed}``, one mask a nucleus."""
+    """Write a zip in Kaggle's layout: RGBA images ``field_{seed}`` with one mask per nucleus."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for seed in seeds:
             image, labels = fluorescence_field(seed, height=size[0], width=size[1], n_nuclei=8)
@@ -209,7 +230,7 @@ def write_dsb_zip(
 
 @pytest.fixture
 def make_dsb_zip() -> Callable[..., Path]:
-    """`write_dsb_zip`, for tests that cannot import this file."""
+    """`write_dsb_zip`, because tests cannot import this file."""
     return write_dsb_zip
 
 
@@ -227,13 +248,13 @@ def write_label_zip(path: Path, seeds: Iterable[int]) -> Path:
 
 @pytest.fixture
 def make_label_zip() -> Callable[..., Path]:
-    """`write_label_zip`, for tests that cannot import this file."""
+    """`write_label_zip`, because tests cannot import this file."""
     return write_label_zip
 
 
 @pytest.fixture
 def make_tiny_model() -> Callable[..., Path]:
-    """`write_tiny_model`, for tests that cannot import this file."""
+    """`write_tiny_model`, because tests cannot import this file."""
     return write_tiny_model
 
 
@@ -247,8 +268,8 @@ def training_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_installed(name: str, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run an installed command as a user does."""
-    # A command that ran within this process has set it here, and would quiet TensorFlow for this one as well.
+    """Run an installed command as a user would."""
+    # A command that ran within this process has set this variable, which would silence TensorFlow here too.
     inherited = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
     return subprocess.run(
         [str(Path(sysconfig.get_path("scripts")) / name), *map(str, arguments)],
@@ -262,7 +283,7 @@ def run_installed(name: str, *arguments: object, **variables: str) -> subprocess
 
 @pytest.fixture(scope="session")
 def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`run_installed`, for tests that cannot import this file."""
+    """`run_installed`, because tests cannot import this file."""
     return run_installed
 
 
@@ -270,7 +291,7 @@ def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
 def run_main(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command's entry point within this process, which saves the import of TensorFlow."""
+    """Run a command's entry point within this process, which saves importing TensorFlow again."""
 
     def run(main: Callable[[], None], *arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
@@ -284,9 +305,9 @@ def run_main(
 
 @pytest.fixture(scope="session")
 def finished_run(training_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of a baseline training of five epochs, made once by the installed command; to be left as it is.
+    """The run folder of a baseline training of five epochs, made once by the installed command. Do not change it.
 
-    What the command printed lies beside it in ``stdout.txt`` and ``stderr.txt``.
+    What the command printed is next to it, in ``stdout.txt`` and ``stderr.txt``.
     """
     run = tmp_path_factory.mktemp("training") / "run"
     done = run_installed("nuclei-train", training_data, run, "--recipe", "baseline", "--epochs", 5)
@@ -296,21 +317,11 @@ def finished_run(training_data: Path, tmp_path_factory: pytest.TempPathFactory) 
     return run
 
 
-class SilentReporter:
-    """Hears how a training goes and keeps it to itself."""
-
-    def say(self, sentence: str) -> None:
-        pass
-
-    @contextmanager
-    def loading(self, total: int) -> Iterator[Callable[[], None]]:  # noqa: ARG002
-        yield lambda: None
-
-
 @pytest.fixture(scope="session")
 def native_run(training_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of the recipe `native`, made small, trained within this process; to be left as it is."""
+    """The run folder of a small training of the recipe `native`, within this process. Do not change it."""
     from nuclei_train.fitting.fit import TrainingConfig, train
+    from nuclei_train.fitting.reporter import Reporter
     from nuclei_train.recipes.native import Native
 
     small = replace(
@@ -325,5 +336,5 @@ def native_run(training_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
         tile_core_px=64,
     )
     run = tmp_path_factory.mktemp("native") / "run"
-    train(TrainingConfig(training_data, run, small, resume=False), SilentReporter())
+    train(TrainingConfig(training_data, run, small, resume=False), Reporter())
     return run

@@ -1,4 +1,4 @@
-"""What is shipped: the wheel in an environment of its own, without TensorFlow, used as the README says."""
+"""What is shipped: the wheel, installed into a fresh environment without TensorFlow and used as the README says."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FRAMEWORKS = ("tensorflow", "keras", "tf2onnx", "onnx", "pandas", "matplotlib", 
 
 
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run as a user would: no variable of this process's Python reaches the command."""
+    """Run a command as a user would, without the variables of this process's Python."""
     variables = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV", "COVERAGE"))}
     return subprocess.run(
         list(map(str, command)),
@@ -48,7 +48,7 @@ def succeed(*command: str | Path, cwd: Path) -> str:
 
 @dataclass(frozen=True)
 class Environment:
-    """A fresh environment with the wheel in it, and an empty folder in which its commands run."""
+    """A fresh environment with the wheel, and an empty folder in which its commands run."""
 
     scripts: Path
     work: Path
@@ -60,7 +60,7 @@ class Environment:
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A folder that goes when the tests are done: an environment is 400 MB."""
+    """A folder that is deleted after the tests: an environment takes 400 MB."""
     with tempfile.TemporaryDirectory(prefix="nuclei-edge-", ignore_cleanup_errors=True) as name:
         yield Path(name)
 
@@ -74,7 +74,7 @@ def wheel(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(folder: Path, wheel: Path) -> Environment:
-    """The README's first command, with the wheel in the place of the clone, in an empty folder."""
+    """The README's first command, with the wheel instead of the clone, in an empty folder."""
     target, work = folder / "environment", folder / "empty"
     work.mkdir()
     venv.create(target, with_pip=True)
@@ -132,7 +132,7 @@ def test_only_extras_need_a_framework(wheel: Path) -> None:
         "typer",
         "rich",
     }
-    extras = {"cpu", "gpu", "codecs", "zarr", "watch", "data", "train", "export", "dev"}
+    extras = {"cpu", "gpu", "codecs", "zarr", "watch", "data", "train", "export", "docs", "test", "dev"}
     assert set(metadata.get_all("Provides-Extra")) == extras  # type: ignore[arg-type]
     assert metadata["License-Expression"] == "BSD-3-Clause"
     assert metadata["Requires-Python"] == ">=3.11"
@@ -191,7 +191,7 @@ def test_the_readmes_first_command_gives_results_for_every_image(environment: En
 
 
 def test_the_bundled_model_finds_the_nuclei_of_the_demo(environment: Environment) -> None:
-    """Foreground only: the synthetic fields are no measure of the model's worth."""
+    """Compares the foreground only: synthetic fields do not measure how good the model is."""
     truths = sorted((environment.work / "demo" / "truth").iterdir())
     assert truths
     for path in truths:

@@ -1,1 +1,1 @@
-"""Turns the best checkpoint of a run into one ONNX file. Needs the extra `export`."""
+"""Converts the best checkpoint of a run into one ONNX file. Needs the extra `export`."""

@@ -1,4 +1,4 @@
-"""Keras checkpoint -> ONNX graph with names that a person can read."""
+"""Keras checkpoint -> ONNX graph with readable names."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from nuclei_runtime.errors import RunFolderError, RuntimeEnvironmentError
+from nuclei_export.errors import RunFolderError
+from nuclei_runtime.errors import RuntimeEnvironmentError
 
 OPSETS = (17, 18)
-"""What tf2onnx 1.17 writes and ONNX Runtime 1.20 reads; 19 is refused by tf2onnx."""
+"""Supported by tf2onnx 1.17 and by ONNX Runtime 1.20; tf2onnx refuses 19."""
 
 
 CONVERSION_SIZE_PX = 256
-"""Height and width at which a network that takes any is converted, and its operations are counted."""
+"""Height and width at which a network for any size is converted and its operations are counted."""
 
 
 def load_checkpoint(path: Path) -> Any:
@@ -29,29 +30,29 @@ def load_checkpoint(path: Path) -> Any:
     RunFolderError
         It is missing or cannot be read.
     RuntimeEnvironmentError
-        Keras runs on another backend than TensorFlow.
+        Keras uses another backend than TensorFlow.
     """
     import keras
 
     if keras.backend.backend() != "tensorflow":
         raise RuntimeEnvironmentError(
-            f"Keras runs on {keras.backend.backend()} and tf2onnx needs TensorFlow; set KERAS_BACKEND=tensorflow"
+            f"Keras uses {keras.backend.backend()}, but tf2onnx needs TensorFlow; set KERAS_BACKEND=tensorflow"
         )
     try:
         return keras.models.load_model(path, compile=False)
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
         raise RunFolderError(
-            f"{path}: not a checkpoint that Keras can read ({error}); train again, or copy the run folder anew"
+            f"{path}: not a checkpoint that Keras can read ({error}); train again, or copy the run folder again"
         ) from error
 
 
 def convert(model: Any, opset: int) -> Any:
     """Convert a functional Keras model with one input and one output, both (N, H, W, C) float32.
 
-    The graph takes any batch. Where the model takes any height and width, so does the graph: it is converted at one
-    size and then freed, because tf2onnx would compute every size anew at each run, and no node of a network of
-    convolutions depends on it (the parity check runs several sizes). Tensors, nodes and weights are named after the
-    Keras layers, so that the same weights always give the same bytes.
+    The graph takes any batch size. If the model takes any height and width, so does the graph: it is converted at one
+    size, and its dimensions are then made dynamic. Otherwise tf2onnx would add nodes that compute every size at each
+    run, although no node of a convolutional network depends on it (the parity check runs several sizes). Tensors,
+    nodes and weights are named after the Keras layers, so that the same weights always give the same bytes.
 
     Returns
     -------
@@ -76,7 +77,7 @@ def convert(model: Any, opset: int) -> Any:
 
 
 def drop_unused_opsets(proto: Any) -> None:
-    """Remove the operator sets that a tool declared and no node is of."""
+    """Remove operator sets that are declared but not used by any node."""
     used_domains = {node.domain for node in proto.graph.node}
     kept = [entry for entry in proto.opset_import if entry.domain in used_domains]
     del proto.opset_import[:]
@@ -84,7 +85,7 @@ def drop_unused_opsets(proto: Any) -> None:
 
 
 def graph_digest(proto: Any) -> str:
-    """Return the SHA-256 of graph and weights, without the metadata, in hexadecimal."""
+    """Return the SHA-256 of graph and weights without metadata, in hexadecimal."""
 
     bare = deepcopy(proto)
     del bare.metadata_props[:]
@@ -101,7 +102,7 @@ def _name_dimensions(proto: Any, *, any_size: bool) -> None:
 
 
 def _name_after_layers(proto: Any, layers: Sequence[str]) -> None:
-    """Rename every node, inner tensor and weight to ``{layer}/{what it is}``."""
+    """Rename every node, inner tensor and weight to ``{layer}/{role}``."""
     graph = proto.graph
     fixed = {value.name for value in (*graph.input, *graph.output)}
     initializers = {initializer.name: initializer for initializer in graph.initializer}
@@ -114,7 +115,7 @@ def _name_after_layers(proto: Any, layers: Sequence[str]) -> None:
 
     for node in graph.node:
         weights = [tensor for tensor in node.input if tensor in initializers]
-        # tf2onnx makes some convolutions anew, without a name; their weights keep theirs.
+        # tf2onnx replaces some convolutions by unnamed ones, whose weights keep their names.
         layer = _layer_of([node.name, *node.output], layers) or _layer_of(weights, layers) or "graph"
         node.name = unique(f"{layer}/{node.op_type}")
         for index, tensor in enumerate(node.input):
@@ -132,11 +133,11 @@ def _name_after_layers(proto: Any, layers: Sequence[str]) -> None:
     ordered = sorted(graph.initializer, key=lambda initializer: initializer.name)
     del graph.initializer[:]
     graph.initializer.extend(ordered)
-    del graph.value_info[:]  # names of before; ONNX Runtime infers the shapes anew
+    del graph.value_info[:]  # has the old names; ONNX Runtime infers the shapes again
 
 
 def _layer_of(names: Sequence[str], layers: Sequence[str]) -> str:
-    """The Keras layer that names of converted things stem from: the longest that starts a part of them, or nothing."""
+    """Return the Keras layer that converted names derive from: the longest prefix of any of their parts, or nothing."""
     parts = [part for name in names for part in name.split("/")]
     matches = [layer for layer in layers for part in parts if part.startswith(layer)]
     return max(matches, key=len, default="")

@@ -1,4 +1,4 @@
-"""Channels of one tensor -> channels of one range, so that a single scale of 8 bits suits all of them."""
+"""Cross-channel equalisation: the channels of a tensor get one range, so that a single 8-bit scale suits them all."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from numpy.typing import NDArray
 from nuclei_runtime.model.session import import_onnxruntime
 
 FOLLOWERS = ("Relu", "Transpose", "Reshape")
-"""Operators between a convolution and what reads it: they move values, or keep those above 0."""
+"""Operators between a convolution and its readers: they move values, or keep the positive ones."""
 
 LEAST_RANGE = 1e-3
-"""Of a channel, as a share of its tensor's: one that hardly ever gives anything is not blown up further."""
+"""Smallest range of a channel relative to its tensor's: a nearly silent channel is not amplified further."""
 
 BATCH_SIZE = 8
 
 
 def equalise(proto: Any, images: NDArray[np.float32]) -> Any:
-    """Return a graph that computes the same, and in which the channels of a tensor have one largest value.
+    """Return an equivalent graph in which all channels of a tensor have the same largest magnitude.
 
-    int8 has one scale a tensor: a channel whose values are a tenth as large as another's has a tenth of its steps. An
-    output channel of a convolution can be divided by any number above 0 where all that reads it is multiplied by the
-    same, since Relu, maxima and moves of values commute with it (Nagel et al. 2019, arXiv:1906.04721; they take the
-    ranges from the weights, here they are those that images give). What a sigmoid reads stays as it is.
+    int8 has one scale per tensor: a channel whose values are a tenth as large as another's has only a tenth of the
+    steps. An output channel of a convolution can be divided by a positive factor if the weights of all its readers are
+    multiplied by the same factor, because Relu, maxima and moves of values commute with it (Nagel et al. 2019,
+    arXiv:1906.04721, who take the ranges from the weights; here they are measured on images). The input of a sigmoid
+    is left unchanged.
 
     Parameters
     ----------
     proto : onnx.ModelProto
         Without transposed convolutions: see `nuclei_export.sub_pixel.replace_transposed`.
     images : (N, H, W, C) ndarray of float32
-        What the network is shown to see the ranges.
+        Images on which the ranges are measured.
 
     Returns
     -------
@@ -57,7 +58,7 @@ def equalise(proto: Any, images: NDArray[np.float32]) -> Any:
             continue
         factors = np.maximum(largest / largest.max(), LEAST_RANGE)
         kernel, *biases = convolution.input[1:]
-        # Of a sub-pixel convolution every pixel of the square has all channels.
+        # In a sub-pixel convolution, each pixel of the square has all channels.
         repeated = np.tile(factors, len(values[kernel]) // len(factors))
         values[kernel] /= repeated[:, np.newaxis, np.newaxis, np.newaxis]
         for bias in biases:
@@ -71,14 +72,14 @@ def equalise(proto: Any, images: NDArray[np.float32]) -> Any:
 
 @dataclass(frozen=True)
 class _Reader:
-    """A convolution's kernel, and the first of its input channels that a tensor comes in as."""
+    """The kernel of a convolution that reads a tensor, and the tensor's first channel in its input."""
 
     kernel: str
     first: int
 
 
 class _Links:
-    """Which convolution leads to which."""
+    """The connections between the convolutions of a graph."""
 
     def __init__(self, graph: Any) -> None:
         self.convolutions = [node for node in graph.node if node.op_type == "Conv"]
@@ -92,14 +93,14 @@ class _Links:
         )
 
     def result(self, convolution: Any) -> str:
-        """Return the tensor behind a convolution and what follows it."""
+        """Return the tensor after a convolution and its followers."""
         name = str(convolution.output[0])
         while len(takers := self._takers.get(name, [])) == 1 and takers[0].op_type in FOLLOWERS:
             name = str(takers[0].output[0])
         return name
 
     def readers(self, name: str, ranges: Mapping[str, NDArray[np.float32]], first: int = 0) -> list[_Reader] | None:
-        """Return all convolutions that read a tensor, None where something else does."""
+        """Return all convolutions that read a tensor, or None if something else reads it, too."""
         found: list[_Reader] = []
         for node in self._takers.get(name, []):
             if node.op_type == "Conv":
@@ -116,7 +117,7 @@ class _Links:
 
 
 def _ranges(proto: Any, names: Sequence[str], images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    """Return the largest magnitude in each channel of tensors (N, C, H, W)."""
+    """Return the largest magnitude in each channel of the named tensors (N, C, H, W)."""
     from onnx import helper
 
     shown = deepcopy(proto)

@@ -1,4 +1,4 @@
-"""What should not be in a graph that has to run fast, and what the graph costs."""
+"""Nodes that slow a graph down, and the compute of a graph."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _SHAPE_ARITHMETIC = {"Shape", "Size", "Gather", "Slice", "Squeeze", "Unsqueeze",
 
 @dataclass(frozen=True)
 class Finding:
-    """A kind of node that should not be there.
+    """A kind of node that should not be in a graph.
 
     Attributes
     ----------
     what : str
-        What it is and what to do about it.
+        What it is and how to avoid it.
     nodes : tuple of str
         Names of the nodes.
     """
@@ -29,9 +29,9 @@ class Finding:
 
 
 def lint(proto: Any) -> list[Finding]:
-    """Name the nodes of an ONNX graph that should not be there.
+    """List the nodes that should not be in an ONNX graph.
 
-    Transposes next to the graph's input and output are the price of images as (N, H, W, C); any other is a stray one.
+    Transposes at the graph's input and output are the price of images as (N, H, W, C); all others are findings.
     """
     boundary = {value.name for value in (*proto.graph.input, *proto.graph.output)}
     tiles, transposes, shapes, foreign = [], [], [], []
@@ -45,24 +45,24 @@ def lint(proto: Any) -> list[Finding]:
         if node.domain not in ("", "ai.onnx"):
             foreign.append(node.name)
     findings = [
-        Finding("Tile: nearest upsampling became copies; use a transposed convolution", tuple(tiles)),
+        Finding("Tile: nearest-neighbour upsampling became copies; use a transposed convolution", tuple(tiles)),
         Finding("Transpose inside the graph: the layout changes between layers", tuple(transposes)),
-        Finding("shape arithmetic: a size is computed at every run; fix height and width", tuple(shapes)),
-        Finding("operators outside the ONNX standard: other runtimes lack them", tuple(foreign)),
+        Finding("shape arithmetic: a size is computed in every run; fix height and width", tuple(shapes)),
+        Finding("operators outside the ONNX standard: other runtimes do not have them", tuple(foreign)),
     ]
     return [finding for finding in findings if finding.nodes]
 
 
 def flops_per_pixel(proto: Any) -> float:
-    """Return the floating-point operations of all convolutions per pixel of the input, two a multiply-add.
+    """Return the floating-point operations of all convolutions per pixel of the input, two per multiply-add.
 
-    Counted from the weights and the inferred output shapes; activations, pooling and copies are left out.
+    Counted from the weights and the inferred output shapes; activations, pooling and copies do not count.
     """
     return sum(flops_of_convolutions(proto).values())
 
 
 def flops_of_convolutions(proto: Any) -> dict[str, float]:
-    """Return what each convolution has in `flops_per_pixel`, by the node's name."""
+    """Return the contribution of each convolution to `flops_per_pixel`, by node name."""
     import onnx
 
     sized = deepcopy(proto)
@@ -79,9 +79,9 @@ def flops_of_convolutions(proto: Any) -> dict[str, float]:
     _, height, width, _ = shapes[proto.graph.input[0].name]
     flops = {}
     for node in proto.graph.node:
-        if node.op_type == "Conv":  # every output pixel takes the whole kernel
+        if node.op_type == "Conv":  # the whole kernel for every output pixel
             pixels = math.prod(shapes[node.output[0]][2:])
-        elif node.op_type == "ConvTranspose":  # every input pixel gives the whole kernel
+        elif node.op_type == "ConvTranspose":  # the whole kernel for every input pixel
             pixels = math.prod(shapes[node.input[0]][2:])
         else:
             continue
@@ -90,7 +90,7 @@ def flops_of_convolutions(proto: Any) -> dict[str, float]:
 
 
 def shapes_of_weights(proto: Any) -> dict[str, list[int]]:
-    """Return the shape of each tensor of weights, by the name under which operators take it, quantised or not."""
+    """Return the shape of each weight tensor, quantised or not, by the name that operators use."""
     shapes = {initializer.name: list(initializer.dims) for initializer in proto.graph.initializer}
     for node in proto.graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0] in shapes:

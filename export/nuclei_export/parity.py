@@ -1,4 +1,4 @@
-"""Does ONNX Runtime compute what Keras computed?"""
+"""Whether ONNX Runtime computes the same as Keras."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from nuclei_runtime.steps.preprocess import preprocess
 
 BATCH_SIZES = (1, 2, 5, 8)
 SIZES_PX = ((64, 192), (208, 128), (256, 256), (48, 352))
-"""Heights and widths for a network that takes any, one a batch size."""
+"""Heights and widths for a network that takes any size, one per batch size."""
 
 SEED = 42
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One batch through both.
+    """One batch, computed by both.
 
     Attributes
     ----------
     batch : str
-        What it held.
+        What the batch contained.
     shape : tuple of int
     difference : float
-        Largest absolute difference in probability; infinite where either is no number.
+        Largest absolute difference in probability; infinite if either is NaN.
     spread : float
-        Standard deviation of Keras's probabilities: near 0 the comparison would mean little.
+        Standard deviation of Keras's probabilities: if it is near 0, the comparison means little.
     """
 
     batch: str
@@ -41,7 +41,7 @@ class Comparison:
 
 
 def compare(model: Any, session: Session) -> list[Comparison]:
-    """Run batches of several sizes, of synthetic fields as the runtime preprocesses them and of noise, through both."""
+    """Compare both on batches of several sizes: preprocessed synthetic fields, and noise."""
     spec = session.card.input
     rng = np.random.default_rng(SEED)
     comparisons = []
@@ -54,7 +54,7 @@ def compare(model: Any, session: Session) -> list[Comparison]:
         }
         for name, batch in batches.items():
             expected = model.predict(batch, batch_size=size, verbose=0)
-            # A NaN would pass every comparison with the tolerance and hide in a maximum.
+            # A NaN would pass any comparison with the tolerance, and would be lost in a maximum.
             difference = float(np.nan_to_num(np.abs(session.run(batch) - expected), nan=np.inf).max())
             comparisons.append(Comparison(name, batch.shape, difference, float(expected.std())))
     return comparisons

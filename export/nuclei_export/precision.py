@@ -1,4 +1,4 @@
-"""The precisions that a model can be exported in."""
+"""The precisions in which a model can be exported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Precision(StrEnum):
-    """Of weights and of what the network computes; images and maps are float32 in all."""
+    """Precision of weights and computation; images and maps are always float32."""
 
     FP32 = "fp32"
     INT8 = "int8"
@@ -16,14 +16,14 @@ class Precision(StrEnum):
 
 
 TOLERANCES = {Precision.INT8: 0.1, Precision.FP16: 0.02}
-"""What the same file may differ by from one machine to another, where that is not for the training to say.
+"""Tolerances between machines for precisions other than fp32, whose tolerance the training sets.
 
-In int8 a value that is rounded the other way differs by a whole step: what the model is worth is told by its AP.
+In int8, a value that is rounded the other way differs by a whole step; AP measures the accuracy of such a model.
 """
 
 
 def to_fp16(proto: Any) -> Any:
-    """Return a graph with weights and operators in fp16, for GPUs; its input and output stay float32.
+    """Return a graph with weights and operators in fp16, for GPUs; input and output remain float32.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def to_fp16(proto: Any) -> Any:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     changed = convert_float_to_float16(deepcopy(proto), keep_io_types=True)
-    # It appends the cast of the input, and a graph's nodes have to stand in the order in which they run.
+    # It appends the cast of the input, but the nodes of a graph must be in execution order.
     inputs = {value.name for value in changed.graph.input}
     nodes = sorted(changed.graph.node, key=lambda node: not inputs & {*node.input})
     del changed.graph.node[:]

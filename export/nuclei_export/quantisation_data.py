@@ -1,26 +1,19 @@
-"""What the quantisation of a network is measured on, from the run folder."""
+"""The images on which quantisation is calibrated and measured."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Labels
-from nuclei_runtime.errors import RunFolderError
-
-QUANTISATION_DATA = "quantisation.npz"
-"""The file in the run folder."""
 
 
 @dataclass(frozen=True)
 class QuantisationData:
-    """Images as the network gets them, 255 for 1.
+    """Images as the network receives them, in 8 bits (see `nuclei_runtime.arrays.from_uint8`).
 
     Attributes
     ----------
@@ -35,28 +28,3 @@ class QuantisationData:
     crops: NDArray[np.uint8]
     images: Sequence[NDArray[np.uint8]]
     labels: Sequence[Labels]
-
-
-def read_quantisation_data(run: Path) -> QuantisationData:
-    """Read a run folder's.
-
-    Raises
-    ------
-    RunFolderError
-        The file is not there or cannot be read.
-    """
-    path = run / QUANTISATION_DATA
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            names = sorted(name.removeprefix("image_") for name in arrays.files if name.startswith("image_"))
-            found: dict[str, Any] = {
-                kind: tuple(arrays[f"{kind}_{name}"] for name in names) for kind in ("image", "labels")
-            }
-            return QuantisationData(arrays["crops"], found["image"], found["labels"])
-    except FileNotFoundError:
-        raise RunFolderError(
-            f"{path}: is not there, and int8 is measured on it; the recipe native leaves one: finish the run anew with "
-            "nuclei-train --resume"
-        ) from None
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise RunFolderError(f"{path}: cannot be read ({error}); finish the run anew with --resume") from error

@@ -1,4 +1,4 @@
-"""A graph with some of its convolutions in int8, and a session of it."""
+"""Quantises some convolutions of a graph to int8, and loads the result."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from numpy.typing import NDArray
 
 from nuclei_export.convert import drop_unused_opsets
 from nuclei_export.equalise import FOLLOWERS
+from nuclei_runtime.arrays import from_uint8
 from nuclei_runtime.model.card import METADATA_KEY
 from nuclei_runtime.model.session import Session, load_session
 
 QUANTISED = ("Conv", "MaxPool", "Concat", *FOLLOWERS)
-"""Operators that ONNX Runtime computes in int8. The followers go with the convolution before them: a Relu is what its
-result's range begins with, so that no value below 0 takes a part of the 8 bits. What gives the maps stays in fp32, the
-last convolution and its sigmoid: thresholds are applied to it, its logits reach from -40 to 15, of which eight bits
-resolve a fifth, and it is less than a hundredth of the compute."""
+"""Operators that ONNX Runtime computes in int8. Followers are quantised with the convolution before them: with a Relu,
+the range of the result begins at 0, and no part of the 8 bits is spent on negative values. The last convolution and its
+sigmoid, which give the maps, remain in fp32: thresholds are applied to the maps, the logits range from -40 to 15, of
+which eight bits resolve only a fifth, and they take less than a hundredth of the compute."""
 
 
 class Quantiser:
-    """Quantises one graph, with ranges that are measured once.
+    """Quantises one graph with ranges that are measured once.
 
     Parameters
     ----------
     proto : onnx.ModelProto
         With its card embedded, and without transposed convolutions.
     crops : (N, H, W, C) ndarray of uint8
-        What gives the ranges, 255 for 1.
+        Images on which the ranges are measured; see `nuclei_runtime.arrays.to_uint8`.
     folder : Path
-        For files on the way.
+        For temporary files.
     reduce_range : bool
-        Weights of 7 bits.
+        7-bit weights.
     """
 
     def __init__(self, proto: Any, crops: NDArray[np.uint8], folder: Path, *, reduce_range: bool) -> None:
@@ -56,11 +57,11 @@ class Quantiser:
 
     @property
     def convolutions(self) -> list[str]:
-        """The names of those that can be in int8."""
+        """Names of the convolutions that can be in int8."""
         return list(self._parts)
 
     def quantise(self, convolutions: Sequence[str]) -> Any:
-        """Return the graph with these convolutions in int8, and with whatever else can be if they all are."""
+        """Return the graph with these convolutions in int8, and with pooling and concatenation if they are several."""
         import onnx
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
@@ -85,7 +86,7 @@ class Quantiser:
         return quantised
 
     def session(self, proto: Any) -> Session:
-        """Load a graph with the card of the first."""
+        """Load a graph with the card of the original one."""
 
         path = self._folder / "model.onnx"
         model = deepcopy(proto)
@@ -104,17 +105,12 @@ def _reader(crops: NDArray[np.uint8], name: str) -> Any:
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
             crop = next(self._left, None)
-            return None if crop is None else {name: as_input(crop[np.newaxis])}
+            return None if crop is None else {name: from_uint8(crop[np.newaxis])}
 
     return Reader()
 
 
-def as_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return images of which 255 is 1 as the network takes them."""
-    return np.asarray(images / 255, dtype=np.float32)
-
-
 def _with_followers(node: Any, nodes: Sequence[Any]) -> list[Any]:
-    """Return a node and what goes with it."""
+    """Return a node and its followers."""
     after = [other for other in nodes if other.op_type in FOLLOWERS and other.input[0] == node.output[0]]
     return [node, *(follower for other in after for follower in _with_followers(other, nodes))]

@@ -1,23 +1,21 @@
-"""The export report: one page of Markdown beside the model."""
+"""The export report: one page of Markdown next to the model."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nuclei_export.lint import flops_per_pixel, shapes_of_weights
 from nuclei_export.quantise import Quantisation
-from nuclei_runtime.metrics import THRESHOLDS
+from nuclei_export.result import ExportResult
+from nuclei_runtime.metrics import IOU_THRESHOLDS
 from nuclei_runtime.model.card import ModelCard
-
-if TYPE_CHECKING:
-    from nuclei_export.export import ExportResult
 
 
 def write_report(model: Path, proto: Any, result: ExportResult) -> None:
-    """Write what the exported file is, how it compares with Keras, and what the lint found."""
+    """Describe the exported file, its parity with Keras, its quantisation and the findings of the lint."""
     card, comparisons, findings = result.card, result.comparisons, result.findings
     graph = proto.graph
     weights = shapes_of_weights(proto)
@@ -84,7 +82,7 @@ def write_report(model: Path, proto: Any, result: ExportResult) -> None:
 
 
 def _quantisation(quantisation: Quantisation) -> list[str]:
-    thresholds = "".join(f" {threshold:g} |" for threshold in THRESHOLDS)
+    thresholds = "".join(f" {threshold:g} |" for threshold in IOU_THRESHOLDS)
     trials = [
         ("fp32", quantisation.fp32),
         *((f"int8, {len(trial.left_out)} in fp32", trial) for trial in quantisation.trials),
@@ -94,18 +92,18 @@ def _quantisation(quantisation: Quantisation) -> list[str]:
     return [
         "## Quantisation",
         "",
-        f"{quantisation}. Each trial leaves one more convolution in fp32, until AP, averaged over the thresholds, "
+        f"int8 {quantisation}. Each trial leaves one more convolution in fp32, until AP, averaged over the thresholds, "
         f"loses no more than {of_means:.3g} (mean over images) and {of_pooled:.3g} (pooled).",
         "",
         f"| AP on the validation images at IoU |{thresholds}",
-        f"|---|{'---|' * len(THRESHOLDS)}",
+        f"|---|{'---|' * len(IOU_THRESHOLDS)}",
         *(
             f"| {name}, {kind} |{''.join(f' {value:.4f} |' for value in row)}"
             for name, trial in trials
             for kind, row in zip(("mean over images", "pooled"), trial.ap, strict=True)
         ),
         "",
-        "| convolution | mean error of the maps with it alone in int8 | share of the compute | |",
+        "| convolution | mean error of the maps if only it is in int8 | share of the compute | |",
         "|---|---|---|---|",
         *(
             f"| {name} | {error:.2g} | {share:.1%} | {'fp32' if name in chosen.left_out else 'int8'} |"
@@ -118,9 +116,9 @@ def _quantisation(quantisation: Quantisation) -> list[str]:
 def _way_back(card: ModelCard) -> str:
     tiling = card.input.tiling
     if tiling is None:
-        return "the maps are resized to the image's own size"
-    halo = f"seen with {tiling.halo_px} px more on each side"
-    return f"the maps of tiles of {tiling.core_px} px, {halo}, are put together"
+        return "the maps are resized to the size of the image"
+    halo = f"computed with {tiling.halo_px} px more on each side"
+    return f"the maps of tiles of {tiling.core_px} px, {halo}, are assembled"
 
 
 def _signature(value: Any) -> str:

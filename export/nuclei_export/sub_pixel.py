@@ -1,4 +1,4 @@
-"""Transposed convolutions -> convolutions, which int8 kernels exist for, and moves of values."""
+"""Transposed convolutions -> convolutions, for which int8 kernels exist, and moves of values."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import numpy as np
 
 
 def replace_transposed(proto: Any) -> Any:
-    """Return a graph in which every 2x2 transposed convolution of stride 2 is a 1x1 convolution and a shuffle.
+    """Return a graph in which every 2x2 transposed convolution of stride 2 is a 1x1 convolution with a pixel shuffle.
 
-    Kernel and stride alike, no output pixel gets anything from two input pixels: each input pixel gives a square of
-    2x2, which a 1x1 convolution computes as four times as many channels (Shi et al. 2016, sub-pixel convolution). The
-    numbers are the same.
+    Because kernel and stride are equal, no output pixel depends on two input pixels: each input pixel gives a square of
+    2x2 pixels, which a 1x1 convolution computes as four times as many channels (Shi et al. 2016, sub-pixel
+    convolution). The numbers are the same.
 
-    The shuffle is spelt out with the channels last, as ONNX Runtime's int8 kernels have them, so that it moves whole
-    rows of channels. ONNX's DepthToSpace goes value by value on one thread: of two that took a fifth of the time.
+    The shuffle is written out with the channels last, the layout of ONNX Runtime's int8 kernels, so that it moves whole
+    rows of channels. ONNX's DepthToSpace copies value by value on one thread, which took a fifth of the time with two
+    threads.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ def replace_transposed(proto: Any) -> Any:
         if (height, width) != (2, 2):
             nodes.append(node)
             continue
-        # The channels are (row in the square, column in it, channel): what lies side by side stays so.
+        # The channels are (row in the square, column in the square, channel): neighbours stay neighbours.
         squares = kernel.transpose(2, 3, 1, 0).reshape(4 * n_out, n_in, 1, 1)
         weights[node.input[1]].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(squares), node.input[1]))
         for bias in node.input[2:]:
@@ -52,7 +53,7 @@ def replace_transposed(proto: Any) -> Any:
         layer = node.name.rsplit("/", 1)[0]
         deep = f"{layer}/Conv_output"
         nodes.append(helper.make_node("Conv", list(node.input), [deep], f"{layer}/Conv", kernel_shape=[1, 1]))
-        # Shapes of (N, H, W, 4 C): 0 keeps the axis of that place, -1 is what is left.
+        # Shapes of (N, H, W, 4 C): 0 keeps the axis at that position, -1 is the remainder.
         steps: list[tuple[str, str, list[int]]] = [
             ("channels_last", "Transpose", [0, 2, 3, 1]),
             ("squares", "Reshape", [0, 0, 0, 2, 2 * n_out]),

@@ -1,4 +1,4 @@
-"""Nuclei in microscopy images, counted and outlined with ONNX Runtime.
+"""Count, outline and measure nuclei in microscopy images with ONNX Runtime.
 
     from nuclei_runtime import Segmenter
 
@@ -13,23 +13,98 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nuclei_runtime.errors import NucleiError
+    from nuclei_runtime.checks.sample import Replay, replay_sample, sample_path
+    from nuclei_runtime.errors import (
+        CardError,
+        ImageError,
+        ImageReadError,
+        ImageShapeError,
+        ImageTooLargeError,
+        ImageValueError,
+        MissingExtraError,
+        ModelDigestError,
+        ModelError,
+        ModelFormatError,
+        ModelNotFoundError,
+        NucleiError,
+        ProviderError,
+        RuntimeEnvironmentError,
+        SegmentationCancelledError,
+    )
+    from nuclei_runtime.model.bundled import BUNDLED_MODELS
     from nuclei_runtime.model.card import ModelCard
-    from nuclei_runtime.readers.opening import read_image
-    from nuclei_runtime.segmentation.segmenter import Segmentation, Segmenter
+    from nuclei_runtime.readers.opening import open_planes, read_image
+    from nuclei_runtime.readers.plane import Plane, Selection, plane_of
+    from nuclei_runtime.segmentation.blocks import Block, segment_plane
+    from nuclei_runtime.segmentation.options import SegmenterOptions
+    from nuclei_runtime.segmentation.result import Segmentation
+    from nuclei_runtime.segmentation.segmenter import Segmenter
 
-__all__ = ["ModelCard", "NucleiError", "Segmentation", "Segmenter", "read_image"]
+    __version__: str
+
+__all__ = [
+    "BUNDLED_MODELS",
+    "Block",
+    "CardError",
+    "ImageError",
+    "ImageReadError",
+    "ImageShapeError",
+    "ImageTooLargeError",
+    "ImageValueError",
+    "MissingExtraError",
+    "ModelCard",
+    "ModelDigestError",
+    "ModelError",
+    "ModelFormatError",
+    "ModelNotFoundError",
+    "NucleiError",
+    "Plane",
+    "ProviderError",
+    "Replay",
+    "RuntimeEnvironmentError",
+    "Segmentation",
+    "SegmentationCancelledError",
+    "Segmenter",
+    "SegmenterOptions",
+    "Selection",
+    "__version__",
+    "open_planes",
+    "plane_of",
+    "read_image",
+    "replay_sample",
+    "sample_path",
+    "segment_plane",
+]
 
 _HOMES = {
+    "BUNDLED_MODELS": "model.bundled",
+    "Block": "segmentation.blocks",
     "ModelCard": "model.card",
-    "NucleiError": "errors",
-    "Segmentation": "segmentation.segmenter",
+    "Plane": "readers.plane",
+    "Replay": "checks.sample",
+    "Segmentation": "segmentation.result",
     "Segmenter": "segmentation.segmenter",
+    "SegmenterOptions": "segmentation.options",
+    "Selection": "readers.plane",
+    "open_planes": "readers.opening",
+    "plane_of": "readers.plane",
     "read_image": "readers.opening",
+    "replay_sample": "checks.sample",
+    "sample_path": "checks.sample",
+    "segment_plane": "segmentation.blocks",
 }
+"""The module of each name, errors apart: all of those live in `nuclei_runtime.errors`."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'nuclei_runtime' has no attribute {name!r}")
-    return getattr(import_module(f"nuclei_runtime.{_HOMES[name]}"), name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("nuclei-edge")
+    return getattr(import_module(f"nuclei_runtime.{_HOMES.get(name, 'errors')}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

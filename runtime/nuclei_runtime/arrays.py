@@ -1,4 +1,4 @@
-"""The arrays that everything here passes on: images, label images and maps, and what an image may be."""
+"""The arrays that pass between all parts of the runtime (images, labels, maps), and checks of what an image may be."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from nuclei_runtime.errors import ImageShapeError, ImageValueError
 
 Image = NDArray[np.generic]
-"""(H, W), (H, W, 1), (H, W, 3) or (H, W, 4), rows first, with the values that the file stores."""
+"""(H, W), (H, W, 1), (H, W, 3) or (H, W, 4), rows first, with the values as stored in the file."""
 
 Labels = NDArray[np.int32]
 """(H, W); 0 is background, nuclei are 1..N."""
 
 Maps = NDArray[np.float32]
-"""(H, W, M): what a network gives, each in [0, 1], in the order of `nuclei_runtime.steps.instances.MAPS`."""
+"""(H, W, M): the outputs of a network, each in [0, 1], in the order of `nuclei_runtime.steps.step.MAPS`."""
 
 
 def check_form(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Raise unless an image of this shape and type can be segmented, whatever its values.
+    """Raise an error unless an image of this shape and type can be segmented, whatever its values.
 
     Raises
     ------
@@ -39,9 +39,9 @@ def check_form(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
 
 
 def check_image(image: Image) -> None:
-    """Raise unless `image` is one finite image of a shape and type that can be segmented.
+    """Raise an error unless `image` is one finite image of a shape and type that can be segmented.
 
-    What a camera gave instead of a frame, and arrays whose values do not all count, are refused here.
+    This also refuses whatever a camera returned instead of a frame, and arrays in which some values are masked.
 
     Raises
     ------
@@ -51,9 +51,19 @@ def check_image(image: Image) -> None:
     if not isinstance(image, np.ndarray) or isinstance(image, np.ma.MaskedArray | np.matrix):
         raise ImageShapeError(
             f"found {type(image).__name__}, expected a NumPy array (H, W), (H, W, 3) or (H, W, 4); "
-            "is it a frame that was dropped, a path, or an array with a mask (fill it first)?"
+            "is it a dropped frame, a path, or a masked array (fill it first)?"
         )
     check_form(image.shape, image.dtype)
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         bad = int(image.size - np.isfinite(image).sum())
         raise ImageValueError(f"{bad} of {image.size} values are NaN or infinite; replace them before segmenting")
+
+
+def to_uint8(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """Store values in [0, 1] in 8 bits: 0 is 0 and 255 is 1."""
+    return np.asarray(np.rint(values * 255), dtype=np.uint8)
+
+
+def from_uint8(stored: NDArray[np.integer[Any] | np.floating[Any]]) -> NDArray[np.float32]:
+    """Return the values in [0, 1] that `to_uint8` stored; they may have been interpolated since."""
+    return np.asarray(stored / 255, dtype=np.float32)

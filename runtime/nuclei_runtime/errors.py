@@ -1,38 +1,47 @@
-"""Every error that nuclei-edge raises on purpose.
+"""Every error that the runtime raises on purpose.
 
-Each class is also the builtin that it is, so that code which knows nothing of nuclei-edge can
-still catch it. A message says what was found, what was expected and what to do.
+Each class is also a subclass of the matching builtin, so code that does not know nuclei-edge can still catch it. A
+message says what was found, what was expected and what to do. A command that ends with an error exits with the
+`exit_code` of its class: 2 if the usage or the input is at fault, 3 if the model or the machine is, in which case the
+same command may succeed elsewhere.
 
-    NucleiError
+    NucleiError                                exit code 2
     ├── ImageError
     │   ├── ImageReadError (OSError)           the file cannot be decoded
     │   ├── ImageShapeError (ValueError)       not (H, W) or (H, W, 1 | 3 | 4)
-    │   ├── ImageTooLargeError (MemoryError)   it does not fit into the memory that may be used
+    │   ├── ImageTooLargeError (MemoryError)   does not fit into the memory that may be used
     │   └── ImageValueError (ValueError)       NaN, infinite, or of a type that holds no intensities
+    ├── SegmentationCancelledError             the caller's flag ended the segmentation before it was complete
     ├── InputsError (ValueError)               no image where images were named
     ├── ResultsExistError (FileExistsError)    the output folder already holds results
-    ├── ResultsInUseError (BlockingIOError)    another process is at work in the output folder
-    ├── ModelError
+    ├── ResultsInUseError (BlockingIOError)    another process is writing to the output folder
+    ├── ModelError                             exit code 3
     │   ├── ModelNotFoundError (FileNotFoundError)
-    │   ├── ModelDigestError (ValueError)      the file is another one than the SHA-256 asked for
+    │   ├── ModelDigestError (ValueError)      the file does not have the SHA-256 that was asked for
     │   ├── ModelFormatError (ValueError)      not ONNX, not safe to load, or not the graph that its card describes
     │   └── CardError (ValueError)             no model card, or one with problems: all are listed
-    ├── RuntimeEnvironmentError (RuntimeError)
-    │   ├── MissingExtraError (ImportError)    a package of an extra is not installed
-    │   └── ProviderError (RuntimeError)       the execution provider asked for is not the one obtained
-    ├── DatasetError (ValueError)              training or truth data of an unknown form
-    │   └── ArchiveError (OSError)             a damaged or unsafe zip
-    ├── RunFolderError (ValueError)            a run folder that cannot be started, resumed or exported
-    └── ParityError (ArithmeticError)          ONNX Runtime and Keras disagree beyond the tolerance
+    └── RuntimeEnvironmentError (RuntimeError) exit code 3
+        ├── MissingExtraError (ImportError)    a package of an extra is not installed
+        └── ProviderError                      the execution provider asked for is not the one obtained
 """
+
+from typing import ClassVar
 
 
 class NucleiError(Exception):
-    """Base of all errors of nuclei-edge."""
+    """Base of all errors of nuclei-edge.
+
+    Attributes
+    ----------
+    exit_code : int
+        Exit code of a command that this error ends.
+    """
+
+    exit_code: ClassVar[int] = 2
 
 
 class ImageError(NucleiError):
-    """An image cannot be segmented; the next one may well be."""
+    """An image cannot be segmented; other images are not affected."""
 
 
 class ImageReadError(ImageError, OSError):
@@ -40,7 +49,7 @@ class ImageReadError(ImageError, OSError):
 
 
 class ImageShapeError(ImageError, ValueError):
-    """The array or file is not one grey or colour image."""
+    """The array or file is not a single grey or colour image."""
 
 
 class ImageTooLargeError(ImageError, MemoryError):
@@ -49,6 +58,10 @@ class ImageTooLargeError(ImageError, MemoryError):
 
 class ImageValueError(ImageError, ValueError):
     """The pixel values are not finite intensities."""
+
+
+class SegmentationCancelledError(NucleiError):
+    """The caller's flag ended the segmentation before it was complete."""
 
 
 class InputsError(NucleiError, ValueError):
@@ -60,11 +73,13 @@ class ResultsExistError(NucleiError, FileExistsError):
 
 
 class ResultsInUseError(NucleiError, BlockingIOError):
-    """Another process is at work in the output folder."""
+    """Another process is writing to the output folder."""
 
 
 class ModelError(NucleiError):
     """The model cannot be used."""
+
+    exit_code: ClassVar[int] = 3
 
 
 class ModelNotFoundError(ModelError, FileNotFoundError):
@@ -72,11 +87,11 @@ class ModelNotFoundError(ModelError, FileNotFoundError):
 
 
 class ModelDigestError(ModelError, ValueError):
-    """The model file is not the one whose SHA-256 was asked for."""
+    """The model file does not have the SHA-256 that was asked for."""
 
 
 class ModelFormatError(ModelError, ValueError):
-    """The file is not an ONNX model, reaches beyond itself, or is not the one that its card describes."""
+    """The file is not an ONNX model, refers to other files, or is not the model that its card describes."""
 
 
 class CardError(ModelError, ValueError):
@@ -85,7 +100,7 @@ class CardError(ModelError, ValueError):
     Attributes
     ----------
     problems : tuple of str
-        Each as ``location: what is wrong``.
+        Each is ``location: what is wrong``.
     """
 
     def __init__(self, source: str, problems: tuple[str, ...]) -> None:
@@ -97,6 +112,8 @@ class CardError(ModelError, ValueError):
 class RuntimeEnvironmentError(NucleiError, RuntimeError):
     """The machine lacks something that is needed."""
 
+    exit_code: ClassVar[int] = 3
+
 
 class MissingExtraError(RuntimeEnvironmentError, ImportError):
     """A package of an optional extra is not installed."""
@@ -107,19 +124,3 @@ class MissingExtraError(RuntimeEnvironmentError, ImportError):
 
 class ProviderError(RuntimeEnvironmentError):
     """The execution provider that was asked for is not available or did not load."""
-
-
-class DatasetError(NucleiError, ValueError):
-    """Training or truth data are not in a form that is known."""
-
-
-class ArchiveError(DatasetError, OSError):
-    """A zip is damaged or would write outside its target."""
-
-
-class RunFolderError(NucleiError, ValueError):
-    """A run folder is not in the state that the command needs."""
-
-
-class ParityError(NucleiError, ArithmeticError):
-    """ONNX Runtime and Keras disagree by more than the declared tolerance."""

@@ -1,22 +1,27 @@
-"""A JSON document whose problems are noted, each with its location, instead of ending at the first."""
+"""Reads a JSON document and collects all its problems, each with its location, instead of stopping at the first."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 from unicodedata import category
 
 _SHOWN_CHARACTERS = 60
 
+MAX_DEPTH = 16
+"""Levels of nested objects and lists, where any JSON is allowed."""
+
 
 def parse_json(text: str, problems: list[str]) -> object:
-    """Parse JSON; what is not JSON, or names a field twice, becomes a problem."""
+    """Parse JSON; text that is not JSON, or that names a field twice, becomes a problem."""
 
     def note_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         times = Counter(name for name, _ in pairs)
-        problems.extend(f"$: {shown(name)} is there twice in one object" for name, n in times.items() if n > 1)
+        problems.extend(f"$: {shown(name)} appears twice in one object" for name, n in times.items() if n > 1)
         return dict(pairs)
 
     try:
@@ -27,18 +32,18 @@ def parse_json(text: str, problems: list[str]) -> object:
 
 
 class Fields:
-    """The fields of one JSON object, taken out one by one and held against what is expected.
+    """The fields of one JSON object, taken one by one and checked against what is expected.
 
-    A field with a problem comes as a value of the right type, so that the next ones can be looked at.
+    A field with a problem is returned as a value of the right type, so that the remaining fields can be checked.
 
     Parameters
     ----------
     value : object
-        What stands where an object is expected.
+        The value found where an object is expected.
     location : str
-        ``$`` is the whole document, ``input.name`` and ``preprocessing[1].id`` are inside it.
+        ``$`` is the whole document; ``input.name`` and ``preprocessing[1].id`` are locations inside it.
     problems : list of str
-        Is added to.
+        Problems are appended to it.
     """
 
     def __init__(self, value: object, location: str, problems: list[str]) -> None:
@@ -55,7 +60,7 @@ class Fields:
         return key if self.location == "$" else f"{self.location}.{key}"
 
     def take(self, key: str, valid: Callable[[Any], bool], expected: str, default: Any) -> Any:
-        """Return a field if it is valid, else the default."""
+        """Return a field if it is valid, otherwise the default."""
         self.taken.add(key)
         if key not in self.fields:
             self.problems.append(f"{self.at(key)}: missing, expected {expected}")
@@ -67,7 +72,7 @@ class Fields:
         return value
 
     def text(self, key: str) -> str:
-        """Return a text that is not empty."""
+        """Return a non-empty text."""
         return str(self.take(key, lambda v: _is_text(v) and v != "", "a text", ""))
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -75,7 +80,7 @@ class Fields:
         return tuple(self.take(key, lambda v: isinstance(v, list) and all(map(_is_text, v)), "a list of texts", []))
 
     def texts_by_name(self, key: str) -> dict[str, str]:
-        """Return an object of texts."""
+        """Return an object whose values are texts."""
 
         def valid(value: object) -> bool:
             return isinstance(value, dict) and all(_is_text(text) for item in value.items() for text in item)
@@ -83,19 +88,19 @@ class Fields:
         return dict(self.take(key, valid, "an object of texts", {}))
 
     def count(self, key: str, high: int) -> int:
-        """Return a whole number above 0, up to a bound, which is included."""
+        """Return a whole number from 1 to a bound, inclusive."""
         expected = f"a whole number from 1 to {high}"
         return int(self.take(key, lambda v: is_int(v) and 0 < v <= high, expected, 1))
 
     def number(self, key: str, low: float, high: float) -> float:
-        """Return a number in a range, both ends included."""
+        """Return a number in a range, inclusive at both ends."""
         expected = f"a number from {low:g} to {high:g}"
         return float(self.take(key, lambda v: _is_number(v) and low <= v <= high, expected, low))
 
     def object(self, key: str) -> Fields:
         """Return the fields of an object inside this one."""
         value = self.take(key, lambda v: isinstance(v, dict), "an object", None)
-        # Of what is not there no field is missed.
+        # Do not also report each field of an object that is missing itself.
         return Fields({} if value is None else value, self.at(key), self.problems if value is not None else [])
 
     def objects(self, key: str, most: int) -> list[Fields]:
@@ -103,16 +108,66 @@ class Fields:
         items = self.take(key, lambda v: isinstance(v, list) and len(v) <= most, f"a list of at most {most}", [])
         return [Fields(item, f"{self.at(key)}[{i}]", self.problems) for i, item in enumerate(items)]
 
+    def open_object(self, key: str, max_bytes: int) -> Mapping[str, Any]:
+        """Return an object that holds any JSON, read-only; an empty one if the field is missing.
+
+        Parameters
+        ----------
+        key : str
+        max_bytes : int
+            Most bytes that its canonical JSON may take in UTF-8.
+        """
+        if key not in self.fields:
+            return MappingProxyType({})
+        expected = f"an object of at most {max_bytes} bytes of JSON, {MAX_DEPTH} levels deep, with texts as elsewhere"
+
+        def valid(value: object) -> bool:
+            return isinstance(value, dict) and _is_writable(value) and len(canonical_json(value).encode()) <= max_bytes
+
+        return MappingProxyType({name: _frozen(item) for name, item in self.take(key, valid, expected, {}).items()})
+
     def close(self) -> None:
-        """Note the fields that nothing took."""
+        """Report the fields that were never taken."""
         for key in sorted(set(self.fields) - self.taken):
-            # The name is anybody's: it may be a megabyte long, or hold what no terminal can print.
+            # Anyone may have chosen the name: it may be a megabyte long or contain unprintable characters.
             name = key if key.isascii() and key.isidentifier() and len(key) <= _SHOWN_CHARACTERS else shown(key)
             self.problems.append(f"{self.at(name)}: unknown field")
 
 
+def canonical_json(value: object) -> str:
+    """Return the canonical spelling of a JSON value: sorted keys, no spaces, Unicode unescaped.
+
+    Raises
+    ------
+    ValueError
+        A number is NaN or infinite.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
+
+
+def _plain(value: object) -> dict[str, Any]:
+    if isinstance(value, MappingProxyType):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _frozen(value: Any) -> Any:
+    """Return a read-only copy of a JSON value: objects become mapping proxies, lists become tuples."""
+    if isinstance(value, dict):
+        return MappingProxyType({name: _frozen(item) for name, item in value.items()})
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def _is_writable(value: object, depth: int = 1) -> bool:
+    """Whether a parsed JSON value can be written to a file and shown in a terminal: finite numbers, printable texts."""
+    if isinstance(value, dict | list):
+        items = [item for pair in value.items() for item in pair] if isinstance(value, dict) else value
+        return depth <= MAX_DEPTH and all(_is_writable(item, depth + 1) for item in items)
+    return _is_text(value) if isinstance(value, str) else not isinstance(value, float) or math.isfinite(value)
+
+
 def is_int(value: object) -> bool:
-    """Whether this is a whole number; Python counts booleans as such."""
+    """Whether this is a whole number; unlike in Python, a boolean is not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -123,7 +178,7 @@ def _is_number(value: object) -> bool:
 def _is_text(value: object) -> bool:
     """Whether this is a text that can be written to a file and shown in a terminal.
 
-    JSON can spell half a character, a lone surrogate, and control characters, with which a terminal can be steered.
+    JSON can contain lone surrogates, which are half characters, and control characters, which can control a terminal.
     """
     return isinstance(value, str) and all(
         category(character) not in ("Cc", "Cs") or character in "\n\t" for character in value
@@ -131,7 +186,7 @@ def _is_text(value: object) -> bool:
 
 
 def shown(value: object) -> str:
-    """Spell a value of any size and content in a few printable characters."""
+    """Return a short, printable spelling of any value."""
     if isinstance(value, dict | list):
         return "a list" if isinstance(value, list) else "an object"
     spelt = ascii(value) if isinstance(value, str) else json.dumps(value)
@@ -139,7 +194,7 @@ def shown(value: object) -> str:
 
 
 def flat(value: Any, location: str = "") -> dict[str, Any]:
-    """Return each value of a JSON document under its location, such as ``model.sha256``."""
+    """Return the values of a JSON document by their locations, such as ``model.sha256``."""
     if isinstance(value, dict):
         parts = [(f"{location}.{key}" if location else str(key), child) for key, child in value.items()]
     elif isinstance(value, list):

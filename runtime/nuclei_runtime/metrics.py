@@ -1,14 +1,14 @@
-"""Scores of predicted labels against true ones, and of probabilities against true foreground.
+"""Scores of predicted labels against the true labels, and of probabilities against the true foreground.
 
-Two averages of AP are in use and must not be mixed up:
+Two averages of AP are in use and must not be confused:
 
-- *pooled* (`pooled_ap`): true positives, false positives and false negatives are summed over the set first.
-  The StarDist paper's (Schmidt et al. 2018, section 3).
-- *mean over images* (`mean_image_ap`): AP of each image, then their mean. Kaggle's (Data Science Bowl 2018,
-  "Evaluation"), which also averages over `THRESHOLDS`: that is `mean AP` here.
+- *pooled* (`pooled_ap`): true positives, false positives and false negatives are first summed over the set.
+  The StarDist paper uses it (Schmidt et al. 2018, section 3).
+- *mean over images* (`mean_image_ap`): the mean of the AP of each image. Kaggle uses it (Data Science Bowl 2018,
+  "Evaluation") and also averages over `IOU_THRESHOLDS`, which is called `mean AP` here.
 
-AP at a threshold t is TP / (TP + FP + FN), where a true and a predicted nucleus match if their IoU is above t,
-not if it is t itself.
+AP at a threshold t is TP / (TP + FP + FN), where a true and a predicted nucleus match if their IoU is greater
+than t.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
-"""IoU 0.5 to 0.95 in steps of 0.05, as the Data Science Bowl 2018 scored."""
+IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+"""IoU 0.5 to 0.95 in steps of 0.05, as in the Data Science Bowl 2018."""
 
 
 @dataclass(frozen=True)
 class Matching:
-    """How the nuclei of one image (or, summed, of a set) match at each of `THRESHOLDS`.
+    """How the nuclei of one image, or of a whole set, match at each of `IOU_THRESHOLDS`.
 
     Attributes
     ----------
     n_true, n_predicted : int
-        Nuclei in the truth and in the prediction.
+        Number of nuclei in the truth and in the prediction.
     true_positives : tuple of int
-        One count per entry of `THRESHOLDS`.
+        One count per entry of `IOU_THRESHOLDS`.
     """
 
     n_true: int
@@ -40,13 +40,13 @@ class Matching:
     true_positives: tuple[int, ...]
 
     def ap(self) -> NDArray[np.float64]:
-        """Return AP at each threshold, 0 to 1; 1 where there is neither a true nor a predicted nucleus."""
+        """Return AP at each threshold, 0 to 1; 1 if there is neither a true nor a predicted nucleus."""
         hits = np.asarray(self.true_positives, dtype=np.float64)
         union = self.n_true + self.n_predicted - hits
         return np.divide(hits, union, out=np.ones_like(hits), where=union > 0)
 
     def f1(self) -> NDArray[np.float64]:
-        """Return F1 = 2 TP / (2 TP + FP + FN) at each threshold, 0 to 1; 1 where there is nothing to find."""
+        """Return F1 = 2 TP / (2 TP + FP + FN) at each threshold, 0 to 1; 1 if there is nothing to find."""
         hits = np.asarray(self.true_positives, dtype=np.float64)
         total = self.n_true + self.n_predicted
         return 2 * hits / total if total else np.ones_like(hits)
@@ -66,7 +66,7 @@ def iou_matrix(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> ND
         Rows and columns in ascending order of the labels.
     """
     if truth.shape != predicted.shape:
-        raise ValueError(f"the truth is {truth.shape}, the prediction {predicted.shape}; they must be alike")
+        raise ValueError(f"the truth is {truth.shape}, the prediction {predicted.shape}; the shapes must be equal")
     true_ids, true_index = np.unique(truth.ravel(), return_inverse=True)
     predicted_ids, predicted_index = np.unique(predicted.ravel(), return_inverse=True)
     pairs = true_index * len(predicted_ids) + predicted_index
@@ -78,13 +78,13 @@ def iou_matrix(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> ND
 
 
 def match(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> Matching:
-    """Match the nuclei of one image at each of `THRESHOLDS`.
+    """Match the nuclei of one image at each of `IOU_THRESHOLDS`.
 
-    Nuclei of one labelling do not overlap, so at most one pair for each nucleus has an IoU above 0.5, and no
-    assignment has to be solved.
+    The nuclei of one labelling do not overlap, so each nucleus has at most one partner with an IoU above 0.5, and no
+    assignment problem has to be solved.
     """
     iou = iou_matrix(truth, predicted)
-    hits = tuple(int((iou > threshold).sum()) for threshold in THRESHOLDS)
+    hits = tuple(int((iou > threshold).sum()) for threshold in IOU_THRESHOLDS)
     return Matching(iou.shape[0], iou.shape[1], hits)
 
 
@@ -109,14 +109,14 @@ def mean_image_ap(matchings: Sequence[Matching]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class PixelScores:
-    """Scores of one image's foreground; each is 0 to 1 but the loss.
+    """Scores of the foreground of one image; all but the loss are from 0 to 1.
 
     Attributes
     ----------
     loss : float
-        Binary cross-entropy in nats, probabilities kept 1e-7 away from 0 and 1 (Keras's epsilon).
+        Binary cross-entropy in nats, with probabilities clipped to 1e-7 from 0 and 1, as in training.
     accuracy, dice, iou : float
-        Of the foreground at the threshold; dice and iou are 1 where both sides are empty.
+        Of the foreground at the threshold; dice and iou are 1 if both foregrounds are empty.
     """
 
     loss: float

@@ -1,6 +1,6 @@
-"""What this process may use: processors and memory, as the container or the machine grants them.
+"""The processors and memory that the container or the machine grants this process.
 
-ONNX Runtime by itself counts the host's cores, also inside a container that was given two.
+On its own, ONNX Runtime counts the cores of the host, even inside a container that was granted two.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _OWN_CGROUPS = Path("/proc/self/cgroup")
 def cpu_count() -> int:
     """Return how many processors this process may keep busy, at least 1.
 
-    The least of the machine's processors, the affinity mask and the quotas of the cgroup and of those that it lies in
+    This is the smallest of the processor count, the affinity mask and the quotas of the cgroup and its ancestors
     (version 2 `cpu.max`, version 1 `cpu.cfs_quota_us`; Linux kernel documentation, "Control Group v2", section CPU).
     """
     count = os.cpu_count() or 1
@@ -27,9 +27,9 @@ def cpu_count() -> int:
 
 
 def memory_limit_bytes() -> int:
-    """Return how much memory this process may use, in bytes: the machine's, or less where a cgroup grants less.
+    """Return how much memory this process may use, in bytes: that of the machine, or less where a cgroup grants less.
 
-    Containers, services of systemd and jobs of Slurm are cgroups; a limit of any that this process lies in counts.
+    Containers, systemd services and Slurm jobs are cgroups; the limits of the cgroup and of its ancestors apply.
     """
     import psutil
 
@@ -43,11 +43,11 @@ def memory_limit_bytes() -> int:
 
 
 def _cgroups(controller: str) -> Iterator[Path]:
-    """Yield the folders of this process's cgroup and of all that it lies in, of version 2, then of version 1.
+    """Yield the folders of this process's cgroup and of its ancestors, first for version 2, then for version 1.
 
-    Where a container hides the groups above its own, some are not there (cgroups(7), "/proc/PID/cgroup").
+    Some do not exist where a container hides the groups above its own (cgroups(7), "/proc/PID/cgroup").
     """
-    own = {"": "/", controller: "/"}  # by version 1's controller; the root, where nothing is told
+    own = {"": "/", controller: "/"}  # by controller of version 1; the root where the file names none
     for line in _read(_OWN_CGROUPS).splitlines():
         _, controllers, path = line.split(":", 2)
         own |= {name: path for name in controllers.split(",") if name in own}

@@ -16,7 +16,7 @@ def exported(
     run_script: Callable[..., subprocess.CompletedProcess[str]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """The ONNX file; what the command printed lies in the folder above, in ``stdout.txt`` and ``stderr.txt``."""
+    """The ONNX file; what the command printed is in the folder above, in ``stdout.txt`` and ``stderr.txt``."""
     model = tmp_path_factory.mktemp("export") / "models" / "nuclei.onnx"
     done = run_script("nuclei-export", finished_run, model)
     assert done.returncode == 0, done.stderr

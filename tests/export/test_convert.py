@@ -13,7 +13,7 @@ import pytest
 from onnx import numpy_helper
 
 from nuclei_export.convert import OPSETS, convert, graph_digest, load_checkpoint
-from nuclei_runtime.errors import RunFolderError
+from nuclei_export.errors import RunFolderError
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from nuclei_runtime import Segmenter
 from nuclei_runtime.checks.sample import read_sample, replay_sample, sample_path
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.model.session import load_session
-from nuclei_runtime.steps.instances import MAPS
 from nuclei_runtime.steps.preprocess import preprocess
+from nuclei_runtime.steps.step import MAPS
 from nuclei_runtime.steps.tiling import Tiling, run_tiled
 from nuclei_train.networks import flops
 from nuclei_train.networks.architectures import ARCHITECTURES
@@ -69,7 +69,7 @@ def test_the_report_can_be_read(exported: tuple[Path, ExportResult]) -> None:
     text = result.report.read_text(encoding="utf-8")
     tiling = result.card.input.tiling
     assert tiling is not None
-    assert f"3. the maps of tiles of {tiling.core_px} px, seen with {tiling.halo_px} px more on each side" in text
+    assert f"3. the maps of tiles of {tiling.core_px} px, computed with {tiling.halo_px} px more on each side" in text
     assert "4. `marker_watershed` {" in text
     assert "| input | `image: float32 (batch, height, width, 3)` |" in text
     compute = flops_per_pixel(onnx.load(model))

@@ -10,7 +10,7 @@ import pytest
 
 from nuclei_runtime import Segmenter
 from nuclei_runtime.model.card import METADATA_KEY, InputSpec, ModelCard
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.tiling import Tiling
 
 

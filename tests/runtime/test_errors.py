@@ -5,20 +5,28 @@ from __future__ import annotations
 import builtins
 import inspect
 import re
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from nuclei_runtime import errors
+import nuclei_export.errors
+import nuclei_runtime.errors
+import nuclei_train.errors
 from nuclei_runtime.errors import CardError, MissingExtraError, NucleiError
 
-CLASSES = {name: item for name, item in vars(errors).items() if inspect.isclass(item)}
+MODULES = (nuclei_runtime.errors, nuclei_train.errors, nuclei_export.errors)
 
 
-def drawn_tree() -> dict[str, tuple[str, str | None]]:
-    """Read class -> (parent, builtin) out of the module's drawing."""
+def classes_of(module: ModuleType) -> dict[str, type[NucleiError]]:
+    return {name: item for name, item in vars(module).items() if inspect.isclass(item)}
+
+
+def drawn_tree(module: ModuleType) -> dict[str, tuple[str, str | None]]:
+    """Read class -> (parent, builtin) out of a module's drawing."""
     tree: dict[str, tuple[str, str | None]] = {}
     ancestors = ["NucleiError"]
-    for line in (errors.__doc__ or "").splitlines():
+    for line in (module.__doc__ or "").splitlines():
         match = re.match(r" {4}([ │]*)[├└]── (\w+)(?: \((\w+)\))?", line)
         if match:
             depth = len(match[1]) // 4 + 1
@@ -27,21 +35,48 @@ def drawn_tree() -> dict[str, tuple[str, str | None]]:
     return tree
 
 
-def test_the_drawing_names_every_class() -> None:
-    assert {"NucleiError", *drawn_tree()} == set(CLASSES)
+DRAWN = [(module, name, *bases) for module in MODULES for name, bases in drawn_tree(module).items()]
 
 
-@pytest.mark.parametrize(("name", "parent", "builtin"), [(n, p, b) for n, (p, b) in drawn_tree().items()])
-def test_a_class_has_the_bases_that_are_drawn(name: str, parent: str, builtin: str | None) -> None:
-    drawn = [CLASSES[parent], *([getattr(builtins, builtin)] if builtin else [])]
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_the_drawing_names_every_class(module: ModuleType) -> None:
+    assert {"NucleiError", *drawn_tree(module)} == set(classes_of(module))
+
+
+@pytest.mark.parametrize(("module", "name", "parent", "builtin"), DRAWN, ids=[name for _, name, _, _ in DRAWN])
+def test_a_class_has_the_bases_that_are_drawn(module: ModuleType, name: str, parent: str, builtin: str | None) -> None:
+    classes = classes_of(module)
+    drawn = [classes[parent], *([getattr(builtins, builtin)] if builtin else [])]
     # A builtin that the parent already is need not be named again.
-    assert set(CLASSES[name].__bases__) | {*CLASSES[parent].__mro__} >= set(drawn)
-    assert issubclass(CLASSES[name], tuple(drawn))
-    assert CLASSES[name].__bases__[0] is CLASSES[parent]
+    assert set(classes[name].__bases__) | {*classes[parent].__mro__} >= set(drawn)
+    assert issubclass(classes[name], tuple(drawn))
+    assert classes[name].__bases__[0] is classes[parent]
 
 
 def test_every_class_says_what_it_means() -> None:
-    assert [name for name, item in CLASSES.items() if not item.__doc__] == []
+    assert [name for module in MODULES for name, item in classes_of(module).items() if not item.__doc__] == []
+
+
+def test_the_model_and_the_machine_exit_with_3_and_all_else_with_2() -> None:
+    codes = {name: item.exit_code for module in MODULES for name, item in classes_of(module).items()}
+    of_elsewhere = (nuclei_runtime.errors.ModelError, nuclei_runtime.errors.RuntimeEnvironmentError)
+    expected = {
+        name: 3 if issubclass(item, (*of_elsewhere, nuclei_export.errors.ParityError)) else 2
+        for module in MODULES
+        for name, item in classes_of(module).items()
+    }
+    assert codes == expected
+    assert set(codes.values()) == {2, 3}
+
+
+def test_the_runtime_names_no_framework_of_training() -> None:
+    """It is installed without them, on a machine at a microscope."""
+    package = Path(nuclei_runtime.errors.__file__).parent
+    words = re.compile(r"tensorflow|keras|pandas|matplotlib|tf2onnx|pytorch|\btorch\b|\bjax\b", re.IGNORECASE)
+    texts = {path: path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
+    assert len(texts) > 50
+    found = {f"{path.relative_to(package)}: {word}" for path, text in texts.items() for word in words.findall(text)}
+    assert found == set()
 
 
 def test_a_card_error_lists_its_problems() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -24,17 +26,41 @@ def loaded_by(code: str, *arguments: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
+PUBLIC = {
+    *("Segmenter", "SegmenterOptions", "Segmentation", "ModelCard", "BUNDLED_MODELS", "__version__"),
+    *("read_image", "open_planes", "Selection", "Plane", "plane_of", "segment_plane", "Block"),
+    *("replay_sample", "sample_path", "Replay"),
+    *("NucleiError", "SegmentationCancelledError", "RuntimeEnvironmentError", "MissingExtraError", "ProviderError"),
+    *("ImageError", "ImageReadError", "ImageShapeError", "ImageTooLargeError", "ImageValueError"),
+    *("ModelError", "ModelNotFoundError", "ModelDigestError", "ModelFormatError", "CardError"),
+}
+
+
 def test_all_names_the_public_api() -> None:
-    assert nuclei_runtime.__all__ == ["ModelCard", "NucleiError", "Segmentation", "Segmenter", "read_image"]
+    assert set(nuclei_runtime.__all__) == PUBLIC
     assert nuclei_runtime.__all__ == sorted(nuclei_runtime.__all__)
 
 
 @pytest.mark.parametrize("name", nuclei_runtime.__all__)
 def test_each_name_is_there_and_documented(name: str) -> None:
     exported = getattr(nuclei_runtime, name)
-    assert exported.__name__ == name
-    assert exported.__module__.startswith("nuclei_runtime.")
-    assert exported.__doc__
+    assert name in dir(nuclei_runtime)
+    if name not in {"BUNDLED_MODELS", "__version__"}:
+        assert exported.__name__ == name
+        assert exported.__module__.startswith("nuclei_runtime.")
+        assert exported.__doc__
+
+
+def test_the_version_is_the_installed_one() -> None:
+    assert nuclei_runtime.__version__ == version("nuclei-edge")
+
+
+def test_type_checkers_see_every_name() -> None:
+    """They do not run `__getattr__`: each name is imported under TYPE_CHECKING as well."""
+    source = ast.parse(Path(nuclei_runtime.__file__).read_text(encoding="utf-8"))
+    (block,) = (node for node in source.body if isinstance(node, ast.If))
+    imported = {alias.name for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert imported | {"__version__"} == set(nuclei_runtime.__all__)
 
 
 def test_a_star_import_brings_what_all_names() -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from nuclei_runtime.metrics import (
-    THRESHOLDS,
+    IOU_THRESHOLDS,
     Matching,
     iou_matrix,
     match,
@@ -29,7 +29,7 @@ def label_boxes(*boxes: Box, shape: tuple[int, int] = (20, 30)) -> np.ndarray:
 
 
 def test_thresholds_are_those_of_the_competition() -> None:
-    assert THRESHOLDS == (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+    assert IOU_THRESHOLDS == (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
 
 def test_perfect_prediction() -> None:
@@ -88,7 +88,7 @@ def test_iou_at_a_threshold_is_no_match(index: int) -> None:
     inside = 10 + index
     truth = label_boxes((0, 1, 0, 20))
     found = label_boxes((0, 1, 0, inside))
-    assert iou_matrix(truth, found)[0, 0] == THRESHOLDS[index]
+    assert iou_matrix(truth, found)[0, 0] == IOU_THRESHOLDS[index]
     assert match(truth, found).true_positives == (1,) * index + (0,) * (10 - index)
 
 
@@ -133,7 +133,7 @@ def test_matching_equals_an_optimal_assignment(seed: int) -> None:
     truth = label_boxes(*boxes, shape=(48, 60))
     predicted = label_boxes(*moved, *random_boxes(3), shape=(48, 60))
     matching = match(truth, predicted)
-    assert matching.true_positives == tuple(matches_by_assignment(truth, predicted, t) for t in THRESHOLDS)
+    assert matching.true_positives == tuple(matches_by_assignment(truth, predicted, t) for t in IOU_THRESHOLDS)
     assert matching.n_true == len(set(truth.ravel().tolist()) - {0})
     assert matching.n_predicted == len(set(predicted.ravel().tolist()) - {0})
 

@@ -7,38 +7,39 @@ from pathlib import Path
 
 import pytest
 
-from nuclei_runtime.errors import RunFolderError
+from nuclei_train.errors import RunFolderError
 from nuclei_train.recipes.baseline import Baseline
-from nuclei_train.run_folder import prepare, read_run, versions, write_history, write_run
+from nuclei_train.run_folder import discard_run, prepare, read_run, versions, write_history, write_run
 
 IDENTITY = {"recipe": {"name": "baseline", "limitations": ("a", "b")}, "backend": "tensorflow"}
 
 
 def test_a_new_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
-    assert prepare(tmp_path / "a" / "b", IDENTITY, {}, resume=False) is False
+    prepare(tmp_path / "a" / "b", IDENTITY, {}, resume=False)
     assert (tmp_path / "a" / "b").is_dir()
-    assert prepare(tmp_path / "a" / "b", IDENTITY, {}, resume=False) is False  # an empty one will do
+    prepare(tmp_path / "a" / "b", IDENTITY, {}, resume=False)  # an empty one will do
 
 
-def test_a_run_can_go_on_where_its_identity_and_a_state_are_there(tmp_path: Path) -> None:
+def test_the_same_run_can_be_resumed_but_not_begun_again(tmp_path: Path) -> None:
     write_run(tmp_path, {"status": "running", **IDENTITY})
-    assert prepare(tmp_path, IDENTITY, {}, resume=True) is False
-    (tmp_path / "resume.npz").write_bytes(b"state")
-    assert prepare(tmp_path, IDENTITY, {}, resume=True) is True
-    with pytest.raises(RunFolderError, match="already holds a run; add --resume"):
+    prepare(tmp_path, IDENTITY, {}, resume=True)
+    with pytest.raises(RunFolderError, match="already contains a run; add --resume"):
         prepare(tmp_path, IDENTITY, {}, resume=False)
 
 
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({"backend": "jax"}, r'differs from this command in backend \("tensorflow" there, "jax" here\) and'),
+        (
+            {"backend": "jax"},
+            r'differs from this command in backend \("tensorflow" in the run, "jax" in the command\);',
+        ),
         (
             {"recipe": {"name": "other", "limitations": ("a", "b")}, "backend": "jax"},
-            r'in recipe\.name \("baseline" there, "other" here\), backend \(',
+            r'in recipe\.name \("baseline" in the run, "other" in the command\), backend \(',
         ),
-        ({"split": {"source": "random"}}, r'in split\.source \(nothing there, "random" here\) and'),
-        ({"split": {"digest": "0123456789" * 6}}, r'"01234567890123456789012\.\.\. here\)'),
+        ({"split": {"train": 9}}, r"in split\.train \(nothing in the run, 9 in the command\);"),
+        ({"split": {"digest": "0123456789" * 6}}, r'"01234567890123456789012\.\.\. in the command\)'),
     ],
 )
 def test_a_run_of_something_else_is_refused(tmp_path: Path, changed: dict[str, object], named: str) -> None:
@@ -47,13 +48,27 @@ def test_a_run_of_something_else_is_refused(tmp_path: Path, changed: dict[str, o
         prepare(tmp_path, {**IDENTITY, **changed}, {}, resume=True)
 
 
+def test_the_same_split_is_the_same_whatever_drew_it(tmp_path: Path) -> None:
+    """A random split whose table was then copied next to the data."""
+    write_run(tmp_path, {"status": "running", **IDENTITY, "split": {"source": "random", "digest": "ab"}})
+    prepare(tmp_path, {**IDENTITY, "split": {"source": "splits.csv", "digest": "ab"}}, {}, resume=True)
+
+
+def test_a_discarded_run_leaves_a_new_folder(tmp_path: Path) -> None:
+    write_run(tmp_path, {"status": "running", **IDENTITY})
+    discard_run(tmp_path)
+    prepare(tmp_path, {**IDENTITY, "backend": "jax"}, {}, resume=False)
+
+
 def test_a_choice_that_an_earlier_version_did_not_have_counts_as_its_default(tmp_path: Path) -> None:
     write_run(tmp_path, {"status": "running", **IDENTITY})
     recipe = {**IDENTITY["recipe"], "inner": {"new": [1, 2]}, "newer": True}  # type: ignore[dict-item]
     defaults = {"recipe": {"name": "?", "inner": {"new": (1, 2)}, "newer": True}}
     prepare(tmp_path, {**IDENTITY, "recipe": recipe}, defaults, resume=True)
     for other in ({"newer": False}, {"inner": {"new": [1, 3]}}):
-        with pytest.raises(RunFolderError, match=r"differs from this command in recipe\.\S+ \(.* there, .* here\) and"):
+        with pytest.raises(
+            RunFolderError, match=r"differs from this command in recipe\.\S+ \(.* in the run, .* in the "
+        ):
             prepare(tmp_path, {**IDENTITY, "recipe": {**recipe, **other}}, defaults, resume=True)
 
 
@@ -68,13 +83,18 @@ def test_where_a_run_began_is_a_part_of_what_it_is(tmp_path: Path) -> None:
 def test_a_file_or_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     for path in (tmp_path, tmp_path / "notes.txt"):
-        with pytest.raises(RunFolderError, match="not empty and not a run"):
+        with pytest.raises(RunFolderError, match="not empty and not a run folder"):
             prepare(path, IDENTITY, {}, resume=True)
 
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [(b"{", "cannot be read"), (b"\xff", "cannot be read"), (b"", "cannot be read"), (b"[1]", "expected an object")],
+    [
+        (b"{", "cannot be read"),
+        (b"\xff", "cannot be read"),
+        (b"", "cannot be read"),
+        (b"[1]", "expected a JSON object"),
+    ],
 )
 def test_a_damaged_run_file_is_a_sentence(tmp_path: Path, content: bytes, expected: str) -> None:
     (tmp_path / "run.json").write_bytes(content)
@@ -89,7 +109,7 @@ def test_the_run_file_is_written_in_one_step_and_read_back(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_the_history_has_a_row_an_epoch(tmp_path: Path) -> None:
+def test_the_history_has_one_row_per_epoch(tmp_path: Path) -> None:
     history = [{"epoch": 1, "loss": 0.123456789012345, "seconds": 2.5}, {"epoch": 2, "loss": 1e-7, "seconds": 2.0}]
     write_history(tmp_path, history)
     with (tmp_path / "history.csv").open(newline="", encoding="utf-8") as file:

@@ -1,17 +1,17 @@
-"""The run folder: what a training leaves, and what export and a resumed training read.
+"""The run folder: written by a training, read by a resumed training and by the export.
 
-images.csv              which images were fitted and which validated, where that was drawn at random
-run.json                recipe, versions, digests, timings, scores, and the model card's part that training knows
-best.keras              the checkpoint of the best validation loss
-model_for_nuclei.h5     the same, in the older format
-inference.keras         the part of it that is exported (recipe native)
-quantisation.npz        crops and validation images, from which an int8 export learns (recipe native)
-history.csv             one row an epoch
+splits.csv              which images were fitted and which validated, if that was drawn at random
+run.json                recipe, versions, digests, timings, scores, and what an export needs
+best.keras              the checkpoint with the lowest validation loss
+model_for_nuclei.h5     the same in the older format
+inference.keras         the part of it to export (recipe native)
+quantisation.npz        crops and validation images for an int8 export (recipe native)
+history.csv             one row per epoch
 curves.png              loss and accuracy
-sanity_check.png        images and masks as the network gets them
-predictions_SET.png     image, truth and prediction of random samples of train, val and test (recipe baseline)
+sanity_check.png        images and masks as the network receives them
+predictions_SET.png     image, truth and prediction of random images of train, val and test (recipe baseline)
 tensorboard/            logs
-resume.npz              the whole state after the last epoch
+resume.npz              the complete state after the last epoch
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from nuclei_runtime.errors import RunFolderError
 from nuclei_runtime.json_fields import flat
+from nuclei_train.errors import RunFolderError
 
 RUN_FILE = "run.json"
 BEST_CHECKPOINT = "best.keras"
@@ -36,11 +36,14 @@ STATE_FILE = "resume.npz"
 _SHOWN_CHARACTERS = 24
 
 IDENTITY = ("recipe", "backend", "data", "split", "data_digests", "start", "teacher")
-"""The fields of run.json that must be the same for a run to go on; the last two are there where it had one."""
+"""The fields of run.json that define a run; a run with other values cannot be resumed. The last two are optional."""
+
+_INCIDENTAL = {"split.source"}
+"""Part of them that may differ: the same images on the same sides are the same split, whatever drew it."""
 
 
-def prepare(folder: Path, identity: dict[str, Any], defaults: dict[str, Any], *, resume: bool) -> bool:
-    """Make or check a run folder; return whether there is a state to go on from.
+def prepare(folder: Path, identity: dict[str, Any], defaults: dict[str, Any], *, resume: bool) -> None:
+    """Make a run folder, or check that the run in it can be resumed.
 
     Parameters
     ----------
@@ -48,37 +51,41 @@ def prepare(folder: Path, identity: dict[str, Any], defaults: dict[str, Any], *,
     identity : dict
         The fields `IDENTITY` of the run that is asked for.
     defaults : dict
-        What stands for a choice that a run of an earlier version does not mention.
+        Values for settings that a run of an earlier version does not mention.
     resume : bool
-        Go on with what is there. On a new folder it is an ordinary run.
+        Resume the run in the folder; a new folder begins a new run all the same.
 
     Raises
     ------
     RunFolderError
-        The folder holds something and `resume` is false, or it holds a run of another recipe or of other data.
+        The folder contains a run and `resume` is false, a run of another recipe or of other data, or something else.
     """
-    started = read_run(folder) if (folder / RUN_FILE).is_file() else None
-    if started is None:
+    recorded = recorded_run(folder)
+    if not recorded:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise RunFolderError(f"{folder}: not empty and not a run; name a new folder")
+            raise RunFolderError(f"{folder}: not empty and not a run folder; name a new folder")
         folder.mkdir(parents=True, exist_ok=True)
-        return False
+        return
     if not resume:
-        raise RunFolderError(f"{folder}: already holds a run; add --resume to go on with it, or name a new folder")
+        raise RunFolderError(f"{folder}: already contains a run; add --resume to resume it, or name a new folder")
     asked = json.loads(json.dumps(identity))
-    known = _filled(started, json.loads(json.dumps(defaults)))
+    known = _filled(recorded, json.loads(json.dumps(defaults)))
     there, here = (flat({key: run.get(key) for key in IDENTITY}) for run in (known, asked))
     differing = [
-        f"{name} ({_shown(there.get(name))} there, {_shown(here.get(name))} here)"
+        difference(name, there.get(name), here.get(name))
         for name in {**there, **here}
-        if there.get(name) != here.get(name)
+        if there.get(name) != here.get(name) and name not in _INCIDENTAL
     ]
     if differing:
         raise RunFolderError(
-            f"{folder}: its run differs from this command in {', '.join(differing)} and cannot go on with it; "
-            "give the recipe, the data and the options that it was started with, or name a new folder"
+            f"{folder}: cannot resume this run, because it differs from this command in {', '.join(differing)}; "
+            "use the data and the options that it was started with, or name a new folder"
         )
-    return (folder / STATE_FILE).is_file()
+
+
+def difference(name: str, recorded: Any, asked: Any) -> str:
+    """Name a field in which a run and a command differ, with both values."""
+    return f"{name} ({_shown(recorded)} in the run, {_shown(asked)} in the command)"
 
 
 def _shown(value: Any) -> str:
@@ -87,12 +94,23 @@ def _shown(value: Any) -> str:
 
 
 def _filled(content: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Add the defaults of the fields that are missing, at every level."""
+    """Fill in the defaults of missing fields, at every level."""
     filled = {**defaults, **content}
     for key, default in defaults.items():
         if isinstance(default, dict) and isinstance(filled[key], dict):
             filled[key] = _filled(filled[key], default)
     return filled
+
+
+def recorded_run(folder: Path) -> dict[str, Any]:
+    """Read run.json if there is one; without it the folder contains no run, and the result is empty.
+
+    Raises
+    ------
+    RunFolderError
+        See `read_run`.
+    """
+    return read_run(folder) if (folder / RUN_FILE).is_file() else {}
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -101,7 +119,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     Raises
     ------
     RunFolderError
-        It is missing or is not JSON.
+        It is missing or cannot be read as a JSON object.
     """
     path = folder / RUN_FILE
     try:
@@ -109,19 +127,26 @@ def read_run(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{path}: cannot be read ({error}); name a folder that nuclei-train made") from error
     if not isinstance(content, dict):
-        raise RunFolderError(f"{path}: expected an object, found something else; name a folder that nuclei-train made")
+        raise RunFolderError(
+            f"{path}: expected a JSON object, found something else; name a folder that nuclei-train made"
+        )
     return content
 
 
 def write_run(folder: Path, content: dict[str, Any]) -> None:
-    """Write run.json in one step."""
+    """Write run.json atomically."""
     temporary = folder / (RUN_FILE + ".part")
     temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     temporary.replace(folder / RUN_FILE)
 
 
+def discard_run(folder: Path) -> None:
+    """Remove run.json: nothing of the run is kept, and the folder is new again."""
+    (folder / RUN_FILE).unlink()
+
+
 def write_history(folder: Path, history: list[dict[str, float]]) -> None:
-    """Write history.csv, one row an epoch."""
+    """Write history.csv, one row per epoch."""
     with (folder / HISTORY_FILE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(history[0]))
         writer.writeheader()
@@ -129,7 +154,7 @@ def write_history(folder: Path, history: list[dict[str, float]]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of what takes part in a training."""
+    """Return the versions of Python and of the packages used in a training."""
     found = {"python": platform.python_version()}
     for package in ("nuclei-edge", "keras", "tensorflow", "jax", "numpy", "scipy", "scikit-image", "pillow"):
         try:

@@ -1,1 +1,1 @@
-"""Does this machine do what it should: doctor, benchmark, sample, demo."""
+"""Checks that this machine works as it should: doctor, benchmark, sample, demo."""

@@ -1,4 +1,4 @@
-"""How fast this machine is: each execution provider, precision and number of threads on the bundled models."""
+"""How fast this machine runs the bundled models: each execution provider, precision and number of threads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROVIDERS = (
     "CUDAExecutionProvider",
     "TensorrtExecutionProvider",
 )
-"""Those that are measured, or named as not measured; and with them whatever else an ONNX Runtime has."""
+"""Providers that are measured or listed as not measured, in addition to all that this ONNX Runtime has."""
 
 Key = TypeVar("Key")
 
@@ -33,7 +33,7 @@ SIDE_PX = 512
 N_IMAGES = 2
 ROUNDS = 5
 CLOSE = 1.03
-"""Two medians of so few rounds that differ by less are alike, and the one with fewer threads is recommended."""
+"""Two medians whose ratio is smaller count as equal, as the rounds are few: the setting with fewer threads wins."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,15 @@ class Setting:
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured of a setting, in megapixels a second.
+    """The measured speed of a setting, in megapixels per second.
 
     Attributes
     ----------
     setting : Setting
     network : float
-        Of the network alone.
+        The network alone.
     segmentation : float
-        Of `nuclei_runtime.segmentation.segmenter.Segmenter.segment`, one image after the other.
+        `nuclei_runtime.Segmenter.segment`, one image after the other.
     """
 
     setting: Setting
@@ -79,7 +79,7 @@ class Survey:
     ----------
     speeds : tuple of Speed
     not_measured : dict of str to str
-        For each provider that did not run the reason.
+        The reason for each provider that did not run.
     """
 
     speeds: tuple[Speed, ...]
@@ -87,27 +87,27 @@ class Survey:
 
     @property
     def recommended(self) -> Setting:
-        """The fastest setting; of those as fast the one with the fewest threads."""
+        """The fastest setting; among equally fast ones, the one with the fewest threads."""
         best = max(speed.segmentation for speed in self.speeds)
         close = [speed.setting for speed in self.speeds if speed.segmentation * CLOSE >= best]
         return min(close, key=lambda setting: setting.threads)
 
 
 def survey(*, rounds: int = ROUNDS, side_px: int = SIDE_PX) -> Survey:
-    """Measure every setting on synthetic fields: medians over rounds in which all settings take their turn.
+    """Measure every setting on synthetic fields. Each speed is the median over rounds in which all settings take turns.
 
     Parameters
     ----------
     rounds : int
     side_px : int
-        Of the fields, whose height and width are alike.
+        Height and width of the fields, in pixels.
     """
     images = [fluorescence_field(seed, height=side_px, width=side_px)[0] for seed in range(N_IMAGES)]
     loaded, not_measured = load_settings()
     calls: dict[tuple[Setting, str], Callable[[], object]] = {}
     for setting, segmenter in loaded.items():
         batches = [preprocess(image, segmenter.card.preprocessing)[np.newaxis] for image in images]
-        calls[setting, "network"] = partial(_call_each, segmenter.run, batches)
+        calls[setting, "network"] = partial(_call_each, segmenter.network.run, batches)
         calls[setting, "segmentation"] = partial(_call_each, segmenter.segment, images)
     seconds = alternate(calls, rounds)
     megapixels = N_IMAGES * side_px**2 / 1e6
@@ -119,7 +119,7 @@ def survey(*, rounds: int = ROUNDS, side_px: int = SIDE_PX) -> Survey:
 
 
 def load_settings() -> tuple[dict[Setting, Segmenter], dict[str, str]]:
-    """Load what can be loaded, and say why the rest cannot: ``setting -> segmenter`` and ``provider -> reason``."""
+    """Load all settings that can be loaded: ``setting -> segmenter``, and ``provider -> reason`` for the others."""
     loaded: dict[Setting, Segmenter] = {}
     not_measured: dict[str, str] = {}
     built_in = available_providers()
@@ -127,12 +127,12 @@ def load_settings() -> tuple[dict[Setting, Segmenter], dict[str, str]]:
         if provider not in built_in:
             not_measured[provider] = f"not in this ONNX Runtime ({import_onnxruntime().__version__})"
             continue
-        for precision, model in BUNDLED_MODELS.items():
-            # Other providers than the CPU's choose their threads themselves.
+        for precision in BUNDLED_MODELS:
+            # Providers other than the CPU choose their threads themselves.
             for threads in thread_counts() if provider == CPU_PROVIDER else (cpu_count(),):
                 setting = Setting(provider, precision, threads)
                 try:
-                    segmenter = Segmenter(model, provider=provider, threads=threads)
+                    segmenter = Segmenter(precision=precision, provider=provider, threads=threads)
                 except RuntimeEnvironmentError as error:
                     not_measured[provider] = str(error)
                     continue
@@ -151,15 +151,15 @@ def _call_each(function: Callable[[Any], object], arguments: Sequence[Any]) -> N
 
 
 def thread_counts() -> list[int]:
-    """Return 1, 2, 4, ... and the number of processors that are granted."""
+    """Return 1, 2, 4, ... and the number of processors that this process may use."""
     granted = cpu_count()
     return sorted({*(1 << bit for bit in range(granted.bit_length())), granted})
 
 
 def alternate(calls: Mapping[Key, Callable[[], object]], rounds: int) -> dict[Key, float]:
-    """Return each call's median seconds over rounds in which all take their turn, after one that does not count.
+    """Return each call's median seconds over rounds in which all calls take turns, after one round of warm-up.
 
-    Whatever else the machine does meanwhile then meets all alike.
+    Any other load on the machine then affects all calls equally.
     """
     seconds: dict[Key, list[float]] = {key: [] for key in calls}
     for call in calls.values():
@@ -173,7 +173,7 @@ def alternate(calls: Mapping[Key, Callable[[], object]], rounds: int) -> dict[Ke
 
 
 def report(found: Survey) -> Iterator[str]:
-    """Yield the lines of a table, what was not measured, and the flags for this machine."""
+    """Yield the lines of the report: a table, what was not measured, and the recommended flags."""
     names = [speed.setting.provider for speed in found.speeds]
     width = max(map(len, names), default=0)
     yield f"{'provider':<{width}}  precision  threads  network MP/s  segmentation MP/s"

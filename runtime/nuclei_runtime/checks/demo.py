@@ -1,4 +1,4 @@
-"""A folder of images to try the commands on, made on the spot: nothing is downloaded."""
+"""A folder of images to try the commands on, generated locally: nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ _FIELDS = (
 
 
 def write_demo(folder: str | os.PathLike[str]) -> list[Path]:
-    """Write a demo.
+    """Write the demo images.
 
-    ``images/`` holds a photograph of stained tissue (`skimage.data.immunohistochemistry`, which lies in
-    scikit-image's wheel) and synthetic fluorescence fields of several sizes and depths; ``truth/`` the label
-    images of the fields.
+    ``images/`` contains a photograph of stained tissue (`skimage.data.immunohistochemistry`, which is part of
+    scikit-image's wheel) and synthetic fluorescence fields of several sizes and bit depths. ``truth/`` contains the
+    true label images of the fields.
 
     Parameters
     ----------
     folder : path
-        Is made; if it is there it must be empty.
+        Created if it does not exist. If it exists, it must be empty.
 
     Returns
     -------
     list of Path
-        The images.
+        The images that were written.
 
     Raises
     ------
     ResultsExistError
-        The folder is not empty, or is a file.
+        The folder is not empty, or it is a file.
     """
     from skimage.data import immunohistochemistry
 
     root = Path(folder)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise ResultsExistError(f"{root}: already holds something; name a folder that is new or empty")
+        raise ResultsExistError(f"{root}: is not empty; name a new or empty folder")
     images, truth = root / "images", root / "truth"
     images.mkdir(parents=True)
     truth.mkdir()

@@ -1,4 +1,4 @@
-"""What this machine has, whether the model computes here what it should, and what mends it if not."""
+"""What this machine has, whether the model computes the right results on it, and what to do if not."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _PIP_LINE_OF_PROVIDER = {
     # The wheel brings no CUDA libraries of its own, only through these extras.
     "CUDAExecutionProvider": 'pip install "onnxruntime-gpu[cuda,cudnn]", and an NVIDIA driver that fits',
 }
-"""Providers that must load where a build lists them, and what mends it if they do not. A GPU build lists others,
-TensorRT's for one, that need something more, installed on purpose: they are shown, not complained of."""
+"""Providers that must load if the build lists them, and the fix if they do not. A GPU build lists others as well, such
+as TensorRT's, that need more software: if those do not load, they are shown but not reported as a problem."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found.
+    """What the checks found.
 
     Attributes
     ----------
     lines : tuple of str
         What this machine has.
     problems : tuple of str
-        What is wrong, each with what mends it; none if all is good.
+        What is wrong, each with its fix; empty if everything is fine.
     """
 
     lines: tuple[str, ...]
@@ -42,12 +42,12 @@ class Diagnosis:
 
 
 def diagnose(model: str | os.PathLike[str] | None = None) -> Diagnosis:
-    """Look at the packages, the processors, the memory and the execution providers, and replay a model's sample.
+    """Check the packages, processors, memory and execution providers, and replay a model's sample.
 
     Parameters
     ----------
     model : path, optional
-        An ONNX file with its sample beside it; without it the bundled model.
+        An ONNX file with its sample next to it. Without it, the bundled model.
     """
     lines, problems = [f"{'python':<14}{platform.python_version()}"], []
     for package in _PACKAGES:
@@ -71,7 +71,7 @@ def diagnose(model: str | os.PathLike[str] | None = None) -> Diagnosis:
 
 
 def _onnxruntime() -> tuple[str, str | None]:
-    """Return what is installed as ONNX Runtime, and what is wrong with it."""
+    """Return which ONNX Runtime is installed, and what is wrong with it."""
     wheels = sorted(set(packages_distributions().get("onnxruntime", [])))
     listed = ", ".join(f"{wheel} {version(wheel)}" for wheel in wheels)
     if not wheels:
@@ -91,7 +91,7 @@ def _onnxruntime() -> tuple[str, str | None]:
 def _try_providers(model: Path, lines: list[str], problems: list[str]) -> None:
     """Load the model and replay its sample on each provider that this ONNX Runtime lists."""
     for provider in available_providers():
-        mend = _PIP_LINE_OF_PROVIDER.get(provider)
+        fix = _PIP_LINE_OF_PROVIDER.get(provider)
         try:
             segmenter = Segmenter(model, provider=provider)
         except ModelError as error:  # the same with every provider
@@ -99,7 +99,7 @@ def _try_providers(model: Path, lines: list[str], problems: list[str]) -> None:
             return
         except RuntimeEnvironmentError as error:
             lines.append(f"{provider}: does not load")
-            problems += [f"{error}; {mend}"] if mend else []
+            problems += [f"{error}; {fix}"] if fix else []
             continue
         digest = f"{'':<14}SHA-256 {segmenter.model_sha256}"
         if digest not in lines:
@@ -113,7 +113,7 @@ def _try_providers(model: Path, lines: list[str], problems: list[str]) -> None:
             continue
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             lines.append(f"{loads}, but does not run it")
-            problems.append(f"{provider} does not run the model: {error}; {mend or 'use another provider'}")
+            problems.append(f"{provider} does not run the model: {error}; {fix or 'use another provider'}")
             continue
         lines.append(
             f"{loads}; its sample differs by "
@@ -122,8 +122,8 @@ def _try_providers(model: Path, lines: list[str], problems: list[str]) -> None:
         )
         if replay.difference > replay.tolerance:
             problems.append(
-                f"{provider} computes other probabilities than the model's own; use another provider, "
+                f"{provider} computes probabilities that differ from the model's; use another provider, "
                 "update its driver, or pip install --force-reinstall onnxruntime"
             )
         if not replay.labels_equal:
-            problems.append("the sample's labels come out otherwise; pip install --force-reinstall nuclei-edge scipy")
+            problems.append("the sample's labels come out differently; pip install --force-reinstall nuclei-edge scipy")

@@ -1,7 +1,7 @@
 """A model's sample: one raw image with the maps and the labels that the model must give for it.
 
-It lies beside the model, as ``nuclei.sample.npz`` beside ``nuclei.onnx``, and is replayed on the machine that
-is to run the model: a build, a driver or a processor that computes something else shows at once.
+The sample lies next to the model, as ``nuclei.sample.npz`` next to ``nuclei.onnx``. Replaying it on the machine that
+is to run the model shows at once whether a build, a driver or a processor computes something else.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from nuclei_runtime.errors import ModelFormatError, ModelNotFoundError
 from nuclei_runtime.segmentation.segmenter import Segmenter
 
 MAX_SAMPLE_BYTES = 1 << 28
-"""Of all its arrays together, unpacked: a hundred times the largest sample of this project."""
+"""Limit for all arrays of a sample together, unpacked: a hundred times the largest sample of this project."""
 
 
 @dataclass(frozen=True)
-class Sample:
-    """What a model was seen to do when it was exported.
+class ReplaySample:
+    """What a model computed when it was exported.
 
     Attributes
     ----------
     image : (H, W), (H, W, 3) or (H, W, 4) ndarray
-        As a file stores it.
+        The values that the file stores.
     maps : (H, W, M) ndarray of float32
-        As `Segmenter.predict` yields them: the network's output at the image's own size.
+        The output of `Segmenter.predict`: the network's maps at the image's own size.
     labels : (H, W) ndarray of int32
         The nuclei in `maps`, 0 background, 1..N.
     """
@@ -47,12 +47,12 @@ class Replay:
     Attributes
     ----------
     difference : float
-        Largest absolute difference in probability; infinite where either is no number.
+        Largest absolute difference in probability; infinite if either is NaN.
     tolerance : float
         What the model card allows.
     labels_equal : bool
-        Whether the sample's maps give the sample's labels. They are found in those maps, not in
-        the replayed one, in which a pixel at the threshold may fall on its other side within the tolerance.
+        Whether the sample's maps give the sample's labels. These maps are used instead of the replayed ones, in which
+        a pixel near the threshold may cross it within the tolerance.
     """
 
     difference: float
@@ -61,16 +61,16 @@ class Replay:
 
     @property
     def ok(self) -> bool:
-        """Whether this machine computes what the model did when it was exported."""
+        """Whether this machine computes the same as the model did when it was exported."""
         return self.difference <= self.tolerance and self.labels_equal
 
 
 def sample_path(model: str | os.PathLike[str]) -> Path:
-    """Return where the sample of a model lies."""
+    """Return the path of a model's sample."""
     return Path(model).with_suffix(".sample.npz")
 
 
-def write_sample(path: str | os.PathLike[str], sample: Sample) -> None:
+def write_sample(path: str | os.PathLike[str], sample: ReplaySample) -> None:
     """Write a sample.
 
     Parameters
@@ -81,7 +81,7 @@ def write_sample(path: str | os.PathLike[str], sample: Sample) -> None:
     np.savez_compressed(path, image=sample.image, maps=sample.maps, labels=sample.labels)
 
 
-def read_sample(path: str | os.PathLike[str]) -> Sample:
+def read_sample(path: str | os.PathLike[str]) -> ReplaySample:
     """Read a sample.
 
     Raises
@@ -89,7 +89,7 @@ def read_sample(path: str | os.PathLike[str]) -> Sample:
     ModelNotFoundError
         There is no such file.
     ModelFormatError
-        The file is damaged or unpacks to more than `MAX_SAMPLE_BYTES`, or its arrays are not those of a sample.
+        The file is damaged, unpacks to more than `MAX_SAMPLE_BYTES`, or does not contain the arrays of a sample.
     """
     try:
         with ZipFile(path) as archive:
@@ -97,38 +97,42 @@ def read_sample(path: str | os.PathLike[str]) -> Sample:
         if size > MAX_SAMPLE_BYTES:
             raise ModelFormatError(
                 f"{path}: unpacks to {size} bytes, expected at most {MAX_SAMPLE_BYTES}; "
-                "copy the sample from beside the model or export again"
+                "copy the sample that belongs to the model, or export the model again"
             )
         with np.load(path, allow_pickle=False) as arrays:
-            sample = Sample(arrays["image"], arrays["maps"], arrays["labels"])
+            sample = ReplaySample(arrays["image"], arrays["maps"], arrays["labels"])
     except FileNotFoundError:
         raise ModelNotFoundError(
-            f"{path}: the model's sample is not there; copy it from beside the model or export again"
+            f"{path}: there is no sample for this model; copy the one that belongs to it, or export the model again"
         ) from None
     except ModelFormatError:
         raise
     except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, BadZipFile) as error:
-        raise ModelFormatError(f"{path}: not a sample that can be read: {error}") from error
+        raise ModelFormatError(
+            f"{path}: the sample cannot be read: {error}; copy it again, or export the model again"
+        ) from error
     shapes = {sample.image.shape[:2], sample.maps.shape[:2], sample.labels.shape}
     if len(shapes) > 1:
-        raise ModelFormatError(f"{path}: the arrays of a sample must have one height and width, found {shapes}")
+        raise ModelFormatError(
+            f"{path}: expected arrays of one height and width, found {shapes}; export the model again"
+        )
     return sample
 
 
 def replay_sample(segmenter: Segmenter, path: str | os.PathLike[str]) -> Replay:
-    """Run a model on its sample and compare.
+    """Run a model on its sample and compare the results.
 
     Raises
     ------
     ModelNotFoundError, ModelFormatError
-        See `read_sample`; or the sample is another model's.
+        See `read_sample`; or the sample belongs to another model.
     """
     sample = read_sample(path)
     (maps,) = segmenter.predict([sample.image])
     if maps.shape != sample.maps.shape:
         raise ModelFormatError(
             f"{path}: the sample's maps are {sample.maps.shape}, the model gives {maps.shape}; "
-            "copy the sample from beside the model or export again"
+            "copy the sample that belongs to the model, or export the model again"
         )
     labels = segmenter.find_instances(sample.maps).labels
     return Replay(

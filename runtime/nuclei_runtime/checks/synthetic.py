@@ -1,7 +1,7 @@
-"""Synthetic fluorescence fields with their truth, for the demo, the model's sample and the tests.
+"""Synthetic fluorescence fields with their true labels, for the demo, the model's sample and the tests.
 
-Blurred, unevenly lit, touching ellipses with shot noise: what a widefield microscope makes of stained nuclei, as
-far as a page of code goes. They are no stand-in for real images when a score is wanted.
+Blurred, unevenly lit, touching ellipses with shot noise: a simple imitation of stained nuclei in a widefield
+microscope. Do not use them in place of real images to measure accuracy.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def fluorescence_field(
     height, width : int
         In pixels.
     n_nuclei : int
-        Nuclei to place; a third of them touch an earlier one. Those that find no room are left out.
+        Nuclei to place; a third of them touch an earlier one. Nuclei that do not fit are left out.
 
     Returns
     -------
     image : (height, width) ndarray of uint8
     labels : (height, width) ndarray of int32
-        The truth: 0 background, 1..N.
+        The true labels: 0 background, 1..N.
     """
     from scipy import ndimage
 
@@ -58,7 +58,7 @@ def _place_ellipses(rng: np.random.Generator, height: int, width: int, n_nuclei:
         for _attempt in range(20):
             major = rng.uniform(7, 12)
             minor = major * rng.uniform(0.65, 1.0)
-            if placed and rng.random() < 1 / 3:  # beside an earlier one, close enough to touch
+            if placed and rng.random() < 1 / 3:  # next to an earlier one, close enough to touch
                 row, column, radius = placed[rng.integers(len(placed))]
                 direction = rng.uniform(0, 2 * np.pi)
                 reach = 0.85 * (radius + minor)

@@ -1,4 +1,4 @@
-"""nuclei-bench: how fast the bundled models run on this machine. The docstring is the help text."""
+"""nuclei-bench: measures the speed of the bundled models. The docstring of `bench` is the help text."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def main() -> NoReturn:
 
 
 def bench() -> None:
-    """Measure how fast the bundled models run on this machine, and recommend flags for nuclei-infer.
+    """Measure how fast the bundled models run on this machine, and recommend options for nuclei-infer.
 
-    Every execution provider, precision and number of threads takes its turn on synthetic images. Takes less than a
-    minute; leave the machine alone meanwhile.
+    Tries each execution provider, precision and number of threads on synthetic images. Takes less than a minute; run
+    nothing else meanwhile.
     """
     from nuclei_runtime.checks.bench import report, survey
 

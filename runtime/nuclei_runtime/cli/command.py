@@ -1,4 +1,4 @@
-"""What all commands share: how a function becomes a command, and how an error becomes one sentence and an exit code."""
+"""Shared by all commands: running a function as a command, and turning an error into a sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from threading import Event
@@ -17,41 +17,36 @@ from typing import Any, NoReturn
 
 import typer
 
-from nuclei_runtime.errors import MissingExtraError, ModelError, NucleiError, ParityError, RuntimeEnvironmentError
+from nuclei_runtime.errors import MissingExtraError, NucleiError
+from nuclei_runtime.faults import machine_error
 
 EXIT_SOME_FAILED = 1
-EXIT_USAGE = 2
 EXIT_OF_SIGNAL = 128
-EXIT_ENVIRONMENT = 3
-"""The environment or the model, as against the usage: the same command may work elsewhere."""
 
 _STDERR = 2
-"""Its file descriptor: what libraries in C++ write to."""
+"""The file descriptor to which native libraries write."""
 
-_EXTRA_OF_PACKAGE = {
-    "onnxruntime": "cpu",
-    "watchfiles": "watch",
-    "pandas": "data",
-    "matplotlib": "data",
-    "tensorflow": "train",
-    "keras": "train",
-    "tensorboard": "train",
-    "tf2onnx": "export",
-    "onnx": "export",
-}
+_EXTRA_OF_PACKAGE = {"onnxruntime": "cpu", "watchfiles": "watch"}
+"""Extras that the commands of the runtime may need."""
 
 
-def run_command(command: Callable[..., None]) -> NoReturn:
+def run_command(command: Callable[..., None], extras: Mapping[str, str] | None = None) -> NoReturn:
     """Parse the process's arguments for one command, run it and exit.
 
-    The command raises `typer.Exit` to leave with a code of its own; 0 is the default. Errors of nuclei-edge become
-    a sentence on stderr and exit code 3 where the model or the environment is at fault, else 2.
+    A command raises `typer.Exit` to exit with a code of its own; the default is 0. An error of nuclei-edge becomes a
+    sentence on stderr and the exit code of its class.
+
+    Parameters
+    ----------
+    command : callable
+    extras : mapping of str to str, optional
+        The extra that installs each package that this command imports and the runtime does not.
     """
-    # tifffile logs and Pillow warns what they make of damaged files; the reader's own sentence says it already.
+    # tifffile logs, and Pillow warns about, what is wrong with damaged files; the error of the reader already says it.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="PIL")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A pipe may not know a letter that stands in a file's name; stderr escapes such letters by itself.
+        # The encoding of a pipe may lack a letter of a file's name; stderr escapes such letters anyway.
         sys.stdout.reconfigure(errors="backslashreplace")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command)
@@ -61,19 +56,24 @@ def run_command(command: Callable[..., None]) -> NoReturn:
         fail(error)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in _EXTRA_OF_PACKAGE:
+        extra = (_EXTRA_OF_PACKAGE | dict(extras or {})).get(package)
+        if extra is None:
             raise
-        fail(MissingExtraError(package, _EXTRA_OF_PACKAGE[package]))
+        fail(MissingExtraError(package, extra))
     except OSError as error:  # a folder that cannot be written, a full disk
-        fail(RuntimeEnvironmentError(str(error)))
+        fail(machine_error(error, str(error.filename or "a file")))
     sys.exit(0)
 
 
-class StopSignals:
-    """What Ctrl-C and SIGTERM do while a ``with`` statement runs.
+_STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")
+"""SIGBREAK is what Windows has for SIGTERM: Ctrl-Break, a console that is closed, a service that is stopped."""
 
-    Without an event they interrupt what is being done, as `KeyboardInterrupt`. With one the first of them sets it,
-    and only the second interrupts. A signal that the process was started to ignore stays ignored.
+
+class StopSignals:
+    """Handles Ctrl-C and SIGTERM while a ``with`` statement runs.
+
+    Without an event, a signal interrupts at once with `KeyboardInterrupt`. With an event, the first signal sets it and
+    only the second one interrupts. A signal that the process was started to ignore stays ignored.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class StopSignals:
     Attributes
     ----------
     received : int, optional
-        The first signal that came.
+        The first signal received.
     """
 
     def __init__(self, event: Event | None = None) -> None:
@@ -91,7 +91,7 @@ class StopSignals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (getattr(signal, name) for name in _STOP_SIGNALS if hasattr(signal, name)):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._stop)
         return self
@@ -110,17 +110,17 @@ class StopSignals:
 
     @property
     def exit_code(self) -> int:
-        """128 and the signal's number, as shells count it."""
+        """128 plus the number of the signal, as in shells."""
         return EXIT_OF_SIGNAL + (self.received or signal.SIGINT)
 
 
 def printable(text: str) -> str:
-    """Return a text for the terminal: a file's name may hold line breaks, and codes that a terminal obeys."""
+    """Return a text made safe for the terminal: a file's name may hold line breaks and terminal control codes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def require_extra(extra: str, *packages: str) -> None:
-    """Look for the packages of an extra before any work is begun.
+    """Check that the packages of an extra are installed before any work begins.
 
     Raises
     ------
@@ -133,16 +133,8 @@ def require_extra(extra: str, *packages: str) -> None:
 
 
 @contextmanager
-def quiet_tensorflow() -> Iterator[None]:
-    """Keep TensorFlow's remarks on processors and drivers, and absl's on file formats, off the user's terminal.
-
-    TensorFlow is to be imported inside. It prints the remarks (2.21) before it reads any setting, so stderr itself
-    is turned away for so long. TF_CPP_MIN_LOG_LEVEL=0 in the environment lets everything through.
-    """
-    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
-        yield
-        return
-    logging.getLogger("absl").setLevel(logging.ERROR)
+def silence_stderr() -> Iterator[None]:
+    """Discard everything printed on stderr, including what native code prints."""
     sys.stderr.flush()
     kept = os.dup(_STDERR)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -157,6 +149,6 @@ def quiet_tensorflow() -> Iterator[None]:
 
 
 def fail(error: NucleiError) -> NoReturn:
-    """Print an error as a person needs it and exit with its code."""
+    """Print an error as one sentence and exit with the code of its class."""
     print(f"error: {error}", file=sys.stderr)
-    sys.exit(EXIT_ENVIRONMENT if isinstance(error, RuntimeEnvironmentError | ModelError | ParityError) else EXIT_USAGE)
+    sys.exit(error.exit_code)

@@ -1,8 +1,10 @@
-"""nuclei-demo: a folder of images to try nuclei-infer on. The docstring is the help text."""
+"""nuclei-demo: makes a folder of images to try nuclei-infer on. The docstring of `demo` is the help text."""
 
 from __future__ import annotations
 
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -17,11 +19,12 @@ def main() -> NoReturn:
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is new or empty.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder.", show_default=False)],
 ) -> None:
-    """Make a folder of images to try nuclei-infer on: one of stained tissue, five synthetic ones with their truth."""
+    """Make a folder of images to try nuclei-infer on: one of stained tissue, and five synthetic ones with truth."""
     from nuclei_runtime.checks.demo import write_demo
 
     images = write_demo(folder)
     print(f"{len(images)} images in {folder / 'images'}, the truth of the synthetic ones in {folder / 'truth'}")
-    print(f"next: {subprocess.list2cmdline(['nuclei-infer', str(folder / 'images'), '--out', 'results'])}")
+    command = ["nuclei-infer", str(folder / "images"), "--out", "results"]
+    print(f"next: {subprocess.list2cmdline(command) if sys.platform == 'win32' else shlex.join(command)}")

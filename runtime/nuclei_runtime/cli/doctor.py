@@ -1,4 +1,4 @@
-"""nuclei-doctor: what this machine has, and whether the model computes here what it should."""
+"""nuclei-doctor: shows what this machine has, and checks that the model gives the right results on it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from nuclei_runtime.cli.command import EXIT_ENVIRONMENT, run_command
+from nuclei_runtime.cli.command import run_command
+from nuclei_runtime.errors import RuntimeEnvironmentError
 
 
 def main() -> NoReturn:
@@ -19,13 +20,13 @@ def doctor(
     model: Annotated[
         Path | None,
         typer.Option(
-            "--model", metavar="MODEL.onnx", help="ONNX model with its sample beside it; without it the bundled one."
+            "--model", metavar="MODEL.onnx", help="ONNX model with its sample next to it. Default: the bundled model."
         ),
     ] = None,
 ) -> None:
-    """Show what this machine has, replay the model's sample on it, and say what mends what is wrong.
+    """Show what this machine has, replay the model's sample on it, and say how to fix any problem.
 
-    Exit code: 0 all is good, 3 something is wrong.
+    Exit codes: 0 no problem, 3 a problem was found.
     """
     from nuclei_runtime.checks.doctor import diagnose
 
@@ -35,5 +36,5 @@ def doctor(
     for problem in diagnosis.problems:
         print(f"problem: {problem}")
     if diagnosis.problems:
-        raise typer.Exit(EXIT_ENVIRONMENT)
+        raise typer.Exit(RuntimeEnvironmentError.exit_code)
     print("OK")

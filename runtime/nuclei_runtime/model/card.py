@@ -1,57 +1,61 @@
-"""The model card: all that running a model takes, as JSON inside the ONNX file.
+"""The model card: everything needed to run a model, as JSON inside the ONNX file.
 
-It stands in the file's ``metadata_props`` under `METADATA_KEY`, as canonical JSON (UTF-8, sorted keys, no spaces).
-The vocabulary is bioimage.io's where bioimage.io has a word. `parse_card` reports every problem at once, each with
-its location.
+It is stored in the ``metadata_props`` of the file under `METADATA_KEY`, as canonical JSON (UTF-8, sorted keys, no
+spaces). It uses the vocabulary of bioimage.io where that has a word. `parse_card` reports all problems at once, each
+with its location.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from nuclei_runtime.errors import CardError
-from nuclei_runtime.json_fields import Fields, is_int, parse_json, shown
-from nuclei_runtime.steps.instances import MAPS, METHODS
-from nuclei_runtime.steps.preprocess import CHANNELS, STEPS, Step
+from nuclei_runtime.json_fields import Fields, canonical_json, is_int, parse_json, shown
+from nuclei_runtime.steps.instances import METHODS
+from nuclei_runtime.steps.preprocess import CHANNELS, STEPS
+from nuclei_runtime.steps.step import MAPS, MAX_SIDE_PX, InstanceMethod, PreprocessingStep, Step
 from nuclei_runtime.steps.tiling import Tiling
 
 METADATA_KEY = "nuclei.model_card"
 SCHEMA_VERSION = 1
 MAX_CARD_BYTES = 1 << 20
-"""A card is a page of text; anything near a megabyte is not one."""
+"""A card is about a page of text; nothing near a megabyte is a card."""
 
 MAX_PROBLEMS = 100
-"""More are counted and not spelt out: a message is for people."""
+"""Further problems are counted but not listed, to keep the message readable."""
 
-# What a card may ask for, so that none asks for more than a machine has. All are far beyond any use; of the native
-# recipe core_px is 512, halo_px 112 and multiple_of_px 16.
-MAX_SIZE_PX = 4096
-"""Height and width of a fixed input, and side of a tile's core."""
+# Upper bounds, so that no card can ask for more than a machine has. All are far beyond any practical use: the native
+# recipe uses core_px 512, halo_px 112 and multiple_of_px 16.
+MAX_CORE_PX = 4096
+"""Side of a tile's core."""
 MAX_HALO_PX = 1024
 MAX_MULTIPLE_PX = 256
-MAX_AREA_PX = 1_000_000
 MAX_STEPS = 8
-"""Steps of preprocessing."""
+"""Number of preprocessing steps."""
 MAX_SCORES = 1000
-"""Entries of ``evaluation``."""
+"""Number of entries in ``evaluation``."""
+
+
+MAX_EXTENSIONS_BYTES = 1 << 16
+"""Size of ``extensions`` as canonical JSON."""
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """The network's input: batch, rows, columns, channels (axes ``byxc``), float32.
+    """The input of the network: batch, rows, columns, channels (axes ``byxc``), float32.
 
     Attributes
     ----------
     name : str
-        Of the ONNX input.
+        Name of the ONNX input.
     height, width : int or None
-        The fixed size in pixels that the last preprocessing step must give; both None where the network takes any.
+        Fixed size in pixels, which the last preprocessing step must produce; both None if the network takes any size.
     channels : int
     tiling : Tiling or None
-        How an image goes through a network that takes any size; None where the size is fixed.
+        How an image is cut into tiles for a network that takes any size; None if the size is fixed.
     """
 
     name: str
@@ -63,14 +67,14 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """The network's output: batch, rows, columns, maps (axes ``byxc``), float32 in [0, 1], of the input's size.
+    """The output of the network: batch, rows, columns, maps (axes ``byxc``), float32 in [0, 1], as large as the input.
 
     Attributes
     ----------
     name : str
-        Of the ONNX output.
+        Name of the ONNX output.
     maps : tuple of str
-        What the channels are: the first ones of `nuclei_runtime.steps.instances.MAPS`.
+        The meaning of the channels: the first ones of `nuclei_runtime.steps.step.MAPS`.
     """
 
     name: str
@@ -79,14 +83,14 @@ class OutputSpec:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One score, as `nuclei-evaluate` measured it.
+    """One score, as measured by `nuclei-evaluate`.
 
     Attributes
     ----------
     dataset : str
-        The set of images, with its split.
+        The set of images, including its split.
     digest : str
-        SHA-256 over the identifiers and bytes of the images and masks that were scored.
+        SHA-256 over the identifiers and bytes of the scored images and masks.
     metric : str
     value : float
     """
@@ -99,7 +103,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model is, what it takes and gives, and what it is worth.
+    """Describes a model: its input, output and steps, and how well it performs.
 
     Attributes
     ----------
@@ -108,19 +112,23 @@ class ModelCard:
     name, version, license, description : str
     input : InputSpec
     preprocessing : tuple of Step
-        In order; identifiers from `nuclei_runtime.steps.preprocess.STEPS`.
+        In order; their identifiers are from `nuclei_runtime.steps.preprocess.STEPS`.
     output : OutputSpec
     postprocessing : Step
-        Identifier from `nuclei_runtime.steps.instances.METHODS`.
+        Its identifier is one of `nuclei_runtime.steps.instances.METHODS`.
     training_nucleus_diameter_px : float
         Median diameter, in pixels of the original images, of a disk with the area of a training nucleus.
     tolerance : float
-        Largest absolute difference in probability between this file on any provider and the Keras checkpoint.
+        Largest absolute difference in probability between this file on any provider and the checkpoint from which it
+        was exported.
     evaluation : tuple of Evaluation
     provenance : dict of str to str
         Digests, versions, seed, recipe.
     limitations : tuple of str
-        Sentences for people.
+        Sentences for human readers.
+    extensions : mapping
+        Any further JSON, read-only, which this version of nuclei-edge may ignore. A new field that a reader must not
+        ignore requires another `SCHEMA_VERSION`.
     """
 
     schema_version: int
@@ -137,10 +145,15 @@ class ModelCard:
     evaluation: tuple[Evaluation, ...]
     provenance: dict[str, str]
     limitations: tuple[str, ...]
+    extensions: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def to_json(self) -> str:
-        """Return the card as canonical JSON."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        """Return the card as canonical JSON, without `extensions` if there are none."""
+        fields = asdict(replace(self, extensions={}))
+        del fields["extensions"]
+        if self.extensions:
+            fields["extensions"] = self.extensions
+        return canonical_json(fields)
 
 
 def parse_card(text: str, source: str) -> ModelCard:
@@ -151,14 +164,14 @@ def parse_card(text: str, source: str) -> ModelCard:
     text : str
         JSON.
     source : str
-        What the card came from, for the message.
+        Where the card comes from, for the message.
 
     Raises
     ------
     CardError
-        With every problem that the card has.
+        Lists every problem of the card.
     """
-    # A lone surrogate, which JSON can spell and UTF-8 cannot, counts as one byte here: it is refused later.
+    # A lone surrogate, which JSON can express but UTF-8 cannot, counts as one byte here and is refused later.
     if len(text.encode("utf-8", "replace")) > MAX_CARD_BYTES:
         raise CardError(source, (f"$: larger than {MAX_CARD_BYTES} bytes",))
     problems: list[str] = []
@@ -169,7 +182,7 @@ def parse_card(text: str, source: str) -> ModelCard:
             source,
             (
                 f"schema_version: found {found}, this version of nuclei-edge reads {SCHEMA_VERSION}; "
-                "use the nuclei-edge that the model was made for",
+                "use the version of nuclei-edge for which the model was made",
             ),
         )
     card = _card(Fields(document, "$", problems)) if not problems else None
@@ -179,35 +192,15 @@ def parse_card(text: str, source: str) -> ModelCard:
     return card
 
 
-_STEP_ARGUMENTS: dict[str, dict[str, Callable[[Fields, str], float]]] = {
-    "percentile_normalisation": {
-        "lower": lambda r, key: r.number(key, 0, 100),
-        "upper": lambda r, key: r.number(key, 0, 100),
-    },
-    "resize": {"height": lambda r, key: r.count(key, MAX_SIZE_PX), "width": lambda r, key: r.count(key, MAX_SIZE_PX)},
-    "connected_components": {
-        "threshold": lambda r, key: r.number(key, 0, 1),
-        "min_area_px": lambda r, key: r.count(key, MAX_AREA_PX),
-    },
-    "marker_watershed": {
-        "threshold": lambda r, key: r.number(key, 0, 1),
-        "marker_distance": lambda r, key: r.number(key, 0, 1),
-        "marker_border": lambda r, key: r.number(key, 0, 1),
-        "min_peak_distance": lambda r, key: r.number(key, 0, 1),
-        "min_marker_area_px": lambda r, key: r.count(key, MAX_AREA_PX),
-        "min_area_px": lambda r, key: r.count(key, MAX_AREA_PX),
-    },
-}
-
-
-def _step(reader: Fields, known: dict[str, Any]) -> Step:
+def _step(reader: Fields, known: Mapping[str, PreprocessingStep | InstanceMethod]) -> Step:
     step_id = reader.take("id", lambda v: isinstance(v, str) and v in known, f"one of {', '.join(sorted(known))}", "")
     kwargs = reader.object("kwargs")
-    arguments = {key: take(kwargs, key) for key, take in _STEP_ARGUMENTS.get(step_id, {}).items()}
+    arguments = known[step_id].arguments if step_id else {}
+    values = {name: argument.take(kwargs, name) for name, argument in arguments.items()}
     if step_id:
         kwargs.close()
     reader.close()
-    return Step(step_id, arguments)
+    return Step(step_id, values)
 
 
 def _input(reader: Fields) -> InputSpec:
@@ -218,7 +211,7 @@ def _input(reader: Fields) -> InputSpec:
         height, width = (reader.take(key, lambda v: v is None, *nothing) for key in ("height", "width"))
         fields = reader.object("tiling")
         tiling = Tiling(
-            core_px=fields.count("core_px", MAX_SIZE_PX),
+            core_px=fields.count("core_px", MAX_CORE_PX),
             halo_px=fields.count("halo_px", MAX_HALO_PX),
             multiple_of_px=fields.count("multiple_of_px", MAX_MULTIPLE_PX),
         )
@@ -226,7 +219,7 @@ def _input(reader: Fields) -> InputSpec:
         reader.close()
         return InputSpec(name, height, width, channels, tiling)
     reader.take("tiling", lambda v: v is None, "an object or null", None)
-    height, width = (reader.count(key, MAX_SIZE_PX) for key in ("height", "width"))
+    height, width = (reader.count(key, MAX_SIDE_PX) for key in ("height", "width"))
     spec = InputSpec(name, height, width, channels, None)
     reader.close()
     return spec
@@ -258,6 +251,7 @@ def _card(reader: Fields) -> ModelCard:
         evaluation=tuple(evaluation),
         provenance=reader.texts_by_name("provenance"),
         limitations=reader.texts("limitations"),
+        extensions=reader.open_object("extensions", MAX_EXTENSIONS_BYTES),
     )
     reader.close()
     if not any(problem.startswith(("input", "preprocessing")) for problem in reader.problems):
@@ -274,23 +268,29 @@ def _card(reader: Fields) -> ModelCard:
 
 
 def _check_steps_fit(card: ModelCard, problems: list[str]) -> None:
-    last = card.preprocessing[-1] if card.preprocessing else None
+    """Note conflicts between input and preprocessing, each of which is valid by itself."""
+    specs = [STEPS[step.id] for step in card.preprocessing]
     tiling = card.input.tiling
+    size = (card.input.height, card.input.width)
     if tiling is not None:
-        if any(step.id == "resize" for step in card.preprocessing):
-            problems.append("preprocessing: resize has no place where the network takes any size")
+        problems.extend(
+            f"preprocessing: {step.id} cannot be used with a network that takes any size"
+            for step, spec in zip(card.preprocessing, specs, strict=True)
+            if spec.fit is None
+        )
         if tiling.core_px % tiling.multiple_of_px or tiling.halo_px % tiling.multiple_of_px:
             problems.append(
                 f"input.tiling: core_px and halo_px must be multiples of multiple_of_px, {tiling.multiple_of_px}; "
                 f"found {tiling.core_px} and {tiling.halo_px}"
             )
-    elif last is None or last.id != "resize":
-        problems.append("preprocessing: the last step must be resize, because the input has a fixed size")
-    elif (last.kwargs["height"], last.kwargs["width"]) != (card.input.height, card.input.width):
+    elif not specs or specs[-1].output_size is None:
+        sizing = " or ".join(name for name, spec in STEPS.items() if spec.output_size is not None)
+        problems.append(f"preprocessing: the last step must be {sizing}, because the input has a fixed size")
+    elif (given := specs[-1].output_size(card.preprocessing[-1].kwargs)) != size:
         problems.append(
-            f"preprocessing: resize gives {last.kwargs['height']} x {last.kwargs['width']}, "
-            f"the input takes {card.input.height} x {card.input.width}"
+            f"preprocessing: {card.preprocessing[-1].id} gives {given[0]} x {given[1]}, "
+            f"the input takes {size[0]} x {size[1]}"
         )
-    for index, step in enumerate(card.preprocessing):
-        if step.id == "percentile_normalisation" and step.kwargs["lower"] >= step.kwargs["upper"]:
-            problems.append(f"preprocessing[{index}].kwargs: lower must be below upper")
+    for index, (step, spec) in enumerate(zip(card.preprocessing, specs, strict=True)):
+        if spec.check is not None and (problem := spec.check(step.kwargs)) is not None:
+            problems.append(f"preprocessing[{index}].kwargs: {problem}")

@@ -1,4 +1,4 @@
-"""Whether this processor adds up products of 8-bit numbers without overflow."""
+"""Tests whether this processor adds products of 8-bit numbers without overflow."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 
 PROBE = Path(__file__).parents[1] / "models" / "int8_probe.onnx"
-"""A convolution of 16 channels, all 255, by weights that are all 127, scaled so that the right answer is
-`RIGHT_ANSWER`; `tests/runtime/test_int8_sums.py` makes it."""
+"""A convolution of 16 channels, all 255, with weights that are all 127, scaled so that the correct result is
+`RIGHT_ANSWER`; `tests/runtime/model/test_int8_sums.py` generates it."""
 
 RIGHT_ANSWER = 200
 
 
 @cache
 def are_exact(ort: Any) -> bool:
-    """Try it with ONNX Runtime on the CPU.
+    """Run the probe with ONNX Runtime on the CPU.
 
-    x86 processors without VNNI add two products of 8 bits in 16 bits, where they stop at 32,767 (Intel's VPMADDUBSW),
-    and the maps of an int8 model come out wrong in silence. ONNX Runtime has an exact way for them
-    (``session.x64quantprecision``), which elsewhere takes twice the time for the same numbers.
+    x86 processors without VNNI add two 8-bit products in 16 bits, which saturate at 32,767 (VPMADDUBSW of Intel), so
+    the maps of an int8 model are silently wrong. ONNX Runtime has an exact mode for them
+    (``session.x64quantprecision``), which on other processors takes twice the time for the same numbers.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1

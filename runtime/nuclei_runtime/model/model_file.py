@@ -1,4 +1,4 @@
-"""A model file -> its bytes, read once, of bounded size, and the ones whose SHA-256 was asked for."""
+"""Reads a model file once, with a bound on its size, and checks its SHA-256."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from nuclei_runtime.errors import ModelDigestError, ModelFormatError, ModelNotFo
 from nuclei_runtime.model.onnx_contents import check_contents
 
 MAX_MODEL_BYTES = 1 << 28
-"""256 MiB: thirty times the largest model of this project. The file is held in memory while it is loaded."""
+"""256 MiB, thirty times the largest model of this project. The file is in memory while it is loaded."""
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file as it was read.
+    """The contents of a model file.
 
     Attributes
     ----------
     content : bytes
-        All of it. What was checked is what is loaded: the file itself is not opened again.
+        The whole file. These bytes are checked and loaded; the file is not opened again.
     sha256 : str
         Of `content`, 64 lower-case hexadecimal digits.
     """
@@ -38,20 +38,20 @@ def read_model_file(path: str | os.PathLike[str], sha256: str | None = None) -> 
     ----------
     path : path
     sha256 : str, optional
-        What the file has to be: its SHA-256, 64 hexadecimal digits in either case.
+        The SHA-256 that the file must have: 64 hexadecimal digits, upper or lower case.
 
     Raises
     ------
     ModelNotFoundError
-        There is no file, or none that can be read.
+        There is no file, or it cannot be read.
     ModelDigestError
-        The file's SHA-256 is another one, or `sha256` is none.
+        The file has another SHA-256, or `sha256` is not a digest.
     ModelFormatError
         The file is larger than `MAX_MODEL_BYTES`, or `nuclei_runtime.model.onnx_contents.check_contents` refuses it.
     """
     if sha256 is not None and re.fullmatch(r"[0-9a-fA-F]{64}", sha256) is None:
-        raise ModelDigestError(f"sha256 {sha256!r}: expected the model's digest, 64 hexadecimal digits")
-    if not Path(path).is_file():  # a pipe or a device would never end
+        raise ModelDigestError(f"sha256 {sha256!r}: expected the digest of the model: 64 hexadecimal digits")
+    if not Path(path).is_file():  # reading a pipe or a device might never end
         raise ModelNotFoundError(f"{path}: no model file there; name an ONNX file that nuclei-export wrote")
     try:
         with Path(path).open("rb") as file:
@@ -61,14 +61,14 @@ def read_model_file(path: str | os.PathLike[str], sha256: str | None = None) -> 
         raise ModelNotFoundError(f"{path}: cannot be read: {error.strerror or error}; check its permissions") from error
     if size > MAX_MODEL_BYTES:
         raise ModelFormatError(
-            f"{path}: {size} bytes, expected at most {MAX_MODEL_BYTES}, as no model of nuclei-edge is larger; "
+            f"{path}: {size} bytes, expected at most {MAX_MODEL_BYTES}: no model of nuclei-edge is larger; "
             "name an ONNX file that nuclei-export wrote"
         )
     found = hashlib.sha256(content).hexdigest()
     if sha256 is not None and found != sha256.lower():
         raise ModelDigestError(
             f"{path}: its SHA-256 is {found}, expected {sha256.lower()}; "
-            "do not use this file before you know where it comes from: fetch the model again from its source"
+            "do not use this file before you know where it comes from: download the model again from its source"
         )
     check_contents(content, str(path))
     return ModelFile(content, found)

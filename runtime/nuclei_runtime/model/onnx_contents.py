@@ -1,13 +1,13 @@
-"""What is in an ONNX file, looked at before ONNX Runtime loads it.
+"""Inspects the contents of an ONNX file before ONNX Runtime loads it.
 
-ONNX Runtime follows a tensor's ``external_data`` to other files, and a model may call operators that do not belong to
-the ONNX standard. Its own loader is where that would happen, so the look must come before, and the onnx package, which
-could take it, is too much for a machine at a microscope. What is needed of Protocol Buffers is little: an ONNX file is
-nested fields, each with a number, a type and a length. Names and numbers: ``onnx.proto`` of the ONNX standard;
-encoding: https://protobuf.dev/programming-guides/encoding.
+ONNX Runtime follows the ``external_data`` of a tensor to other files, and a model may call operators outside the ONNX
+standard. Both happen in its loader, so the check has to come before. The onnx package could do it but is too large for
+a machine at a microscope. Little of Protocol Buffers is needed: an ONNX file consists of nested fields, each with a
+number, a type and a length. Names and numbers: ``onnx.proto`` of the ONNX standard; encoding:
+https://protobuf.dev/programming-guides/encoding.
 
-The walk errs on the side of refusal: what it does not understand is refused, and where Protocol Buffers lets the last
-of several fields win, all of them are looked at.
+The check errs on the side of refusal: it refuses what it does not understand, and where Protocol Buffers lets the last
+of several fields win, it inspects all of them.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from collections.abc import Iterator
 from nuclei_runtime.errors import ModelFormatError
 
 STANDARD_DOMAINS = ("", "ai.onnx")
-"""Both are spellings of the ONNX standard's own operators, quantised ones included. ONNX Runtime's ``com.microsoft`` is
-not among them: ``EPContext`` in it is a program for a device, which may lie in another file."""
+"""The two names of the domain of standard operators, which include quantised ones. ``com.microsoft`` of ONNX Runtime is
+not allowed: its ``EPContext`` is a program for a device, which may be in another file."""
 
 _STANDARD = {name.encode() for name in STANDARD_DOMAINS}
 
 MAX_FIELDS = 200_000
-"""Fields looked at; a network of this project has some thousand."""
+"""Most fields that are inspected; a network of this project has a few thousand."""
 
 MAX_DEPTH = 16
-"""Messages within messages; a graph without subgraphs has five."""
+"""Most levels of nested messages; a graph without subgraphs has five."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
-# Message -> field number -> the message in it. Other fields hold no tensor, operator or graph.
+# For each message, the messages inside it by field number. No other field holds a tensor, an operator or a graph.
 _MESSAGES = {
     "model": {7: "graph", 14: "metadata"},
     "graph": {1: "node", 5: "tensor", 15: "sparse tensor"},
@@ -42,14 +42,14 @@ _MESSAGES = {
 }
 
 _REFUSED = {
-    ("tensor", 13): "a tensor whose values lie in another file",
-    ("tensor", 14): "a tensor whose values lie in another file",
+    ("tensor", 13): "a tensor whose values are in another file",
+    ("tensor", 14): "a tensor whose values are in another file",
     ("model", 20): "instructions for training",
     ("model", 25): "operators of its own",
 }
 
 _SETTINGS_KEY = b"ort_config"
-"""Where ORT_LOAD_CONFIG_FROM_MODEL is set, ONNX Runtime takes threads, and files to write, from this metadata."""
+"""If ORT_LOAD_CONFIG_FROM_MODEL is set, ONNX Runtime reads threads and names of files to write from this metadata."""
 
 _NODE_OPERATOR, _NODE_DOMAIN, _METADATA_KEY = ("node", 4), ("node", 7), ("metadata", 1)
 
@@ -57,21 +57,21 @@ _SHOWN_CHARACTERS = 60
 
 
 def check_contents(content: bytes, source: str) -> None:
-    """Refuse a model that is more than one file of standard operators.
+    """Refuse a model that is not a single file of standard operators.
 
     Parameters
     ----------
     content : bytes
         The whole file.
     source : str
-        What it came from, for the message.
+        Where it comes from, for the message.
 
     Raises
     ------
     ModelFormatError
-        The file is damaged or is no ONNX, refers to other files, calls operators of other domains than
-        `STANDARD_DOMAINS`, brings functions, training or settings for ONNX Runtime, names one metadata entry twice, or
-        passes `MAX_FIELDS` or `MAX_DEPTH`.
+        The file is damaged or not ONNX, refers to other files, calls operators outside `STANDARD_DOMAINS`, contains
+        functions, training information or settings for ONNX Runtime, has a metadata entry twice, or exceeds
+        `MAX_FIELDS` or `MAX_DEPTH`.
     """
     try:
         _Walk(content).message("model", 0, len(content), 0)
@@ -83,16 +83,16 @@ def check_contents(content: bytes, source: str) -> None:
     except _RefusedError as error:
         raise ModelFormatError(
             f"{source}: refused, because it has {error}; "
-            "a model is one file of standard operators: export it anew with nuclei-export"
+            "a model is one file of standard operators: export it again with nuclei-export"
         ) from None
 
 
 class _DamagedError(Exception):
-    """The bytes are not those of an ONNX file."""
+    """The bytes are not an ONNX file."""
 
 
 class _RefusedError(Exception):
-    """The file has something that a model must not have."""
+    """The file contains something that a model must not contain."""
 
 
 class _Walk:
@@ -104,13 +104,13 @@ class _Walk:
         self.metadata_keys: set[bytes] = set()
 
     def message(self, kind: str, start: int, stop: int, depth: int) -> None:
-        """Look at one message, and at those in it."""
+        """Inspect one message and the messages inside it."""
         if depth > MAX_DEPTH:
-            raise _RefusedError(f"graphs within graphs beyond {MAX_DEPTH} levels")
+            raise _RefusedError(f"graphs nested beyond {MAX_DEPTH} levels")
         operator, foreign = b"", None
         for number, wire_type, value, end in self.fields(start, stop):
             field = (kind, number)
-            # The field that says where a tensor lies is a number, 0 for the file itself.
+            # The field that says where the values of a tensor are is a number; 0 is the file itself.
             if field in _REFUSED and (wire_type == _BYTES or value != 0):
                 raise _RefusedError(_REFUSED[field])
             if wire_type != _BYTES:
@@ -124,15 +124,17 @@ class _Walk:
             elif field == _METADATA_KEY:
                 key = self.content[value:end]
                 if key == _SETTINGS_KEY:
-                    raise _RefusedError("settings for ONNX Runtime of its own")
+                    raise _RefusedError("settings of its own for ONNX Runtime")
                 if key in self.metadata_keys:
                     raise _RefusedError(f"the metadata {_shown(key)} twice")
                 self.metadata_keys.add(key)
         if foreign is not None:
-            raise _RefusedError(f"the operator {_shown(operator)} of {_shown(foreign)}, which is no ONNX standard")
+            raise _RefusedError(
+                f"the operator {_shown(operator)} of {_shown(foreign)}, which is not in the ONNX standard"
+            )
 
     def fields(self, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
-        """Yield number, wire type, and either the value or where the bytes start, then where the field ends."""
+        """Yield for each field its number, its wire type, its value or where its bytes start, and where it ends."""
         position = start
         while position < stop:
             self.n_fields += 1
@@ -157,7 +159,7 @@ class _Walk:
             yield number, wire_type, value, position
 
     def varint(self, position: int, stop: int) -> tuple[int, int]:
-        """Return a number of seven bits a byte, lowest first, and where it ends."""
+        """Return a number, which has seven bits per byte, lowest first, and where it ends."""
         value = 0
         for index, byte in enumerate(self.content[position : min(position + 10, stop)]):
             value |= (byte & 0x7F) << 7 * index

@@ -1,4 +1,4 @@
-"""An ONNX file -> a checked ONNX Runtime session and its model card."""
+"""Loads an ONNX file as a checked ONNX Runtime session with its model card."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from nuclei_runtime.resources import cpu_count
 CPU_PROVIDER = "CPUExecutionProvider"
 
 _PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
-    # By default cuDNN tries all its ways to convolve for each new size of tile, which takes longer than the images.
+    # By default cuDNN tries all its convolution algorithms for each new tile size, which takes longer than the images.
     "CUDAExecutionProvider": {"cudnn_conv_algo_search": "HEURISTIC"},
 }
-"""By execution provider; others have none. Untested: no GPU was at hand."""
+"""Options by execution provider; other providers need none. Untested, as no GPU was available."""
 
 _ANY = "any"
 _Value = tuple[str, str, list[int | str]]
-"""An input or output of a graph: name, type and shape."""
+"""The name, type and shape of an input or output of a graph."""
 
 _BAD_MODEL = {"InvalidProtobuf", "InvalidGraph", "InvalidArgument", "NotImplemented"}
-"""ONNX Runtime's exceptions that speak of the file and not of the provider."""
+"""Exceptions of ONNX Runtime that concern the file rather than the provider."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ class Session:
     ----------
     card : ModelCard
     provider : str
-        The execution provider that runs it, in ONNX Runtime's spelling.
+        The execution provider that runs the model, as ONNX Runtime spells it.
     threads : int
-        Threads that one call uses.
+        Number of threads that one call uses.
     sha256 : str
-        Of the model file, in hexadecimal.
+        SHA-256 of the model file, in hexadecimal.
     """
 
     card: ModelCard
@@ -66,24 +66,24 @@ class Session:
     _process: int = field(default_factory=os.getpid)
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the network; may be called from several threads at once.
+        """Run the network. Several threads may call this at the same time.
 
         Parameters
         ----------
         batch : (N, H, W, C) ndarray of float32
-            As `nuclei_runtime.steps.preprocess.preprocess` makes them.
+            Inputs as returned by `nuclei_runtime.steps.preprocess.preprocess`.
 
         Returns
         -------
         (N, H, W, M) ndarray of float32
-            The maps that the card's output names.
+            The maps that the output of the card names.
 
         Raises
         ------
         ImageTooLargeError
-            There is not memory enough.
+            There is not enough memory.
         ImageError
-            ONNX Runtime fails otherwise.
+            ONNX Runtime fails for another reason.
         """
         try:
             (output,) = self._inference.run([self.card.output.name], {self.card.input.name: batch})
@@ -91,22 +91,24 @@ class Session:
             size = " x ".join(map(str, batch.shape[1:3]))
             if "alloc" in str(error).lower():
                 raise ImageTooLargeError(
-                    f"there is not enough memory for the network on {size} pixels ({error}); give the process more, "
-                    "or give it smaller images"
+                    f"there is not enough memory for the network on {size} pixels ({error}); allow the process more "
+                    "memory, or use smaller images"
                 ) from error
             raise ImageError(f"the network failed on {size} pixels: {error}; try another provider") from error
         return np.asarray(output, dtype=np.float32)
 
     def release(self) -> None:
-        """Give back what ONNX Runtime keeps of a run for the next one, which then is about a fifth slower."""
-        if self._process != os.getpid():  # the threads of ONNX Runtime do not follow a fork: it would wait for them
+        """Release the memory that ONNX Runtime keeps for the next run, which is then about a fifth slower."""
+        if (
+            self._process != os.getpid()
+        ):  # the threads of ONNX Runtime do not exist after a fork: the run would wait forever
             return
         options = import_onnxruntime().RunOptions()
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         spec = self.card.input
         side = 0 if spec.tiling is None else spec.tiling.multiple_of_px
         smallest = np.zeros((1, spec.height or side, spec.width or side, spec.channels), np.float32)
-        with suppress(Exception):  # a build that keeps nothing refuses the option
+        with suppress(Exception):  # a build without this arena refuses the option
             self._inference.run([self.card.output.name], {spec.name: smallest}, options)
 
 
@@ -114,7 +116,7 @@ _loaded: list[ref[Session]] = []
 
 
 def release_sessions() -> None:
-    """Have every model that this process has loaded give back what it keeps: a ceiling is for the whole process."""
+    """Release the memory of all models that this process has loaded: a ceiling applies to the whole process."""
     for loaded in [*_loaded]:
         session = loaded()
         if session is not None:
@@ -122,23 +124,23 @@ def release_sessions() -> None:
 
 
 def import_onnxruntime() -> Any:
-    """Import ONNX Runtime with its telemetry off.
+    """Import ONNX Runtime with its telemetry disabled.
 
-    From version 1.29 on its official builds for Linux, macOS and Windows send events to its maker over HTTPS, and keep
-    a device identifier in the user's folder, unless ORT_DISABLE_TELEMETRY is set before the library is first loaded
-    (``Privacy.md`` in its wheel). The variable stays set in this process and its children.
+    From version 1.29, its official builds for Linux, macOS and Windows send events to the vendor over HTTPS and keep a
+    device identifier in the user's folder, unless ORT_DISABLE_TELEMETRY is set before the library is first loaded
+    (``Privacy.md`` in its wheel). The variable remains set in this process and its children.
 
     Raises
     ------
     MissingExtraError
-        With the pip line that installs it.
+        ONNX Runtime is not installed; the message has the pip command.
     """
     if find_spec("onnxruntime") is None:
         raise MissingExtraError("onnxruntime", "cpu")
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
-    # Where the program had imported ONNX Runtime before, this still stops what is said of models and runs; so it does
+    # If the program imported ONNX Runtime earlier, this still stops the events about models and runs. It also does so
     # in older builds for Windows, which do not know the variable.
     onnxruntime.disable_telemetry_events()
     return onnxruntime
@@ -147,7 +149,7 @@ def import_onnxruntime() -> Any:
 def available_providers() -> tuple[str, ...]:
     """Return the execution providers that this ONNX Runtime was built with, the most capable first.
 
-    Built with is not loadable: `nuclei-doctor` tries each.
+    Not all of them may load: `nuclei-doctor` tries each.
     """
     return tuple(import_onnxruntime().get_available_providers())
 
@@ -159,18 +161,18 @@ def load_session(
     provider: str = CPU_PROVIDER,
     threads: int | None = None,
 ) -> Session:
-    """Load a model and check that it is what its card says and runs where it was asked to.
+    """Load a model, and check that it matches its card and runs on the provider that was asked for.
 
     Parameters
     ----------
     model : path, optional
-        An ONNX file with a model card; without it `BUNDLED_MODEL`.
+        An ONNX file with a model card; by default `BUNDLED_MODEL`.
     sha256 : str, optional
         The SHA-256 that the file must have, in hexadecimal.
     provider : str
-        Execution provider, in ONNX Runtime's spelling.
+        Execution provider, as ONNX Runtime spells it.
     threads : int, optional
-        Threads for one call; without it what `nuclei_runtime.resources.cpu_count` grants.
+        Number of threads for one call; by default that of `nuclei_runtime.resources.cpu_count`.
 
     Raises
     ------
@@ -180,7 +182,7 @@ def load_session(
     CardError
         The file has no card, or one with problems.
     ProviderError
-        The provider is not in this ONNX Runtime, or did not load. There is no silent fall to the CPU.
+        The provider is not in this ONNX Runtime, or did not load. There is no silent fallback to the CPU.
     MissingExtraError
         ONNX Runtime is not installed.
     """
@@ -190,25 +192,25 @@ def load_session(
     if provider not in ort.get_available_providers():
         raise ProviderError(
             f"{provider} is not in this ONNX Runtime ({ort.__version__}), which has "
-            f"{', '.join(ort.get_available_providers())}; name one of these or install the build that has it"
+            f"{', '.join(ort.get_available_providers())}; choose one of these or install a build that has it"
         )
     n_threads = threads if threads is not None else cpu_count()
     options = ort.SessionOptions()
     options.intra_op_num_threads = n_threads
     options.inter_op_num_threads = 1
-    options.enable_mem_pattern = False  # plans for one size of image after the other, and holds memory for all
-    options.log_severity_level = 4  # errors come as exceptions; here they would be printed as well
-    # Not ONNX Runtime's own format, which it would else take the bytes for by four of them, and which was not checked.
+    options.enable_mem_pattern = False  # it would plan for each new image size and hold the memory of all plans
+    options.log_severity_level = 4  # errors are raised as exceptions and would also be printed
+    # Never ONNX Runtime's own format, which it detects by four bytes, and which `check_contents` does not know.
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    # Spinning threads keep cores busy after a run that other programs at the microscope need.
+    # After a run, spinning threads would keep cores busy that other programs at the microscope need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if b"QuantizeLinear" in file.content and not int8_sums.are_exact(ort):
         options.add_session_config_entry("session.x64quantprecision", "1")
     if provider != CPU_PROVIDER:
-        # A provider that takes no node of the graph still counts as obtained, and the CPU runs them all.
+        # Otherwise a provider that takes no node of the graph counts as obtained while the CPU runs all nodes.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
-        # By default ONNX Runtime replaces a provider that fails to load by the CPU, and only prints so.
+        # By default ONNX Runtime replaces a provider that fails to load with the CPU and only prints a warning.
         inference = ort.InferenceSession(
             file.content, options, providers=[(provider, _PROVIDER_OPTIONS.get(provider, {}))], enable_fallback=0
         )
@@ -236,7 +238,7 @@ def load_session(
 
 
 def _check_graph(found: dict[str, list[_Value]], card: ModelCard, path: Path) -> None:
-    """Hold the graph's inputs and outputs against the card."""
+    """Compare the inputs and outputs of the graph with the card."""
     spec = card.input
     size = [spec.height or _ANY, spec.width or _ANY]
     expected = {
@@ -245,9 +247,9 @@ def _check_graph(found: dict[str, list[_Value]], card: ModelCard, path: Path) ->
     }
     for side, described in expected.items():
         if found[side] != described:
-            raise ModelFormatError(f"{path}: the graph's {side} are {found[side]}, its card says {described}")
+            raise ModelFormatError(f"{path}: the {side} of the graph are {found[side]}, but its card says {described}")
 
 
 def _describe(values: Any) -> list[_Value]:
-    """Describe inputs or outputs; a size that is not fixed has a name or nothing in ONNX."""
+    """Describe inputs or outputs; in ONNX, a size that is not fixed has a name or is empty."""
     return [(v.name, v.type, [size if isinstance(size, int) else _ANY for size in v.shape]) for v in values]

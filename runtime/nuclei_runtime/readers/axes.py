@@ -1,10 +1,11 @@
-"""What each dimension of a file means, and which planes that gives; what could mean two things is refused."""
+"""Decides what each dimension of a file means and which planes that gives; refuses what is ambiguous."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -15,30 +16,30 @@ from nuclei_runtime.readers.pixel_size import PixelSize
 from nuclei_runtime.readers.plane import Plane, Selection
 
 UNKNOWN = "?"
-"""An axis of which the file does not say what it is."""
+"""An axis whose meaning the file does not state."""
 
 _SAMPLES = ("red", "green", "blue", "alpha")
 
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """What a file holds: dimensions with what is known of them, and a way to read a region.
+    """The contents of a file: its dimensions, what is known about them, and a function that reads a region.
 
     Attributes
     ----------
     axes : str
-        A letter a dimension, in the order of `shape`: T, C, Z, Y, X, S for the samples of a colour, or `UNKNOWN`.
-        Y stands before X.
+        One letter per dimension, in the order of `shape`: T, C, Z, Y, X, S (samples of a colour) or `UNKNOWN`.
+        Y comes before X.
     shape : tuple of int
     dtype : dtype
     channels : tuple of str
-        Names of the channels, or empty.
+        Names of the channels; empty if unknown.
     pixel_size_um : (float, float), optional
     read : callable
-        ``read(index, rows, columns)``: (h, w) or (h, w, S); `index` has an entry for each axis but Y, X and S, in
-        their order.
+        ``read(index, rows, columns)``: (h, w) or (h, w, S); `index` has one entry per axis other than Y, X
+        and S, in their order.
     reads_blocks : bool
-        Whether a region costs about a region.
+        Whether reading a region costs only about as much as the region.
     """
 
     axes: str
@@ -51,18 +52,18 @@ class Stack:
 
     @property
     def found(self) -> str:
-        """What was found, for messages: without dimensions of length 1."""
+        """A description for messages, without dimensions of length 1."""
         kept = _kept(self)
         return f"shape {tuple(self.shape[i] for i in kept)} with axes {''.join(self.axes[i] for i in kept)}"
 
 
 def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
-    """Return the planes that are asked for, in the order of time, then Z.
+    """Return the selected planes, ordered by time, then by Z.
 
     Raises
     ------
     ImageShapeError
-        What a dimension means, which channel or what of a Z stack is not said, or is not there.
+        A dimension, the channel or the choice for a Z stack is not stated, or does not exist in the file.
     ImageValueError
         The values are of a type that holds no intensities.
     """
@@ -82,6 +83,7 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
             "or --z max (their maximum)"
         )
     projected = selection.z == "max"
+    together = prod(stack.shape[stack.axes.index("X") + 1 :])  # axes after X are interleaved: they are decoded together
     shape = (length["Y"], length["X"], *([length["S"]] if length.get("S", 1) > 1 and sample is None else []))
     check_form(shape, np.dtype(stack.dtype))
     times: Sequence[int | None] = range(length["T"]) if length.get("T", 1) > 1 else [None]
@@ -95,7 +97,18 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
         read = _reader(stack, indices, sample, shape)
         if not stack.reads_blocks:
             read = last_read.reader((time, z), read, shape)
-        planes.append(Plane(time, z, shape, stack.dtype, stack.pixel_size_um, read, stack.reads_blocks))
+        planes.append(
+            Plane(
+                time,
+                z,
+                shape,
+                stack.dtype,
+                stack.pixel_size_um,
+                read,
+                stack.reads_blocks,
+                channels_together=together // prod(shape[2:]),
+            )
+        )
     return planes
 
 
@@ -104,14 +117,14 @@ def _kept(stack: Stack) -> list[int]:
 
 
 def _named_axes(stack: Stack, asked: str | None) -> str:
-    """Return the stack's axes, the unknown ones as they are asked for; those of length 1 mean nothing: `UNKNOWN`."""
+    """Return the axes of the stack, with unknown ones named as asked; axes of length 1 become `UNKNOWN`."""
     kept = _kept(stack)
     found = "".join(stack.axes[i] for i in kept)
     if asked is None:
         if UNKNOWN in found or len(set(found)) < len(found):
             raise ImageShapeError(
-                f"the file holds a stack of {stack.found}, and does not say what {UNKNOWN} is: name all axes with "
-                f"--axes {_choices(found)} (T time, C channels, Z depth; one image at a time otherwise)"
+                f"the file holds a stack of {stack.found} and does not say what {UNKNOWN} is: name all axes with "
+                f"--axes {_choices(found)} (T time, C channels, Z depth), or save each image as a file"
             )
         asked = found
     if len(asked) == len(stack.axes) > len(found):
@@ -143,7 +156,7 @@ def _choices(found: str) -> str:
 
 
 def _channel(stack: Stack, n: int, names: Sequence[str], asked: str | int | None) -> int:
-    """Return the index of a channel, asked for by its name or its index; a name that is a number goes first."""
+    """Return the index of the channel with a name or index; a name takes precedence, even one that is a number."""
     listed = ", ".join(f"{i} {name}" for i, name in enumerate(names)) if len(names) == n else f"0 to {n - 1}"
     if asked is None:
         raise ImageShapeError(
@@ -166,7 +179,7 @@ def _channel(stack: Stack, n: int, names: Sequence[str], asked: str | int | None
 def _reader(
     stack: Stack, indices: Sequence[tuple[int, ...]], sample: int | None, shape: tuple[int, ...]
 ) -> Callable[[slice, slice], Image]:
-    """Return a function that reads a region: of one plane, or the maximum over several."""
+    """Return a function that reads a region of one plane, or of the maximum over several planes."""
 
     def read(rows: slice, columns: slice) -> Image:
         if not (0 <= rows.start < rows.stop <= shape[0] and 0 <= columns.start < columns.stop <= shape[1]):
@@ -183,7 +196,7 @@ def _reader(
 
 
 class _LastRead:
-    """Keeps the plane that was read last, whole, for a file of which no less can be read."""
+    """Keeps the whole plane that was read last, for files that can only be read in whole planes."""
 
     def __init__(self) -> None:
         self._kept: tuple[object, Image] | None = None
@@ -191,12 +204,12 @@ class _LastRead:
     def reader(
         self, key: object, read: Callable[[slice, slice], Image], shape: tuple[int, ...]
     ) -> Callable[[slice, slice], Image]:
-        """Return a function that reads the plane whole, once, and cuts regions from it."""
+        """Return a function that reads the whole plane once and cuts regions from it."""
 
         def read_region(rows: slice, columns: slice) -> Image:
             kept = self._kept
             if kept is None or kept[0] != key:
-                self._kept = None  # before the next one is read: two are too many
+                self._kept = None  # free it before the next one is read
                 kept = key, read(slice(0, shape[0]), slice(0, shape[1]))
                 self._kept = kept
             return kept[1][rows, columns]

@@ -1,13 +1,14 @@
-"""OME-Zarr 0.4 and 0.5 folders -> a stack whose chunks are read when they are needed. Needs the extra `zarr`.
+"""Reads OME-Zarr 0.4 and 0.5 folders; chunks are read when they are needed. Needs the extra `zarr`.
 
-Metadata: the OME-NGFF specification (ngff.openmicroscopy.org), versions 0.4 and 0.5. Only folders on a local path are
-opened, and of these only arrays inside the folder.
+Metadata: the OME-NGFF specification (ngff.openmicroscopy.org), versions 0.4 and 0.5. Only local folders are opened, and
+only arrays inside the folder.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from math import prod
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from nuclei_runtime.arrays import Image
-from nuclei_runtime.errors import ImageReadError, ImageShapeError, MissingExtraError
+from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.readers.axes import UNKNOWN, Stack
+from nuclei_runtime.readers.bounds import MAX_SEGMENT_BYTES
 from nuclei_runtime.readers.pixel_size import PixelSize, in_micrometres
-from nuclei_runtime.readers.tiff.segments import MAX_SEGMENT_BYTES
 
 _MAX_JSON_BYTES = 1 << 24
 _MAX_CHUNK_BYTES = 1 << 29
@@ -26,30 +27,19 @@ _CODECS = frozenset(
     {"bytes", "transpose", "shuffle", "delta", "crc32c", "sharding_indexed"}
     | {"blosc", "zlib", "gzip", "zstd", "lz4", "bz2", "lzma"}
 )
-"""Of Zarr's specifications 2 and 3. Others run code that a file may name: numcodecs' pickle runs any."""
+"""Codecs of the Zarr specifications 2 and 3. Others may run code that the file names, as the pickle codec does."""
 
 
-def is_image_folder(path: Path) -> bool:
-    """Whether a folder is one image: it is called NAME.zarr, or holds a Zarr group."""
-    try:
-        is_named = path.suffix.lower() == ".zarr"
-        return path.is_dir() and (is_named or any((path / name).is_file() for name in ("zarr.json", ".zgroup")))
-    except OSError:
-        return False
-
-
-def open_zarr(folder: Path) -> Stack:
-    """Find what an OME-Zarr image holds, at its full resolution.
+def open_zarr(folder: Path, _: ExitStack) -> Stack:
+    """Return the contents of an OME-Zarr image at its full resolution.
 
     Raises
     ------
     ImageReadError
-        It is no OME-Zarr image, is damaged, or uses a codec that is not read; or the extra `zarr` is missing.
+        The folder is not an OME-Zarr image, is damaged, or uses an unsupported codec.
     ImageShapeError
-        It is a plate, or several images.
+        The folder holds a plate or several images.
     """
-    if not is_image_folder(folder):
-        raise ImageReadError("cannot be opened: it is a folder, and not an OME-Zarr image")
     attributes = _attributes(folder)
     multiscale = _multiscale(folder, attributes)
     axes = [axis for axis in multiscale.get("axes", ()) if isinstance(axis, dict)]
@@ -57,7 +47,7 @@ def open_zarr(folder: Path) -> Stack:
     named = letters.replace(UNKNOWN, "")
     if letters[-2:] != "YX" or len(set(named)) < len(named):
         raise ImageReadError(f"the axes {multiscale.get('axes')} are not those of OME-Zarr 0.4 or 0.5")
-    dataset = multiscale["datasets"][0]  # the specification orders them from the finest to the coarsest
+    dataset = multiscale["datasets"][0]  # the specification orders the levels from fine to coarse
     array = _open_array(folder, str(dataset["path"]))
     if array.ndim != len(axes):
         raise ImageReadError(f"the metadata name {len(axes)} axes, the array has {array.ndim} dimensions")
@@ -95,18 +85,18 @@ def _json(path: Path) -> dict[str, Any] | None:
         raise ImageReadError(f"{path.name} is larger than {_MAX_JSON_BYTES} bytes")
     value = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
-        raise ImageReadError(f"{path.name} is no JSON object")
+        raise ImageReadError(f"{path.name} is not a JSON object")
     return value
 
 
 def _multiscale(folder: Path, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     if "plate" in attributes or "well" in attributes or "bioformats2raw.layout" in attributes:
-        raise ImageShapeError(f"the folder holds many images; name the ones to segment, such as {folder.name}/.../0")
+        raise ImageShapeError(f"the folder holds many images; name those to segment, such as {folder.name}/.../0")
     multiscales = attributes.get("multiscales")
     if not (isinstance(multiscales, list) and multiscales and isinstance(multiscales[0], dict)):
-        raise ImageReadError("the folder is no OME-Zarr image: it has no multiscales metadata of version 0.4 or 0.5")
+        raise ImageReadError("the folder is not an OME-Zarr image: it lacks multiscales metadata of version 0.4 or 0.5")
     if len(multiscales) > 1:
-        raise ImageShapeError(f"the folder holds {len(multiscales)} images; save the one to segment on its own")
+        raise ImageShapeError(f"the folder holds {len(multiscales)} images; save the one to segment separately")
     return multiscales[0]
 
 
@@ -121,29 +111,27 @@ def _letter(axis: Mapping[str, Any]) -> str:
 def _open_array(folder: Path, name: str) -> Any:
     inside = PurePosixPath(name)
     if not name or inside.is_absolute() or ".." in inside.parts or ":" in name or "\\" in name:
-        raise ImageReadError(f"its metadata lead to {name!r}, outside the folder")
+        raise ImageReadError(f"its metadata refer to {name!r}, outside the folder")
     path = folder.joinpath(*inside.parts)
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise ImageReadError(f"its metadata lead to {name!r}, a link out of the folder")
+        raise ImageReadError(f"its metadata refer to {name!r}, a link out of the folder")
     description = _json(path / "zarr.json") or _json(path / ".zarray")
     if description is None:
-        raise ImageReadError(f"its array {name!r} is missing; it may be copied in part")
+        raise ImageReadError(f"its array {name!r} is missing; the folder may have been copied only in part")
     used = {codec.removeprefix("numcodecs.") for codec in _codecs(description)}
     if used - _CODECS:
         raise ImageReadError(
-            f"it is compressed with {', '.join(sorted(used - _CODECS))}, which is not read; save it with blosc, zstd "
-            "or gzip"
+            f"it is compressed with {', '.join(sorted(used - _CODECS))}, which is not supported; save it with "
+            "blosc, zstd or gzip"
         )
-    try:
-        import zarr
-        from zarr.storage import LocalStore
-    except ImportError as error:
-        raise ImageReadError(str(MissingExtraError("zarr", "zarr"))) from error
+    import zarr
+    from zarr.storage import LocalStore
+
     return zarr.open_array(LocalStore(path, read_only=True), mode="r")
 
 
 def _codecs(description: Mapping[str, Any]) -> Iterator[str]:
-    """Return the names of all codecs, those inside of shards too."""
+    """Return the names of all codecs, including those inside shards."""
     listed = [*(description.get("codecs") or ()), *(description.get("filters") or ())]
     for codec in [*listed, description.get("compressor")]:
         if isinstance(codec, dict):
@@ -157,7 +145,7 @@ def _codecs(description: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _channels(attributes: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the labels of OMERO's rendering settings, which the specification carries along."""
+    """Return the channel labels from the rendering settings of OMERO, which the specification allows."""
     channels = (attributes.get("omero") or {}).get("channels") or []
     names = tuple(str(channel.get("label", "")) for channel in channels if isinstance(channel, dict))
     return names if all(names) else ()

@@ -1,4 +1,4 @@
-"""A file -> the planes in it, or its one image: the content decides which format it is."""
+"""Opens an image file and returns its planes, or its single image; the content decides the format."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from math import prod
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from nuclei_runtime.arrays import Image
-from nuclei_runtime.errors import ImageError, ImageReadError, ImageShapeError
+from nuclei_runtime.errors import ImageReadError, ImageShapeError
+from nuclei_runtime.faults import is_of_machine, reading_error
 from nuclei_runtime.readers.axes import Stack, find_planes
+from nuclei_runtime.readers.formats import format_names, format_of_file, format_of_folder
 from nuclei_runtime.readers.plane import Plane, Selection
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-"""What counts as an image in a folder, in lower case."""
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 
 def read_image(source: str | os.PathLike[str] | bytes) -> Image:
@@ -33,31 +34,33 @@ def read_image(source: str | os.PathLike[str] | bytes) -> Image:
     Returns
     -------
     (H, W), (H, W, 3) or (H, W, 4) ndarray
-        Of bool, an unsigned or signed integer or a float type, with the values that the file stores; grey with
-        alpha comes without its alpha, palettes, CMYK, YCbCr and Lab come as RGB, and a TIFF in which 0 is white
-        (of more than 1 bit) comes inverted.
+        Of bool, an unsigned or signed integer or a float type, with the values stored in the file, except that grey
+        with alpha loses its alpha, that palettes, CMYK, YCbCr and Lab become RGB, and that a TIFF of more than 1 bit in
+        which 0 is white is inverted.
 
     Raises
     ------
     ImageReadError
-        The file is missing, empty, truncated, damaged, of another format, or compressed in a way that is not read.
+        The file is missing, empty, truncated, damaged, of an unknown format, or compressed in an unsupported way.
     ImageShapeError
         The file holds a stack or more than one image, or has no pixels.
     ImageValueError
         The values are not finite (NaN or infinite).
+    RuntimeEnvironmentError
+        The machine is at fault: for example, the process may open no more files.
     """
     with open_planes(source, Selection()) as planes:
         if len(planes) > 1:
-            raise ImageShapeError(f"the file holds {len(planes)} images; save the one to segment on its own")
+            raise ImageShapeError(f"the file holds {len(planes)} images; save the one to segment as a file of its own")
         (plane,) = planes
         return plane.read(slice(0, plane.shape[0]), slice(0, plane.shape[1]))
 
 
 @contextmanager
 def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) -> Iterator[Sequence[Plane]]:
-    """Open an image and find its planes, in the order of time, then Z. Planes are read while it is open.
+    """Open an image and find its planes, ordered by time, then by Z. Planes can be read while the image is open.
 
-    The content decides the format, not the suffix. Planes may be read from several threads; one reads at a time.
+    The content decides the format, not the suffix. Several threads may read planes; the reads take turns.
 
     Parameters
     ----------
@@ -66,75 +69,101 @@ def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) ->
 
     Raises
     ------
-    ImageError
-        See `read_image`; also, what a dimension means, which channel, or what of a Z stack is
-        neither in the file nor in `selection`. The message names the choices.
+    ImageError, RuntimeEnvironmentError
+        See `read_image`. Also raised if neither the file nor `selection` says what a dimension means, which channel
+        to read, or what to do with a Z stack; the message names the choices.
     """
     with ExitStack() as resources:
-        with _only_image_errors():
-            planes = _find(source, selection, resources)
-        lock = Lock()  # the planes share a file, which stands at one place at a time
-        yield [replace(plane, read=_guarded(plane.read, lock)) for plane in planes]
+        troubles: list[OSError] = []
+        with _attributed(troubles):
+            planes = _find(source, selection, resources, troubles)
+        lock = Lock()  # the planes share one file and its position
+        yield [replace(plane, read=_guarded(plane.read, lock, troubles)) for plane in planes]
 
 
-def _find(source: str | os.PathLike[str] | bytes, selection: Selection, resources: ExitStack) -> list[Plane]:
-    stack = _open_stack(source, resources)
-    # What lies behind X comes pixel by pixel, all of it, whatever is kept.
-    together = prod(stack.shape[stack.axes.index("X") + 1 :])
-    planes = find_planes(stack, selection)
-    return [replace(plane, channels_together=together // prod(plane.shape[2:])) for plane in planes]
+def _find(
+    source: str | os.PathLike[str] | bytes, selection: Selection, resources: ExitStack, troubles: list[OSError]
+) -> list[Plane]:
+    return find_planes(_open_stack(source, resources, troubles), selection)
 
 
-def _open_stack(source: str | os.PathLike[str] | bytes, resources: ExitStack) -> Stack:
+def _open_stack(source: str | os.PathLike[str] | bytes, resources: ExitStack, troubles: list[OSError]) -> Stack:
     if not isinstance(source, bytes) and _is_folder(source):
-        from nuclei_runtime.readers.ome_zarr import open_zarr
-
-        return open_zarr(Path(source))
-    file = resources.enter_context(io.BytesIO(source) if isinstance(source, bytes) else _open(source))
-    start = file.read(4)
-    if not start:
+        form = format_of_folder(Path(source))
+        if form is None:
+            raise ImageReadError(f"cannot be opened: it is a folder, and not an image of {format_names(folders=True)}")
+        return form.open(Path(source), resources)
+    file: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else _open(source, troubles)
+    resources.enter_context(file)
+    form = format_of_file(file)
+    if form is not None:
+        return form.open(file, resources)
+    if not file.read(1):
         raise ImageReadError("the file is empty (0 bytes)")
-    from nuclei_runtime.readers.tiff.directories import TIFF_SIGNATURES
-
-    if start in TIFF_SIGNATURES:
-        from nuclei_runtime.readers.tiff.stack import open_tiff
-
-        return open_tiff(file, resources)
-    from nuclei_runtime.readers.pictures import open_picture_file
-
-    return open_picture_file(file)
+    raise ImageReadError(f"the content is not an image of a known format; expected {format_names(folders=False)}")
 
 
 def _is_folder(path: str | os.PathLike[str]) -> bool:
     try:
         return Path(path).is_dir()
-    except (OSError, ValueError):  # opening it will say why
+    except (OSError, ValueError):  # opening it will report the reason
         return False
 
 
-def _open(path: str | os.PathLike[str]) -> BinaryIO:
+def _open(path: str | os.PathLike[str], troubles: list[OSError]) -> BinaryIO:
     try:
-        return Path(path).open("rb")
-    except (OSError, ValueError) as error:  # ValueError: a path with a null character
-        raise ImageReadError(f"cannot be opened: {getattr(error, 'strerror', None) or error}") from error
+        return io.BufferedReader(_ImageFile(path, troubles))
+    except ValueError as error:  # a path with a null character
+        raise ImageReadError(f"cannot be opened: {error}") from error
+    except OSError as error:
+        if is_of_machine(error):
+            raise
+        raise ImageReadError(f"cannot be opened: {error.strerror or error}") from error
+
+
+class _ImageFile(io.FileIO):
+    """A file that records the errors of the machine, because some decoders mistake a failed read for damage."""
+
+    def __init__(self, path: str | os.PathLike[str], troubles: list[OSError]) -> None:
+        super().__init__(path, "rb")
+        self._troubles = troubles
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        with self._noting():
+            return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        with self._noting():
+            return super().readall()
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if is_of_machine(error):
+                error.filename = self.name
+                self._troubles.append(error)
+            raise
 
 
 @contextmanager
-def _only_image_errors() -> Iterator[None]:
+def _attributed(troubles: list[OSError]) -> Iterator[None]:
+    """Turn any exception into an error of the image, or of the machine if the machine was at fault."""
     try:
         yield
-    except ImageError:
-        raise
-    except MemoryError as error:
-        raise ImageReadError("there is not enough memory for the size that the file claims") from error
-    except Exception as error:  # decoders raise whatever damaged bytes lead them into
-        reason = str(error) or type(error).__name__
-        raise ImageReadError(f"cannot be decoded, the file may be truncated or damaged: {reason}") from error
+    except Exception as error:
+        known = reading_error(troubles[-1] if troubles else error)
+        if known is error:
+            raise
+        raise known from error
 
 
-def _guarded(read: Callable[[slice, slice], Image], lock: Lock) -> Callable[[slice, slice], Image]:
+def _guarded(
+    read: Callable[[slice, slice], Image], lock: Lock, troubles: list[OSError]
+) -> Callable[[slice, slice], Image]:
     def guarded(rows: slice, columns: slice) -> Image:
-        with lock, _only_image_errors():
+        with lock, _attributed(troubles):
             return read(rows, columns)
 
     return guarded

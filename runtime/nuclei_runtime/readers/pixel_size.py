@@ -1,4 +1,4 @@
-"""What files say of the size of a pixel -> micrometres, or None where they do not mean it."""
+"""The size of a pixel in micrometres from the metadata of a file, or None where the metadata do not really state it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PixelSize = tuple[float, float]
 """Height and width in micrometres."""
 
 _UM_PER_UNIT = {
-    # OME's symbols (UnitsLength of the OME schema 2016-06), ImageJ's and OME-Zarr's names (UDUNITS-2).
+    # The symbols of OME (UnitsLength of the OME schema 2016-06), the names of ImageJ and of OME-Zarr (UDUNITS-2).
     "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0,
     "pm": 1e-6, "picometer": 1e-6, "å": 1e-4, "angstrom": 1e-4, "nm": 1e-3, "nanometer": 1e-3, "nanometre": 1e-3,
     "mm": 1e3, "millimeter": 1e3, "millimetre": 1e3, "cm": 1e4, "centimeter": 1e4, "centimetre": 1e4,
@@ -20,12 +20,12 @@ _UM_PER_RESOLUTION_UNIT = {2: 25_400.0, 3: 10_000.0}  # TIFF 6.0, tag 296: inch,
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 
 COARSEST_TIFF_PIXEL_UM = 20.0
-"""What is coarser is meant for a printer or a screen: 1200 dpi is 21.2 um, 300 dpi 85 um, 96 dpi 265 um, 72 dpi
-353 um. Pixels of microscopes lie two powers of ten below."""
+"""Coarser pixels are meant for a printer or a screen: 1200 dpi is 21.2 um, 300 dpi 85 um, 96 dpi 265 um, 72 dpi
+353 um. The pixels of microscopes are smaller by two orders of magnitude."""
 
 
 def in_micrometres(height: float, width: float, unit: str) -> PixelSize | None:
-    """Return a pixel's size, or None if the unit is no length or a number no size."""
+    """Return the size of a pixel, or None if the unit is not a length or a number cannot be a size."""
     factor = _factor(unit)
     if factor is None or not all(math.isfinite(size) and size > 0 for size in (height, width)):
         return None
@@ -33,10 +33,10 @@ def in_micrometres(height: float, width: float, unit: str) -> PixelSize | None:
 
 
 def from_imagej(metadata: Mapping[str, Any], tags: Any) -> PixelSize | None:
-    """Read ImageJ's unit, and its resolution, which counts pixels a unit (ImageJ's TiffEncoder).
+    """Read the unit of ImageJ and its resolution, in pixels per unit (TiffEncoder of ImageJ).
 
-    Inches and centimetres are TIFF's own units, which ImageJ hands on from files that had no other: they count as
-    there.
+    Inches and centimetres are the units of TIFF itself, which ImageJ copies from files that have no others: they are
+    treated as in `from_tiff`.
     """
     spacing = _spacing(tags)
     unit = metadata.get("unit")
@@ -47,7 +47,7 @@ def from_imagej(metadata: Mapping[str, Any], tags: Any) -> PixelSize | None:
 
 
 def from_tiff(tags: Any) -> PixelSize | None:
-    """Read TIFF's own resolution where it is fine enough to be a microscope's: `COARSEST_TIFF_PIXEL_UM`."""
+    """Read the resolution of a TIFF if it is fine enough to be that of a microscope: `COARSEST_TIFF_PIXEL_UM`."""
     spacing = _spacing(tags)
     factor = _UM_PER_RESOLUTION_UNIT.get(tags[_RESOLUTION_UNIT].value) if _RESOLUTION_UNIT in tags else None
     if not spacing or factor is None:
@@ -56,7 +56,7 @@ def from_tiff(tags: Any) -> PixelSize | None:
 
 
 def _factor(unit: str) -> float | None:
-    """Return micrometres a unit."""
+    """Return micrometres per unit."""
     return _UM_PER_UNIT.get(unit.strip().replace("\\u00B5", "µ").lower())
 
 
@@ -65,7 +65,7 @@ def _of_microscope(size: PixelSize) -> PixelSize | None:
 
 
 def _spacing(tags: Any) -> PixelSize | None:
-    """Return units a pixel, down and across, from the two rational numbers of pixels a unit."""
+    """Return units per pixel, vertically and horizontally, from the two rational numbers of pixels per unit."""
     spacing = []
     for code in (_Y_RESOLUTION, _X_RESOLUTION):
         value = tags[code].value if code in tags else None

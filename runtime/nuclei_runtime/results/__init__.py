@@ -1,1 +1,1 @@
-"""The results folder: what lies where, records, locks, and the joined tables."""
+"""The results folder: layout, records, locks, and the joined tables."""

@@ -1,38 +1,95 @@
-"""``images.csv`` and ``nuclei.csv``, joined from records and tables, the same whoever made them and in which order."""
+"""``images.csv`` and ``nuclei.csv``, joined from records and tables: the same whoever made them, and in which order."""
 
 from __future__ import annotations
 
 import csv
+import io
 import shutil
-from collections.abc import Collection, Iterable
-from contextlib import ExitStack
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from nuclei_runtime.errors import ResultsExistError
-from nuclei_runtime.results.layout import IMAGES_TABLE, NUCLEI_TABLE, TABLES_FOLDER, record_path, token_of
-from nuclei_runtime.results.records import read_record
-from nuclei_runtime.writers.nuclei_csv import IMAGES_COLUMNS, NUCLEI_COLUMNS, outcome_row
+from nuclei_runtime.results.layout import IMAGES_TABLE, NUCLEI_TABLE, PROVENANCE_FILE, record_path, token_of
+from nuclei_runtime.results.outcome import IMAGES_COLUMNS, outcome_row
+from nuclei_runtime.results.records import Record, read_record
+from nuclei_runtime.writers.nuclei_csv import NUCLEI_COLUMNS
+from nuclei_runtime.writers.outputs import TABLES
 
 _COLUMNS = {NUCLEI_TABLE: NUCLEI_COLUMNS, IMAGES_TABLE: IMAGES_COLUMNS}
 
+_KEY_COLUMNS = {NUCLEI_TABLE: {"image", "label"}, IMAGES_TABLE: {"image", "status"}}
+"""Columns that the tables have in every version."""
+
+_MAX_HEADER_BYTES = 1 << 16
+_HEADER = (",".join(NUCLEI_COLUMNS) + "\r\n").encode()
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What the joined tables hold.
+
+    Attributes
+    ----------
+    run_keys : frozenset of str
+        Of the images in the tables.
+    n_made_otherwise : int
+        Images whose run key is not that of the present run.
+    left_out : tuple of str
+        Images with a record whose table is missing.
+    """
+
+    run_keys: frozenset[str]
+    n_made_otherwise: int
+    left_out: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One sentence on each thing that the user should know."""
+        notes = []
+        if self.n_made_otherwise:
+            notes.append(
+                f"note: {self.n_made_otherwise} image(s) in {IMAGES_TABLE} and {NUCLEI_TABLE} were segmented with "
+                f"another model, other options or another version; {PROVENANCE_FILE} describes them under "
+                "earlier_methods"
+            )
+        notes += [
+            f"note: {name}: is not in {IMAGES_TABLE} and {NUCLEI_TABLE} because its table is missing; segment it again"
+            for name in self.left_out
+        ]
+        return tuple(notes)
+
 
 def refuse_foreign_tables(out: Path) -> None:
-    """Raise if a file that bears a table's name is none; nothing or zeros, which a power cut may leave, will do."""
+    """Raise if a file with a table's name is not one of nuclei-edge's.
+
+    A table of another version, which has more columns or fewer, is one where there is a provenance too. An empty
+    file, or one of zeros, is what a power cut may leave.
+
+    Raises
+    ------
+    ResultsExistError
+        The file is the user's own.
+    """
     for name, columns in _COLUMNS.items():
-        path = out / name
-        if not path.exists():
+        try:
+            with (out / name).open("rb") as file:
+                header = file.readline(_MAX_HEADER_BYTES).rstrip(b"\r\n").decode(errors="replace").split(",")
+        except FileNotFoundError:
             continue
-        header = ",".join(columns).encode()
-        with path.open("rb") as file:
-            start = file.read(len(header) + 2)
-            if start.rstrip(b"\r\n") != header and start.strip(b"\0"):
-                raise ResultsExistError(
-                    f"{path}: is in the way of the results and no run of this version wrote it; "
-                    "move it away or name another folder"
-                )
+        of_another_version = _KEY_COLUMNS[name] <= set(header) and (out / PROVENANCE_FILE).is_file()
+        if tuple(header) != columns and "".join(header).strip("\0") and not of_another_version:
+            raise ResultsExistError(
+                f"{out / name}: is in the way of the results, and nuclei-infer did not write it; move it away, or "
+                "name another folder"
+            )
 
 
-def write_tables(out: Path, names: Iterable[str], run_key: str, *, work: Path, needed: Collection[str] = ()) -> bool:
+def write_tables(
+    out: Path, names: Iterable[str], run_key: str, *, work: Path, needed: Collection[str] = ()
+) -> Joined | None:
     """Write both tables from the records, row by row.
 
     Parameters
@@ -40,56 +97,71 @@ def write_tables(out: Path, names: Iterable[str], run_key: str, *, work: Path, n
     out : Path
         The results folder.
     names : iterable of str
-        The images', in the order of the rows.
+        The images', in the order of the rows. Those without a record are left out.
     run_key : str
-        Images without a record, or with one of another run key, are left out.
+        Of the present run.
     work : Path
         The folder that the tables are written to.
     needed : collection of str
-        Stop where one of these would be left out.
+        Images without which there are to be no tables.
 
     Returns
     -------
-    bool
-        Whether they were written to the end.
+    Joined or None
+        None if an image of `needed` has no record of this run key.
     """
     needed = set(needed)
-    # A file's name may hold bytes that are no text: such an image fails, and is named with them escaped.
+    run_keys: list[str] = []
+    left_out: list[str] = []
+    # A file name may hold bytes that are not text: such an image fails, and is shown with these bytes escaped.
     with (
         (work / IMAGES_TABLE).open("w", encoding="utf-8", errors="backslashreplace", newline="") as images,
         (work / NUCLEI_TABLE).open("wb") as nuclei,
     ):
         rows = csv.writer(images)
         rows.writerow(IMAGES_COLUMNS)
-        nuclei.write(header := (",".join(NUCLEI_COLUMNS) + "\r\n").encode())
+        nuclei.write(_HEADER)
         for name in names:
-            with ExitStack() as opened:
-                try:
-                    record = read_record(record_path(out, token_of(name)))
-                    results = () if record is None else record.results
-                    tables = [
-                        opened.enter_context((out / path).open("rb"))
-                        for path in results
-                        if path.startswith(f"{TABLES_FOLDER}/")
-                    ]
-                except FileNotFoundError:  # not begun, or interrupted
-                    record = None
-                if record is None or record.run_key != run_key:
-                    if name in needed:
-                        return False
-                    continue
-                rows.writerows(map(outcome_row, record.planes))
-                for table in tables:
-                    table.seek(len(header))
+            record = None
+            with suppress(FileNotFoundError):  # not begun, or interrupted
+                record = read_record(record_path(out, token_of(name)))
+            if name in needed and (record is None or record.run_key != run_key):
+                return None
+            if record is None:
+                continue
+            try:
+                _append_nuclei(out, record, nuclei)
+            except FileNotFoundError:
+                left_out.append(name)
+                continue
+            rows.writerows(map(outcome_row, record.planes))
+            run_keys.append(record.run_key)
+    n_made_otherwise = sum(key != run_key for key in run_keys)
+    return Joined(frozenset(run_keys), n_made_otherwise, tuple(left_out))
+
+
+def _append_nuclei(out: Path, record: Record, nuclei: BinaryIO) -> None:
+    """Append the rows of an image's tables.
+
+    Raises
+    ------
+    FileNotFoundError
+        A table is missing; then nothing is appended.
+    """
+    for path in record.results:
+        if path.startswith(f"{TABLES.folder}/"):
+            with (out / path).open("rb") as table:
+                if table.read(len(_HEADER)) == _HEADER:
                     shutil.copyfileobj(table, nuclei)
-    return True
+                else:
+                    table.seek(0)
+                    nuclei.writelines(_rows_of_another_version(table))
 
 
-def join_plane_tables(tables: Iterable[Path], joined: Path) -> None:
-    """Join the tables of a file's planes, which bear the same header."""
-    with joined.open("wb") as file:
-        for index, table in enumerate(tables):
-            with table.open("rb") as rows:
-                header = rows.readline()
-                file.write(header if index == 0 else b"")
-                shutil.copyfileobj(rows, file)
+def _rows_of_another_version(table: BinaryIO) -> Iterator[bytes]:
+    """Yield the rows of a table with other columns: what it lacks is empty, what this version does not know is not."""
+    text = io.TextIOWrapper(table, encoding="utf-8", errors="replace", newline="")
+    for row in csv.DictReader(text):
+        line = io.StringIO(newline="")
+        csv.writer(line).writerow([row.get(column) for column in NUCLEI_COLUMNS])
+        yield line.getvalue().encode()

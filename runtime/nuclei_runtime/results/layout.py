@@ -1,16 +1,17 @@
-"""What lies where in a results folder.
+"""Where things are in a results folder.
 
-DIR/labels/STEM.tif       each nucleus has its number, 0 is background
-DIR/overlays/STEM.png     the image with the nuclei outlined
-DIR/tables/STEM.csv       a row a nucleus of this image
+DIR/labels/STEM.tif       label image: 0 is background, each nucleus has its number
+DIR/overlays/STEM.png     the image with its nuclei outlined
+DIR/tables/STEM.csv       one row per nucleus of this image
 DIR/records/TOKEN.json    what became of an image file; see `nuclei_runtime.results.records`
-DIR/nuclei.csv            a row a nucleus, joined from the tables
-DIR/images.csv            a row an image, joined from the records
-DIR/provenance.json       what the run was made with
-DIR/.nuclei-partial/      what is not whole yet
-DIR/.nuclei-lock-1-of-1   while a process is at work; see `nuclei_runtime.results.lock`
+DIR/nuclei.csv            one row per nucleus, joined from the tables
+DIR/images.csv            one row per image or plane, joined from the records
+DIR/provenance.json       how the results were made
+DIR/.nuclei-partial/      unfinished files
+DIR/.nuclei-lock-1-of-1   while a process uses the folder; see `nuclei_runtime.results.lock`
 
-A file of several planes has a label image and an overlay for each: STEM_t000_z00.tif.
+The first three are the rows of `nuclei_runtime.writers.outputs`. A file with several planes has one label image and
+one overlay per plane: STEM_t000_z000.tif.
 """
 
 from __future__ import annotations
@@ -22,43 +23,43 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from nuclei_runtime.errors import ResultsExistError
+from nuclei_runtime.writers.outputs import OUTPUTS, Output
 
-LABELS_FOLDER, OVERLAYS_FOLDER, TABLES_FOLDER = "labels", "overlays", "tables"
 RECORDS_FOLDER, PARTIAL_FOLDER = "records", ".nuclei-partial"
 NUCLEI_TABLE, IMAGES_TABLE, PROVENANCE_FILE = "nuclei.csv", "images.csv", "provenance.json"
 
-ENDINGS = {LABELS_FOLDER: ".tif", OVERLAYS_FOLDER: ".png", TABLES_FOLDER: ".csv"}
-"""The folders of what an image gives, and how the files in each end."""
+_ENDINGS = {output.folder: output.ending for output in OUTPUTS}
 
-_OWN_FOLDERS = (*ENDINGS, RECORDS_FOLDER, PARTIAL_FOLDER)
+RESULT_FOLDERS = (*_ENDINGS, RECORDS_FOLDER)
+"""The folders that hold files of single images."""
+
 _MAX_NAME_BYTES = 255
-"""What the common file systems take."""
+"""The longest name on the common file systems."""
 
 _MARK_LENGTH, _TOKEN_LENGTH = 8, 32
 
 
 def token_of(name: str) -> str:
-    """Return what stands for an image's name where the name itself may not: too long, no text, a name of Windows'.
+    """Return what stands for an image's name in file names, where the name itself may be too long or not text.
 
-    32 hexadecimal digits of the SHA-256 of the name.
+    It is 32 hexadecimal digits of the SHA-256 of the name.
     """
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_TOKEN_LENGTH]
 
 
-def result_path(folder: str, stem: str, suffix: str = "") -> str:
-    """Return where a result lies, relative to the results folder, with ``/``.
+def result_path(output: Output, stem: str, suffix: str = "") -> str:
+    """Return the path of a result, relative to the results folder, with ``/``.
 
     Parameters
     ----------
-    folder : str
-        One of `ENDINGS`.
+    output : Output
     stem : str
         `nuclei_runtime.runs.inputs.ImageFile.stem`.
     suffix : str
-        `nuclei_runtime.readers.plane.Plane.suffix`.
+        `nuclei_runtime.readers.plane.Plane.suffix`; empty for a result of the whole file.
     """
-    ending = suffix + ENDINGS[folder]
-    path = PurePosixPath(folder, stem + ending)
+    ending = suffix + output.ending
+    path = PurePosixPath(output.folder, stem + ending)
     if len(path.name.encode()) > _MAX_NAME_BYTES:
         ending = f"~{token_of(stem)[:_MARK_LENGTH]}{ending}"
         kept = PurePosixPath(stem).name.encode()[: _MAX_NAME_BYTES - len(ending)].decode(errors="ignore")
@@ -66,20 +67,25 @@ def result_path(folder: str, stem: str, suffix: str = "") -> str:
     return path.as_posix()
 
 
-def is_result(path: str) -> bool:
-    """Whether a path that a record names is one that `result_path` gives: it may lead nowhere else."""
+def is_inside(path: str) -> bool:
+    """Whether a path that a record names stays within a folder of the results folder, on every system."""
     parts = PurePosixPath(path).parts
-    plain = len(parts) > 1 and ".." not in parts and "\\" not in path and ":" not in parts[0]
-    return plain and parts[0] in ENDINGS and path.endswith(ENDINGS[parts[0]])
+    return len(parts) > 1 and parts[0] != "/" and ".." not in parts and "\\" not in path and ":" not in parts[0]
+
+
+def is_result(path: str) -> bool:
+    """Whether a path that a record names is one that `result_path` can return."""
+    folder = PurePosixPath(path).parts[0] if is_inside(path) else ""
+    return folder in _ENDINGS and path.endswith(_ENDINGS[folder])
 
 
 def record_path(out: Path, token: str) -> Path:
-    """Return where the record of an image lies."""
+    """Return the path of the record of an image."""
     return out / RECORDS_FOLDER / f"{token}.json"
 
 
 def recorded_tokens(out: Path) -> Iterator[str]:
-    """Yield the token of each image of which there is a record, in no order."""
+    """Yield the token of each image that has a record, in no particular order."""
     with suppress(FileNotFoundError), os.scandir(out / RECORDS_FOLDER) as entries:
         for entry in entries:
             token, dot, ending = entry.name.partition(".")
@@ -88,36 +94,40 @@ def recorded_tokens(out: Path) -> Iterator[str]:
 
 
 def holds_results(out: Path) -> list[str]:
-    """Return the names of what looks like results in a folder, an earlier run's or others'."""
+    """Return the names of files and folders that look like results, of an earlier run or of something else."""
     tables = [name for name in (NUCLEI_TABLE, IMAGES_TABLE, PROVENANCE_FILE) if (out / name).exists()]
-    folders = [name for name in (*ENDINGS, RECORDS_FOLDER) if (out / name).is_dir()]
+    folders = [name for name in RESULT_FOLDERS if (out / name).is_dir()]
     return tables + [name for name in folders if any(entry.name[0] != "." for entry in (out / name).iterdir())]
 
 
 def refuse_links(out: Path) -> None:
-    """Raise if one of the folder's own folders is a link that leads out of it."""
-    for name in _OWN_FOLDERS:
+    """Raise if one of the folders that results are written to is a link that leads out of the results folder.
+
+    Raises
+    ------
+    ResultsExistError
+    """
+    for name in (*RESULT_FOLDERS, PARTIAL_FOLDER):
         if leads_out(out, out / name):
             raise ResultsExistError(
-                f"{out / name}: is a link that leads out of the results folder, and nothing is written through it; "
-                "remove it or name another folder"
+                f"{out / name}: is a link that leads out of the results folder, and nothing is written through such a "
+                "link; remove it, or name another folder"
             )
 
 
 def leads_out(out: Path, path: Path) -> bool:
-    """Whether a path below a folder really lies elsewhere."""
+    """Whether a path below a folder leads elsewhere through a link."""
     return not path.resolve().is_relative_to(out.resolve())
 
 
-def remove_results(out: Path, paths: Iterable[str], *, prune: bool) -> None:
-    """Remove results, and with `prune` the folders that this empties.
+def remove_results(out: Path, paths: Iterable[str]) -> None:
+    """Remove results, and the folders that this empties.
 
     Parameters
     ----------
     out : Path
     paths : iterable of str
-        Relative to `out`; those that are no results or lie elsewhere are left alone.
-    prune : bool
+        Relative to `out`. Paths that are not results, or lead elsewhere, are left alone.
     """
     emptied: set[Path] = set()
     for name in paths:
@@ -125,6 +135,6 @@ def remove_results(out: Path, paths: Iterable[str], *, prune: bool) -> None:
         if is_result(name) and not leads_out(out, path.parent):
             path.unlink(missing_ok=True)
             emptied |= {folder for folder in path.parents if out in folder.parents}
-    for folder in sorted(emptied, key=lambda folder: len(folder.parts), reverse=True) if prune else ():
-        with suppress(OSError):  # something else lies there
+    for folder in sorted(emptied, key=lambda folder: len(folder.parts), reverse=True):
+        with suppress(OSError):  # something else is in it
             folder.rmdir()

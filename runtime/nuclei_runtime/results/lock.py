@@ -1,6 +1,6 @@
-"""A share of a results folder is one living process's: a lock on a file, which the system lets go of with the process.
+"""One living process per shard of a results folder, held by a lock on a file that the system releases with the process.
 
-Who goes on with a run takes what is half done for a killed process's, and removes it: it must not be a living one's.
+A run that resumes removes what a killed run left unfinished. It must not do that to a run that is still alive.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from weakref import finalize
 
@@ -21,19 +23,40 @@ from nuclei_runtime.results.shard import Shard
 _NAME = re.compile(r"\.nuclei-lock-([0-9]+)-of-([0-9]+)")
 
 _PATIENCE_S = 1.0
-"""A process that is about to end has it no more."""
+"""How long to wait for a process that is about to end."""
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-"""Nothing is made through a link."""
+"""Keeps the lock file from being created through a link; Windows has no such flag."""
 
 _IS_HELD = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK}
 
 
-class Claim:
-    """That no other living process is at this share of a results folder, until `release`.
+@dataclass(frozen=True)
+class LockFile:
+    """The lock file as its holder found it. It pickles, so that worker processes can check it too.
 
-    Shares of one count have nothing in common; of two counts they do, as have a share and the whole. Where the file
-    system has no locks, nobody can tell, and every process is let in.
+    Attributes
+    ----------
+    path : Path
+    identity : (int, int), optional
+        Device and inode. None on file systems that give a file another inode each time.
+    """
+
+    path: Path
+    identity: tuple[int, int] | None
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the results folder is still the locked one: not moved away, no other folder in its place."""
+        found = _identity(self.path)
+        return found is not None and self.identity in (None, found)
+
+
+class ResultsLock:
+    """Keeps other living processes away from a shard of a results folder, until `release`.
+
+    Shards of the same count have no image in common. Shards of two counts may, and so may a shard and the
+    whole. On file systems without locks every process is let in, since nobody can tell.
 
     Parameters
     ----------
@@ -41,108 +64,107 @@ class Claim:
         The results folder.
     shard : Shard
 
+    Attributes
+    ----------
+    file : LockFile
+
     Raises
     ------
     ResultsInUseError
-        Another process is at it.
+        Another process is using the shard.
     OSError
         The folder cannot be written to.
     """
 
     def __init__(self, out: Path, shard: Shard) -> None:
-        self._lock = _Lock(out, shard)
+        self.file, descriptor = _open_locked(out, shard)
+        self._close = finalize(self, os.close, descriptor)  # also where a run is dropped without being closed
         try:
-            # After one's own: of two processes that begin at once, each sees the other, and at least one gives way.
-            for other in _others(out, shard):
-                _Lock(out, other).release()  # it was a killed process's
+            # After taking one's own: of two processes that start at once, at least one sees the other and gives way.
+            for other in _overlapping(out, shard):
+                file, descriptor = _open_locked(out, other)  # a killed process left it
+                _release(file, partial(os.close, descriptor))
         except BaseException:
             self.release()
             raise
 
-    @property
-    def stands(self) -> bool:
-        """Whether the folder is still the one that was claimed: not moved away, not another's in its place."""
-        return self._lock.is_in_place
-
     def release(self) -> None:
-        """Let go of the share."""
-        self._lock.release()
+        """Release the shard."""
+        if self._close.alive:
+            _release(self.file, self._close)
 
 
-class _Lock:
-    """A file of the folder, open and locked."""
-
-    def __init__(self, out: Path, shard: Shard) -> None:
-        self._path = out / f".nuclei-lock-{shard.index}-of-{shard.count}"
-        until = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
-            except PermissionError as error:
-                if not self._path.exists():
-                    raise
-                raise ResultsInUseError(
-                    f"{out}: another user's process is or was at work in it; if none is, have {self._path} removed"
-                ) from error
-            is_free, is_late = _try_lock(self._file), time.monotonic() > until
-            # Its process may have removed it between opening and locking; not again and again, but there are file
-            # systems that number a file otherwise with each look.
-            self._is_numbered = self._is_same()
-            if is_free and (self._is_numbered or is_late):
-                # Also where a run is forgotten without being closed.
-                self._close = finalize(self, os.close, self._file)
-                return
-            os.close(self._file)
-            if is_late:
-                share = "" if shard.count == 1 else f" on its share {shard.index}/{shard.count}"
-                raise ResultsInUseError(
-                    f"{out}: another process is at work in it{share}; let it end and start again, or name another "
-                    "folder"
-                )
-            time.sleep(0.02)
-
-    @property
-    def is_in_place(self) -> bool:
-        return self._is_same() if self._is_numbered else self._path.exists()
-
-    def _is_same(self) -> bool:
+def _open_locked(out: Path, shard: Shard) -> tuple[LockFile, int]:
+    """Open and lock the lock file of a shard; return it with its descriptor."""
+    path = out / f".nuclei-lock-{shard.index}-of-{shard.count}"
+    until = time.monotonic() + _PATIENCE_S
+    while True:
         try:
-            return os.path.samestat(self._path.stat(), os.fstat(self._file))
-        except FileNotFoundError:
-            return False
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
+        except PermissionError as error:
+            if sys.platform == "win32" and time.monotonic() <= until:  # the process that held it is removing it
+                time.sleep(0.02)
+                continue
+            if not path.exists():
+                raise
+            raise ResultsInUseError(
+                f"{out}: another user's process is or was using this folder; if none is, have {path} removed"
+            ) from error
+        is_free, is_late = _try_lock(descriptor), time.monotonic() > until
+        status = os.fstat(descriptor)
+        identity = (status.st_dev, status.st_ino)
+        # The process that held the file may have removed it between opening and locking: try again. Not for ever,
+        # because on some file systems a file never has the same inode twice.
+        is_same = _identity(path) == identity
+        if is_free and (is_same or is_late):
+            return LockFile(path, identity if is_same else None), descriptor
+        os.close(descriptor)
+        if is_late:
+            which = "" if shard.count == 1 else f" for shard {shard.index}/{shard.count}"
+            raise ResultsInUseError(
+                f"{out}: another process is using this folder{which}; wait until it ends, or name another folder"
+            )
+        time.sleep(0.02)
 
-    def release(self) -> None:
-        if not self._close.alive:
-            return
-        # While it is held: who waits for it sees that it is gone. Windows removes no file that is open, and so none
-        # that the next process has locked either.
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _release(file: LockFile, close: Callable[[], object]) -> None:
+    # While it is still held: a process that waits for it sees that it is gone. Windows refuses to remove an open
+    # file, and so also one that the next process has opened by now.
+    with suppress(OSError):
+        if file.is_in_place:
+            file.path.unlink()
+    close()
+    if sys.platform == "win32":
         with suppress(OSError):
-            if self.is_in_place:
-                self._path.unlink()
-        self._close()
-        if sys.platform == "win32":
-            with suppress(OSError):
-                self._path.unlink()
+            file.path.unlink()
 
 
-def _try_lock(file: int) -> bool:
-    """Lock a file unless another has; True also where the file system has no locks."""
+def _try_lock(descriptor: int) -> bool:
+    """Lock a file unless another process has; True also where the file system has no locks."""
     try:
         if sys.platform == "win32":
             import msvcrt
 
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         else:
             import fcntl  # noqa: TID251  # Windows has its own way, above
 
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         return error.errno not in _IS_HELD
     return True
 
 
-def _others(out: Path, shard: Shard) -> Iterator[Shard]:
-    """Yield each share that some process has claimed, living or not, and that has images of this one's."""
+def _overlapping(out: Path, shard: Shard) -> Iterator[Shard]:
+    """Yield each shard of another count for which there is a lock file, held or left behind."""
     for path in out.iterdir():
         match = _NAME.fullmatch(path.name)
         if match is not None and int(match[2]) != shard.count:

@@ -1,12 +1,14 @@
-"""What a run is made with, written once beside its results."""
+"""How the results were made: ``provenance.json``."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import platform
+from collections.abc import Collection
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from nuclei_runtime.readers.plane import Selection
@@ -14,14 +16,15 @@ from nuclei_runtime.results.layout import RECORDS_FOLDER
 from nuclei_runtime.segmentation.segmenter import Segmenter
 
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu", "numpy", "scipy", "scikit-image", "tifffile", "pillow")
+_EARLIER_METHODS = "earlier_methods"
 _DEFAULT_PRECISION = "fp32"
-"""Of a model whose card does not say it."""
+"""Of a model whose card does not state it."""
 
 
 def describe_method(segmenter: Segmenter, selection: Selection) -> dict[str, Any]:
-    """Return all that decides on the bits of the results besides the images.
+    """Return everything, besides the images, that the bits of the results depend on.
 
-    Threads, shares and memory do not: the results are the same with any.
+    They do not depend on threads, shards and memory.
     """
     card = segmenter.card
     return {
@@ -34,28 +37,36 @@ def describe_method(segmenter: Segmenter, selection: Selection) -> dict[str, Any
             "provenance": card.provenance,
         },
         "provider": segmenter.provider,
-        "scale": str(segmenter.scale),
-        "test_time_augmentation": segmenter.tta,
+        "scale": str(segmenter.network.scale),
+        "test_time_augmentation": segmenter.network.tta,
         "selection": asdict(selection),
         "preprocessing": [asdict(step) for step in card.preprocessing],
-        "postprocessing": asdict(segmenter.postprocessing),
+        "postprocessing": asdict(segmenter.network.postprocessing),
     }
 
 
 def run_key(method: dict[str, Any]) -> str:
-    """Return the SHA-256 of what `describe_method` gave: results that bear another one were made otherwise."""
+    """Return the SHA-256 of what `describe_method` returned: results with another run key were made differently."""
     return hashlib.sha256(json.dumps(method, sort_keys=True).encode()).hexdigest()
 
 
-def provenance_json(method: dict[str, Any], n_threads: int) -> str:
-    """Return ``provenance.json``: the method, its key, and the machine, which has no part in the key.
+def provenance_json(method: dict[str, Any], n_threads: int, earlier_methods: dict[str, Any] | None = None) -> str:
+    """Return ``provenance.json``: the method, its run key, and the machine, which has no part in the run key.
 
-    The digests of the images, and of what became of them, stand in the records.
+    The digests of the images and of their results are in the records.
+
+    Parameters
+    ----------
+    method : dict
+        See `describe_method`.
+    n_threads : int
+    earlier_methods : dict, optional
+        Methods of results that earlier runs left in the folder, by run key; see `read_earlier_methods`.
     """
-    document = {
+    document: dict[str, Any] = {
         "method": method,
         "run_key": run_key(method),
-        "images": f"{RECORDS_FOLDER}/*.json: a record an image file, with the SHA-256 of the file and of its results",
+        "images": f"{RECORDS_FOLDER}/*.json: one per image file, with the SHA-256 of the file and of its results",
         "machine": {
             "python": platform.python_version(),
             "system": platform.platform(),
@@ -64,6 +75,35 @@ def provenance_json(method: dict[str, Any], n_threads: int) -> str:
             "packages": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
         },
     }
+    return _with_earlier_methods(document, earlier_methods or {})
+
+
+def read_earlier_methods(path: Path, run_key: str) -> dict[str, Any]:
+    """Return the methods that a ``provenance.json`` names, by run key, except that of `run_key`; none if it is damaged.
+
+    A run that replaces the file keeps them: its folder may hold results of each.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+        methods = {**document.get(_EARLIER_METHODS, {}), document["run_key"]: document["method"]}
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
+    methods.pop(run_key, None)
+    return methods
+
+
+def without_unused_methods(text: str, run_keys: Collection[str]) -> str:
+    """Return a ``provenance.json`` without the earlier methods of which the folder has no results any more."""
+    document = json.loads(text)
+    earlier = document.pop(_EARLIER_METHODS, {})
+    if earlier.keys() <= set(run_keys):
+        return text
+    return _with_earlier_methods(document, {key: method for key, method in earlier.items() if key in run_keys})
+
+
+def _with_earlier_methods(document: dict[str, Any], earlier_methods: dict[str, Any]) -> str:
+    if earlier_methods:
+        document[_EARLIER_METHODS] = earlier_methods
     return json.dumps(document, indent=1) + "\n"
 
 

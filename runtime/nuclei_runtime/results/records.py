@@ -1,4 +1,4 @@
-"""What became of an image file: the record that lies beside its results and tells whether they are whole."""
+"""What became of an image file: the record next to its results, which tells whether they are complete."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import json
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
-from nuclei_runtime.results.layout import is_result, leads_out, record_path, recorded_tokens, token_of
-from nuclei_runtime.writers.nuclei_csv import Outcome
+from nuclei_runtime.errors import ResultsExistError
+from nuclei_runtime.results.layout import is_inside, leads_out, record_path, recorded_tokens, token_of
+from nuclei_runtime.results.outcome import PlaneOutcome
 
 RECORD_FORMAT = 1
+"""Changes when an older version would misread a record; a new field alone does not change it."""
 
 
 @dataclass(frozen=True)
 class FileDigest:
-    """A file's content in short.
+    """The digest of a file's content.
 
     Attributes
     ----------
@@ -40,22 +42,22 @@ class Record:
     Attributes
     ----------
     image, stem : str
-        See `nuclei_runtime.runs.inputs.ImageFile`.
+        Name and stem of `nuclei_runtime.runs.inputs.ImageFile`.
     run_key : str
         See `nuclei_runtime.results.provenance.run_key`.
     source : FileDigest, optional
-        The image file; None if it could not be read.
-    planes : tuple of Outcome
-        In the order of time, then Z.
+        Of the image file; None if it could not be read.
+    planes : tuple of PlaneOutcome
+        By time, then Z.
     results : dict
-        The SHA-256 of each result file by its path relative to the results folder.
+        The SHA-256 of each result, by its path relative to the results folder.
     """
 
     image: str
     stem: str
     run_key: str
     source: FileDigest | None
-    planes: tuple[Outcome, ...]
+    planes: tuple[PlaneOutcome, ...]
     results: dict[str, str]
 
     @property
@@ -64,46 +66,66 @@ class Record:
         return all(plane.status == "ok" for plane in self.planes)
 
     def to_json(self) -> str:
-        """Return the record as it is stored; a name that is no text is escaped."""
+        """Return the record as it is stored; a name that is not text is escaped."""
         return json.dumps({"format": RECORD_FORMAT, **asdict(self)}, indent=1) + "\n"
 
 
-def parse_record(text: str) -> Record | None:
-    """Return a stored record; None if it is damaged, or of another version."""
-    try:
-        document: dict[str, Any] = json.loads(text)
-        if document.pop("format") != RECORD_FORMAT:
-            return None
-        source = document.pop("source")
-        planes = tuple(Outcome(**plane) for plane in document.pop("planes"))
-        record = Record(source=None if source is None else FileDigest(**source), planes=planes, **document)
-        texts = [record.image, record.stem, record.run_key, *record.results.values()]
-        sound = bool(planes) and all(isinstance(value, str) for value in texts)
-        return record if sound and all(is_result(path) for path in record.results) else None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
+_Stored = TypeVar("_Stored", FileDigest, PlaneOutcome)
 
 
 def read_record(path: Path) -> Record | None:
     """Read a record; None if it is damaged.
 
+    Records may grow: a field that is missing, in the record of an older version, is None; one that is unknown, in
+    that of a newer version, is left out. A record that cannot be read in this way has another `RECORD_FORMAT`.
+
     Raises
     ------
     FileNotFoundError
         There is none.
+    ResultsExistError
+        It has a format that this version does not know.
     """
-    return parse_record(path.read_text(encoding="utf-8", errors="replace"))
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+        found_format = document["format"]
+        if not isinstance(found_format, int):
+            return None
+        if found_format != RECORD_FORMAT:
+            raise ResultsExistError(
+                f"{path}: is a record of format {found_format}, and this version of nuclei-edge reads format "
+                f"{RECORD_FORMAT}; use the version that wrote these results, or name another folder"
+            )
+        source = document["source"]
+        record = Record(
+            image=document["image"],
+            stem=document["stem"],
+            run_key=document["run_key"],
+            source=None if source is None else _known_fields(FileDigest, source),
+            planes=tuple(_known_fields(PlaneOutcome, plane) for plane in document["planes"]),
+            results=document["results"],
+        )
+        texts = [record.image, record.stem, record.run_key, *record.results.values()]
+        sound = bool(record.planes) and all(isinstance(value, str) for value in texts)
+        return record if sound and all(map(is_inside, record.results)) else None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def _known_fields(kind: type[_Stored], document: dict[str, Any]) -> _Stored:
+    names = {field.name for field in fields(kind)}
+    return kind(**{name: value for name, value in document.items() if name in names})
 
 
 def digest_file(path: str | os.PathLike[str]) -> FileDigest:
-    """Read a file through, in pieces."""
+    """Return the digest of a file, which is read in pieces."""
     with Path(path).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return FileDigest(sha256, file.tell())
 
 
 def digest_tree(folder: Path) -> FileDigest:
-    """Read all files of an image that is a folder; the digest is one over their names and digests, sorted."""
+    """Return the digest of an image that is a folder: that of the sorted names and digests of its files."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     digests = [digest_file(folder / name) for name in names]
     listing = "".join(f"{digest.sha256} {name}\0" for name, digest in zip(names, digests, strict=True))
@@ -123,23 +145,23 @@ def record_of(out: Path, name: str) -> Record | None:
 
 
 def with_recorded(out: Path, names: Iterable[str]) -> list[str]:
-    """Add to some images those of which there is a record: who takes an image away does not take its rows.
+    """Add to the names of images those of all images that have a record, sorted by folder and name.
 
-    In the order of their names, folder by folder, wherever they lie.
+    An image that is removed, or is not named again, keeps its rows.
     """
     all_names = list(names)
     tokens = set(map(token_of, all_names))
     for token in recorded_tokens(out):
         if token in tokens:
             continue
-        with suppress(FileNotFoundError):  # another share has just removed it
+        with suppress(FileNotFoundError):  # another shard has just removed it
             record = read_record(record_path(out, token))
             all_names += [] if record is None else [record.image]
     return sorted(all_names, key=lambda name: PurePosixPath(name).parts)
 
 
 def damaged_result(out: Path, record: Record) -> str | None:
-    """Return a result that is missing or not what the record says, if there is one."""
+    """Return the first result that is missing or differs from the record, if there is one."""
     for target, sha256 in record.results.items():
         try:
             whole = not leads_out(out, out / target) and digest_file(out / target).sha256 == sha256

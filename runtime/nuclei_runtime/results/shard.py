@@ -1,4 +1,4 @@
-"""Which images of a folder one of several processes does, each on its own, without a word between them."""
+"""Which of the images each of several processes segments, without the processes talking to each other."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from nuclei_runtime.errors import InputsError
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several shares of a run.
+    """One of several parts of a run.
 
-    The names alone decide, so that an image that appears or vanishes moves no other image to another process.
+    The name of an image alone decides its shard, so that an image that is added or removed moves no other one.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class Shard:
     count: int
 
     def owns(self, token: str) -> bool:
-        """Whether the image of this token belongs to the share; see `nuclei_runtime.results.layout.token_of`."""
+        """Whether the image with this token belongs to the shard; see `nuclei_runtime.results.layout.token_of`."""
         return int(token, 16) % self.count == self.index - 1
 
 
@@ -39,7 +39,7 @@ def parse_shard(text: str) -> Shard:
     Raises
     ------
     InputsError
-        It is not that, or i does not lie in 1..n.
+        It is something else, or i is not in 1..n.
     """
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):

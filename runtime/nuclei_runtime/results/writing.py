@@ -1,17 +1,24 @@
-"""Writing results: what the file system refuses becomes a sentence, and what must be on the disk is."""
+"""Writing results: errors of the file system become sentences, and files reach their final names whole."""
 
 from __future__ import annotations
 
-import errno
 import os
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nuclei_runtime.errors import NucleiError, ResultsExistError, RuntimeEnvironmentError
+from nuclei_runtime.errors import NucleiError, ResultsExistError
+from nuclei_runtime.faults import is_of_name, machine_error
 
-_OF_ONE_IMAGE = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
-"""Errors of a name that the file system does not take; the next image's may well be taken."""
+MAX_WINDOWS_PATH = 259
+"""Characters in a path, unless the system allows more ("Maximum Path Length Limitation", Microsoft)."""
+
+_MOVE_PATIENCE_S = 2.0
+"""How long to wait for a virus scanner or an indexer to close a file that was just written."""
+
+KEPT = "results written so far are kept: fix this and run again with --resume"
 
 
 @contextmanager
@@ -23,22 +30,73 @@ def writing(path: Path, *, of_one_image: bool = False) -> Iterator[None]:
     path : Path
         What is written, for the sentence where the error names no file.
     of_one_image : bool
-        A name that the file system does not take is the image's fault alone.
+        Whether a name that the file system does not take is the fault of one image.
+
+    Raises
+    ------
+    ResultsExistError
+        With `of_one_image`, for a name that the file system does not take.
+    RuntimeEnvironmentError
+        For any other error.
     """
     try:
         yield
     except NucleiError:
         raise
     except OSError as error:
-        reason = f"{error.filename or path}: cannot be written: {error.strerror or error}"
-        if of_one_image and error.errno in _OF_ONE_IMAGE:
-            raise ResultsExistError(reason) from error
-        raise RuntimeEnvironmentError(f"{reason}; what was written before stays, and --resume goes on") from error
+        where = str(error.filename2 or error.filename or path)
+        what = f"{where}: cannot be written{_advice(error, where)}"
+        if of_one_image and (is_of_name(error) or _is_too_long(error, where)):
+            raise ResultsExistError(f"{what}: {error.strerror or error}") from error
+        raise machine_error(error, what, KEPT) from error
+
+
+def _is_too_long(error: OSError, path: str, platform: str = sys.platform) -> bool:
+    """Whether the path is too long for Windows, which says only that it does not exist."""
+    return platform == "win32" and isinstance(error, FileNotFoundError) and len(path) > MAX_WINDOWS_PATH
+
+
+def _advice(error: OSError, path: str, platform: str = sys.platform) -> str:
+    """Return what to do, where the error itself does not suggest it."""
+    if _is_too_long(error, path, platform):
+        return (
+            f" (the path has {len(path)} characters, and Windows takes {MAX_WINDOWS_PATH} unless long paths are "
+            "enabled; use a results folder with a shorter path)"
+        )
+    if platform == "win32" and isinstance(error, PermissionError):
+        return " (close the file if it is open in another program, such as Excel or an image viewer)"
+    return ""
 
 
 def write_through(path: Path, text: str) -> None:
-    """Write a file so that it is on the disk, and all that was written before it, when the call returns."""
-    with path.open("w", encoding="utf-8") as file:
+    """Write a file, with the same bytes on every system, and return when it is on the disk."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def move(source: Path, target: Path, *, patience_s: float = _MOVE_PATIENCE_S, platform: str = sys.platform) -> None:
+    """Move a file to its final name, on the same file system, in place of what is there.
+
+    The target's folder is made. Another worker may remove it again while it is empty: then it is made once more.
+    Windows refuses to move a file that a virus scanner is reading: then it is tried again for a while.
+
+    Raises
+    ------
+    OSError
+        The file cannot be moved.
+    """
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.replace(target)
+            return
+        except FileNotFoundError:
+            if not source.exists() or time.monotonic() > until:
+                raise
+        except PermissionError:
+            if platform != "win32" or time.monotonic() > until:
+                raise
+        time.sleep(0.01)

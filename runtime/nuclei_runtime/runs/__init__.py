@@ -1,1 +1,1 @@
-"""A run over many files: inputs, workers, resume, watch, verify."""
+"""Runs over many files: inputs, workers, resuming, watching, verifying."""

@@ -1,10 +1,9 @@
-"""What a user names on the command line -> the images to segment, each with the name of its results."""
+"""From what a user names on the command line to the images to segment, each with the name of its results."""
 
 from __future__ import annotations
 
 import glob
 import os
-import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -12,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
 from nuclei_runtime.errors import InputsError
-from nuclei_runtime.readers.opening import IMAGE_SUFFIXES
-from nuclei_runtime.results.layout import ENDINGS, IMAGES_TABLE, NUCLEI_TABLE, PROVENANCE_FILE, RECORDS_FOLDER
+from nuclei_runtime.readers.formats import format_of_folder, has_folder_suffix, image_suffixes
+from nuclei_runtime.readers.plane import series_stem
+from nuclei_runtime.results.layout import IMAGES_TABLE, NUCLEI_TABLE, PROVENANCE_FILE, RESULT_FOLDERS
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class ImageFile:
     name : str
         Path relative to the folder that was named, with ``/``.
     stem : str
-        What its results are called: `name` without its suffix, or with it where two images of one folder
-        differ in nothing else.
+        The name of its results: `name` without its suffix, or with it if two images of a folder differ in nothing
+        else.
     """
 
     path: Path
@@ -35,18 +35,9 @@ class ImageFile:
     stem: str
 
 
-_IMAGE_FOLDER_SUFFIX = ".zarr"
-"""Of a folder that is one image: OME-Zarr."""
-
-_PLANE_OF_SERIES = re.compile(r"(.+?)(?:_t\d{3,}(?:_z\d{3,})?|_z\d{3,})")
-"""A stem that looks like `nuclei_runtime.readers.plane.Plane.suffix` behind another."""
-
-_RESULT_FOLDERS = (*ENDINGS, RECORDS_FOLDER)
-
-
 @dataclass(frozen=True)
 class Inputs:
-    """What was found.
+    """The images that were found.
 
     Attributes
     ----------
@@ -55,7 +46,7 @@ class Inputs:
     files : tuple of ImageFile
         Sorted by folder and name, each file once.
     n_skipped : int
-        Files whose suffix is not an image's. Hidden files and earlier results are not counted.
+        Files without an image suffix. Hidden files and earlier results are not counted.
     unreadable : tuple of str
         Folders that could not be listed, each with the reason.
     """
@@ -71,21 +62,21 @@ def find_images(
 ) -> Inputs:
     """Expand folders (with their subfolders), globs and single files.
 
-    A glob is expanded here where the shell left it alone, as on Windows. Names are relative to the deepest
-    folder that holds all that was named; for a single folder that is the folder itself.
+    A glob is expanded here if the shell did not do so, as on Windows. Names are relative to the deepest folder that
+    contains all sources; for a single folder, that is the folder itself.
 
     Parameters
     ----------
     sources : sequence of path or glob
     out : path
-        The results folder of this run; it may lie inside a source, be one, or hold one.
+        The results folder of this run. It may be inside a source, be a source, or contain one.
     may_be_none : bool
-        That there is no image yet is no error.
+        Whether it is fine that there is no image yet.
 
     Raises
     ------
     InputsError
-        A source does not exist, no image was found, or the sources lie on several drives.
+        A source does not exist, no image was found, or the sources are on several drives.
     """
     named = [path for source in sources for path in _expand(os.fspath(source))]
     search = _Search(out)
@@ -99,7 +90,7 @@ def find_images(
     try:
         root = Path(os.path.commonpath([path if _is_folder_of_images(path) else path.parent for path in named]))
     except ValueError as error:
-        raise InputsError("the inputs lie on several drives; segment each drive's on their own") from error
+        raise InputsError("the inputs are on several drives; segment each drive's in a run of their own") from error
     paths = sorted(search.images.values(), key=lambda path: path.parts)
     names = [PurePath(os.path.relpath(path, root)).as_posix() for path in paths]
     stems = _stems(names)
@@ -108,10 +99,10 @@ def find_images(
 
 
 def _expand(source: str) -> list[Path]:
-    if os.path.lexists(source):  # first, because brackets may stand in a file's name
+    if os.path.lexists(source):  # first, because a file name may contain brackets
         return [_resolved(source)]
     if not glob.has_magic(source):
-        raise InputsError(f"{source}: no such file or folder; name images, folders of images or globs")
+        raise InputsError(f"{source}: no such file or folder; name images, folders of images, or globs")
     matches = glob.glob(source, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
     if not matches:
         raise InputsError(f"{source}: no file or folder matches")
@@ -119,7 +110,7 @@ def _expand(source: str) -> list[Path]:
 
 
 def _resolved(source: str | os.PathLike[str]) -> Path:
-    """Follow links to folders, but not one to a file: that is an image with a name of its own."""
+    """Follow links to folders, but not a link to a file, which is an image with a name of its own."""
     path = Path(source)
     return path.resolve() if _is_folder(path) else path.parent.resolve() / path.name
 
@@ -129,12 +120,8 @@ def _is_folder(path: Path) -> bool:
 
 
 def _is_folder_of_images(path: Path) -> bool:
-    """Whether this is a folder to be searched, and not one that is an image, or an image of a plate."""
-    return _is_folder(path) and not any(map(_is_image_folder, path.parts))
-
-
-def _is_image_folder(name: str) -> bool:
-    return name.lower().endswith(_IMAGE_FOLDER_SUFFIX)
+    """Whether this is a folder to search, and not one that is an image itself or is inside one."""
+    return _is_folder(path) and format_of_folder(path) is None and not any(map(has_folder_suffix, path.parts))
 
 
 def _is_special(path: Path) -> bool:
@@ -143,7 +130,7 @@ def _is_special(path: Path) -> bool:
 
 
 def _mode_is(path: Path, kind: Callable[[int], bool]) -> bool:
-    """Ask for a path's kind; unlike `Path.is_dir`, say no where the answer is not permitted."""
+    """Return whether a path is of this kind; unlike `Path.is_dir`, return False if access is denied."""
     try:
         return kind(path.stat().st_mode)
     except OSError:
@@ -151,10 +138,10 @@ def _mode_is(path: Path, kind: Callable[[int], bool]) -> bool:
 
 
 class _Search:
-    """Gathers image files and remembers what it left out."""
+    """Collects image files and remembers what it left out."""
 
     def __init__(self, out: str | os.PathLike[str]) -> None:
-        self.images: dict[str, Path] = {}  # by where it really lies: links may lead there twice
+        self.images: dict[str, Path] = {}  # by its real path, since two links may lead to it
         self.skipped: set[Path] = set()
         self.earlier: set[Path] = set()
         self.unreadable: list[str] = []
@@ -167,9 +154,10 @@ class _Search:
         for here, folders, files in os.walk(folder, onerror=self._note_unreadable, followlinks=True):
             real = Path(here).resolve()
             shown = sorted(name for name in folders if name[0] != ".")
-            for name in filter(_is_image_folder, shown):
+            images = {name for name in shown if format_of_folder(Path(here, name)) is not None}
+            for name in sorted(images):
                 self._add(Path(here, name), real)
-            folders[:] = [name for name in shown if not _is_image_folder(name) and self._enter(Path(here, name))]
+            folders[:] = [name for name in shown if name not in images and self._enter(Path(here, name))]
             for name in files:
                 if name[0] != ".":
                     self._add(Path(here, name), real)
@@ -181,13 +169,13 @@ class _Search:
     def _add(self, path: Path, real_folder: Path) -> None:
         if path.name in (NUCLEI_TABLE, IMAGES_TABLE, PROVENANCE_FILE):
             return
-        if not _is_folder(path) and (path.suffix.lower() not in IMAGE_SUFFIXES or _is_special(path)):
+        if not _is_folder(path) and (path.suffix.lower() not in image_suffixes() or _is_special(path)):
             self.skipped.add(path)
             return
         self.images.setdefault(os.path.normcase(real_folder / path.name), path)
 
     def _enter(self, folder: Path) -> bool:
-        """Whether the folder is to be searched: each once, so that links which lead in a circle end."""
+        """Return whether to search the folder: each once, so that links in a circle come to an end."""
         real = folder.resolve()
         if real in self._entered or self._is_earlier_result(folder):
             return False
@@ -196,7 +184,7 @@ class _Search:
 
     def _is_earlier_result(self, folder: Path) -> bool:
         for candidate in (folder, *folder.parents):
-            if candidate.name in _RESULT_FOLDERS and (
+            if candidate.name in RESULT_FOLDERS and (
                 any(_mode_is(candidate.parent / name, stat.S_ISREG) for name in (NUCLEI_TABLE, PROVENANCE_FILE))
                 or candidate.parent.resolve() == self._out
             ):
@@ -209,9 +197,10 @@ class _Search:
 
 
 def _stems(names: Sequence[str]) -> dict[str, str]:
-    """Return the name of each image's results; compared without case, as some file systems do.
+    """Return the stem of each image. Stems are compared without case, as some file systems compare names.
 
-    ``a.tif`` may hold a series, whose first frame's results are called ``a_t000``: what another image's would be.
+    ``a.tif`` may be a series. Then the results of its first frame are called ``a_t000``, and those of an image
+    ``a_t000.tif`` must have another name.
     """
     whole: set[str] = set()
     while True:
@@ -219,16 +208,15 @@ def _stems(names: Sequence[str]) -> dict[str, str]:
         uses = Counter(stem.casefold() for stem in stems.values())
         clashing = {name for name, stem in stems.items() if uses[stem.casefold()] > 1}
         for name, stem in stems.items():
-            of_series = _PLANE_OF_SERIES.fullmatch(stem.casefold())
-            if of_series is not None and of_series[1] in uses:
+            if series_stem(stem.casefold()) in uses:
                 clashing.add(name)
         if clashing <= whole:
             return stems
-        whole |= clashing  # and again: the whole name of one may be the stem of another
+        whole |= clashing  # then again, since the whole name of one may be the stem of another
 
 
 def _nothing_found(sources: Iterable[str | os.PathLike[str]], search: _Search) -> str:
-    parts = [f"{', '.join(map(str, sources))}: no image found; looked for {', '.join(IMAGE_SUFFIXES)}"]
+    parts = [f"{', '.join(map(str, sources))}: no image found; looked for {', '.join(image_suffixes())}"]
     if search.skipped:
         suffixes = sorted({path.suffix.lower() or "no suffix" for path in search.skipped})
         parts.append(f"skipped {len(search.skipped)} other file(s) ({', '.join(suffixes)})")

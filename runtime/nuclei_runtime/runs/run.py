@@ -1,37 +1,42 @@
-"""One run over images: what was asked for -> model, results folder, the outcome of each file, the joined tables."""
+"""One run over images: loads the model, opens the results folder, segments each file, joins the tables."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from nuclei_runtime.errors import RuntimeEnvironmentError
-from nuclei_runtime.model.session import CPU_PROVIDER
 from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.resources import cpu_count
 from nuclei_runtime.results.folder import Mode, ResultsFolder
-from nuclei_runtime.results.layout import token_of
-from nuclei_runtime.results.provenance import describe_method, provenance_json, run_key
+from nuclei_runtime.results.joined_tables import Joined
+from nuclei_runtime.results.layout import PROVENANCE_FILE, token_of
+from nuclei_runtime.results.provenance import describe_method, provenance_json, read_earlier_methods, run_key
 from nuclei_runtime.results.shard import WHOLE, Shard
-from nuclei_runtime.runs.image_file import FileOutcome, Method, process_file
+from nuclei_runtime.results.writing import KEPT
+from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import ImageFile, Inputs, find_images
+from nuclei_runtime.runs.workers import Job, Worker
 from nuclei_runtime.segmentation.admission import Admission
+from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.segmentation.segmenter import Segmenter
 
 FILES_AHEAD = 4
-"""For each worker, how many files may be done or begun before the one whose outcome is next."""
+"""For each file at a time, how many may be finished or begun before the one whose outcome is next."""
+
+_INTERRUPTIBLE_S = 0.5
+"""How long to wait at a time: Windows delivers Ctrl-C only between waits."""
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What was asked for.
+    """What the user asked for.
 
     Attributes
     ----------
@@ -39,10 +44,8 @@ class RunConfig:
         Images, folders or globs.
     out : Path
         The results folder.
-    model, sha256, provider, tta, diameter_px
-        See `nuclei_runtime.segmentation.segmenter.Segmenter`.
-    threads : int, optional
-        For the whole run; without it what the container or the machine grants. The results do not depend on it.
+    options : SegmenterOptions
+        Their threads are those of the whole run. The results do not depend on their number.
     max_memory : int, optional
         See `nuclei_runtime.segmentation.blocks.segment_plane`. The results do not depend on it.
     selection : Selection
@@ -52,65 +55,46 @@ class RunConfig:
 
     sources: tuple[str, ...]
     out: Path
-    model: Path | None = None
-    sha256: str | None = None
-    provider: str = CPU_PROVIDER
-    threads: int | None = None
-    tta: bool = False
-    diameter_px: float | None = None
+    options: SegmenterOptions = field(default_factory=SegmenterOptions)
     max_memory: int | None = None
     selection: Selection = field(default_factory=Selection)
     mode: Mode = "new"
     shard: Shard = WHOLE
 
 
-@dataclass(frozen=True)
-class LoadedMethod:
-    """A method with its description.
-
-    Attributes
-    ----------
-    method : Method
-    description : dict
-        See `nuclei_runtime.results.provenance.describe_method`.
-    """
-
-    method: Method
-    description: dict[str, Any]
-
-
-def load_method(config: RunConfig, n_workers: int = 1) -> LoadedMethod:
-    """Load the model for so many files at once, which share out the threads.
+def load_worker(config: RunConfig, n_at_once: int = 1) -> Worker:
+    """Load the model for `n_at_once` files at a time, which share the threads.
 
     Raises
     ------
     ModelError, RuntimeEnvironmentError
         See `nuclei_runtime.model.session.load_session`.
     """
-    segmenter = Segmenter(
-        config.model,
-        sha256=config.sha256,
-        provider=config.provider,
-        threads=max(1, n_threads(config) // n_workers),
-        tta=config.tta,
-        diameter_px=config.diameter_px,
-    )
-    description = describe_method(segmenter, config.selection)
-    admission = Admission(n_workers, config.max_memory)
-    method = Method(segmenter, config.selection, run_key(description), config.max_memory, admission)
-    return LoadedMethod(method, description)
+    options = replace(config.options, threads=max(1, n_threads(config) // n_at_once))
+    segmenter = Segmenter.from_options(options)
+    key = run_key(describe_method(segmenter, config.selection))
+    job = Job(options, config.selection, key, config.max_memory)
+    return Worker(job, segmenter, Admission(n_at_once, config.max_memory))
 
 
 def n_threads(config: RunConfig) -> int:
     """Return how many threads a run may use."""
-    return cpu_count() if config.threads is None else config.threads
+    return cpu_count() if config.options.threads is None else config.options.threads
 
 
-def open_results(config: RunConfig, loaded: LoadedMethod) -> ResultsFolder:
-    """Open the results folder and write into it what the run is made with."""
+def open_results(config: RunConfig, worker: Worker) -> ResultsFolder:
+    """Open the results folder and write the run's provenance into it.
+
+    Raises
+    ------
+    ResultsExistError, ResultsInUseError, RuntimeEnvironmentError
+        See `ResultsFolder`.
+    """
     results = ResultsFolder(config.out, config.mode, config.shard)
     try:
-        results.write_provenance(provenance_json(loaded.description, n_threads(config)))
+        method = describe_method(worker.segmenter, config.selection)
+        earlier = read_earlier_methods(config.out / PROVENANCE_FILE, worker.job.run_key)
+        results.write_provenance(provenance_json(method, n_threads(config), earlier))
     except BaseException:
         results.close(is_last=False)
         raise
@@ -118,7 +102,7 @@ def open_results(config: RunConfig, loaded: LoadedMethod) -> ResultsFolder:
 
 
 class FolderRun:
-    """A run over the images that are there when it begins. To be used in a ``with`` statement.
+    """A run over the images that exist when it begins, as a context manager.
 
     Parameters
     ----------
@@ -128,96 +112,103 @@ class FolderRun:
     ----------
     inputs : Inputs
         All images, whatever the shard.
-    n_files : int
-        Image files of this shard.
-    is_joined : bool
-        Whether ``images.csv`` and ``nuclei.csv`` were written, after the ``with`` statement.
+    files : tuple of ImageFile
+        Those of this shard.
+    worker : Worker
+    store : ResultStore
+    joined : Joined, optional
+        After the ``with`` statement: what ``images.csv`` and ``nuclei.csv`` hold; None if they were not written.
 
     Raises
     ------
     InputsError, ModelError, ResultsExistError, ResultsInUseError, RuntimeEnvironmentError
-        See `find_images`, `load_method` and `ResultsFolder`.
+        See `find_images`, `load_worker` and `ResultsFolder`.
     """
 
     def __init__(self, config: RunConfig) -> None:
         self.inputs: Inputs = find_images(config.sources, out=config.out)
-        self._files = [file for file in self.inputs.files if config.shard.owns(token_of(file.name))]
-        self.n_files = len(self._files)
-        self.is_joined = False
+        self.files = tuple(file for file in self.inputs.files if config.shard.owns(token_of(file.name)))
+        self.joined: Joined | None = None
         self._processed: list[ImageFile] = []
-        # A file a thread, rather than one file with all threads: nobody waits for reading, labelling and writing.
-        self._n_workers = max(1, min(n_threads(config), self.n_files))
-        loaded = load_method(config, self._n_workers)
-        self._method = loaded.method
+        # One thread per file, not all threads on one file: no thread waits while another reads, labels or writes.
+        self._n_at_once = max(1, min(n_threads(config), len(self.files)))
+        self.worker = load_worker(config, self._n_at_once)
         self._shard = config.shard
-        self._results = open_results(config, loaded)
+        self._results = open_results(config, self.worker)
+        self.store = self._results.store
 
     @property
     def n_processed(self) -> int:
-        """Files that are done with, for good or ill; with several workers that may be more than were yielded."""
+        """Files that are finished, segmented or failed; with several threads, maybe more than were yielded."""
         return len(self._processed)
 
     def __enter__(self) -> FolderRun:
         return self
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
-        """Join the tables of what is there, however the run ends; of several shares the last one does."""
+        """Join the tables, however the run ends; of several shards, only the last one does."""
         try:
             names = (file.name for file in self.inputs.files)
-            self.is_joined = self._results.join(names, self._method.run_key, only_whole=self._shard != WHOLE)
+            self.joined = self._results.join(names, self.worker.job.run_key, only_whole=self._shard != WHOLE)
         except RuntimeEnvironmentError:
             if error is None:
                 raise
         finally:
-            self._results.close(is_last=self.is_joined)
+            self._results.close(is_last=self.joined is not None)
 
     def outcomes(self) -> Iterator[FileOutcome]:
-        """Segment the files, and yield what became of each, in their order.
+        """Segment the files and yield what became of each, in their order.
 
         Raises
         ------
         RuntimeEnvironmentError
-            Results cannot be written, or the folder of the images has vanished. What was written before stays.
+            The results cannot be written, or the folder of the images has vanished. What was written before is kept.
         """
-        for outcome in self._in_turn() if self._n_workers == 1 else self._side_by_side():
+        for outcome in self._in_turn() if self._n_at_once == 1 else self._side_by_side():
             if not outcome.is_ok:
                 _check_folder(self.inputs.root)
             yield outcome
 
     def _in_turn(self) -> Iterator[FileOutcome]:
-        for file in self._files:
+        for file in self.files:
             yield self._process(file)
 
     def _process(self, file: ImageFile) -> FileOutcome:
-        outcome = process_file(file, self._method, self._results)
+        outcome = process_file(file, self.worker, self.store)
         self._processed.append(file)
         return outcome
 
     def _side_by_side(self) -> Iterator[FileOutcome]:
         waiting: deque[Future[FileOutcome]] = deque()
-        with ThreadPoolExecutor(self._n_workers) as pool:
+        with ThreadPoolExecutor(self._n_at_once) as pool:
             try:
-                for file in self._files:
-                    # No more than a few ahead, so that no one waits long for the outcome of a slow file.
-                    if len(waiting) == FILES_AHEAD * self._n_workers:
-                        yield waiting.popleft().result()
+                for file in self.files:
+                    # Only a few ahead, so that the outcome of a slow file is not held back by many later ones.
+                    if len(waiting) == FILES_AHEAD * self._n_at_once:
+                        yield _result(waiting.popleft())
                     waiting.append(pool.submit(self._process, file))
                 while waiting:
-                    yield waiting.popleft().result()
-            except BaseException:  # what is being done is not finished either, as in a run with one worker
-                self._method.stop.set()
+                    yield _result(waiting.popleft())
+            except BaseException:  # what is begun is not finished either, as in a run with one thread
+                self.worker.stop.set()
                 raise
             finally:
                 for future in waiting:
                     future.cancel()
 
 
+def _result(future: Future[FileOutcome]) -> FileOutcome:
+    while not wait([future], _INTERRUPTIBLE_S).done:
+        pass
+    return future.result()
+
+
 def _check_folder(root: Path) -> None:
-    """Raise if the folder of the images is gone: each image that is still to come would fail."""
+    """Raise if the folder of the images is gone, since every remaining image would fail."""
     with suppress(OSError), os.scandir(root) as entries:
         if next(entries, None) is not None:
             return
     raise RuntimeEnvironmentError(
-        f"{root}: the folder of the images has vanished or was emptied during the run; is its drive or network share "
-        "still there? What was done stays, and --resume goes on"
+        f"{root}: the folder of the images has vanished or was emptied during the run; check its drive or network "
+        f"share; {KEPT}"
     )

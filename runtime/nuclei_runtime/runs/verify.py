@@ -1,4 +1,4 @@
-"""A run once more, held against what an earlier one left; nothing is written into the results folder."""
+"""Segments everything again and compares with an earlier run; nothing is written into the results folder."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from nuclei_runtime.errors import InputsError
 from nuclei_runtime.json_fields import flat
 from nuclei_runtime.results.joined_tables import write_tables
 from nuclei_runtime.results.layout import IMAGES_TABLE, NUCLEI_TABLE, PROVENANCE_FILE, token_of
+from nuclei_runtime.results.provenance import describe_method
 from nuclei_runtime.results.records import Record, damaged_result, digest_file, record_of, with_recorded
 from nuclei_runtime.results.shard import WHOLE
-from nuclei_runtime.runs.image_file import Method, digest_source, make_results
+from nuclei_runtime.runs.image_file import digest_source, make_results
 from nuclei_runtime.runs.inputs import ImageFile, find_images
-from nuclei_runtime.runs.run import RunConfig, load_method
+from nuclei_runtime.runs.run import RunConfig, load_worker
+from nuclei_runtime.runs.workers import Worker
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What was compared.
+    """One comparison.
 
     Attributes
     ----------
     name : str
         An image, or a file of the results folder.
     differences : tuple of str
-        Empty if all is as it was.
+        Empty if nothing differs.
     """
 
     name: str
@@ -42,44 +44,45 @@ def verify(config: RunConfig) -> Iterator[Verified]:
     Parameters
     ----------
     config : RunConfig
-        `RunConfig.mode` is of no account.
+        `RunConfig.mode` does not matter.
 
     Yields
     ------
     Verified
-        First of the provenance, then of each image, then of the tables.
+        First for the provenance, then for each image, then for the tables.
 
     Raises
     ------
     InputsError
-        `config.out` holds no results, or there is no image.
+        `config.out` holds no results, or no image was found.
     RuntimeEnvironmentError
         The temporary folder cannot be written to.
     """
     if not (config.out / PROVENANCE_FILE).is_file():
-        raise InputsError(f"{config.out}: holds no results to verify; there is no {PROVENANCE_FILE}")
+        raise InputsError(f"{config.out}: holds no results to verify, because there is no {PROVENANCE_FILE} in it")
     inputs = find_images(config.sources, out=config.out)
-    loaded = load_method(config)
-    yield Verified(PROVENANCE_FILE, tuple(_compare_provenance(config.out / PROVENANCE_FILE, loaded.description)))
+    worker = load_worker(config)
+    method = describe_method(worker.segmenter, config.selection)
+    yield Verified(PROVENANCE_FILE, tuple(_compare_provenance(config.out / PROVENANCE_FILE, method)))
     for file in inputs.files:
         if config.shard.owns(token_of(file.name)):
-            yield Verified(file.name, tuple(_compare_image(file, loaded.method, config.out)))
+            yield Verified(file.name, tuple(_compare_image(file, worker, config.out)))
     if config.shard == WHOLE:
         with TemporaryDirectory() as work:
             names = with_recorded(config.out, (file.name for file in inputs.files))
-            write_tables(config.out, names, loaded.method.run_key, work=Path(work))
+            write_tables(config.out, names, worker.job.run_key, work=Path(work))
             for name in (IMAGES_TABLE, NUCLEI_TABLE):
                 same = (config.out / name).is_file() and digest_file(config.out / name) == digest_file(
                     work + "/" + name
                 )
-                yield Verified(name, () if same else ("is missing or not what the records give",))
+                yield Verified(name, () if same else ("is missing, or differs from what the records give",))
 
 
-def _compare_image(file: ImageFile, method: Method, out: Path) -> Iterator[str]:
+def _compare_image(file: ImageFile, worker: Worker, out: Path) -> Iterator[str]:
     try:
         earlier = record_of(out, file.name)
     except FileNotFoundError:
-        yield "there is no record of it"
+        yield "it has no record"
         return
     if earlier is None:
         yield "its record is damaged"
@@ -88,7 +91,7 @@ def _compare_image(file: ImageFile, method: Method, out: Path) -> Iterator[str]:
     if damaged is not None:
         yield f"{damaged} is missing or has changed since it was written"
     with TemporaryDirectory() as work:
-        again, _ = make_results(file, digest_source(file), method, Path(work))
+        again, _ = make_results(file, digest_source(file), worker, Path(work))
     yield from _compare_records(earlier, again)
 
 
@@ -96,16 +99,16 @@ def _compare_records(earlier: Record, again: Record) -> Iterator[str]:
     if earlier.source != again.source:
         yield "the image is not the one that was segmented"
     if earlier.run_key != again.run_key:
-        yield f"the run key was {earlier.run_key}, is {again.run_key}"
+        yield f"its run key was {earlier.run_key} and is {again.run_key}"
     for target in sorted(earlier.results.keys() | again.results.keys()):
         was, is_now = earlier.results.get(target), again.results.get(target)
         if was != is_now:
-            yield f"{target} was {was or 'not there'}, is {is_now or 'not there'}"
+            yield f"{target} was {was or 'missing'} and is {is_now or 'missing'}"
     if earlier.planes != again.planes:
-        yield f"its rows in {IMAGES_TABLE} were {_told(earlier)}, are {_told(again)}"
+        yield f"its rows in {IMAGES_TABLE} were {_summary(earlier)} and are {_summary(again)}"
 
 
-def _told(record: Record) -> str:
+def _summary(record: Record) -> str:
     return "; ".join(f"{plane.status}, {plane.reason or f'{plane.n_nuclei} nuclei'}" for plane in record.planes)
 
 
@@ -118,4 +121,4 @@ def _compare_provenance(path: Path, description: dict[str, Any]) -> Iterator[str
     now = flat(json.loads(json.dumps(description)))
     for key in sorted(stored.keys() | now.keys()):
         if stored.get(key) != now.get(key):
-            yield f"{key} was {stored.get(key)!r}, is {now.get(key)!r}"
+            yield f"{key} was {stored.get(key)!r} and is {now.get(key)!r}"

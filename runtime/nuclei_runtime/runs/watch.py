@@ -1,8 +1,8 @@
-"""A folder in which images appear, for days: each is segmented once it is complete.
+"""Watches a folder in which images appear, for days, and segments each once it is complete.
 
-The system's events say when to look (watchfiles), and a look at the whole folder says what is new. Events that a
-network share does not send, or that get lost, cost `LOOK_S` at most. What is done is told by the records in the
-results folder; in memory there are, for each image that was seen, about a hundred bytes.
+Events of the system (watchfiles) say when to look; a look at the whole folder says what is new. Events that are lost,
+or that a network share does not send, delay an image by `LOOK_S` at most. The records in the results folder say what
+is done; memory grows by about a hundred bytes per image.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from threading import Event
 from nuclei_runtime.errors import InputsError, MissingExtraError, RuntimeEnvironmentError
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import ImageFile, find_images
-from nuclei_runtime.runs.run import RunConfig, load_method, open_results
+from nuclei_runtime.runs.run import RunConfig, load_worker, open_results
 
 DEFAULT_SETTLE_S = 3.0
-"""A file that has not changed for so long is complete: network shares tell of a change up to three seconds late
-(``acregmin`` of nfs(5))."""
+"""A file that has not changed for so long is complete. Network shares report a change up to three seconds late
+(``acregmin`` in nfs(5))."""
 
 GIVE_UP_SETTLES = 10
-"""A file that cannot be read is tried again until it has not changed for so many times the settling time."""
+"""A file that cannot be read is tried again until it has not changed for this many settling times."""
 
 LOOK_S = 10.0
-"""Seconds after which the folder is looked at though no event came."""
+"""Seconds after which to look at the folder even without an event."""
 
 JOIN_AFTER_S = 30.0
-"""Seconds without a new result after which the tables are joined. They are also joined in the end."""
+"""Seconds without a new result after which the tables are joined. They are also joined at the end."""
 
 _REST_PER_LOOK = 9
-"""Rest after a look at the folder, in times of its length: of a huge folder, looking takes a tenth of the time."""
+"""Pause after a look at the folder, as a multiple of its duration: looking takes at most a tenth of the time."""
 
 
 @dataclass
 class _Arrival:
-    """A file that is not done yet.
+    """A file that is not finished yet.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class _Arrival:
     state : tuple of int
         Size in bytes and time of the last change in ns.
     since : float
-        When it was first seen in this state; seconds of a clock of no date.
+        When it was first seen in this state, in seconds of `time.monotonic`.
     try_at : float
     is_tried : bool
         Whether it has been tried in this state.
@@ -61,15 +61,15 @@ class _Arrival:
 
 @dataclass
 class _Arrivals:
-    """Tells files that are complete from those that are still being written.
+    """Tells complete files from those that are still being written.
 
     Attributes
     ----------
     settle_s : float
     rest_s : float
-        How long the next look should wait.
+        How long to wait before the next look.
     waiting : dict
-        Files that are not done, by name.
+        Files that are not finished, by name.
     """
 
     settle_s: float
@@ -78,7 +78,7 @@ class _Arrivals:
     _done: set[int] = field(default_factory=set)
 
     def look(self, config: RunConfig) -> list[str]:
-        """Take note of what is in the folders, and return a sentence on each thing that is odd."""
+        """Note what is in the folders, and return one sentence on each problem."""
         now = time.monotonic()
         inputs = find_images(config.sources, out=config.out, may_be_none=True)
         before, self.waiting = self.waiting, {}
@@ -93,36 +93,36 @@ class _Arrivals:
         no_more = before.keys() - self.waiting.keys()
         gone = no_more - {file.name for file in inputs.files} if no_more else no_more
         self.rest_s = min(_REST_PER_LOOK * (time.monotonic() - now), LOOK_S)
-        return [*inputs.unreadable, *(f"{name}: is gone before it could be read" for name in sorted(gone))]
+        return [*inputs.unreadable, *(f"{name}: was removed before it could be read" for name in sorted(gone))]
 
     def complete(self) -> list[_Arrival]:
-        """Return the files that are to be tried now, in their order."""
+        """Return the files to try now, in their order."""
         now = time.monotonic()
         return [arrival for arrival in self.waiting.values() if now >= arrival.try_at]
 
     def is_last_try(self, arrival: _Arrival) -> bool:
-        """Whether the file has had its time to become readable, and was tried in it."""
+        """Whether the file has had enough time to become readable, and was tried within it."""
         return arrival.is_tried and time.monotonic() - arrival.since >= GIVE_UP_SETTLES * self.settle_s
 
     def retry_later(self, arrival: _Arrival) -> None:
-        """Try again after twice the time, at the latest when the file's time is over."""
+        """Try again after twice the time, at the latest when the time of the file is over."""
         age = time.monotonic() - arrival.since
         arrival.is_tried = True
         arrival.try_at = arrival.since + min(2 * age, GIVE_UP_SETTLES * self.settle_s)
 
     def done(self, arrival: _Arrival) -> None:
-        """Note that the file needs nothing more, unless it changed meanwhile."""
+        """Note that the file is finished, unless it changes again."""
         del self.waiting[arrival.file.name]
         self._done.add(_key(arrival.file, arrival.state))
 
 
 def watch(config: RunConfig, stop: Event, *, settle_s: float = DEFAULT_SETTLE_S) -> Iterator[FileOutcome | str]:
-    """Segment what is in a folder and what appears in it, until told to stop; then the image in hand is finished.
+    """Segment what is in a folder and what appears in it, until told to stop; the current image is finished first.
 
     Parameters
     ----------
     config : RunConfig
-        With folders as sources. What an earlier run left is gone on with, as with mode ``resume``.
+        With folders as sources. An earlier run is continued, as with mode ``resume``.
     stop : Event
     settle_s : float
         Seconds without a change after which a file is complete.
@@ -130,35 +130,35 @@ def watch(config: RunConfig, stop: Event, *, settle_s: float = DEFAULT_SETTLE_S)
     Yields
     ------
     FileOutcome or str
-        What became of an image file; or a sentence on what is odd.
+        What became of an image file; or a sentence on a problem.
 
     Raises
     ------
     InputsError
-        A source is no folder.
+        A source is not a folder.
     MissingExtraError
         watchfiles is not installed.
     RuntimeEnvironmentError
-        Results cannot be written, or a folder has vanished. What was written before stays.
+        The results cannot be written, or a folder has vanished. What was written before is kept.
     """
     if find_spec("watchfiles") is None:
         raise MissingExtraError("watchfiles", "watch")
     folders = [Path(source) for source in config.sources]
     for folder in folders:
         if not folder.is_dir():
-            raise InputsError(f"{folder}: is no folder; --watch takes folders")
-    loaded = load_method(config)
-    results = open_results(replace(config, mode="resume"), loaded)
+            raise InputsError(f"{folder}: is not a folder; --watch takes folders")
+    worker = load_worker(config)
+    results = open_results(replace(config, mode="resume"), worker)
     arrivals = _Arrivals(settle_s)
     told: set[str] = set()
-    joined, last_result = False, time.monotonic()  # what ended an earlier watch may have left no tables
+    joined, last_result = False, time.monotonic()  # an earlier watch may have ended before it joined the tables
     try:
         for _ in _looks(folders, arrivals, stop):
             for folder in folders:
                 if not folder.is_dir():
                     raise RuntimeEnvironmentError(
-                        f"{folder}: the folder that is watched has vanished; is its drive or network share still "
-                        "there? What was done stays"
+                        f"{folder}: the watched folder has vanished; check its drive or network share, and start "
+                        "the watch again; results written so far are kept"
                     )
             notes = arrivals.look(config)
             yield from (note for note in notes if note not in told)
@@ -166,11 +166,11 @@ def watch(config: RunConfig, stop: Event, *, settle_s: float = DEFAULT_SETTLE_S)
             for arrival in arrivals.complete():
                 if stop.is_set():
                     break
-                # Others may have taken long meanwhile: what has changed or gone since the look, the next look sees.
+                # The files before may have taken long. What has changed or gone since is left to the next look.
                 if _state_of(arrival.file.path) != arrival.state:
                     continue
                 last_try = arrivals.is_last_try(arrival)
-                outcome = process_file(arrival.file, loaded.method, results, record_failure=last_try)
+                outcome = process_file(arrival.file, worker, results.store, record_failure=last_try)
                 if not outcome.is_ok and not last_try:
                     arrivals.retry_later(arrival)
                     continue
@@ -179,15 +179,16 @@ def watch(config: RunConfig, stop: Event, *, settle_s: float = DEFAULT_SETTLE_S)
                     joined, last_result = False, time.monotonic()
                     yield outcome
             if not joined and time.monotonic() - last_result > JOIN_AFTER_S:
-                results.join((), loaded.method.run_key)
+                results.join((), worker.job.run_key)
                 joined = True
-        results.join((), loaded.method.run_key)
+        tables = results.join((), worker.job.run_key)
+        yield from () if tables is None else tables.notes
     finally:
         results.close()
 
 
 def _looks(folders: list[Path], arrivals: _Arrivals, stop: Event) -> Iterator[None]:
-    """Yield when the folders are to be looked at."""
+    """Yield when it is time to look at the folders."""
     import watchfiles
 
     timeout_s = max(arrivals.settle_s / 4, 0.05)
@@ -208,23 +209,23 @@ def _looks(folders: list[Path], arrivals: _Arrivals, stop: Event) -> Iterator[No
                 yield
                 looked = time.monotonic()
                 stop.wait(arrivals.rest_s)
-    except (OSError, RuntimeError) as error:  # the latter from within watchfiles
+    except (OSError, RuntimeError) as error:  # RuntimeError comes from watchfiles
         raise RuntimeEnvironmentError(
             f"{', '.join(map(str, folders))}: cannot be watched: {error}; "
-            "set WATCHFILES_FORCE_POLLING=1 where the system gives no events"
+            "if the system sends no events, set WATCHFILES_FORCE_POLLING=1"
         ) from error
 
 
 def _state_of(path: Path) -> tuple[int, int] | None:
     try:
-        # An image that is a folder is as large as its files and as new as the newest.
+        # An image that is a folder has the size of all its files and the time of the newest.
         parts = [path, *path.rglob("*")] if path.is_dir() else [path]
         stats = [part.stat() for part in parts]
-    except OSError:  # it is gone, or about to be
+    except OSError:  # it is being removed
         return None
     return sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
 
 
 def _key(file: ImageFile, state: tuple[int, int]) -> int:
-    """Return what stands for a file in a state: equal for two of a million with a probability of 1 in 30 million."""
+    """Return a number for a file in a state. Among a million, two are equal with a probability of 1 in 30 million."""
     return hash((file.name, file.stem, *state))

@@ -1,26 +1,23 @@
-"""Several planes in memory at once, where they fit side by side; one that may not fit so, alone."""
+"""Decides which planes may be in memory at the same time, when several workers segment them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Condition
-from typing import TYPE_CHECKING
 
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.blocks import GRID
 from nuclei_runtime.segmentation.memory import Budget, resident_bytes
-
-if TYPE_CHECKING:
-    from nuclei_runtime.segmentation.segmenter import Segmenter
+from nuclei_runtime.segmentation.network import Network
 
 
 class Admission:
-    """Lets the planes of several workers into memory. To be made when the model is loaded and no plane is read yet.
+    """Admits the planes of several workers to memory. Create it after the model is loaded, before a plane is read.
 
-    A plane that would never need more than its worker's share of the ceiling is let in at once. Any other waits
-    until no other is there, and keeps others out: it is refused, or read in smaller tiles, just as in a run with one
-    worker.
+    A plane that never needs more than its worker's share of the ceiling is admitted at once. Any other plane waits
+    until it is alone, and keeps the others waiting. It is then refused or read in smaller tiles, exactly as in a run
+    with one worker.
 
     Parameters
     ----------
@@ -37,15 +34,13 @@ class Admission:
         self._is_alone = False
 
     @contextmanager
-    def admit(self, plane: Plane, segmenter: Segmenter) -> Iterator[None]:
-        """Wait until the plane may be segmented; it may while the ``with`` statement runs."""
+    def admit(self, plane: Plane, network: Network) -> Iterator[None]:
+        """Wait until the plane may be segmented. It holds its place for as long as the ``with`` statement runs."""
         if self._n_workers == 1:
             yield
             return
-        budget = Budget(plane, self._max_memory, segmenter.magnification)
-        window_px = GRID.core_px + 2 * GRID.margin_px
-        tiling = segmenter.tiling
-        alone = not budget.fits_in_share(tiling, window_px, self._n_workers, self._resident)
+        budget = Budget(plane, self._max_memory, network.magnification)
+        alone = not budget.fits_in_share(network.tiling, GRID.window_px, self._n_workers, self._resident)
         with self._changed:
             self._changed.wait_for(lambda: not self._is_alone and not (alone and self._n_inside))
             self._n_inside += 1

@@ -1,43 +1,44 @@
-"""A plane of any size -> its nuclei, block by block, each nucleus whole and once.
+"""The nuclei of a plane of any size, block by block: each nucleus is complete and appears once.
 
 The plane is cut into squares, the cores of the blocks. The nuclei of a block are those whose seed begins in its core
-(`nuclei_runtime.steps.windows`); they are found in a window around the core, which grows until it holds them wholly.
-Nuclei depend only on the connected piece of foreground that they lie in, so that what a window holds wholly comes out
-as in the whole image. In foreground that is connected beyond the window, a border between two nuclei may come out
-otherwise near the window's edge; still each seed gives one nucleus, in the block that it begins in, and a pixel that
-a block has given to its nuclei is taken: the nuclei of later blocks grow around it, and what they cannot reach any
-more stays without a nucleus.
+(see `nuclei_runtime.steps.windows`). They are found in a window around the core, which grows until it contains them
+completely.
 
-The cuts do not depend on the memory, nor do the maps (`nuclei_runtime.steps.tiling`): the same plane and model give
-the same nuclei with the same numbers wherever there is memory enough.
+A nucleus depends only on the connected piece of foreground that it lies in. If a window contains the whole piece, its
+nuclei are the same as in the whole image. If the piece extends beyond the window, a border between two nuclei may
+differ near the window's edge. Even then, each seed gives one nucleus, in the block where the seed begins. Pixels that
+one block has assigned are taken: the nuclei of later blocks grow around them, and foreground that they can no longer
+reach stays without a nucleus.
+
+Neither the cuts nor the maps (see `nuclei_runtime.steps.tiling`) depend on the memory: the same plane and model give
+the same nuclei with the same numbers on every machine with enough memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
-from nuclei_runtime.arrays import Image, Labels
+from nuclei_runtime.arrays import Image, Labels, Maps
 from nuclei_runtime.errors import ImageError
 from nuclei_runtime.readers.plane import Plane
+from nuclei_runtime.segmentation.cancelling import CancelFlag, cancellable
 from nuclei_runtime.segmentation.memory import Budget
+from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import regions
-from nuclei_runtime.segmentation.plane_maps import PlaneMaps
-from nuclei_runtime.segmentation.spool import Spool
-from nuclei_runtime.steps.instances import find_instances
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.segmentation.plane_maps import PlaneMaps, image_maps
+from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
+from nuclei_runtime.steps.instances import METHODS, find_instances
+from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.windows import CutNucleusError, Window
-
-if TYPE_CHECKING:
-    from nuclei_runtime.segmentation.segmenter import Segmenter
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A window of a plane with the nuclei that belong to it.
+    """A window of a plane, and the nuclei that belong to it.
 
     Attributes
     ----------
@@ -46,8 +47,8 @@ class Block:
     image : ndarray
         The plane's pixels in the window.
     labels : (h, w) ndarray of int32
-        The nuclei that belong to this block, each whole, with the numbers that they have in the plane: over all
-        blocks 1..N without gaps, in the order in which the blocks come. Pixels of other blocks' nuclei are 0.
+        The nuclei that belong to this block, each complete, with their numbers in the plane. Over all blocks, the
+        numbers are 1..N without gaps, in the order of the blocks. Pixels of other blocks' nuclei are 0.
     """
 
     rows: slice
@@ -63,90 +64,167 @@ class Grid:
     Attributes
     ----------
     core_px : int
-        Side of a block's core. A plane no larger is one block.
+        Side of a block's core. A plane that is not larger is one block.
     margin_px : int
-        What a window sees beyond its core on each side: several nuclei.
+        How far a window extends beyond its core on each side: several nuclei.
     max_margin_px : int
-        How far a window grows, in steps of twice the margin: what reaches further is no nucleus.
+        How far the margin may grow, doubling each time. Anything larger is not a nucleus.
     """
 
     core_px: int = 1024
     margin_px: int = 256
     max_margin_px: int = 2048
 
+    @property
+    def window_px(self) -> int:
+        """Side of the first window that is tried for a core."""
+        return self.core_px + 2 * self.margin_px
+
 
 GRID = Grid()
 
 
 def segment_plane(
-    plane: Plane, segmenter: Segmenter, *, max_memory: int | None = None, grid: Grid = GRID
+    plane: Plane,
+    network: Network,
+    *,
+    max_memory: int | None = None,
+    cancel: CancelFlag | None = None,
+    grid: Grid = GRID,
 ) -> Iterator[Block]:
     """Find the nuclei of a plane.
 
     Parameters
     ----------
     plane : Plane
-    segmenter : Segmenter
+    network : Network
+        `Segmenter.network`.
     max_memory : int, optional
-        Ceiling in bytes for the resident memory of this process; without it half of what there is.
+        Ceiling in bytes for the resident memory of this process. Without it, half of what there is.
+    cancel : CancelFlag, optional
+        Once it is set, the segmentation ends before the next tile.
     grid : Grid
-        Other than the default for tests: the numbers of the nuclei depend on it.
+        Only tests change it: the numbers of the nuclei depend on it.
 
     Raises
     ------
     ImageTooLargeError
-        The plane cannot be segmented within the ceiling; raised before it is read where that can be told.
+        The plane cannot be segmented within the ceiling. If possible, this is raised before the plane is read.
     ImageError
         The plane cannot be read or segmented.
+    SegmentationCancelledError
+        The flag was set.
     """
-    budget = Budget(plane, max_memory, segmenter.magnification)
-    tiling = segmenter.tiling
+    plane = cancellable(plane, cancel)
+    budget = Budget(plane, max_memory, network.magnification)
     height, width = plane.shape[:2]
-    if tiling is None:
+    if network.tiling is None:
         budget.check_whole()
         image = plane.read(slice(0, height), slice(0, width))
-        yield Block(slice(0, height), slice(0, width), image, segmenter.segment(image).labels)
+        labels = label_maps(image_maps(image, network), network)
+        yield Block(slice(0, height), slice(0, width), image, labels)
         return
-    tiling = budget.tiling(tiling, grid.core_px + 2 * grid.margin_px)
-    spool_bytes = budget.spool_bytes
-    count = 0
+    tiling = budget.tiling(network.tiling, grid.window_px)
+    method = network.postprocessing
+    n_maps, memory_bytes = len(METHODS[method.id].maps), budget.spool_bytes
     with (
-        PlaneMaps(plane, segmenter.card, segmenter.run, tiling, memory_bytes=spool_bytes) as maps,
-        Spool(np.bool_, memory_bytes=spool_bytes) as taken,
+        PlaneMaps(plane, network, tiling, n_maps, memory_bytes=memory_bytes) as maps,
+        ScratchRaster(np.bool_, memory_bytes=memory_bytes) as taken,
     ):
-        search = _Search(maps, taken, segmenter.postprocessing, (height, width), grid, budget)
-        for core_rows, core_columns in regions(plane.shape, grid.core_px):
-            for spool in (maps, taken):
-                spool.drop_rows(core_rows.start - grid.max_margin_px)
-            rows, columns, labels = search.find(core_rows, core_columns)
-            found = labels > 0
-            taken.write(rows, columns, found, found)
-            n_found = int(labels.max())
-            labels[found] += count
-            count += n_found
+        search = _Search(maps, taken, method, (height, width), grid, budget.check_window)
+        for rows, columns, labels in search.find_all():
             yield Block(rows, columns, plane.read(rows, columns), labels)
 
 
-@dataclass(frozen=True)
-class _Search:
-    """Finds the nuclei that belong to a core."""
+def label_maps(maps: Maps, network: Network, grid: Grid = GRID) -> Labels:
+    """Label the nuclei in the maps of a whole image. The labels are those of `segment_plane`.
 
-    maps: PlaneMaps
-    taken: Spool
+    Parameters
+    ----------
+    maps : (H, W, M) ndarray of float32 in [0, 1]
+        See `nuclei_runtime.segmentation.plane_maps.image_maps`.
+    network : Network
+        The one that the maps are from.
+    grid : Grid
+        See `segment_plane`.
+
+    Returns
+    -------
+    (H, W) ndarray of int32
+        0 background, 1..N.
+
+    Raises
+    ------
+    ImageError
+        A nucleus is larger than any window may be.
+    """
+    method = network.postprocessing
+    if network.tiling is None:
+        return find_instances(maps, method)
+    height, width = maps.shape[:2]
+    labels = np.zeros((height, width), np.int32)
+    with ScratchRaster(np.bool_, memory_bytes=maps.nbytes) as taken:
+        search = _Search(_WholeMaps(maps), taken, method, (height, width), grid, lambda *_: None)
+        for rows, columns, found in search.find_all():
+            labels[rows, columns] += found
+    return labels
+
+
+class _MapsSource(Protocol):
+    """Maps that are read window by window, from the top down."""
+
+    def read(self, rows: slice, columns: slice) -> Maps: ...
+
+    def drop_rows(self, stop: int) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class _WholeMaps:
+    """Maps that are all in memory."""
+
+    maps: Maps
+
+    def read(self, rows: slice, columns: slice) -> Maps:
+        return self.maps[rows, columns]
+
+    def drop_rows(self, stop: int) -> None:
+        """Do nothing: the rows belong to the caller."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """Finds the nuclei of a plane, core by core."""
+
+    maps: _MapsSource
+    taken: ScratchRaster
     method: Step
     shape: tuple[int, int]
     grid: Grid
-    budget: Budget
+    check_window: Callable[[int, int], None]
+
+    def find_all(self) -> Iterator[tuple[slice, slice, Labels]]:
+        """Yield, for each core, a window and the nuclei that belong to it, with their numbers in the plane."""
+        count = 0
+        for core_rows, core_columns in regions(self.shape, self.grid.core_px):
+            for raster in (self.maps, self.taken):
+                raster.drop_rows(core_rows.start - self.grid.max_margin_px)
+            rows, columns, labels = self.find(core_rows, core_columns)
+            found = labels > 0
+            self.taken.write(rows, columns, found, found)
+            n_found = int(labels.max())
+            labels[found] += count
+            count += n_found
+            yield rows, columns, labels
 
     def find(self, core_rows: slice, core_columns: slice) -> tuple[slice, slice, Labels]:
-        """Return the nuclei of a core, 1..n, in the smallest window that holds the core and them."""
+        """Return the nuclei of a core, 1..n, in the smallest window that contains the core and the nuclei."""
         margin = self.grid.margin_px
         while True:
             rows, columns = (
                 slice(max(core.start - margin, 0), min(core.stop + margin, length))
                 for core, length in zip((core_rows, core_columns), self.shape, strict=True)
             )
-            self.budget.check_window(rows.stop - rows.start, columns.stop - columns.start)
+            self.check_window(rows.stop - rows.start, columns.stop - columns.start)
             try:
                 labels = find_instances(
                     self.maps.read(rows, columns), self.method, self._window(rows, columns, core_rows, core_columns)
@@ -156,9 +234,9 @@ class _Search:
                 margin *= 2
             if margin > self.grid.max_margin_px:
                 raise ImageError(
-                    f"what counts as one nucleus reaches more than {self.grid.max_margin_px} pixels beyond rows "
+                    f"one nucleus extends more than {self.grid.max_margin_px} pixels beyond rows "
                     f"{core_rows.start} to {core_rows.stop}, columns {core_columns.start} to {core_columns.stop}; "
-                    "look what lies there, and whether --diameter is how large the nuclei are"
+                    "look at that part of the image, and check that --diameter is the size of the nuclei"
                 )
         kept = [
             slice(min(core.start, window.start + int(found[0])), max(core.stop, window.start + int(found[-1]) + 1))

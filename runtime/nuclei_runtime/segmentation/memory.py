@@ -1,7 +1,7 @@
-"""How much memory a run may take, and what its parts take of it.
+"""How much memory a run may use, and how much each of its parts needs.
 
-The estimates are per pixel, measured as growth of the resident memory on Linux with ONNX Runtime 1.31, NumPy 2 and
-scikit-image 0.26, and rounded up; `tests/runtime/test_memory.py` holds a real process against their sum.
+The estimates per pixel were measured as the growth of the resident memory on Linux with ONNX Runtime 1.31, NumPy 2 and
+scikit-image 0.26, and rounded up. `tests/runtime/segmentation/test_memory.py` compares their sum with real processes.
 """
 
 from __future__ import annotations
@@ -18,108 +18,114 @@ import numpy as np
 
 from nuclei_runtime.errors import ImageTooLargeError, InputsError
 from nuclei_runtime.model.session import release_sessions
+from nuclei_runtime.readers.bounds import CACHE_BYTES
 from nuclei_runtime.readers.plane import Plane
-from nuclei_runtime.readers.tiff.segments import CACHE_BYTES
 from nuclei_runtime.resources import memory_limit_bytes
 from nuclei_runtime.steps.tiling import Tiling, tile_side
 
 NETWORK_BYTES_PER_PX = 400
-"""Of a tile, halo included. The recipe `native` takes 140 to 190: tiles of one size use ONNX Runtime's arena again and
-again, which is why it stays on (off, it is 240 to 290). The rest is for wider networks: 32 filters take 300. A plain
-U-Net of 16 filters at the image's own resolution takes 560, more than is counted."""
+"""Per pixel of a tile, halo included. A network of the recipe `native` needs 140 to 190: tiles of one size reuse ONNX
+Runtime's memory arena, which is why the arena stays on (without it, 240 to 290). The rest is for wider networks: one
+with 32 filters needs 300. A plain U-Net with 16 filters at full resolution needs 560, more than is counted here."""
 
 SCALING_BYTES_PER_PX = 36
-"""Of a tile that the network is shown reduced, beside its pixels as they come: what is read of it, and the maps at the
-image's own scale."""
+"""Per pixel of a tile that is reduced before the network sees it, in addition to the stored pixels: what is read for
+the tile, and the maps at the scale of the image."""
 
 LABELLING_BYTES_PER_PX = 100
-"""Of a window: 77 at most for a watershed over a window full of foreground, 12 for the maps, the rest for what is read
-and taken. Measuring comes afterwards."""
+"""Per pixel of a window: at most 77 for a watershed in a window full of foreground, 12 for the maps, and the rest for
+the pixels that are read and those that other nuclei have taken. Nuclei are measured afterwards."""
 
 WHOLE_BYTES_PER_VALUE = 28
-"""Of an image that goes through a network of fixed size in one piece, each channel: normalisation in float64, then
-scaling, both with a copy."""
+"""Per pixel and channel of an image that a network of fixed size takes in one piece: normalisation in float64, then
+scaling, each with a copy."""
 
 DECODING_COPIES = 3
-"""Of the pixels, that a format without access to regions takes: the file, what is decoded of it, its array. With all
-channels that lie together in the file: a codec's predictor takes their array too."""
+"""How many times the pixels are in memory while a format without access to regions is read: the file, the decoded
+data and the array. All channels that are interleaved in the file count, because a codec's predictor needs them all."""
 
 OVERLAY_BYTES_PER_PX = 7
 OVERLAY_BYTES = 160 << 20
-"""For a picture in 8 bits and its labels in 32, at most `overlay_png.MAX_OVERLAY_PX` a side, and for
-drawing a strip of it."""
+"""For an 8-bit picture and its 32-bit labels, at most `overlay_png.MAX_OVERLAY_PX` on each side, and for drawing one
+strip of it."""
 
 WAITING_BYTES_PER_PX = 17
-"""Of what waits for its turn: three maps in float32, labels in 32 bits, a byte for what is taken."""
+"""Per pixel of the plane that is kept until it is needed: three maps in float32, 32-bit labels, and one byte that says
+whether a nucleus has taken the pixel."""
 
 LABEL_SPOOL_BYTES = 32 << 20
-"""How much of the labels waits in memory until it is known how deep their file must be."""
+"""How much of the labels is kept in memory until their number decides the bit depth of the file."""
 
 MAX_SPOOL_BYTES = 256 << 20
-"""How much of the maps waits in memory at most: those of 4096 x 4096 pixels."""
+"""The most that is kept of the maps in memory, enough for 4096 x 4096 pixels."""
 
 SETTLING_BYTES = 8 << 20
-"""What the first plane leaves for good, such as code that is only then read from disk: 3 MiB were measured."""
+"""What the first plane leaves in memory for good, such as code that is loaded only then. 3 MiB were measured."""
+
+START_SPREAD_BYTES = 16 << 20
+"""How much more memory the next process may hold at its start than this one did. Forty starts on one machine differed
+by up to 0.7 MiB, and by up to 2.2 MiB when glibc used huge pages. The rest is a margin for other systems."""
 
 SHARE = 0.5
-"""Of the machine or the container, that a run takes unless it is told: the microscope's own program runs too."""
+"""Share of the memory of the machine or container that a run uses by default. The microscope's own program needs the
+rest."""
 
 _UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
 
 def parse_memory(text: str) -> int:
-    """Return the bytes that a text such as ``1GiB`` or ``800 MB`` stands for.
+    """Return the number of bytes in a text such as ``1GiB`` or ``800 MB``.
 
     Raises
     ------
     InputsError
-        It is no number above 0 with one of the units.
+        The text is not a number above 0 with a unit.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)", text.strip(), re.ASCII)
     if found is None or found[2] not in _UNITS or not (n_bytes := int(float(found[1]) * _UNITS[found[2]])):
         raise InputsError(
-            f"--max-memory {text}: expected a number above 0 with one of {', '.join(_UNITS)}, such as 1GiB"
+            f"--max-memory {text}: expected a number above 0 with a unit ({', '.join(_UNITS)}), such as 1GiB"
         )
     return n_bytes
 
 
 def format_memory(n_bytes: float) -> str:
-    """Return an amount of memory for people, rounded up to whole MiB."""
+    """Return an amount of memory as text, rounded up to whole MiB."""
     return f"{math.ceil(n_bytes / (1 << 20))} MiB"
 
 
 def default_max_memory() -> int:
-    """Return the ceiling of a run that names none: `SHARE` of what the container or the machine has."""
+    """Return the default ceiling: `SHARE` of the memory of the container or the machine."""
     return int(memory_limit_bytes() * SHARE)
 
 
 def resident_bytes() -> int:
-    """Return what this process holds in memory, with the packages that finding nuclei loads; it starts no other."""
+    """Return the resident memory of this process, with the packages that finding nuclei loads."""
     import psutil
-    from skimage.segmentation import watershed  # noqa: F401  # else the first plane would be measured without them
+    from skimage.segmentation import watershed  # noqa: F401  # loaded here, so that it counts for the first plane too
 
     return int(psutil.Process().memory_info().rss)
 
 
 def release_memory() -> None:
-    """Return to the system what earlier planes left behind, which the next one would take again.
+    """Return the memory that earlier planes left behind to the system.
 
-    ONNX Runtime keeps what its largest tiles took, and glibc much of what was freed, of ONNX Runtime too: neither lets
-    go without the other. It takes some 10 ms, and the next plane longer to take it all anew.
+    ONNX Runtime keeps what its largest tiles needed, and glibc keeps much of what was freed, by ONNX Runtime too, so
+    that both have to be asked. This takes about 10 ms, and the next plane has to allocate the memory again.
     """
     release_sessions()
     if sys.platform == "linux":
-        with suppress(AttributeError):  # another C library than glibc
+        with suppress(AttributeError):  # the C library is not glibc
             ctypes.CDLL(None).malloc_trim(0)
 
 
 _least_resident = sys.maxsize
-"""The least that this process was found to hold."""
+"""The smallest resident memory measured in this process."""
 
 
 def _settled_bytes() -> int:
-    """Return what this process holds, and no less than it will after its first plane: all are measured alike."""
+    """Return the resident memory, but at least what it will be after the first plane: all planes count alike."""
     global _least_resident
     resident = resident_bytes()
     _least_resident = min(_least_resident, resident)
@@ -127,13 +133,13 @@ def _settled_bytes() -> int:
 
 
 class Budget:
-    """What one plane may take beside what the process holds already.
+    """The memory that one plane may use, in addition to what the process already holds.
 
     Parameters
     ----------
     plane : Plane
     max_memory : int, optional
-        Ceiling in bytes for the whole process; without it `default_max_memory`.
+        Ceiling in bytes for the whole process. Without it, `default_max_memory`.
     magnification : float
         See `nuclei_runtime.segmentation.segmenter.Segmenter.magnification`.
     """
@@ -149,54 +155,56 @@ class Budget:
 
     @property
     def spool_bytes(self) -> int:
-        """How much of the maps, and of what is taken, may wait in memory; the rest does so in temporary files."""
+        """How much of the maps, and of the pixels taken, may be kept in memory. The rest goes into temporary files."""
         return _spool_bytes(self._ceiling)
 
     def check_whole(self) -> None:
-        """Refuse a plane that a network of fixed size takes in one piece, if it does not fit.
+        """Refuse a plane that does not fit into memory as a whole, for a network of fixed size.
 
         Raises
         ------
         ImageTooLargeError
+            The plane does not fit.
         """
         self._make_room(self._whole())
-        advice = "this model takes an image in one piece; take a model that takes any size, or "
+        advice = "this model takes an image in one piece; use a model that takes any size, or "
         self._check(lambda _: self._whole(), advice)
 
     def check_window(self, height: int, width: int) -> None:
-        """Refuse a plane of which a window of some size does not fit.
+        """Refuse a plane if a window of some size, in pixels, does not fit.
 
         Raises
         ------
         ImageTooLargeError
+            The window does not fit.
         """
         self._check(
             lambda ceiling: self._held(ceiling) + height * width * LABELLING_BYTES_PER_PX,
-            f"what counts as one nucleus in it needs a window of {height} x {width} pixels; ",
+            f"something in it that counts as one nucleus needs a window of {height} x {width} pixels; ",
         )
 
     def tiling(self, tiling: Tiling, window_px: int) -> Tiling:
-        """Return a tiling with the largest tiles that fit, up to those of the model's card.
+        """Return a tiling with the largest tiles that fit, at most those of the model's card.
 
-        Their cores are no smaller than their halos: the network then computes a pixel up to nine times, and with
-        smaller ones so often that a run seems to stand still.
+        The core of a tile is at least as large as its halo. The network then computes each pixel up to nine times;
+        with smaller cores it would do so many more times, and the run would seem to hang.
 
         Parameters
         ----------
         tiling : Tiling
             The card's.
         window_px : int
-            Side of the windows in which nuclei are found.
+            Side of the windows in which nuclei are found, in pixels.
 
         Raises
         ------
         ImageTooLargeError
-            Not even the smallest tiles fit.
+            Even the smallest tiles do not fit.
         """
         self._make_room(self._in_blocks(tiling, window_px, self._ceiling))
         step = tiling.multiple_of_px
         smallest = replace(tiling, core_px=min(tiling.core_px, max(tiling.halo_px, step)))
-        whole = "this format is only read in one piece; save it as a tiled TIFF, or "
+        whole = "this format can only be read in one piece; save the image as a tiled TIFF, or "
         self._check(
             lambda ceiling: self._in_blocks(smallest, window_px, ceiling), "" if self._plane.reads_blocks else whole
         )
@@ -204,49 +212,49 @@ class Budget:
         return next((one for one in smaller if self._fits(self._in_blocks(one, window_px, self._ceiling))), smallest)
 
     def fits_in_share(self, tiling: Tiling | None, window_px: int, n_shares: int, resident: int) -> bool:
-        """Tell whether one of several equal shares of the ceiling is enough for all that the plane may take.
+        """Return whether the most that the plane can need fits into one of several equal shares of the ceiling.
 
         Parameters
         ----------
         tiling : Tiling, optional
-            The card's; None for a network of fixed size.
+            The card's. None for a network of fixed size.
         window_px : int
             As in `tiling`.
         n_shares : int
         resident : int
-            What the process held before there was any plane.
+            What the process held before its first plane, in bytes.
         """
         most = self._whole() if tiling is None else self._in_blocks(tiling, window_px, self._ceiling)
         return most * n_shares <= self._ceiling - resident
 
     def _whole(self) -> int:
-        """Return what a network of fixed size takes."""
+        """Return the bytes that a network of fixed size needs."""
         height, width = self._plane.shape[:2]
         n_values = math.prod(self._plane.shape)
         return self._reading() + n_values * WHOLE_BYTES_PER_VALUE + height * width * LABELLING_BYTES_PER_PX
 
     def _in_blocks(self, tiling: Tiling, window_px: int, ceiling: int) -> int:
-        """Return what a network of any size takes, with windows and tiles of some size."""
+        """Return the bytes that a network of any size needs with these windows and tiles."""
         height, width = self._plane.shape[:2]
-        # The overlay is drawn when no window is needed any more; percentiles are taken when none is needed yet.
+        # The overlay is drawn after the last window, and percentiles are computed before the first.
         window = min(height, window_px) * min(width, window_px) * LABELLING_BYTES_PER_PX
         held = self._held(ceiling) + max(window, min(OVERLAY_BYTES, height * width * OVERLAY_BYTES_PER_PX))
         tile_px = tile_side(height, tiling) * tile_side(width, tiling)
         return held + math.ceil(tile_px * self._network_bytes_per_px)
 
     def _reading(self) -> int:
-        """Return what reading takes: the whole plane, where its format gives no access to regions."""
+        """Return the bytes that reading needs: for the whole plane if its format gives no access to regions."""
         n_values = math.prod(self._plane.shape) * self._plane.channels_together
         n_bytes = n_values * np.dtype(self._plane.dtype).itemsize
         return min(n_bytes, CACHE_BYTES) if self._plane.reads_blocks else n_bytes * DECODING_COPIES
 
     def _held(self, ceiling: int) -> int:
-        """Return what is held all the time: pixels where they come all at once, and what waits for its turn."""
+        """Return the bytes that are held all the time: by the reader, and for maps, labels and the pixels taken."""
         waiting = 2 * _spool_bytes(ceiling) + LABEL_SPOOL_BYTES
         return self._reading() + min(waiting, WAITING_BYTES_PER_PX * math.prod(self._plane.shape[:2]))
 
     def _make_room(self, needed: int) -> None:
-        """Where it is short, have released what earlier planes left: it would be counted twice."""
+        """If memory is short, release what earlier planes left behind, which would otherwise count twice."""
         if not self._fits(needed):
             release_memory()
             self._resident = _settled_bytes()
@@ -260,13 +268,16 @@ class Budget:
         Parameters
         ----------
         needed : callable
-            From a ceiling to what is needed under it: the higher it is, the more waits in memory.
+            Takes a ceiling and returns the bytes needed under it: the higher the ceiling, the more is kept in memory.
         advice : str
+            What else the user can do, to come before the advice to allow more memory.
         """
         if self._fits(needed(self._ceiling)):
             return
+        # The next process has to manage with this amount, and may hold more at its start than this one.
+        resident = self._resident + START_SPREAD_BYTES
         enough = self._ceiling
-        while (total := self._resident + needed(enough)) > enough:
+        while (total := resident + needed(enough)) > enough:
             enough = total
         height, width = self._plane.shape[:2]
         raise ImageTooLargeError(

@@ -1,4 +1,4 @@
-"""A plane -> the network's input, region by region, equal to what `preprocess` makes of the whole image."""
+"""The network's input for a plane, region by region: the same values that `preprocess` gives for the whole image."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image, check_image
 from nuclei_runtime.readers.plane import Plane
-from nuclei_runtime.steps.preprocess import Step, ValueSample, as_input, colours_of, normalise
+from nuclei_runtime.steps.percentiles import limits_of
+from nuclei_runtime.steps.preprocess import STEPS, as_input, colours_of
+from nuclei_runtime.steps.step import Pixels, Step
 
 REGION_PX = 1024
-"""Side of the regions in which a plane is gone through."""
-
-PERCENTILES = "percentile_normalisation"
+"""Side of the regions in which a plane is read for its percentiles."""
 
 
 class PlaneInput:
-    """The input that a network of any size gets of a plane.
+    """The input that a network of any size gets from a plane.
 
-    The limits of each normalisation are those of the whole plane, found when this is made: once through the plane
-    for each such step, of which a card has one.
+    The constructor fits each step to the whole plane: a normalisation reads the plane once to find its limits.
 
     Parameters
     ----------
@@ -33,59 +32,60 @@ class PlaneInput:
     Raises
     ------
     ImageError
-        The plane cannot be read, or its values are no finite intensities.
+        The plane cannot be read, or its values are not finite intensities.
     """
 
     def __init__(self, plane: Plane, steps: Sequence[Step]) -> None:
         self._plane = plane
-        self._limits: list[tuple[float, float]] = []
+        self._applied: list[Callable[[NDArray[Any]], NDArray[np.float32]]] = []
         for step in steps:
-            if step.id != PERCENTILES:
-                raise ValueError(f"{step.id} cannot be done region by region")
-            self._limits.append(plane_limits(plane, step.kwargs["lower"], step.kwargs["upper"], self._normalise))
+            fit = STEPS[step.id].fit
+            if fit is None:
+                raise ValueError(f"{step.id} cannot be applied region by region")
+            self._applied.append(fit(_pixels_of(plane, self._apply), **step.kwargs))
 
     def read(self, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Return the (h, w, 3) network input of a region."""
-        return as_input(self._normalise(colours_of(self._plane.read(rows, columns))))
+        return as_input(self._apply(colours_of(self._plane.read(rows, columns))))
 
-    def _normalise(self, colours: NDArray[Any]) -> NDArray[Any]:
-        """Take the steps whose limits are known."""
-        for low, high in self._limits:
-            colours = normalise(colours, low, high)
+    def _apply(self, colours: NDArray[Any]) -> NDArray[Any]:
+        """Apply the steps that are fitted so far."""
+        for apply in self._applied:
+            colours = apply(colours)
         return colours
 
 
-def plane_limits(
-    plane: Plane, lower: float, upper: float, before: Callable[[Image], NDArray[Any]] = lambda colours: colours
-) -> tuple[float, float]:
-    """Return two percentiles of a plane's values, as `nuclei_runtime.steps.preprocess.percentile_limits` of its pixels.
+def plane_limits(plane: Plane, lower: float, upper: float) -> tuple[float, float]:
+    """Return two percentiles of a plane's values: those that `percentile_limits` gives for all of its pixels.
 
     Parameters
     ----------
     plane : Plane
     lower, upper : float
         In percent, 0 to 100.
-    before : callable
-        What the values go through first.
 
     Raises
     ------
     ImageError
-        The plane cannot be read, or its values are no finite intensities.
+        The plane cannot be read, or its values are not finite intensities.
     """
-    sample: ValueSample | None = None
-    for rows, columns in regions(plane.shape):
-        pixels = plane.read(rows, columns)
-        check_image(pixels)
-        values = before(colours_of(pixels))
-        sample = sample or ValueSample(plane.shape, values.dtype)
-        sample.add(values, rows.start, columns.start)
-    assert sample is not None  # a plane has pixels
-    return sample.limits(lower, upper)
+    return limits_of(_pixels_of(plane, lambda colours: colours), lower, upper)
 
 
-def regions(shape: tuple[int, ...], side: int = REGION_PX) -> Iterator[tuple[slice, slice]]:
-    """Cut a plane into squares, row by row: the last ones are what is left."""
+def _pixels_of(plane: Plane, before: Callable[[Image], NDArray[Any]]) -> Pixels:
+    """Return the values of a plane, region by region, after `before` is applied to them."""
+
+    def values() -> Iterator[tuple[NDArray[Any], int, int]]:
+        for rows, columns in regions(plane.shape, REGION_PX):
+            pixels = plane.read(rows, columns)
+            check_image(pixels)
+            yield before(colours_of(pixels)), rows.start, columns.start
+
+    return Pixels(plane.shape, values)
+
+
+def regions(shape: tuple[int, ...], side: int) -> Iterator[tuple[slice, slice]]:
+    """Yield the squares of a plane, row by row. Those at the right and lower edges may be smaller."""
     height, width = shape[:2]
     for row in range(0, height, side):
         for column in range(0, width, side):

@@ -1,37 +1,36 @@
-"""A plane -> the maps that a network of any size gives of it, tile by tile, each pixel once."""
+"""The maps that a network gives for a plane: tile by tile, each pixel once."""
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 
 import numpy as np
 
-from nuclei_runtime.arrays import Maps
-from nuclei_runtime.errors import ImageValueError
-from nuclei_runtime.model.card import ModelCard
-from nuclei_runtime.readers.plane import Plane
+from nuclei_runtime.arrays import Image, Maps
+from nuclei_runtime.readers.plane import Plane, plane_of
+from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import PlaneInput
-from nuclei_runtime.segmentation.spool import Spool
-from nuclei_runtime.steps.instances import METHODS
-from nuclei_runtime.steps.tiling import Run, Tiling, run_tile, tile_spans
+from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
+from nuclei_runtime.steps.preprocess import preprocess
+from nuclei_runtime.steps.resize import resize
+from nuclei_runtime.steps.tiling import Tiling, run_tile, tile_spans
 
 
 class PlaneMaps:
-    """The maps of a plane, made as far down as they are asked for. To be used in a ``with`` statement.
-
-    Only those maps are kept that the model's way to find nuclei uses.
+    """The maps of a plane, computed from the top down as far as they are read. Use it in a ``with`` statement.
 
     Parameters
     ----------
     plane : Plane
-    card : ModelCard
-        Of a network of any size.
-    run : Run
-        The network.
+    network : Network
+        One that accepts images of any size.
     tiling : Tiling
-        Any, whose halo and multiple are the segmenter's: the maps are the same.
+        Any with the network's halo and multiple: the maps do not depend on the size of the tiles.
+    n_maps : int
+        How many of the maps to keep: the first ones.
     memory_bytes : int
-        How much of the maps may wait in memory; the rest does so in a temporary file.
+        How much of the maps to keep in memory; the rest is kept in a temporary file.
 
     Raises
     ------
@@ -39,20 +38,20 @@ class PlaneMaps:
         The plane cannot be read.
     """
 
-    def __init__(self, plane: Plane, card: ModelCard, run: Run, tiling: Tiling, *, memory_bytes: int) -> None:
+    def __init__(self, plane: Plane, network: Network, tiling: Tiling, n_maps: int, *, memory_bytes: int) -> None:
         self._shape = (plane.shape[0], plane.shape[1])
-        self._run = run
-        self._n_maps = len(METHODS[card.postprocessing.id].maps)
-        self._input = PlaneInput(plane, card.preprocessing)
+        self._network = network
+        self._n_maps = n_maps
+        self._input = PlaneInput(plane, network.card.preprocessing)
         self._columns = tile_spans(self._shape[1], tiling)
         self._rows_to_come = tile_spans(self._shape[0], tiling)
-        self._spool = Spool(np.float32, self._n_maps, memory_bytes=memory_bytes)
+        self._raster = ScratchRaster(np.float32, n_maps, memory_bytes=memory_bytes)
 
     def __enter__(self) -> PlaneMaps:
         return self
 
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
-        self._spool.__exit__(None, None, None)
+        self._raster.__exit__(None, None, None)
 
     def read(self, rows: slice, columns: slice) -> Maps:
         """Return the maps of a window whose rows have not been dropped.
@@ -60,20 +59,46 @@ class PlaneMaps:
         Raises
         ------
         ImageError
-            The plane cannot be read, or the network gives no finite number.
+            The plane cannot be read, or the network fails on it.
         """
         while self._rows_to_come and self._rows_to_come[0].kept.start < rows.stop:
             self._run_row()
-        return self._spool.read(rows, columns)
+        return self._raster.read(rows, columns)
 
     def drop_rows(self, stop: int) -> None:
         """Forget the rows before `stop`."""
-        self._spool.drop_rows(stop)
+        self._raster.drop_rows(stop)
 
     def _run_row(self) -> None:
         rows = self._rows_to_come.pop(0)
         for columns in self._columns:
-            maps = run_tile(self._run, self._input.read, self._shape, rows, columns)[..., : self._n_maps]
-            if not np.isfinite(maps).all():  # every comparison with NaN is false: no nucleus, in silence
-                raise ImageValueError("the model gives no finite probability for it; export the model anew")
-            self._spool.write(rows.kept, columns.kept, maps)
+            maps = run_tile(self._network.run, self._input.read, self._shape, rows, columns)
+            self._raster.write(rows.kept, columns.kept, maps[..., : self._n_maps])
+
+
+def image_maps(image: Image, network: Network) -> Maps:
+    """Return all the maps of an image in memory, at its own size.
+
+    Parameters
+    ----------
+    image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) ndarray
+    network : Network
+        One for any size, or one of fixed size, which sees the whole image resized.
+
+    Returns
+    -------
+    (H, W, M) ndarray of float32 in [0, 1]
+
+    Raises
+    ------
+    ImageError
+        The image cannot be segmented, or the network fails on it.
+    """
+    height, width = image.shape[:2]
+    if network.tiling is None:
+        (maps,) = network.run(preprocess(image, network.card.preprocessing)[np.newaxis])
+        # Bilinear interpolation stays between its neighbours, so the maps need no clipping.
+        return resize(maps, height=height, width=width)
+    n_maps = len(network.card.output.maps)
+    with PlaneMaps(plane_of(image), network, network.tiling, n_maps, memory_bytes=sys.maxsize) as found:
+        return found.read(slice(0, height), slice(0, width))

@@ -1,76 +1,62 @@
-"""Image in, labelled nuclei out: the call that an instrument embeds."""
+"""Image in, labelled nuclei out: the call that instruments embed."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from types import TracebackType
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from nuclei_runtime.arrays import Image, Labels, Maps, check_image
-from nuclei_runtime.errors import ImageValueError, ModelError
+from nuclei_runtime.errors import ModelError
 from nuclei_runtime.model.card import ModelCard
-from nuclei_runtime.model.session import CPU_PROVIDER, load_session
+from nuclei_runtime.model.session import CPU_PROVIDER
 from nuclei_runtime.readers.plane import plane_of
-from nuclei_runtime.segmentation.blocks import segment_plane
-from nuclei_runtime.steps.instances import find_instances
-from nuclei_runtime.steps.preprocess import Step, preprocess, resize
-from nuclei_runtime.steps.scale import Scale, scale_for
-from nuclei_runtime.steps.tiling import Run, Tiling, run_tiled
-from nuclei_runtime.steps.tta import MAGNIFICATION, average_scales
-
-DEFAULT_BATCH_SIZE = 4
-"""Images that go through the network at once. On a CPU a larger batch gains nothing and takes memory in proportion."""
-
-
-@dataclass(frozen=True, eq=False)  # arrays have no single truth value to compare by
-class Segmentation:
-    """The nuclei of one image.
-
-    Attributes
-    ----------
-    labels : (H, W) ndarray of int32
-        0 is background, nuclei are 1..N, each one 4-connected piece. Read-only.
-    """
-
-    labels: Labels
-
-    @property
-    def count(self) -> int:
-        """How many nuclei there are."""
-        return int(self.labels.max())
+from nuclei_runtime.segmentation.blocks import label_maps, segment_plane
+from nuclei_runtime.segmentation.cancelling import CancelFlag
+from nuclei_runtime.segmentation.network import Network, load_network
+from nuclei_runtime.segmentation.options import SegmenterOptions
+from nuclei_runtime.segmentation.plane_maps import image_maps
+from nuclei_runtime.segmentation.result import Segmentation
 
 
 class Segmenter:
     """A loaded model that segments images. Its methods may be called from several threads at once.
 
+    It can be pickled: the receiving process loads the model again from the same options, and refuses any other file.
+    Used in a ``with`` statement, it is closed at the end.
+
     Parameters
     ----------
     model : path, optional
-        An ONNX file that `nuclei-export` wrote; without it the bundled model.
+        An ONNX file that `nuclei-export` wrote. Without it, the bundled model.
+    precision : str
+        Which of the bundled models: ``fp32`` or ``int8``. Not together with `model`.
     sha256 : str, optional
         The SHA-256 that the model file must have, in hexadecimal; see docs/embedding.md on pinning.
     provider : str
-        ONNX Runtime's execution provider. It is the one obtained, or an error is raised.
+        ONNX Runtime's execution provider. Either this provider is obtained or an error is raised.
     threads : int, optional
-        Threads for one call; without it what the container or the machine grants.
-    batch_size : int
-        Images that go through a network of fixed size at once; one of any size takes a tile at a time.
+        Threads for one call. Without it, as many as the container or the machine grants.
     tta : bool
-        Test-time augmentation: on the whole more accurate, at five times the network's cost; see
+        Test-time augmentation: more accurate in most cases, at five times the network's cost; see
         `nuclei_runtime.steps.tta`.
     diameter_px : float, optional
-        Median diameter of the nuclei in the images, 4 to 400 pixels: the network is shown them about as large as those
-        that it learned from; see `nuclei_runtime.steps.scale`. Without it, as the images have them.
+        Median diameter of the nuclei in the images, 4 to 400 pixels. The images are rescaled so that the network
+        sees nuclei of about the size that it was trained on; see `nuclei_runtime.steps.scale`. Without it, the network
+        sees the images at their own scale.
 
     Raises
     ------
     ModelError, RuntimeEnvironmentError
-        See `nuclei_runtime.model.session.load_session`; or test-time augmentation, or a diameter, of a model that takes
-        images of one size.
+        See `nuclei_runtime.segmentation.network.load_network`.
+    ValueError
+        An option is out of range.
 
     Examples
     --------
@@ -85,148 +71,148 @@ class Segmenter:
         self,
         model: str | os.PathLike[str] | None = None,
         *,
+        precision: str = "fp32",
         sha256: str | None = None,
         provider: str = CPU_PROVIDER,
         threads: int | None = None,
-        batch_size: int = DEFAULT_BATCH_SIZE,
         tta: bool = False,
         diameter_px: float | None = None,
     ) -> None:
-        if batch_size < 1 or (threads is not None and threads < 1):
-            raise ValueError(f"batch_size and threads must be 1 or more, found {batch_size} and {threads}")
-        self._session = load_session(model, sha256=sha256, provider=provider, threads=threads)
-        if (tta or diameter_px is not None) and self.card.input.tiling is None:
-            raise ModelError(
-                f"{self.card.name} takes images of {self.card.input.height} x {self.card.input.width} pixels only, "
-                "test-time augmentation and a diameter show it the image enlarged or reduced; leave them out, or take "
-                "a model of any size"
-            )
-        known_px = self.card.training_nucleus_diameter_px
-        self._scale = Scale() if diameter_px is None else scale_for(diameter_px, known_px)
-        self._batch_size = batch_size
-        self._tta = tta
+        path = None if model is None else Path(model)
+        self._options = SegmenterOptions(path, precision, sha256, provider, threads, tta, diameter_px)
+        self._network: Network | None = load_network(self._options)
+
+    @classmethod
+    def from_options(cls, options: SegmenterOptions) -> Segmenter:
+        """Make a segmenter from its options as one value."""
+        return cls(**{field.name: getattr(options, field.name) for field in fields(options)})
+
+    def __reduce__(self) -> tuple[Callable[[SegmenterOptions], Segmenter], tuple[SegmenterOptions]]:
+        """Pickle the options, with the file's absolute path and digest: another process loads the same model."""
+        model = None if self._options.model is None else self._options.model.absolute()
+        return type(self).from_options, (replace(self._options, model=model, sha256=self.model_sha256),)
+
+    def __enter__(self) -> Segmenter:
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the model and its memory. Calls that are running in other threads are completed first."""
+        self._network = None
+
+    @property
+    def options(self) -> SegmenterOptions:
+        """The options that this segmenter was made from."""
+        return self._options
+
+    @property
+    def network(self) -> Network:
+        """The loaded model and how it is shown images, for `nuclei_runtime.segment_plane`.
+
+        Raises
+        ------
+        ModelError
+            The segmenter is closed.
+        """
+        if self._network is None:
+            raise ModelError("the segmenter is closed; make a new one")
+        return self._network
 
     @property
     def card(self) -> ModelCard:
         """The model's card."""
-        return self._session.card
+        return self.network.card
 
     @property
     def model_sha256(self) -> str:
         """The SHA-256 of the model file, in hexadecimal."""
-        return self._session.sha256
+        return self.network.session.sha256
 
     @property
     def provider(self) -> str:
         """The execution provider that runs the network."""
-        return self._session.provider
+        return self.network.session.provider
 
     @property
     def threads(self) -> int:
         """Threads that one call uses."""
-        return self._session.threads
+        return self.network.session.threads
 
-    @property
-    def batch_size(self) -> int:
-        """Images that go through the network at once."""
-        return self._batch_size
+    def warm_up(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        """Segment a blank image, so that the first real one of this size and type takes no longer than later ones.
 
-    @property
-    def tta(self) -> bool:
-        """Whether the network's answers are averaged over two scales."""
-        return self._tta
+        Parameters
+        ----------
+        shape : tuple of int
+            (H, W), (H, W, 3) or (H, W, 4).
+        dtype : dtype
 
-    @property
-    def scale(self) -> Scale:
-        """How the network is shown an image, without what test-time augmentation adds."""
-        return self._scale
+        Raises
+        ------
+        ImageShapeError, ImageValueError
+            An array of this shape and type is not an image.
+        """
+        self.segment(np.zeros(shape, dtype))
 
-    @property
-    def magnification(self) -> float:
-        """How much larger than the image is, along each side, what the network sees of it at most."""
-        return self._scale.factor * (MAGNIFICATION if self._tta else 1)
-
-    @property
-    def tiling(self) -> Tiling | None:
-        """How images are cut, in their own pixels; None for a network of fixed size."""
-        tiling = self.card.input.tiling
-        return None if tiling is None else self._scale.tiling(tiling)
-
-    @property
-    def postprocessing(self) -> Step:
-        """How nuclei are found in the maps, in pixels of the image."""
-        return self._scale.method(self.card.postprocessing)
-
-    @property
-    def run(self) -> Run:
-        """The network, as `nuclei_runtime.steps.tiling.Run` says."""
-        return self._scale.run(average_scales(self._session.run) if self._tta else self._session.run)
-
-    def segment(self, image: Image) -> Segmentation:
+    def segment(self, image: Image, *, cancel: CancelFlag | None = None) -> Segmentation:
         """Find the nuclei of one image.
 
         Parameters
         ----------
         image : (H, W), (H, W, 3) or (H, W, 4) ndarray
             Grey, RGB or RGBA, rows first, of any integer, float or bool type and any range of finite values.
+        cancel : CancelFlag, optional
+            Anything with an `is_set` method, such as a `threading.Event`. Another thread may set it to end this call
+            before the next tile.
 
         Raises
         ------
         ImageShapeError, ImageValueError
             The array is not one finite image.
+        SegmentationCancelledError
+            The flag was set.
         """
-        return self.segment_batch([image])[0]
+        network = self.network
+        check_image(image)
+        labels = np.zeros(image.shape[:2], np.int32)
+        for block in segment_plane(plane_of(image), network, max_memory=sys.maxsize, cancel=cancel):
+            labels[block.rows, block.columns] += block.labels
+        return _segmentation(labels)
 
     def segment_batch(self, images: Sequence[Image]) -> list[Segmentation]:
-        """Find the nuclei of several images, which may differ in size and type; the results come in their order.
+        """Find the nuclei of several images, which may differ in size and type. The results are in the same order.
 
         Raises
         ------
         ImageShapeError, ImageValueError
             One of the arrays is not one finite image.
         """
-        if self.tiling is None:
-            return [self.find_instances(maps) for maps in self.predict(images)]
-        return [self._segment_in_blocks(image) for image in images]
+        return [self.segment(image) for image in images]
 
     def predict(self, images: Iterable[Image]) -> Iterator[Maps]:
         """Yield each image's maps, (H, W, M) float32 in [0, 1] at the image's own size, in order.
 
-        The first map is the probability of nucleus; the model's card names the others.
+        The first map is the probability of a nucleus; the model's card names the others.
+
+        Raises
+        ------
+        ImageShapeError, ImageValueError
+            One of the arrays is not one finite image.
         """
-        run_all = self._run_resized if self.tiling is None else self._run_tiled
-        for maps in run_all(iter(images)):
-            if not np.isfinite(maps).all():  # every comparison with NaN is false: no nucleus, in silence
-                raise ImageValueError("the model gives no finite probability for it; export the model anew")
-            yield maps
+        for image in images:
+            check_image(image)
+            yield image_maps(image, self.network)
 
     def find_instances(self, maps: Maps) -> Segmentation:
-        """Label the nuclei that an image's maps show with the method in the model's card."""
-        labels = find_instances(maps, self.postprocessing)
-        labels.flags.writeable = False
-        return Segmentation(labels)
+        """Label the nuclei in an image's maps with the method in the model's card.
 
-    def _segment_in_blocks(self, image: Image) -> Segmentation:
-        """Segment an image just as a file of it would be."""
-        check_image(image)
-        labels = np.zeros(image.shape[:2], np.int32)
-        for block in segment_plane(plane_of(image), self, max_memory=sys.maxsize):
-            labels[block.rows, block.columns] += block.labels
-        labels.flags.writeable = False
-        return Segmentation(labels)
+        The labels are the same as those that `segment` gives for the image.
+        """
+        return _segmentation(label_maps(maps, self.network))
 
-    def _run_resized(self, images: Iterator[Image]) -> Iterator[Maps]:
-        """Run a network of fixed size over images, a batch at a time."""
-        while batch := list(islice(images, self._batch_size)):
-            inputs = np.stack([preprocess(image, self.card.preprocessing) for image in batch])
-            for image, maps in zip(batch, self.run(inputs), strict=True):
-                height, width = image.shape[:2]
-                # Bilinear: a value between two others stays between them, so no clipping is needed.
-                yield resize(maps, height=height, width=width)
 
-    def _run_tiled(self, images: Iterator[Image]) -> Iterator[Maps]:
-        """Run a network of any size over images, a tile at a time."""
-        tiling = self.tiling
-        assert tiling is not None
-        for image in images:
-            yield run_tiled(self.run, preprocess(image, self.card.preprocessing), tiling)
+def _segmentation(labels: Labels) -> Segmentation:
+    labels.flags.writeable = False
+    return Segmentation(labels)

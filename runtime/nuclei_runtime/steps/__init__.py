@@ -1,1 +1,1 @@
-"""The steps between pixels and nuclei: normalise, tile, scale, find instances, measure."""
+"""The steps from pixels to nuclei: normalise, tile, scale, find instances, measure."""

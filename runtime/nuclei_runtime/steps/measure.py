@@ -1,7 +1,7 @@
-"""Measures of all nuclei of a label image at once, in passes over arrays.
+"""Measures all nuclei of a label image at once, in passes over arrays.
 
-The definitions, and the names, are those of `skimage.measure.regionprops`, which goes through the nuclei one by one;
-the tests hold the two together.
+The definitions and names are those of `skimage.measure.regionprops`, which measures the nuclei one by one. The tests
+compare the two.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nuclei_runtime.arrays import Image, Labels
 Measures = dict[str, NDArray[np.float64] | NDArray[np.intp]]
 
 _PERIMETER = np.zeros(50)
-"""What a border pixel adds to the perimeter, by 1 + 2 for each border pixel beside it + 10 for each at a corner.
+"""Contribution of a border pixel to the perimeter, indexed by 1 + 2 per adjacent border pixel + 10 per diagonal one.
 
 Benkrid and Crookes, "Design and FPGA implementation of a perimeter estimator", 2000.
 """
@@ -28,18 +28,18 @@ _PERIMETER[[13, 23]] = (1 + np.sqrt(2)) / 2
 
 @dataclass(frozen=True)
 class Regions:
-    """The pixels of the nuclei of a label image, nucleus by nucleus.
+    """The pixels of the nuclei of a label image, sorted by nucleus.
 
     Attributes
     ----------
     numbers : (n,) ndarray
-        Of the nuclei, ascending.
+        Numbers of the nuclei, ascending.
     starts : (n,) ndarray
-        Where each begins among the pixels.
+        Index of the first pixel of each nucleus.
     sizes : (n,) ndarray
-        How many pixels each has.
+        Number of pixels of each nucleus.
     places, rows, columns : (p,) ndarray
-        Where the pixels lie: flat, and by row and column. Within a nucleus row by row.
+        Flat index, row and column of each pixel; within a nucleus, row by row.
     """
 
     numbers: NDArray[np.intp]
@@ -51,13 +51,13 @@ class Regions:
 
     @classmethod
     def of(cls, labels: Labels) -> Regions:
-        """Sort the pixels of an (H, W) label image, of which some are not 0."""
+        """Sort the pixels of an (H, W) label image, which may have no nuclei."""
         places = np.flatnonzero(labels)
         numbers = labels.ravel()[places]
-        before = int(numbers.min()) - 1
+        before = int(numbers.min()) - 1 if numbers.size else 0
         numbers -= before
-        # Integers of 16 bits are sorted in a few passes, others by comparing.
-        small = numbers.astype(np.uint16) if int(numbers.max()) < 1 << 16 else numbers
+        # NumPy sorts 16-bit integers by radix, which is faster than by comparison.
+        small = numbers.astype(np.uint16) if int(numbers.max(initial=0)) < 1 << 16 else numbers
         places = places[np.argsort(small, kind="stable")]
         counts = np.bincount(numbers)
         present = np.flatnonzero(counts)
@@ -73,11 +73,11 @@ class Regions:
         return row, column
 
     def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the sum of a value of the pixels over each nucleus."""
+        """Return the sum over each nucleus of a value of its pixels."""
         return np.asarray(np.add.reduceat(values, self.starts))
 
     def spread(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return for each pixel the value of its nucleus."""
+        """Return, for each pixel, the value of its nucleus."""
         return np.repeat(values, self.sizes)
 
 
@@ -87,15 +87,15 @@ def measure(regions: Regions, labels: Labels, image: Image) -> Measures:
     Parameters
     ----------
     regions : Regions
-        Of the labels.
+        The regions of `labels`.
     labels : (H, W) ndarray of int32
     image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) ndarray
-        Intensities are measured on the mean of its colours, without alpha.
+        Intensities are the mean over its colours, without alpha.
 
     Returns
     -------
     dict
-        By name, a value a nucleus in the order of their numbers: lengths in px, angles in radians.
+        Arrays by name, with one value per nucleus in the order of their numbers: lengths in px, angles in radians.
     """
     area = regions.sizes.astype(np.float64)
     row, column = regions.centres
@@ -123,13 +123,13 @@ def measure(regions: Regions, labels: Labels, image: Image) -> Measures:
 
 
 def axis_lengths(regions: Regions, spacing: tuple[float, float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the major and the minor axis of each nucleus, where a pixel has a height and a width."""
+    """Return the major and minor axis of each nucleus, for pixels of a given height and width."""
     major, minor, _, _ = _ellipses(regions, spacing)
     return major, minor
 
 
 def _ellipses(regions: Regions, spacing: tuple[float, float]) -> tuple[NDArray[np.float64], ...]:
-    """Return both axes, the eccentricity and the orientation of the ellipses with the nuclei's second moments."""
+    """Return the axes, eccentricity and orientation of the ellipses that have the second moments of the nuclei."""
     down, right = (
         (places - regions.spread(centre)) * length
         for places, centre, length in zip((regions.rows, regions.columns), regions.centres, spacing, strict=True)
@@ -139,7 +139,7 @@ def _ellipses(regions: Regions, spacing: tuple[float, float]) -> tuple[NDArray[n
     apart = np.hypot(half, both)
     large = mean + apart
     small = np.maximum(mean - apart, 0.0)
-    small[small < 1e-12 * large] = 0.0  # a line: what is left is rounding
+    small[small < 1e-12 * large] = 0.0  # a line: the rest is rounding error
     eccentricity = np.sqrt(1 - np.divide(small, large, out=np.ones_like(small), where=large > 0))
     is_round = rows == columns
     orientation = np.where(is_round, np.where(both > 0, np.pi / 4, -np.pi / 4), 0.5 * np.arctan2(2 * both, 2 * half))

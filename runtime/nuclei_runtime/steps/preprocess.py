@@ -1,195 +1,38 @@
-"""Image -> network input. Training calls the very same functions, so that a network only ever sees one kind of input.
+"""From an image to the input of a network. Training calls the same functions, so a network sees only one kind of input.
 
-The steps stand in the model card as ``{"id": ..., "kwargs": {...}}``, in order; `STEPS` is the list of those
-that exist.
+A model card lists the steps in order as ``{"id": ..., "kwargs": {...}}``; `STEPS` has one row per existing step.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image, check_image
+from nuclei_runtime.steps.percentiles import PERCENTILE_NORMALISATION
+from nuclei_runtime.steps.resize import RESIZE
+from nuclei_runtime.steps.step import Step
 
 CHANNELS = 3
-"""Of the network's input: RGB, or grey three times."""
+"""Channels of the network's input: RGB, or grey three times."""
 
 
-@dataclass(frozen=True)
-class Step:
-    """One step of pre- or postprocessing as a model card spells it: a function's name and its keyword arguments."""
-
-    id: str
-    kwargs: dict[str, Any]
-
-
-MAX_SAMPLED_PX = 1 << 22
-"""Pixels from which the percentiles of values that cannot be counted are taken: four megapixels leave the 1st
-percentile of a picture uncertain by 0.005 percentage points."""
-
-
-class ValueSample:
-    """The values of an image that its percentiles are taken from, gathered region by region.
-
-    Integers of up to 16 bits are counted, all of them. Of wider integers and floats every s-th row and column is
-    taken, from the first on, with the smallest s that leaves at most `MAX_SAMPLED_PX` pixels: all of them in an image
-    of up to four megapixels. Either way the same image gives the same values, whatever its regions are.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        The image's; what follows height and width are channels.
-    dtype : dtype
-    """
-
-    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
-        self._dtype = np.dtype(dtype)
-        self._counts: NDArray[np.int64] | None = None
-        self._step = 1
-        self._taken: list[Image] = []
-        if self._dtype.kind in "bui" and self._dtype.itemsize <= 2:
-            self._counts = np.zeros(1 << 16, np.int64)
-        else:
-            while math.prod(math.ceil(length / self._step) for length in shape[:2]) > MAX_SAMPLED_PX:
-                self._step += 1
-
-    def add(self, region: Image, row: int = 0, column: int = 0) -> None:
-        """Take what belongs to the sample from a region, whose first pixel lies at a row and a column of the image."""
-        if self._counts is not None:
-            values = region.ravel()
-            if self._lift:  # what is negative cannot be counted
-                values = values.astype(np.int32) + self._lift
-            if values.dtype == np.uint8 and values.size % 2 == 0:  # two at once: counting costs as much for either
-                pairs = np.bincount(values.view(np.uint16), minlength=1 << 16).reshape(256, 256)
-                self._counts[:256] += pairs.sum(axis=0) + pairs.sum(axis=1)
-            else:
-                self._counts += np.bincount(values, minlength=self._counts.size)
-        else:
-            every = tuple(slice(-first % self._step, None, self._step) for first in (row, column))
-            self._taken.append(region[every[: region.ndim]].ravel())
-
-    def limits(self, lower: float, upper: float) -> tuple[float, float]:
-        """Return two percentiles of the sample; see `percentile_limits`."""
-        if self._counts is not None:
-            cumulative = np.cumsum(self._counts)
-            ranks = _ranks(int(cumulative[-1]), lower, upper)
-            low, high = (int(np.searchsorted(cumulative, rank, side="right")) - self._lift for rank in ranks)
-        else:
-            values = np.concatenate(self._taken)
-            ranks = _ranks(values.size, lower, upper)
-            values.partition(ranks)
-            low, high = values[ranks].tolist()
-        return float(low), float(high)
-
-    @property
-    def _lift(self) -> int:
-        return 1 << 15 if self._dtype.kind == "i" else 0
-
-
-def _ranks(n_values: int, *percents: float) -> list[int]:
-    """Return where the percentiles stand among the sorted values."""
-    # Exact, as the decimal is spelt: in floats 1.1 % of 1000 values would be 12.
-    return [max(math.ceil(Fraction(str(percent)) * n_values / 100) - 1, 0) for percent in percents]
-
-
-def percentile_limits(image: Image, lower: float, upper: float) -> tuple[float, float]:
-    """Return the two percentiles of the values of an image, channels taken together.
-
-    The percentile is the nearest-rank one (the smallest value v such that at least p % of the values are <= v;
-    type 1 of Hyndman and Fan 1996), so it is itself a value of the image: the same picture in 8 and in 16 bits, or
-    grey and the grey repeated as RGB, gives limits at the same place. Which values count says `ValueSample`.
-
-    Parameters
-    ----------
-    image : (H, W) or (H, W, C) ndarray
-    lower, upper : float
-        In percent, 0 to 100.
-    """
-    sample = ValueSample(image.shape, image.dtype)
-    sample.add(image)
-    return sample.limits(lower, upper)
-
-
-def normalise(image: Image, low: float, high: float) -> NDArray[np.float32]:
-    """Map one intensity to 0 and another to 1, and clip to that range; all is 0 where they are alike.
-
-    Returns
-    -------
-    float32 ndarray of the image's shape, in [0, 1]
-    """
-    # Halves, because the difference of two float64 values may be infinite, and that of their halves is not.
-    low, high = low / 2, high / 2
-    if high <= low:
-        return np.zeros(image.shape, np.float32)
-    if image.dtype.kind == "u" and (n_values := 1 << (8 * image.dtype.itemsize)) <= min(1 << 16, image.size):
-        every = np.arange(n_values, dtype=image.dtype)
-        return np.asarray(_between(every, low, high)[image])
-    return _between(image, low, high)
-
-
-def _between(image: Image, low: float, high: float) -> NDArray[np.float32]:
-    """Map half an intensity to 0 and half another to 1."""
-    # Float64 until the end: in float32 a 32-bit integer image would lose its low bits before the subtraction.
-    scaled = image.astype(np.float64)
-    scaled /= 2
-    np.clip(scaled, low, high, out=scaled)
-    scaled -= low
-    scaled /= high - low
-    return scaled.astype(np.float32)
-
-
-def percentile_normalisation(image: Image, *, lower: float, upper: float) -> NDArray[np.float32]:
-    """Map the image's lower percentile to 0 and its upper one to 1, and clip to that range.
-
-    Once an image, over all channels: the colours keep their relation. An image without contrast
-    (both percentiles alike) becomes all 0.
-
-    Parameters
-    ----------
-    image : (H, W) or (H, W, 3) ndarray of any intensity type
-    lower, upper : float
-        In percent, 0 to 100; see `percentile_limits`.
-
-    Returns
-    -------
-    float32 ndarray of the same shape, in [0, 1]
-    """
-    return normalise(image, *percentile_limits(image, lower, upper))
-
-
-def resize(image: NDArray[np.float32], *, height: int, width: int) -> NDArray[np.float32]:
-    """Resize to a fixed height and width, whatever the aspect ratio.
-
-    `skimage.transform.resize`, bilinear, with its Gaussian anti-aliasing where the image shrinks.
-    """
-    from skimage import transform
-
-    resized = transform.resize(image, (height, width), order=1, mode="reflect", anti_aliasing=True)
-    return np.asarray(resized, dtype=np.float32)
-
-
-STEPS: dict[str, Callable[..., NDArray[np.float32]]] = {
-    "percentile_normalisation": percentile_normalisation,
-    "resize": resize,
-}
+STEPS = {"percentile_normalisation": PERCENTILE_NORMALISATION, "resize": RESIZE}
 
 
 def preprocess(image: Image, steps: Sequence[Step]) -> NDArray[np.float32]:
-    """Turn an image into what the network takes.
+    """Turn an image into the input of a network.
 
     Parameters
     ----------
     image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) ndarray
-        Of any bool, integer or float type and any range of values. An alpha channel is dropped; grey is repeated
-        into three channels, after the steps.
+        Of any bool, integer or float type and any range of values. An alpha channel is dropped; grey is repeated to
+        three channels after the steps.
     steps : sequence of Step
-        A model card's ``preprocessing``.
+        The ``preprocessing`` of a model card.
 
     Returns
     -------
@@ -203,18 +46,18 @@ def preprocess(image: Image, steps: Sequence[Step]) -> NDArray[np.float32]:
     check_image(image)
     current: Any = colours_of(image)
     for step in steps:
-        current = STEPS[step.id](current, **step.kwargs)
+        current = STEPS[step.id].apply(current, **step.kwargs)
     return as_input(current)
 
 
 def colours_of(image: Image) -> Image:
-    """Return an image as (H, W) where it is grey, else as (H, W, 3), without an alpha channel."""
+    """Return an image as (H, W) if it is grey, otherwise as (H, W, 3), without an alpha channel."""
     if image.ndim == 2:
         return image
     return image[..., 0] if image.shape[2] == 1 else image[..., :3]
 
 
 def as_input(image: NDArray[Any]) -> NDArray[np.float32]:
-    """Return an image after the steps as the network takes it: grey three times, contiguous."""
+    """Return a preprocessed image as input of a network: contiguous, with grey repeated three times."""
     colours = np.repeat(image[..., np.newaxis], CHANNELS, axis=-1) if image.ndim == 2 else image
     return np.ascontiguousarray(colours, dtype=np.float32)

@@ -1,34 +1,37 @@
-"""The scale at which a network is shown images whose nuclei are larger or smaller than those that it learned from."""
+"""Scales images whose nuclei are larger or smaller than those that the network was trained on."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.errors import ModelError
-from nuclei_runtime.steps.preprocess import Step
-from nuclei_runtime.steps.tiling import Run, Tiling
+from nuclei_runtime.steps.instances import scale_method
+from nuclei_runtime.steps.step import Step
+from nuclei_runtime.steps.tiling import NetworkFunction, Tiling
 
 SMALLEST_SHOWN, LARGEST_SHOWN = 0.85, 1.7
-"""How large nuclei may be shown, in diameters of those of the training. One is twice the other, so that whole factors
-are enough; where between 0.7 and 2 the two lie, the validation images decided, scaled: the model is as good at both."""
+"""Range of the sizes at which nuclei may be shown, relative to their diameter in training. One is twice the other, so
+that integer factors are enough. They were chosen between 0.7 and 2 on scaled validation images, on which the model
+scores equally well at both."""
 
 MIN_DIAMETER_PX, MAX_DIAMETER_PX = 4.0, 400.0
-"""Smaller nuclei have too few pixels to be outlined. 400 is a nucleus of 26 micrometres where a pixel is 0.065,
-as behind an objective of 100 times."""
+"""Smaller nuclei have too few pixels to be outlined. 400 px is a nucleus of 26 micrometres with pixels of 0.065
+micrometres, as with a 100x objective."""
 
 MAX_FACTOR = 32
-"""Of a model whose nuclei are of quite another size."""
+"""Largest factor, which only a model trained on nuclei of a very different size would exceed."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How the network is shown an image, along each side: whole factors, of which one is 1.
+    """The factors by which an image is enlarged and reduced along each side; at least one of them is 1.
 
-    Whole, so that a tile that starts at a multiple of the network's stride does so scaled: tiles equal the whole.
+    They are integers, so that a tile that starts at a multiple of the network's stride still does after scaling, and
+    tiles give the same result as the whole image.
 
     Attributes
     ----------
@@ -43,26 +46,24 @@ class Scale:
 
     @property
     def factor(self) -> float:
-        """How much larger than the image is what the network sees."""
+        """How many times larger than the image its scaled version is, along each side."""
         return self.enlarged / self.reduced
 
     def tiling(self, tiling: Tiling) -> Tiling:
-        """Return a network's tiling in pixels of the image: tiles as the network sees them are about its own."""
+        """Return the tiling of a network in pixels of the image; the scaled tiles are about as large as its own."""
         step = tiling.multiple_of_px
         if self.enlarged > 1:
-            # At an edge what is enlarged goes on as it ends: two pixels more than the network sees.
+            # Enlarging repeats the pixels at an edge, which affects two pixels more than the network sees.
             halo_px = math.ceil((tiling.halo_px / self.enlarged + 2) / step) * step
             return Tiling(max(tiling.core_px // self.enlarged // step, 1) * step, halo_px, step)
         return Tiling(*(self.reduced * px for px in (tiling.core_px, tiling.halo_px, step)))
 
     def method(self, step: Step) -> Step:
-        """Return a way to find nuclei with its areas in pixels of the image."""
-        areas = {name: value for name, value in step.kwargs.items() if name.endswith("_area_px")}
-        scaled = {name: max(1, round(area / self.factor**2)) for name, area in areas.items()}
-        return replace(step, kwargs={**step.kwargs, **scaled})
+        """Return a method of finding nuclei with its areas in pixels of the image."""
+        return scale_method(step, self.factor)
 
-    def run(self, run: Run) -> Run:
-        """Return a `Run` that shows a network its input scaled and gives its answer at the input's own size."""
+    def run(self, run: NetworkFunction) -> NetworkFunction:
+        """Return a function that runs a network on its scaled input and returns the output at the size of the input."""
 
         def run_scaled(batch: NDArray[np.float32]) -> NDArray[np.float32]:
             answer = run(reduce(enlarge(batch, self.enlarged), self.reduced))
@@ -72,21 +73,21 @@ class Scale:
 
 
 def scale_for(diameter_px: float, known_px: float) -> Scale:
-    """Return the scale at which nuclei of a diameter are shown to a network that knows those of another.
+    """Return the scale at which a network is shown nuclei of another diameter than those it was trained on.
 
     Parameters
     ----------
     diameter_px : float
-        Median, of disks with the nuclei's areas, in pixels of the image.
+        Median diameter of disks with the areas of the nuclei, in pixels of the image.
     known_px : float
-        The same of the training's nuclei.
+        The same for the training nuclei.
 
     Raises
     ------
     ValueError
-        The diameter is not within `MIN_DIAMETER_PX` and `MAX_DIAMETER_PX`.
+        The diameter is not between `MIN_DIAMETER_PX` and `MAX_DIAMETER_PX`.
     ModelError
-        It is more than `MAX_FACTOR` times from what the network knows.
+        The scale would exceed `MAX_FACTOR`.
     """
     if not MIN_DIAMETER_PX <= diameter_px <= MAX_DIAMETER_PX:
         raise ValueError(f"diameter_px must be {MIN_DIAMETER_PX:g} to {MAX_DIAMETER_PX:g}, found {diameter_px:g}")
@@ -94,16 +95,16 @@ def scale_for(diameter_px: float, known_px: float) -> Scale:
     scale = Scale(math.ceil(max(1.0, SMALLEST_SHOWN / ratio)), math.ceil(max(1.0, ratio / LARGEST_SHOWN)))
     if max(scale.enlarged, scale.reduced) > MAX_FACTOR:
         raise ModelError(
-            f"the model learned from nuclei of {known_px:g} pixels, those of {diameter_px:g} are too far from that; "
-            "take a model that was trained on images like these"
+            f"the model was trained on nuclei of {known_px:g} pixels, which is too far from {diameter_px:g}; "
+            "use a model that was trained on images like these"
         )
     return scale
 
 
 def enlarge(batch: NDArray[np.float32], times: int) -> NDArray[np.float32]:
-    """Enlarge (N, H, W, C) bilinearly; beyond its edge an image goes on as it ends.
+    """Enlarge (N, H, W, C) bilinearly, repeating the pixels at the edges.
 
-    A pixel's bits depend on its neighbours alone and not, as with `scipy.ndimage.zoom`, on where it lies.
+    The bits of a pixel depend only on its neighbours and not, as with `scipy.ndimage.zoom`, on its position.
     """
     if times == 1:
         return batch
@@ -123,7 +124,7 @@ def enlarge(batch: NDArray[np.float32], times: int) -> NDArray[np.float32]:
 
 
 def reduce(batch: NDArray[np.float32], times: int) -> NDArray[np.float32]:
-    """Average the squares of (N, H, W, C), of `times` pixels a side, each to a pixel."""
+    """Reduce (N, H, W, C) by averaging squares of `times` pixels a side to one pixel each."""
     if times == 1:
         return batch
     n, height, width, channels = batch.shape

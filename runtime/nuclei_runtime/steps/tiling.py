@@ -1,4 +1,4 @@
-"""Any image size through a network that takes any size: whole where it is small, else in overlapping tiles."""
+"""Runs a network that takes any size on an image: on the whole image if it is small, otherwise in overlapping tiles."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""(N, H, W, C) network inputs -> (N, H, W, maps) network outputs."""
+NetworkFunction = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Takes (N, H, W, C) network inputs and returns (N, H, W, maps) network outputs."""
 
 Read = Callable[[slice, slice], NDArray[np.float32]]
-"""Rows and columns of an image -> the (h, w, C) network input there."""
+"""Takes rows and columns of an image and returns the (h, w, C) network input there."""
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How an image is cut.
+    """How an image is cut into tiles.
 
-    A tile's result is kept without its halo. With a halo no smaller than the network's receptive field, and all
-    cuts at multiples of the network's stride, the kept parts equal the result of the whole image.
+    The result of a tile is kept without its halo. If the halo is at least as large as the receptive field of the
+    network, and all cuts are at multiples of its stride, the kept parts equal the result for the whole image.
 
     Attributes
     ----------
     core_px : int
         Side of the part of a tile that is kept, a multiple of `multiple_of_px`.
     halo_px : int
-        What a tile sees beyond its core on each side, where the image goes on; a multiple of `multiple_of_px`.
+        Margin that a tile sees beyond its core where the image continues; a multiple of `multiple_of_px`.
     multiple_of_px : int
-        The network takes heights and widths that are multiples of it: images are mirrored up to one.
+        The network takes heights and widths that are multiples of this; images are extended by mirroring.
     """
 
     core_px: int
@@ -38,20 +38,20 @@ class Tiling:
 
     @property
     def tile_px(self) -> int:
-        """Side of a tile with its halo."""
+        """Side of a tile including its halo."""
         return self.core_px + 2 * self.halo_px
 
 
 @dataclass(frozen=True)
 class Span:
-    """A tile along one axis: what it sees and, in the image, what is kept of it."""
+    """A tile along one axis: the range that it sees and the range of the image for which its result is kept."""
 
     seen: slice
     kept: slice
 
 
 def tile_side(length: int, tiling: Tiling) -> int:
-    """Return how long tiles are along one axis of an image: all alike, and no longer than their number asks for."""
+    """Return the side of the tiles along one axis of an image: equal for all, and as short as their number allows."""
     padded = _up_to_multiple(length, tiling)
     n_tiles = _n_tiles(padded, tiling.tile_px, tiling.core_px)
     seen_twice = (n_tiles - 1) * 2 * tiling.halo_px
@@ -61,11 +61,11 @@ def tile_side(length: int, tiling: Tiling) -> int:
 def tile_spans(length: int, tiling: Tiling) -> list[Span]:
     """Cut one axis of an image into tiles.
 
-    All tiles are alike in size, so that an execution provider plans its memory, and searches its kernels, once: the
-    last one is moved back to end with the image. What they see may end beyond the image, at the next multiple.
+    All tiles have the same size, so that an execution provider plans its memory and selects its kernels only once. The
+    last tile is moved back to end with the image. What tiles see may end beyond the image, at the next multiple.
     """
     padded, side = _up_to_multiple(length, tiling), tile_side(length, tiling)
-    step = max(side - 2 * tiling.halo_px, tiling.multiple_of_px)  # of a single tile there is none
+    step = max(side - 2 * tiling.halo_px, tiling.multiple_of_px)  # irrelevant for a single tile
     n_tiles = _n_tiles(padded, side, step)
     spans, kept = [], 0
     for index in range(n_tiles):
@@ -84,15 +84,17 @@ def _up_to_multiple(length: int, tiling: Tiling) -> int:
     return -(-length // tiling.multiple_of_px) * tiling.multiple_of_px
 
 
-def run_tile(run: Run, read: Read, shape: tuple[int, int], rows: Span, columns: Span) -> NDArray[np.float32]:
+def run_tile(
+    run: NetworkFunction, read: Read, shape: tuple[int, int], rows: Span, columns: Span
+) -> NDArray[np.float32]:
     """Run a network on one tile of an image.
 
     Parameters
     ----------
     run : callable
-        See `Run`.
+        See `NetworkFunction`.
     read : callable
-        See `Read`; called with what the tile sees.
+        See `Read`; called with the range that the tile sees.
     shape : (int, int)
         The image's height and width.
     rows, columns : Span
@@ -110,13 +112,13 @@ def run_tile(run: Run, read: Read, shape: tuple[int, int], rows: Span, columns: 
     ]
 
 
-def run_tiled(run: Run, image: NDArray[np.float32], tiling: Tiling) -> NDArray[np.float32]:
+def run_tiled(run: NetworkFunction, image: NDArray[np.float32], tiling: Tiling) -> NDArray[np.float32]:
     """Run a network over an image in memory, tile by tile.
 
     Parameters
     ----------
     run : callable
-        See `Run`; called with one tile at a time.
+        See `NetworkFunction`; called with one tile at a time.
     image : (H, W, C) ndarray of float32
     tiling : Tiling
 
@@ -131,7 +133,7 @@ def run_tiled(run: Run, image: NDArray[np.float32], tiling: Tiling) -> NDArray[n
         if result is None:
             result = np.empty((height, width, maps.shape[-1]), np.float32)
         result[rows.kept, columns.kept] = maps
-    assert result is not None  # an image has pixels: `check_image`
+    assert result is not None  # `check_image` ensures that an image has pixels
     return result
 
 
@@ -142,13 +144,13 @@ def _tiles(height: int, width: int, tiling: Tiling) -> Iterator[tuple[Span, Span
 
 
 def _read_mirrored(read: Read, shape: tuple[int, int], rows: slice, columns: slice) -> NDArray[np.float32]:
-    """Read a region that may go on below and right of the image, where the image is mirrored.
+    """Read a region that may extend below and right of the image, where the image is mirrored.
 
-    What goes on is less than a multiple of a tiling: never more than a tile sees of an image that has several.
+    It extends by less than the multiple of a tiling, so never by more than a tile sees of an image that has several.
     """
     beyond = [max(span.stop - length, 0) for span, length in zip((rows, columns), shape, strict=True)]
     region = read(slice(rows.start, rows.stop - beyond[0]), slice(columns.start, columns.stop - beyond[1]))
     if not any(beyond):
         return region
-    # There and back again, as often as it takes for a thin image.
+    # np.pad mirrors repeatedly where the image is thinner than the extension.
     return np.pad(region, ((0, beyond[0]), (0, beyond[1]), (0, 0)), mode="symmetric")

@@ -1,4 +1,4 @@
-"""Test-time augmentation: a network's mean answer at the image's own scale and enlarged."""
+"""Test-time augmentation: averages the output of a network for an image at its own scale and enlarged."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.steps.scale import enlarge, reduce
-from nuclei_runtime.steps.tiling import Run
+from nuclei_runtime.steps.tiling import NetworkFunction
 
 MAGNIFICATION = 2
-"""Whole, as `nuclei_runtime.steps.scale.Scale` is, so that tiles equal the whole."""
+"""An integer, as in `nuclei_runtime.steps.scale.Scale`, so that tiles give the same result as the whole image."""
 
 
-def average_scales(run: Run) -> Run:
-    """Return a `Run` that averages what a network gives for its input and for the same enlarged by `MAGNIFICATION`.
+def average_scales(run: NetworkFunction) -> NetworkFunction:
+    """Return a function that averages the outputs for an input and for the input enlarged by `MAGNIFICATION`.
 
-    A network that works at a fraction of the image's resolution takes small neighbours for one nucleus; enlarged they
-    come apart, and what the two scales do not agree on evens out (Wang et al. 2019, Neurocomputing 338, on test-time
-    augmentation). On the validation images it gained more than the mean over all eight orientations, which costs eight
-    times as much as the network alone instead of five times; a third scale added little.
+    A network that works at a fraction of the image's resolution merges small neighbouring nuclei. Enlarged, they are
+    separated, and the mean evens out where the two scales disagree (Wang et al. 2019, Neurocomputing 338, on test-time
+    augmentation). On the validation images this gained more than the mean over all eight orientations, at five times
+    the cost of the network alone instead of eight; a third scale added little.
     """
 
     def run_both(batch: NDArray[np.float32]) -> NDArray[np.float32]:

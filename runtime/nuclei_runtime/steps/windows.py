@@ -1,9 +1,9 @@
-"""A window of an image, and which of the nuclei in it are its own: so that windows share out an image's nuclei.
+"""Windows of an image, and which nuclei belong to which window.
 
-A nucleus grows from its seed, a 4-connected set of pixels. It belongs to the window in whose core the first pixel of
-its seed lies, row by row. A seed counts only where a window holds it wholly, and a seed is the same set of pixels in
-every window that holds it wholly: so, where the cores of the windows share out the image, each seed belongs to exactly
-one window, whatever grows from it there.
+A nucleus grows from its seed, a 4-connected set of pixels. It belongs to the window whose core contains the first pixel
+of its seed in row-by-row order. A seed counts only in windows that contain all of it, and it is the same set of pixels
+in each of them. So if the cores of the windows tile the image, each seed belongs to exactly one window, whatever grows
+from it there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 
 class CutNucleusError(Exception):
-    """A nucleus that belongs to a window goes on beyond it: a larger window is needed. Users never see this."""
+    """A nucleus that belongs to a window extends beyond it: a larger window is needed. Users never see this error."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +28,9 @@ class Window:
     core : (slice, slice)
         Rows and columns, counted within the window.
     is_cut : (bool, bool, bool, bool)
-        Whether the image goes on above, below, left and right of the window.
+        Whether the image continues above, below, left and right of the window.
     taken : (h, w) ndarray of bool
-        Pixels of the nuclei of earlier windows, into which no other nucleus grows.
+        Pixels of nuclei of earlier windows, into which no other nucleus may grow.
     """
 
     core: tuple[slice, slice]
@@ -38,7 +38,7 @@ class Window:
     taken: NDArray[np.bool_]
 
     def cut_pieces(self, pieces: NDArray[np.integer[Any]], n_pieces: int) -> NDArray[np.bool_]:
-        """Return which pieces, by number from 0, touch an edge beyond which the image goes on."""
+        """Return whether each piece, indexed by its number from 0, touches an edge beyond which the image continues."""
         cut = np.zeros(n_pieces + 1, bool)
         for is_cut, edge in zip(self.is_cut, (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]), strict=True):
             if is_cut:
@@ -47,18 +47,18 @@ class Window:
         return cut
 
     def own_seeds(self, seeds: NDArray[np.integer[Any]], n_seeds: int) -> NDArray[np.bool_]:
-        """Return which seeds, by number from 0, belong to this window.
+        """Return whether each seed, indexed by its number from 0, belongs to this window.
 
         Raises
         ------
         CutNucleusError
-            One of them is not wholly in the window.
+            A seed that belongs to the window extends beyond it.
         """
         if not any(self.is_cut) and self.core == tuple(slice(0, length) for length in seeds.shape):
-            return np.arange(n_seeds + 1) > 0  # the whole image: all of them
+            return np.arange(n_seeds + 1) > 0  # the whole image: all seeds belong to it
         first = np.full(n_seeds + 1, -1, np.intp)
         places = np.flatnonzero(seeds)[::-1]
-        first[seeds.ravel()[places]] = places  # of a number's places the last written stays: its first pixel
+        first[seeds.ravel()[places]] = places  # the last value written for a number stays: its first pixel
         rows, columns = np.divmod(first, seeds.shape[1])
         core_rows, core_columns = self.core
         own: NDArray[np.bool_] = (rows >= core_rows.start) & (rows < core_rows.stop)
@@ -69,6 +69,6 @@ class Window:
 
 
 def whole_image(shape: tuple[int, ...]) -> Window:
-    """Return the window that is the whole of an image of a shape."""
+    """Return the window that covers a whole image."""
     height, width = shape[:2]
     return Window((slice(0, height), slice(0, width)), (False,) * 4, np.zeros((height, width), bool))

@@ -1,1 +1,1 @@
-"""What is written of a plane: one module per output."""
+"""The outputs of a plane: one module each, listed in `nuclei_runtime.writers.outputs`."""

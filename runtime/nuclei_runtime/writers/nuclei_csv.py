@@ -1,8 +1,11 @@
-"""The tables of a results folder: their columns, and the rows of one image."""
+"""The table of a plane's nuclei: one row per nucleus, in pixels and in micrometres."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+import csv
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +13,10 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image, Labels
 from nuclei_runtime.readers.plane import Plane
+from nuclei_runtime.segmentation.blocks import Block
 from nuclei_runtime.steps.measure import Measures, Regions, axis_lengths, measure
-
-Cell = str | int | float | None
+from nuclei_runtime.writers.csv_cells import Cell, csv_cell
+from nuclei_runtime.writers.plane_writer import PlaneWriter
 
 _PIXEL_COLUMNS = (
     "label",
@@ -33,7 +37,7 @@ _PIXEL_COLUMNS = (
     "intensity_max",
     "intensity_min",
 )
-"""Those of `skimage.measure.regionprops_table`: lengths in px, angles in radians, intensities in the file's units."""
+"""As `skimage.measure.regionprops_table` defines them: lengths in px, angles in radians, intensities as in the file."""
 
 _MICROMETRE_COLUMNS = (
     "area_um2",
@@ -48,58 +52,36 @@ _MICROMETRE_COLUMNS = (
 NUCLEI_COLUMNS = ("image", "time", "z", *_PIXEL_COLUMNS, *_MICROMETRE_COLUMNS)
 
 _SQUARE_TOLERANCE = 1e-3
-"""Pixels whose height and width differ by less are square: files round what microscopes measure."""
+"""Pixels whose height and width differ by less count as square, because files store rounded pixel sizes."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one plane: a row of ``images.csv``.
+class NucleiCsvWriter(PlaneWriter):
+    """Writes a CSV table with the header `NUCLEI_COLUMNS` and one row per nucleus, in the order of the labels."""
 
-    Attributes
-    ----------
-    image : str
-        The file's path relative to the folder that was named, with ``/``.
-    status : str
-        ``ok`` or ``failed``.
-    time, z : int, optional
-        Which of the file's planes it is, counted from 0. These and what follows are None where they do not apply.
-    n_nuclei, height, width : int, optional
-        The latter two in pixels.
-    pixel_height_um, pixel_width_um : float, optional
-        In micrometres, where the file tells.
-    nuclei_per_megapixel : float, optional
-    overlay_scale : int, optional
-        See `nuclei_runtime.writers.plane_files.PlaneFiles`.
-    reason : str, optional
-        Why the plane, or the whole file, failed.
-    labels : str, optional
-        The label image, relative to the results folder, with ``/``.
-    """
+    def __init__(self, path: Path, image: str, plane: Plane) -> None:
+        super().__init__(path, image, plane)
+        self._file = path.open("w", encoding="utf-8", newline="")
+        self._rows = csv.writer(self._file)
+        self._rows.writerow(NUCLEI_COLUMNS)
 
-    image: str
-    status: str
-    time: int | None = None
-    z: int | None = None
-    n_nuclei: int | None = None
-    height: int | None = None
-    width: int | None = None
-    pixel_height_um: float | None = None
-    pixel_width_um: float | None = None
-    nuclei_per_megapixel: float | None = None
-    overlay_scale: int | None = None
-    reason: str | None = None
-    labels: str | None = None
+    def write_block(self, block: Block) -> None:
+        """Measure the nuclei of a block."""
+        origin = block.rows.start, block.columns.start
+        self._rows.writerows(nucleus_rows(self.image, block.image, block.labels, plane=self.plane, origin=origin))
+
+    def close(self) -> None:
+        """Close the table."""
+        self._file.close()
 
 
-IMAGES_COLUMNS = tuple(field.name for field in fields(Outcome))
-
-_FLOAT = ".8g"
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-
-
-def outcome_row(outcome: Outcome) -> list[Cell]:
-    """Return the row of one plane in ``images.csv``."""
-    return [_cell(value) for value in asdict(outcome).values()]
+def join_nuclei_csv(tables: Iterable[Path], joined: Path) -> None:
+    """Join the tables of an image file's planes, which have the same header."""
+    with joined.open("wb") as file:
+        for index, table in enumerate(tables):
+            with table.open("rb") as rows:
+                header = rows.readline()
+                file.write(header if index == 0 else b"")
+                shutil.copyfileobj(rows, file)
 
 
 def nucleus_rows(
@@ -110,19 +92,19 @@ def nucleus_rows(
     Parameters
     ----------
     name : str
-        `Outcome.image`.
+        The image file's name, as results show it.
     image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) ndarray
-        Intensities are measured on the mean of its colours, without alpha.
+        Intensities are those of the mean of its colours, without alpha.
     labels : (H, W) ndarray of int32
     origin : (int, int)
-        Row and column of the plane at which `image` begins.
+        Row and column of the plane where `image` begins.
     plane : Plane, optional
-        What `image` belongs to: says time, Z and the size of a pixel.
+        The plane that `image` belongs to: gives time, Z and the pixel size.
 
     Returns
     -------
     list
-        A row a nucleus, in the order of `NUCLEI_COLUMNS`.
+        One row per nucleus, with the cells in the order of `NUCLEI_COLUMNS`.
     """
     if not labels.any():
         return []
@@ -138,14 +120,14 @@ def nucleus_rows(
         *map(_cells, table.values()),
         *(empty if (values := lengths.get(column)) is None else _cells(values) for column in _MICROMETRE_COLUMNS),
     ]
-    first = [_cell(name), *((None, None) if plane is None else (plane.time, plane.z))]
+    first = [csv_cell(name), *((None, None) if plane is None else (plane.time, plane.z))]
     return [[*first, *row] for row in zip(*columns, strict=True)]
 
 
 def _micrometres(table: Measures, regions: Regions, pixel_size_um: tuple[float, float]) -> dict[str, NDArray[Any]]:
-    """Return the columns in micrometres; without the perimeter where pixels are not square.
+    """Return the columns in micrometres, without the perimeter if pixels are not square.
 
-    scikit-image counts steps along the border (Benkrid and Crookes), whose lengths are known for square pixels only.
+    scikit-image adds up steps along the border (Benkrid and Crookes), whose lengths are known for square pixels only.
     """
     height, width = pixel_size_um
     area = table["area"] * (height * width)
@@ -165,14 +147,4 @@ def _micrometres(table: Measures, regions: Regions, pixel_size_um: tuple[float, 
 
 
 def _cells(column: NDArray[Any]) -> list[Cell]:
-    """Round what is measured."""
-    return [format(value, _FLOAT) for value in column.tolist()] if column.dtype.kind == "f" else column.tolist()
-
-
-def _cell(value: Cell) -> Cell:
-    """Round what is measured, and keep a spreadsheet from taking a file's name for a formula."""
-    if isinstance(value, float):
-        return format(value, _FLOAT)
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
-        return "'" + value
-    return value
+    return [csv_cell(value) for value in column.tolist()]

@@ -12,11 +12,12 @@ from nuclei_runtime.checks.bench import Setting, Speed, Survey, alternate, repor
 from nuclei_runtime.cli.bench import main as bench_main
 from nuclei_runtime.errors import ProviderError
 from nuclei_runtime.model.session import CPU_PROVIDER, available_providers
+from nuclei_runtime.segmentation import options
 
 
 @pytest.fixture
 def two_models(monkeypatch: pytest.MonkeyPatch, tiled_model: Path) -> None:
-    monkeypatch.setattr(bench, "BUNDLED_MODELS", {"fp32": tiled_model, "int8": tiled_model})
+    monkeypatch.setattr(options, "BUNDLED_MODELS", {"fp32": tiled_model, "int8": tiled_model})
 
 
 @pytest.mark.usefixtures("two_models")
@@ -37,8 +38,8 @@ def test_every_setting_is_measured_and_every_other_provider_has_its_reason() -> 
 @pytest.mark.usefixtures("two_models")
 def test_a_provider_that_does_not_load_or_run_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     class Stub:
-        def __init__(self, _: Path, *, provider: str, threads: int) -> None:
-            self.provider, self.threads = provider, threads
+        def __init__(self, *, precision: str, provider: str, threads: int) -> None:
+            self.precision, self.provider, self.threads = precision, provider, threads
             if provider == "TensorrtExecutionProvider":
                 raise ProviderError("its libraries are missing")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import os
 import shutil
 import socket
 import subprocess
@@ -15,7 +15,8 @@ import tifffile
 
 from nuclei_runtime.checks.demo import write_demo
 from nuclei_runtime.errors import ResultsExistError
-from nuclei_runtime.readers.opening import IMAGE_SUFFIXES, read_image
+from nuclei_runtime.readers.formats import image_suffixes
+from nuclei_runtime.readers.opening import read_image
 
 BIN = str(Path(sys.executable).parent)
 
@@ -30,7 +31,7 @@ def test_the_demo_is_varied_and_has_its_truth(tmp_path: Path, monkeypatch: pytes
     images = write_demo(tmp_path / "demo")
     assert images == sorted((tmp_path / "demo/images").iterdir())
     read = {path.name: read_image(path) for path in images}
-    assert {path.suffix for path in images} <= set(IMAGE_SUFFIXES)
+    assert {path.suffix for path in images} <= set(image_suffixes())
     assert {image.dtype.name for image in read.values()} == {"uint8", "uint16"}
     assert {image.ndim for image in read.values()} == {2, 3}
     assert len({image.shape[:2] for image in read.values()}) >= 4
@@ -66,14 +67,17 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
 
 def test_the_command_that_it_prints_works(tmp_path: Path, tiny_model: Path) -> None:
     demo = shutil.which("nuclei-demo", path=BIN) or "nuclei-demo"
-    made = subprocess.run([demo, "a demo"], capture_output=True, text=True, cwd=tmp_path)
+    folder = "a demo for $HOME"
+    made = subprocess.run([demo, folder], capture_output=True, text=True, cwd=tmp_path)
     assert (made.returncode, made.stderr) == (0, "")
     told, following = made.stdout.splitlines()
     assert told.startswith("6 images")
-    name, *arguments = shlex.split(following.removeprefix("next: "), posix=True)
-    command = [shutil.which(name, path=BIN) or name, *arguments, "--model", str(tiny_model)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    command = f'{following.removeprefix("next: ")} --model "{tiny_model}"'
+    path = os.pathsep.join([BIN, os.environ["PATH"]])
+    done = subprocess.run(
+        command, shell=True, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PATH": path}
+    )
     assert done.returncode == 0, done.stderr
     assert "6 of 6 images" in done.stdout
-    again = subprocess.run([demo, "a demo"], capture_output=True, text=True, cwd=tmp_path)
+    again = subprocess.run([demo, folder], capture_output=True, text=True, cwd=tmp_path)
     assert again.returncode == 2

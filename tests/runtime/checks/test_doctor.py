@@ -17,7 +17,14 @@ import numpy as np
 import pytest
 
 from nuclei_runtime.checks.doctor import diagnose
-from nuclei_runtime.checks.sample import MAX_SAMPLE_BYTES, Sample, read_sample, replay_sample, sample_path, write_sample
+from nuclei_runtime.checks.sample import (
+    MAX_SAMPLE_BYTES,
+    ReplaySample,
+    read_sample,
+    replay_sample,
+    sample_path,
+    write_sample,
+)
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import ModelFormatError, ModelNotFoundError
 from nuclei_runtime.model.session import available_providers
@@ -37,7 +44,7 @@ def model(tmp_path: Path, make_tiny_model: Callable[..., Path]) -> Path:
     segmenter = Segmenter(path)
     image = fluorescence_field(5, height=90, width=110, n_nuclei=8)[0]
     (maps,) = segmenter.predict([image])
-    write_sample(sample_path(path), Sample(image, maps, segmenter.find_instances(maps).labels))
+    write_sample(sample_path(path), ReplaySample(image, maps, segmenter.find_instances(maps).labels))
     return path
 
 
@@ -47,7 +54,7 @@ def change(model: Path, **arrays: np.ndarray) -> None:
 
 def test_a_sample_comes_back_as_it_was_written(tmp_path: Path) -> None:
     image, labels = fluorescence_field(1, height=20, width=30)
-    sample = Sample(image, np.linspace(0, 1, 1800, dtype=np.float32).reshape(20, 30, 3), labels)
+    sample = ReplaySample(image, np.linspace(0, 1, 1800, dtype=np.float32).reshape(20, 30, 3), labels)
     path = sample_path(tmp_path / "nuclei.onnx")
     assert path.name == "nuclei.sample.npz"
     write_sample(path, sample)
@@ -117,7 +124,7 @@ def test_a_sample_that_claims_more_than_memory_holds_is_refused(tmp_path: Path) 
     np.lib.format.write_array_header_1_0(header, claimed)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("image.npy", header.getvalue() + bytes(100))
-    with pytest.raises(ModelFormatError, match="not a sample that can be read"):
+    with pytest.raises(ModelFormatError, match="the sample cannot be read"):
         read_sample(path)
 
 
@@ -129,7 +136,7 @@ def test_the_sample_of_another_model_is_an_error(tiled_model: Path, model: Path,
     shutil.copy(path, sample_path(other))
     done = doctor("--model", other)
     assert done.returncode == 3
-    assert "copy the sample from beside the model" in done.stdout
+    assert "copy the sample that belongs to the model" in done.stdout
 
 
 def test_all_is_good(model: Path) -> None:
@@ -154,7 +161,7 @@ def test_a_model_that_computes_something_else_is_a_problem(model: Path) -> None:
     done = doctor("--model", model)
     assert done.returncode == 3
     assert "OK" not in done.stdout.splitlines()
-    assert "problem: CPUExecutionProvider computes other probabilities" in done.stdout
+    assert "problem: CPUExecutionProvider computes probabilities that differ" in done.stdout
 
 
 def test_a_sample_or_a_model_that_is_not_there_is_a_problem(model: Path) -> None:

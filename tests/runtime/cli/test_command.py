@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from threading import Event
 
 import pytest
+
+from nuclei_runtime.cli.command import StopSignals
 
 COMMAND = """
 import sys
@@ -17,7 +21,7 @@ def command(word: str) -> None:
     '''Do something.'''
     {body}
 
-run_command(command)
+run_command(command, {{'colour_science': 'colour'}})
 """
 
 
@@ -65,10 +69,6 @@ def test_help_is_the_docstring() -> None:
         ("InputsError('m')", 2),
         ("ResultsExistError('m')", 2),
         ("ResultsInUseError('m')", 2),
-        ("DatasetError('m')", 2),
-        ("ArchiveError('m')", 2),
-        ("RunFolderError('m')", 2),
-        ("ParityError('m')", 3),
     ],
 )
 def test_an_error_is_a_sentence_and_a_code(error: str, code: int) -> None:
@@ -81,7 +81,7 @@ def test_an_error_is_a_sentence_and_a_code(error: str, code: int) -> None:
 
 @pytest.mark.parametrize(
     ("package", "extra"),
-    [("onnxruntime", "cpu"), ("pandas", "data"), ("tensorflow.keras", "train"), ("tf2onnx", "export")],
+    [("onnxruntime", "cpu"), ("watchfiles", "watch"), ("colour_science.io", "colour")],
 )
 def test_a_package_of_an_extra_that_is_missing_is_one_sentence(package: str, extra: str) -> None:
     """Python itself raises: the import is blocked as if the package were not installed."""
@@ -113,6 +113,20 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_class_of_error_brings_its_own_exit_code() -> None:
+    body = "class OtherError(errors.NucleiError):\n        exit_code = 7\n    raise OtherError('found nothing')"
+    done = run(body)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "", "error: found nothing\n")
+
+
+def test_what_native_code_prints_on_stderr_can_be_silenced() -> None:
+    body = (
+        "import os\n    from nuclei_runtime.cli.command import silence_stderr\n"
+        "    with silence_stderr():\n        os.write(2, b'noise')\n    os.write(2, b'heard')"
+    )
+    assert run(body).stderr == "heard"
+
+
 def test_damaged_files_are_told_of_once(tmp_path: Path) -> None:
     """Neither tifffile's log nor Pillow's warnings reach the terminal beside the reader's own sentence."""
     import numpy as np
@@ -130,3 +144,15 @@ def test_damaged_files_are_told_of_once(tmp_path: Path) -> None:
     for name in ("a.tif", "b.tif"):
         done = run(body, str(tmp_path / name))
         assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="NOT RUN: Windows has the signal that is faked here")
+def test_windows_s_break_stops_as_sigterm_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
+    event = Event()
+    with StopSignals(event) as signals:
+        signal.raise_signal(signal.SIGUSR1)
+        assert event.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGUSR1)
+    assert signals.exit_code == 128 + signal.SIGUSR1

@@ -119,7 +119,7 @@ def test_a_mixed_folder_is_finished(tmp_path: Path, tiny_model: Path) -> None:
     }
     assert "4 of 11 images" in done.stdout
     assert "7 failed" in done.stdout
-    assert "no images: 1" in done.stdout
+    assert "other files skipped: 1" in done.stdout
     assert len(done.stdout.splitlines()) == 2
 
 
@@ -264,7 +264,7 @@ def test_sigterm_leaves_what_was_done_and_resume_goes_on(tmp_path: Path, tiny_mo
     again = infer(*arguments[:-1], "--resume")
     assert again.returncode == 0, again.stderr
     assert again.stderr == ""  # nothing was done again
-    assert f"60 of 60 images ({n_done} were done before)" in again.stdout
+    assert f"60 of 60 images ({n_done} done before)" in again.stdout
     assert len(read_table(tmp_path / "out/images.csv")) == 60
 
 
@@ -317,7 +317,7 @@ def test_verify_finds_all_as_it_was_or_says_what_differs(
     assert run_main(infer_main, *arguments, "--verify")[0] == 2  # nothing there to verify
     assert run_main(infer_main, *arguments)[0] == 0
     code, out, _ = run_main(infer_main, *arguments, "--verify")
-    assert (code, out) == (0, "5 of 5 are as they were: provenance, images and tables\n")
+    assert (code, out) == (0, "5 of 5 are unchanged (provenance, images and tables)\n")
     (tmp_path / "in/b.png").write_bytes(png_bytes(field(1)))
     code, out, _ = run_main(infer_main, *arguments, "--verify")
     assert code == 1

@@ -14,8 +14,19 @@ from typing import Any
 import pytest
 
 from nuclei_runtime.errors import CardError, ModelError
-from nuclei_runtime.model.card import MAX_CARD_BYTES, Evaluation, InputSpec, ModelCard, OutputSpec, parse_card
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.model.bundled import BUNDLED_MODELS
+from nuclei_runtime.model.card import (
+    MAX_CARD_BYTES,
+    MAX_EXTENSIONS_BYTES,
+    METADATA_KEY,
+    Evaluation,
+    InputSpec,
+    ModelCard,
+    OutputSpec,
+    parse_card,
+)
+from nuclei_runtime.model.session import CPU_PROVIDER, import_onnxruntime
+from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.tiling import Tiling
 
 CARDS = Path(__file__).with_name("cards")
@@ -125,6 +136,51 @@ def test_every_problem_is_named_with_its_location(path: Path) -> None:
     assert problems_of(json.dumps(merged(base, case["patch"]))) == case["problems"]
 
 
+EXTENSIONS = {"acme.stain": {"names": ["H", "E"], "od": [[0.65, 0.7], [0.07, None]], "is_fixed": True}, "β": 1}
+
+
+@both_cards
+def test_what_an_older_runtime_may_ignore_is_kept_and_written_again(text: str) -> None:
+    read = parse_card(json.dumps({**json.loads(text), "extensions": EXTENSIONS}), "extended")
+    assert read.extensions["acme.stain"]["od"] == ((0.65, 0.7), (0.07, None))
+    assert json.loads(read.to_json())["extensions"] == EXTENSIONS
+    assert parse_card(read.to_json(), "again") == read
+    assert parse_card(read.to_json(), "again").to_json() == read.to_json()
+    assert replace(read, extensions={}).to_json() == parse_card(text, "plain").to_json()
+    assert '"extensions"' not in parse_card(text, "plain").to_json()
+
+
+@pytest.mark.parametrize("precision", BUNDLED_MODELS)
+def test_the_cards_of_the_bundled_models_are_written_as_they_are_stored(precision: str) -> None:
+    session = import_onnxruntime().InferenceSession(BUNDLED_MODELS[precision], providers=[CPU_PROVIDER])
+    stored = session.get_modelmeta().custom_metadata_map[METADATA_KEY]
+    assert parse_card(stored, precision).to_json() == stored
+
+
+def test_extensions_cannot_be_changed() -> None:
+    read = parse_card(json.dumps({**json.loads(VALID), "extensions": EXTENSIONS}), "extended")
+    for mapping in (card().extensions, read.extensions, read.extensions["acme.stain"]):
+        with pytest.raises(TypeError, match="item assignment"):
+            mapping["new"] = 1  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "extensions",
+    [
+        "[]", "null", '"text"', "3",
+        '{"a": NaN}', '{"a": [1, {"b": -Infinity}]}', '{"a": 1e999}',
+        '{"a": "\\ud800"}', '{"\\u001b[2J": 1}', '{"a": ["\\u0007"]}',
+        '{"a": ' * 17 + "1" + "}" * 17,
+        '{"a": "' + "x" * MAX_EXTENSIONS_BYTES + '"}',
+    ],
+    ids=lambda text: text[:24],
+)  # fmt: skip
+def test_extensions_that_cannot_be_kept_are_refused(extensions: str) -> None:
+    (problem,) = problems_of(f'{VALID.rstrip()[:-1]}, "extensions": {extensions}}}')
+    assert problem.startswith(f"extensions: expected an object of at most {MAX_EXTENSIONS_BYTES} bytes of JSON, ")
+    assert len(problem) < 250
+
+
 @both_cards
 def test_every_field_is_needed(text: str) -> None:
     """One by one, at every depth: what is removed is what is missed."""
@@ -186,7 +242,7 @@ def test_nesting_inside_a_field_is_refused() -> None:
 
 def test_a_field_that_is_there_twice_is_refused() -> None:
     twice = VALID.replace('"height": 128,', '"height": 64, "height": 128,', 1)
-    assert problems_of(twice) == ["$: 'height' is there twice in one object"]
+    assert problems_of(twice) == ["$: 'height' appears twice in one object"]
 
 
 def test_a_card_error_is_a_model_error() -> None:

@@ -31,7 +31,9 @@ fuzz = settings(max_examples=int(HUNT or 150), derandomize=HUNT is None, databas
 
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=40)  # lone surrogates and control characters too
 NUMBERS = st.integers() | st.floats() | st.sampled_from([0, 1, -1, 2**31, 10**12, 10**400, 1e308, 5e-324, -0.0])
-WORDS = st.sampled_from([*STEPS, *METHODS, "foreground", "distance", "border", *CARDS[0], *CARDS[1]["input"]["tiling"]])
+WORDS = st.sampled_from(
+    [*STEPS, *METHODS, "foreground", "distance", "border", "extensions", *CARDS[0], *CARDS[1]["input"]["tiling"]]
+)
 LEAVES = st.none() | st.booleans() | NUMBERS | TEXTS | WORDS
 VALUES = st.recursive(
     LEAVES,

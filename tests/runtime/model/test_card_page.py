@@ -17,8 +17,9 @@ from nuclei_runtime.json_fields import Fields
 from nuclei_runtime.model import card, onnx_contents
 from nuclei_runtime.model.card import METADATA_KEY, SCHEMA_VERSION, parse_card
 from nuclei_runtime.model.model_file import MAX_MODEL_BYTES
-from nuclei_runtime.steps.instances import MAPS, METHODS
+from nuclei_runtime.steps.instances import METHODS
 from nuclei_runtime.steps.preprocess import STEPS
+from nuclei_runtime.steps.step import MAPS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "card.md").read_text(encoding="utf-8")
 CARDS = [
@@ -53,7 +54,7 @@ def test_every_field_is_on_the_page_and_no_other() -> None:
     on_page = {name for field, *_ in rows("field") for name in names(field)}
     on_page |= {name for *_, meaning in rows("field") for name in names(meaning) if name.startswith("preprocessing[]")}
     containers = {"input", "output", "postprocessing"}  # named by what is in them
-    assert on_page == set.union(*map(fields_of, CARDS)) - containers
+    assert on_page == set.union(*map(fields_of, CARDS)) - containers | {"extensions"}
 
 
 def test_every_step_is_on_the_page_with_its_arguments() -> None:
@@ -62,8 +63,7 @@ def test_every_step_is_on_the_page_with_its_arguments() -> None:
     for first, arguments, _ in rows("step"):
         step = names(first)[0] if first else step
         on_page.setdefault(step, []).extend(names(arguments))
-    assert on_page == {step: list(arguments) for step, arguments in card._STEP_ARGUMENTS.items()}
-    assert set(on_page) == set(STEPS) | set(METHODS)
+    assert on_page == {step: list(spec.arguments) for step, spec in {**STEPS, **METHODS}.items()}
     for step in on_page:
         assert f"**`{step}`" in PAGE or f". `{step}`.**" in PAGE, f"nowhere does the page say what {step} computes"
 
@@ -111,7 +111,7 @@ def test_the_ranges_of_the_steps_are_the_parsers() -> None:
         for argument in names(arguments):
             for value in (low - 1, low, high, high + 1):
                 problems: list[str] = []
-                card._STEP_ARGUMENTS[step][argument](Fields({argument: value}, "$", problems), argument)
+                {**STEPS, **METHODS}[step].arguments[argument].take(Fields({argument: value}, "$", problems), argument)
                 assert (problems == []) is (low <= value <= high), (step, argument, value)
 
 

@@ -62,7 +62,7 @@ def test_another_model_than_the_one_asked_for_is_refused(tiny_model: Path, tmp_p
         str(path),
         f"its SHA-256 is {digest(path)}",
         f"expected {digest(tiny_model)}",
-        "fetch the model again",
+        "download the model again",
     ):
         assert part in str(caught.value)
 
@@ -149,7 +149,7 @@ def test_weights_in_another_file_are_refused_wherever_it_lies(
     model = onnx.load(tiny_model)
     weight_outside(model.graph, locations[where])
     path = saved(model, folder / "outside.onnx")
-    with pytest.raises(ModelFormatError, match=r"refused, because it has a tensor whose values lie in another file"):
+    with pytest.raises(ModelFormatError, match=r"refused, because it has a tensor whose values are in another file"):
         load_session(path)
 
 
@@ -199,7 +199,7 @@ def if_node(graph: Any) -> Any:
 
 FOREIGN = helper.make_node("Evil", ["image"], ["stolen"], domain="com.evil")
 CONTEXT = helper.make_node("EPContext", ["image"], ["maps"], domain="com.microsoft", ep_cache_context="program.bin")
-OTHER_FILE = "a tensor whose values lie in another file"
+OTHER_FILE = "a tensor whose values are in another file"
 
 
 def add_node(node: Any) -> Callable[[Any], None]:
@@ -223,7 +223,7 @@ HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
     "sparse indices": (lambda model: model.graph.sparse_initializer.append(sparse_indices("t")), OTHER_FILE),
     "location only": (in_value_location_only, OTHER_FILE),
     "subgraph": (add_node(if_node(branch(constant(value=external_tensor("t"))))), OTHER_FILE),
-    "operator": (add_node(FOREIGN), "the operator 'Evil' of 'com.evil', which is no ONNX standard"),
+    "operator": (add_node(FOREIGN), "the operator 'Evil' of 'com.evil', which is not in the ONNX standard"),
     "operator in a subgraph": (add_node(if_node(branch(FOREIGN))), "the operator 'Evil' of 'com.evil'"),
     "operator two levels down": (add_node(if_node(branch(if_node(branch(FOREIGN))))), "the operator 'Evil'"),
     "operators in graphs": (add_node(helper.make_node("Odd", [], [], graphs=[branch(FOREIGN)])), "'com.evil'"),
@@ -231,7 +231,10 @@ HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
     "other standard": (add_node(helper.make_node("Scaler", [], [], domain="ai.onnx.ml")), "'ai.onnx.ml'"),
     "function": (with_function, "operators of its own"),
     "training": (lambda model: model.training_info.add(), "instructions for training"),
-    "settings": (lambda model: model.metadata_props.add(key="ort_config", value="{}"), "settings for ONNX Runtime"),
+    "settings": (
+        lambda model: model.metadata_props.add(key="ort_config", value="{}"),
+        "settings of its own for ONNX Runtime",
+    ),
     "metadata twice": (lambda model: model.metadata_props.add(key="nuclei.model_card", value="{}"), "the metadata"),
 }
 
@@ -246,7 +249,7 @@ def test_what_reaches_beyond_the_file_is_refused_wherever_it_hides(tiny_model: P
         load_session(path)
     assert f"{path}: refused, because it has " in str(caught.value)
     assert problem in str(caught.value)
-    assert "export it anew with nuclei-export" in str(caught.value)
+    assert "export it again with nuclei-export" in str(caught.value)
 
 
 def test_graphs_within_graphs_have_an_end(tiny_model: Path, tmp_path: Path) -> None:
@@ -255,7 +258,7 @@ def test_graphs_within_graphs_have_an_end(tiny_model: Path, tmp_path: Path) -> N
         nested = branch(if_node(nested))
     model = onnx.load(tiny_model)
     model.graph.node.append(if_node(nested))
-    with pytest.raises(ModelFormatError, match="graphs within graphs beyond 16 levels"):
+    with pytest.raises(ModelFormatError, match="graphs nested beyond 16 levels"):
         load_session(saved(model, tmp_path / "deep.onnx"))
 
 

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 
-from nuclei_runtime.checks.sample import Sample, read_sample, sample_path, write_sample
+from nuclei_runtime.checks.sample import ReplaySample, read_sample, sample_path, write_sample
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.model.bundled import BUNDLED_MODEL
 from nuclei_runtime.segmentation.segmenter import Segmenter
@@ -71,7 +71,7 @@ def write_sample_of(model: Path, image: np.ndarray, folder: Path) -> Path:
     segmenter = Segmenter(model)
     (maps,) = segmenter.predict([image])
     path = sample_path(folder / model.name)
-    write_sample(path, Sample(image, maps, segmenter.find_instances(maps).labels))
+    write_sample(path, ReplaySample(image, maps, segmenter.find_instances(maps).labels))
     return path
 
 

@@ -216,7 +216,7 @@ def test_a_graph_that_its_card_does_not_describe_is_refused(
     tiny_model: Path, tmp_path: Path, change: Callable[[Any], None], side: str, found: str
 ) -> None:
     path = rewritten(tiny_model, tmp_path / "other.onnx", change)
-    with pytest.raises(ModelFormatError, match=rf"the graph's {side} are .*{found}.*, its card says"):
+    with pytest.raises(ModelFormatError, match=rf"the {side} of the graph are .*{found}.*, but its card says"):
         load_session(path)
 
 
@@ -233,7 +233,9 @@ def test_a_graph_that_does_not_take_any_size_or_lacks_maps_is_refused(
 ) -> None:
     path = rewritten(tiled_model, tmp_path / "other.onnx", change)
     expected = r"\['any', 'any', 'any', 3\]"
-    with pytest.raises(ModelFormatError, match=rf"the graph's {side} are .*{found}.*, its card says .*{expected}"):
+    with pytest.raises(
+        ModelFormatError, match=rf"the {side} of the graph are .*{found}.*, but its card says .*{expected}"
+    ):
         load_session(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,14 @@ from PIL import Image
 
 from nuclei_runtime.errors import ImageReadError, ImageShapeError, InputsError
 from nuclei_runtime.readers.opening import open_planes, read_image
-from nuclei_runtime.readers.plane import Selection, plane_of
+from nuclei_runtime.readers.plane import Selection, plane_of, series_stem
 
 GREY = np.random.default_rng(22).integers(0, 255, (31, 23)).astype(np.uint8)
 
 
 @pytest.mark.parametrize("axes", ["", "YYX", "XY", "QYX", "tyx", "ZCT", "YSX", "YZX", "YX "])
 def test_axes_that_no_file_can_have_are_refused(axes: str) -> None:
-    with pytest.raises(InputsError, match="expected a letter a dimension"):
+    with pytest.raises(InputsError, match="expected one letter per dimension"):
         Selection(axes=axes)
 
 
@@ -120,3 +121,10 @@ def test_a_time_series_is_not_one_image(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.stack([GREY, GREY]), photometric="minisblack", metadata={"axes": "TYX"})
     with pytest.raises(ImageShapeError, match="holds 2 images; save the one"):
         read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(("time", "z"), [(0, None), (None, 2), (3, 11), (1234, 5)])
+def test_the_stem_of_a_plane_tells_the_stem_of_its_series(time: int | None, z: int | None) -> None:
+    plane = replace(plane_of(GREY), time=time, z=z)
+    assert series_stem(f"well_t1{plane.suffix}") == "well_t1"
+    assert series_stem("well_t1") is None

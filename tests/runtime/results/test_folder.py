@@ -6,6 +6,7 @@ import csv
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ from PIL import Image
 from nuclei_runtime.errors import NucleiError, ResultsExistError, RuntimeEnvironmentError
 from nuclei_runtime.readers.plane import plane_of
 from nuclei_runtime.results.folder import Mode, ResultsFolder
-from nuclei_runtime.results.layout import LABELS_FOLDER, OVERLAYS_FOLDER, TABLES_FOLDER, result_path, token_of
+from nuclei_runtime.results.layout import result_path, token_of
+from nuclei_runtime.results.outcome import IMAGES_COLUMNS, PlaneOutcome, segmented
 from nuclei_runtime.results.records import FileDigest, Record, digest_file
 from nuclei_runtime.results.shard import WHOLE, Shard
 from nuclei_runtime.results.writing import writing
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.segmentation.blocks import Block
-from nuclei_runtime.writers.nuclei_csv import IMAGES_COLUMNS, NUCLEI_COLUMNS, Outcome
+from nuclei_runtime.writers.nuclei_csv import NUCLEI_COLUMNS
+from nuclei_runtime.writers.outputs import LABELS, OUTPUTS
 from nuclei_runtime.writers.overlay_png import OUTLINE_RGB, draw_overlay
 from nuclei_runtime.writers.plane_files import write_plane_files
 
@@ -45,17 +48,15 @@ def add(results: ResultsFolder, name: str, image: np.ndarray | None = None, labe
     labels = two_nuclei() if labels is None else labels
     image = np.full(labels.shape, 7, np.uint8) if image is None else image
     file = file_named(name)
-    with results.workspace(name) as work:
-        paths = {"labels": work / "0.tif", "overlay": work / "0.png", "table": work / "0.csv"}
+    with results.store.workspace(name) as work:
+        paths = {output: work / f"0{output.ending}" for output in OUTPUTS}
         block = Block(slice(0, labels.shape[0]), slice(0, labels.shape[1]), image, labels)
         with writing(work):
-            written = write_plane_files(name, plane_of(image), [block], **paths)
-        folders = zip((LABELS_FOLDER, OVERLAYS_FOLDER, TABLES_FOLDER), paths.values(), strict=True)
-        made = {result_path(folder, file.stem): path for folder, path in folders}
+            n_nuclei = write_plane_files(name, plane_of(image), [block], paths)
+        made = {result_path(output, file.stem): path for output, path in paths.items()}
         digests = {target: digest_file(path).sha256 for target, path in made.items()}
-        target = result_path(LABELS_FOLDER, file.stem)
-        outcome = Outcome(name, "ok", n_nuclei=written.n_nuclei, height=40, width=50, labels=target)
-        results.place(Record(name, file.stem, "key", FileDigest("0", 1), (outcome,), digests), made, work)
+        outcome = segmented(name, plane_of(image), n_nuclei, result_path(LABELS, file.stem))
+        results.store.place(Record(name, file.stem, "key", FileDigest("0", 1), (outcome,), digests), made, work)
 
 
 @contextmanager
@@ -354,7 +355,7 @@ def test_tables_that_a_power_cut_left_empty_are_written_anew(tmp_path: Path, lef
 def test_a_table_of_the_users_is_refused_however_long_its_first_line(tmp_path: Path) -> None:
     write(tmp_path, "a.png")
     (tmp_path / "images.csv").write_bytes(b"x" * 200_000)
-    with pytest.raises(ResultsExistError, match="no run of this version wrote it"):
+    with pytest.raises(ResultsExistError, match="nuclei-infer did not write it"):
         write(tmp_path, "a.png", mode="resume")
 
 
@@ -408,6 +409,41 @@ def test_a_share_that_ends_takes_no_folder_from_another(tmp_path: Path, monkeypa
         add(results, "a.png")
     assert removed
     assert set(results_of("a")) <= set(contents(tmp_path / "out"))
+
+
+def test_a_folder_that_one_worker_empties_and_removes_is_made_again_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Just when the other is about to move its own results there."""
+    replace, removed = Path.replace, []
+
+    def interrupted(source: Path, target: Path) -> Path:
+        if target.parent.name == "plate" and not removed:
+            target.parent.rmdir()
+            removed.append(target)
+        return replace(source, target)
+
+    with opened(tmp_path / "out") as results:
+        monkeypatch.setattr(Path, "replace", interrupted)
+        add(results, "plate/a.png")
+    assert removed
+    assert set(results_of("plate/a")) <= set(contents(tmp_path / "out"))
+
+
+def test_workers_that_empty_and_fill_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None:
+    with opened(tmp_path / "out") as results:
+
+        def place_and_remove(name: str) -> None:
+            for _ in range(30):
+                add(results, name)
+                with results.store.workspace(name) as work:
+                    outcome = PlaneOutcome(name, "failed", reason="it changed")
+                    results.store.place(Record(name, "", "key", None, (outcome,), {}), {}, work)
+            add(results, name)
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(place_and_remove, [f"plate/{letter}.png" for letter in "abcd"]))
+    assert set(results_of(*(f"plate/{letter}" for letter in "abcd"))) <= set(contents(tmp_path / "out"))
 
 
 @contextmanager

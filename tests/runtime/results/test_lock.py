@@ -20,7 +20,7 @@ from PIL import Image
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import ResultsInUseError, RuntimeEnvironmentError
 from nuclei_runtime.results.folder import ResultsFolder
-from nuclei_runtime.results.lock import Claim
+from nuclei_runtime.results.lock import ResultsLock
 from nuclei_runtime.results.shard import WHOLE, Shard
 
 RunScript = Callable[..., subprocess.CompletedProcess[str]]
@@ -28,12 +28,12 @@ RunScript = Callable[..., subprocess.CompletedProcess[str]]
 HOLDER = """
 import sys
 from pathlib import Path
-from nuclei_runtime.results.lock import Claim
+from nuclei_runtime.results.lock import ResultsLock
 from nuclei_runtime.results.shard import Shard
-claim = Claim(Path(sys.argv[1]), Shard(int(sys.argv[2]), int(sys.argv[3])))
+lock = ResultsLock(Path(sys.argv[1]), Shard(int(sys.argv[2]), int(sys.argv[3])))
 print("held", flush=True)
 sys.stdin.read()
-claim.release()
+lock.release()
 """
 
 
@@ -64,35 +64,35 @@ def wait_for(condition: Callable[[], bool]) -> None:
 @pytest.mark.parametrize(
     ("one", "other", "named"),
     [
-        (WHOLE, WHOLE, "in it;"),
-        (Shard(2, 3), Shard(2, 3), "share 2/3;"),
-        (Shard(1, 3), WHOLE, "share 1/3;"),
-        (WHOLE, Shard(1, 3), "in it;"),
-        (Shard(1, 3), Shard(2, 2), "share 1/3;"),
+        (WHOLE, WHOLE, "folder;"),
+        (Shard(2, 3), Shard(2, 3), "shard 2/3;"),
+        (Shard(1, 3), WHOLE, "shard 1/3;"),
+        (WHOLE, Shard(1, 3), "folder;"),
+        (Shard(1, 3), Shard(2, 2), "shard 1/3;"),
     ],
 )
 def test_a_share_is_one_living_process_s(tmp_path: Path, one: Shard, other: Shard, named: str) -> None:
-    with held(tmp_path, one), pytest.raises(ResultsInUseError, match=f"another process is at work .*{named}"):
-        Claim(tmp_path, other)
+    with held(tmp_path, one), pytest.raises(ResultsInUseError, match=f"another process is using this .*{named}"):
+        ResultsLock(tmp_path, other)
     assert not list(tmp_path.iterdir())
-    Claim(tmp_path, other).release()
+    ResultsLock(tmp_path, other).release()
     assert not list(tmp_path.iterdir())
 
 
 def test_of_two_runs_within_one_process_the_second_is_refused(tmp_path: Path) -> None:
-    claim = Claim(tmp_path, WHOLE)
+    lock = ResultsLock(tmp_path, WHOLE)
     with pytest.raises(ResultsInUseError):
-        Claim(tmp_path, WHOLE)
-    claim.release()
-    Claim(tmp_path, WHOLE).release()
+        ResultsLock(tmp_path, WHOLE)
+    lock.release()
+    ResultsLock(tmp_path, WHOLE).release()
 
 
 def test_shares_of_one_count_are_done_side_by_side(tmp_path: Path) -> None:
     with held(tmp_path, Shard(1, 3)):
-        claims = [Claim(tmp_path, Shard(index, 3)) for index in (2, 3)]
+        locks = [ResultsLock(tmp_path, Shard(index, 3)) for index in (2, 3)]
         assert len(list(tmp_path.iterdir())) == 3
-        for claim in claims:
-            claim.release()
+        for lock in locks:
+            lock.release()
     assert not list(tmp_path.iterdir())
 
 
@@ -102,33 +102,33 @@ def test_a_killed_process_holds_nothing(tmp_path: Path, other: Shard) -> None:
         process.kill()
         process.wait()
     assert len(list(tmp_path.iterdir())) == 1
-    Claim(tmp_path, other).release()
+    ResultsLock(tmp_path, other).release()
     assert not list(tmp_path.iterdir())
 
 
 def test_who_waited_for_it_has_it_alone(tmp_path: Path) -> None:
-    claim = Claim(tmp_path, WHOLE)
-    Timer(0.4, claim.release).start()
+    lock = ResultsLock(tmp_path, WHOLE)
+    Timer(0.4, lock.release).start()
     with held(tmp_path, WHOLE), pytest.raises(ResultsInUseError):
-        Claim(tmp_path, WHOLE)
+        ResultsLock(tmp_path, WHOLE)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="NOT RUN: Windows moves no folder in which a file is open")
-def test_a_folder_that_was_moved_away_takes_its_claim_along(tmp_path: Path) -> None:
+def test_a_folder_that_was_moved_away_takes_its_lock_along(tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = ResultsFolder(out)
     first.write_provenance("{}")
     out.rename(tmp_path / "moved")
     second = ResultsFolder(out)
     second.write_provenance("{}")
-    with pytest.raises(RuntimeEnvironmentError, match="vanished"), first.workspace("a.png"):
+    with pytest.raises(RuntimeEnvironmentError, match="vanished"), first.store.workspace("a.png"):
         pass
     with pytest.raises(RuntimeEnvironmentError, match="vanished"):
         first.join((), "key")
     first.close()
     with pytest.raises(ResultsInUseError):
-        Claim(out, WHOLE)
+        ResultsLock(out, WHOLE)
     second.close()
     assert not (out / ".nuclei-lock-1-of-1").exists()
 
@@ -140,8 +140,8 @@ def test_another_user_s_lock_is_said_to_be_one() -> None:
         (Path(out) / ".nuclei-lock-1-of-1").touch(0o644)
         os.seteuid(65534)
         try:
-            with pytest.raises(ResultsInUseError, match="another user's process is or was at work in it; if none is"):
-                Claim(Path(out), WHOLE)
+            with pytest.raises(ResultsInUseError, match="another user's process is or was using this folder"):
+                ResultsLock(Path(out), WHOLE)
         finally:
             os.seteuid(0)
 
@@ -158,10 +158,11 @@ def test_nothing_is_made_through_a_link(tmp_path: Path) -> None:
 def test_a_file_system_that_numbers_files_anew_does_not_hold_a_run_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nuclei_runtime.results.lock._Lock._is_same", lambda _: False)
+    numbers = iter(range(1000))
+    monkeypatch.setattr("nuclei_runtime.results.lock._identity", lambda _: (0, -next(numbers)))
     results = ResultsFolder(tmp_path)
     results.write_provenance("{}")
-    with results.workspace("a.png"):
+    with results.store.workspace("a.png"):
         pass
     results.close()
     assert [path.name for path in tmp_path.iterdir()] == ["provenance.json"]
@@ -173,7 +174,7 @@ def test_where_the_file_system_has_no_locks_a_run_goes_on(tmp_path: Path, monkey
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", without_locks)
-    one, other = Claim(tmp_path, WHOLE), Claim(tmp_path, Shard(1, 3))
+    one, other = ResultsLock(tmp_path, WHOLE), ResultsLock(tmp_path, Shard(1, 3))
     one.release()
     other.release()
     assert not list(tmp_path.iterdir())
@@ -195,7 +196,7 @@ def test_a_second_run_is_refused_and_the_first_is_not_disturbed(
             for flags in (["--resume"], ["--overwrite"], ["--resume", "--shard", "1/2"]):
                 refused = run_script("nuclei-infer", images, *options, *flags)
                 assert refused.returncode == 2
-                assert f"{out}: another process is at work in it; let it end and start again" in refused.stderr
+                assert f"{out}: another process is using this folder; wait until it ends" in refused.stderr
             save(images / "b.png")
             wait_for(lambda: len(list((out / "records").glob("*.json"))) == 2)
         finally:

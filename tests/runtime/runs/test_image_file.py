@@ -7,7 +7,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,15 +17,17 @@ import tifffile
 from PIL import Image
 from scipy import ndimage
 
-import nuclei_runtime.runs.image_file
+import nuclei_runtime.readers.opening
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import MissingExtraError, RuntimeEnvironmentError
 from nuclei_runtime.readers.plane import Plane, Selection
 from nuclei_runtime.results.folder import ResultsFolder
-from nuclei_runtime.runs.image_file import FileOutcome, Method, process_file
+from nuclei_runtime.results.outcome import PlaneOutcome
+from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import find_images
+from nuclei_runtime.runs.workers import Job, Worker
+from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.segmentation.segmenter import Segmenter
-from nuclei_runtime.writers.nuclei_csv import Outcome
 
 
 def save_fields(folder: Path, *names: str) -> None:
@@ -34,16 +36,20 @@ def save_fields(folder: Path, *names: str) -> None:
         Image.fromarray(fluorescence_field(seed, height=96, width=100 + seed, n_nuclei=8)[0]).save(folder / name)
 
 
+def worker(segmenter: Segmenter) -> Worker:
+    return Worker(Job(SegmenterOptions(), Selection(), "key"), segmenter)
+
+
 def process(folder: Path, segmenter: Segmenter) -> Iterator[FileOutcome]:
     inputs = find_images([folder], out=folder / "out")
     results = ResultsFolder(folder / "out", "resume")
     results.write_provenance("{}")
     for file in inputs.files:
-        yield process_file(file, Method(segmenter, Selection(), "key"), results)
+        yield process_file(file, worker(segmenter), results.store)
     results.join((file.name for file in inputs.files), "key")
 
 
-def run(folder: Path, segmenter: Segmenter) -> Iterator[Outcome]:
+def run(folder: Path, segmenter: Segmenter) -> Iterator[PlaneOutcome]:
     for outcome in process(folder, segmenter):
         yield from outcome.planes
 
@@ -76,19 +82,18 @@ def test_an_image_is_read_when_its_turn_comes(tmp_path: Path, tiny_model: Path) 
 
 @contextmanager
 def planes_changed(change: Callable[[Path, Plane], list[Plane]]) -> Iterator[None]:
-    """Let the planes of every file be others than they are."""
-    real = nuclei_runtime.runs.image_file.open_planes
+    """Let the planes of every file be others than they are, as its format's reader gives them."""
+    real = nuclei_runtime.readers.opening._find
 
-    @contextmanager
-    def changed(path: Path, selection: Selection) -> Iterator[list[Plane]]:
-        with real(path, selection) as (plane,):
-            yield change(path, plane)
+    def changed(path: Path, selection: Selection, resources: ExitStack, troubles: list[OSError]) -> list[Plane]:
+        (plane,) = real(path, selection, resources, troubles)
+        return change(path, plane)
 
-    nuclei_runtime.runs.image_file.open_planes = changed  # type: ignore[assignment]
+    nuclei_runtime.readers.opening._find = changed  # type: ignore[assignment]
     try:
         yield
     finally:
-        nuclei_runtime.runs.image_file.open_planes = real
+        nuclei_runtime.readers.opening._find = real
 
 
 def while_reading(plane: Plane, action: Callable[[], None]) -> Plane:
@@ -164,8 +169,8 @@ def test_names_with_line_breaks_quotes_commas_and_signs_stay_names(tmp_path: Pat
     results = ResultsFolder(tmp_path / "out")
     results.write_provenance("{}")
     files = find_images([tmp_path / "in"], out=tmp_path / "out").files
-    method = Method(Segmenter(tiny_model), Selection(), "key")
-    assert all(process_file(file, method, results).is_ok for file in files)
+    segmenter = Segmenter(tiny_model)
+    assert all(process_file(file, worker(segmenter), results.store).is_ok for file in files)
     results.join((file.name for file in files), "key")
     rows = read_table(tmp_path / "out/images.csv")
     escaped = {name: f"'{name}" if name[0] in "=\n" else name for name in names}
@@ -185,7 +190,7 @@ def test_a_stem_too_long_for_the_endings_is_shortened(tmp_path: Path, tiny_model
         results = ResultsFolder(tmp_path / "out")
         results.write_provenance("{}")
         files = find_images([tmp_path / "in"], out=tmp_path / "out").files
-        outcomes = [process_file(file, Method(Segmenter(tiny_model), Selection(), "key"), results) for file in files]
+        outcomes = [process_file(file, worker(Segmenter(tiny_model)), results.store) for file in files]
     assert all(outcome.is_ok for outcome in outcomes)
     labels = {str(plane.labels) for outcome in outcomes for plane in outcome.planes}
     assert len(labels) == 4

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.runs.run import FolderRun, RunConfig
 from nuclei_runtime.runs.verify import verify
+from nuclei_runtime.segmentation.options import SegmenterOptions
 
 NAMES = ["a.png", "b.png", "plate 1/a.png", "plate 1/a.tif", "plate 1/c.png", "z.png"]
 
@@ -38,7 +38,11 @@ def config(tmp_path: Path, tiny_model: Path) -> RunConfig:
     for seed, name in enumerate(NAMES):
         save(tmp_path / "in" / name, seed)
     (tmp_path / "in/broken.png").write_bytes(b"")
-    return RunConfig((str(tmp_path / "in"),), tmp_path / "undisturbed", tiny_model)
+    return RunConfig((str(tmp_path / "in"),), tmp_path / "undisturbed", SegmenterOptions(tiny_model))
+
+
+def optioned(config: RunConfig, **options: Any) -> RunConfig:
+    return replace(config, options=replace(config.options, **options))
 
 
 def do(config: RunConfig, stop_after: int | None = None) -> dict[str, FileOutcome]:
@@ -61,12 +65,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_run_that_was_stopped_and_resumed_leaves_what_an_undisturbed_one_leaves(config: RunConfig) -> None:
     do(config)
     resumed = replace(config, out=config.out.with_name("resumed"), mode="resume")
-    in_turn = replace(resumed, threads=1)  # none runs ahead
+    in_turn = optioned(resumed, threads=1)  # none runs ahead
     assert list(do(in_turn, stop_after=3)) == ["a.png", "b.png", "broken.png"]
     assert (resumed.out / "images.csv").read_bytes().count(b"\n") == 4
     outcomes = do(resumed)
     assert [name for name, outcome in outcomes.items() if outcome.is_kept] == ["a.png", "b.png"]
-    assert {name: outcome.redone for name, outcome in outcomes.items() if outcome.redone} == {"broken.png": "it failed"}
+    assert {name: outcome.redone for name, outcome in outcomes.items() if outcome.redone} == {
+        "broken.png": "it failed before"
+    }
     assert contents(resumed.out) == contents(config.out)
 
 
@@ -137,10 +143,13 @@ def test_an_image_that_was_mended_is_done(config: RunConfig, tmp_path: Path) -> 
 
 def test_another_model_and_other_parameters_do_all_again(config: RunConfig, tmp_path: Path, tiled_model: Path) -> None:
     do(config)
-    for changed in (replace(config, selection=Selection(z="max")), replace(config, model=tiled_model)):
+    for changed in (
+        replace(config, selection=Selection(z="max")),
+        replace(config, options=SegmenterOptions(tiled_model)),
+    ):
         outcomes = do(replace(changed, mode="resume"))
-        assert all("another model, other parameters" in str(outcome.redone) for outcome in outcomes.values())
-    fresh = replace(config, out=tmp_path / "fresh", model=tiled_model)
+        assert all("another model, other options" in str(outcome.redone) for outcome in outcomes.values())
+    fresh = optioned(replace(config, out=tmp_path / "fresh"), model=tiled_model)
     do(fresh)
     assert contents(config.out) == contents(fresh.out)
 
@@ -149,7 +158,7 @@ def test_a_name_that_a_second_image_takes_moves_the_firsts_results(config: RunCo
     do(config)
     save(tmp_path / "in/z.tif", 8)
     outcomes = do(replace(config, mode="resume"))
-    assert "another name" in str(outcomes["z.png"].redone)
+    assert "need another name" in str(outcomes["z.png"].redone)
     assert not (config.out / "labels/z.tif").exists()
     fresh = replace(config, out=tmp_path / "fresh")
     do(fresh)
@@ -164,7 +173,7 @@ def test_shares_make_what_one_run_makes_and_the_last_joins_the_tables(
     shared = replace(config, out=tmp_path / "shared")
     done: list[str] = []
     for count, index in enumerate(order, 1):
-        done += do(replace(shared, shard=Shard(index, 2), threads=index))
+        done += do(optioned(replace(shared, shard=Shard(index, 2)), threads=index))
         assert (shared.out / "images.csv").exists() == (count == 2)
     assert sorted(done) == sorted([*NAMES, "broken.png"])
     different = {name for name, content in contents(shared.out).items() if content != contents(config.out).get(name)}
@@ -189,7 +198,7 @@ def test_a_share_refuses_only_its_own_earlier_results(config: RunConfig) -> None
 
 
 def test_threads_do_not_change_a_bit(config: RunConfig, tmp_path: Path, tiled_model: Path) -> None:
-    runs = [replace(config, out=tmp_path / str(n), model=tiled_model, threads=n) for n in (1, 2, 5)]
+    runs = [optioned(replace(config, out=tmp_path / str(n)), model=tiled_model, threads=n) for n in (1, 2, 5)]
     for run in runs:
         do(run)
         (run.out / "provenance.json").unlink()  # names the threads
@@ -201,24 +210,27 @@ def test_files_are_done_at_the_same_time_and_told_of_in_their_order(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = Barrier(2, timeout=20)  # breaks where the first is over before the second begins
+    second_ended = Event()
     ended: list[str] = []
 
     def slow(file: ImageFile, *arguments: Any) -> FileOutcome:
         if file.name in ("a.png", "b.png"):
             together.wait()
         if file.name == "a.png":
-            time.sleep(0.3)
+            assert second_ended.wait(20)
         outcome = process_file(file, *arguments)
         ended.append(file.name)
+        if file.name == "b.png":
+            second_ended.set()
         return outcome
 
     monkeypatch.setattr(run_module, "process_file", slow)
-    assert list(do(replace(config, threads=2))) == sorted([*NAMES, "broken.png"])
+    assert list(do(optioned(config, threads=2))) == sorted([*NAMES, "broken.png"])
     assert ended.index("b.png") < ended.index("a.png")
 
 
 def test_who_stops_listening_stops_what_is_in_hand(config: RunConfig) -> None:
-    config = replace(config, threads=2)
+    config = optioned(config, threads=2)
     do(config, stop_after=1)
     assert not list(config.out.rglob("*.part"))
     resumed = replace(config, mode="resume")
@@ -229,7 +241,7 @@ def test_who_stops_listening_stops_what_is_in_hand(config: RunConfig) -> None:
 
 
 def test_a_folder_of_images_that_vanishes_stops_the_run(config: RunConfig, tmp_path: Path) -> None:
-    config = replace(config, threads=1)
+    config = optioned(config, threads=1)
     with pytest.raises(RuntimeEnvironmentError, match="vanished"), FolderRun(config) as run:  # noqa: PT012
         outcomes = run.outcomes()
         assert next(outcomes).is_ok
@@ -245,7 +257,7 @@ def test_a_folder_of_images_that_vanishes_stops_the_run(config: RunConfig, tmp_p
 
 
 def test_a_results_folder_that_vanishes_stops_the_run(config: RunConfig, tmp_path: Path) -> None:
-    in_turn = replace(config, threads=1)
+    in_turn = optioned(config, threads=1)
     with pytest.raises(RuntimeEnvironmentError, match="cannot be written"), FolderRun(in_turn) as run:  # noqa: PT012
         outcomes = run.outcomes()
         assert next(outcomes).is_ok

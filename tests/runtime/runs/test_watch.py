@@ -14,6 +14,7 @@ from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.run import RunConfig
 from nuclei_runtime.runs.watch import watch
+from nuclei_runtime.segmentation.options import SegmenterOptions
 
 pytest.importorskip("watchfiles")
 
@@ -43,7 +44,7 @@ def test_what_changes_or_goes_while_others_are_done_is_not_tried(
     _process: Callable[..., FileOutcome] = process_file
     monkeypatch.setattr("nuclei_runtime.runs.watch.process_file", processing)
     stop, outcomes, notes = Event(), [], []
-    for found in watch(RunConfig((str(folder),), tmp_path / "out", tiny_model), stop, settle_s=0.3):
+    for found in watch(RunConfig((str(folder),), tmp_path / "out", SegmenterOptions(tiny_model)), stop, settle_s=0.3):
         if isinstance(found, str):
             notes.append(found)
         else:
@@ -52,7 +53,7 @@ def test_what_changes_or_goes_while_others_are_done_is_not_tried(
             stop.set()
     assert tried == ["a.png", "grows.png"]
     assert outcomes == [("a.png", "ok"), ("grows.png", "ok")]
-    assert notes == ["gone.png: is gone before it could be read"]
+    assert notes == ["gone.png: was removed before it could be read"]
     assert "failed" not in (tmp_path / "out/images.csv").read_text(encoding="utf-8")
 
 
@@ -63,7 +64,7 @@ def test_tables_that_a_killed_watch_has_not_joined_are_joined(
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     save(folder / "a.png")
-    config = RunConfig((str(folder),), out, tiny_model)
+    config = RunConfig((str(folder),), out, SegmenterOptions(tiny_model))
     stop = Event()
     for _ in watch(config, stop, settle_s=0.1):
         stop.set()

@@ -37,7 +37,7 @@ def test_small_planes_are_in_at_the_same_time(segmenter: Segmenter) -> None:
     admitting, together = Admission(3, 2 << 30), Barrier(3, timeout=20)
 
     def enter(_: int) -> int:
-        with admitting.admit(plane(64), segmenter):
+        with admitting.admit(plane(64), segmenter.network):
             return together.wait()  # breaks where not all three are in
 
     with ThreadPoolExecutor(3) as pool:
@@ -49,21 +49,21 @@ def test_one_that_needs_more_than_its_share_waits_and_keeps_others_out(segmenter
     small_in, large_in, leave_small, leave_large = Event(), Event(), Event(), Event()
 
     def small() -> None:
-        with admitting.admit(plane(64), segmenter):
+        with admitting.admit(plane(64), segmenter.network):
             log.append("small in")
             small_in.set()
             leave_small.wait(20)
             log.append("small out")
 
     def large() -> None:
-        with admitting.admit(plane(6000), segmenter):
+        with admitting.admit(plane(6000), segmenter.network):
             log.append("large in")
             large_in.set()
             leave_large.wait(20)
             log.append("large out")
 
     def late() -> None:
-        with admitting.admit(plane(64), segmenter):
+        with admitting.admit(plane(64), segmenter.network):
             log.append("late in")
 
     with ThreadPoolExecutor(3) as pool:
@@ -83,5 +83,5 @@ def test_one_that_needs_more_than_its_share_waits_and_keeps_others_out(segmenter
 def test_what_fails_inside_lets_the_next_one_in(segmenter: Segmenter) -> None:
     admitting = Admission(2, 700 << 20)
     for _ in range(2):
-        with pytest.raises(OSError, match="gone"), admitting.admit(plane(6000), segmenter):
+        with pytest.raises(OSError, match="gone"), admitting.admit(plane(6000), segmenter.network):
             raise OSError("gone")

@@ -19,10 +19,10 @@ from nuclei_runtime.errors import ImageError, ImageTooLargeError, ImageValueErro
 from nuclei_runtime.model.session import Session
 from nuclei_runtime.readers.plane import Plane, plane_of
 from nuclei_runtime.segmentation import memory
-from nuclei_runtime.segmentation.blocks import Block, Grid, segment_plane
+from nuclei_runtime.segmentation.blocks import Block, Grid, label_maps, segment_plane
 from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.steps.instances import find_instances
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.step import Step
 
 SMALL = Grid(core_px=32, margin_px=16, max_margin_px=256)
 
@@ -63,7 +63,7 @@ def together(blocks: Iterator[Block], shape: tuple[int, ...]) -> NDArray[np.int3
 
 
 def in_blocks(segmenter: Segmenter, image: NDArray, grid: Grid = SMALL) -> NDArray[np.int32]:
-    return together(segment_plane(plane_of(image), segmenter, grid=grid), image.shape)
+    return together(segment_plane(plane_of(image), segmenter.network, grid=grid), image.shape)
 
 
 def by_first_pixel(labels: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -236,7 +236,7 @@ def test_a_real_session_gives_the_nuclei_of_the_whole_image(
     tiled: Segmenter, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Normalisation included: also where the percentiles of floats are those of a sample."""
-    monkeypatch.setattr("nuclei_runtime.steps.preprocess.MAX_SAMPLED_PX", 5000)
+    monkeypatch.setattr("nuclei_runtime.steps.percentiles.MAX_SAMPLED_PX", 5000)
     monkeypatch.setattr("nuclei_runtime.segmentation.plane_input.REGION_PX", 50)
     image = KINDS[kind]
     expected = whole(tiled, image)
@@ -249,7 +249,8 @@ def test_arrays_and_planes_go_the_same_way(identity: Segmenter) -> None:
     image = random_maps(8, (1060, 1090), 0.4, 6.0)
     labels = identity.segment(image).labels
     assert labels.max() > 100
-    np.testing.assert_array_equal(labels, together(segment_plane(plane_of(image), identity), image.shape))
+    np.testing.assert_array_equal(labels, identity.find_instances(next(identity.predict([image]))).labels)
+    np.testing.assert_array_equal(labels, together(segment_plane(plane_of(image), identity.network), image.shape))
     expected = whole(identity, image)
     assert not np.array_equal(labels, expected)  # the numbers follow the blocks
     np.testing.assert_array_equal(by_first_pixel(labels), by_first_pixel(expected))
@@ -257,9 +258,23 @@ def test_arrays_and_planes_go_the_same_way(identity: Segmenter) -> None:
     np.testing.assert_array_equal(identity.segment(small).labels, whole(identity, small))
 
 
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_maps_in_memory_give_the_labels_of_the_plane(identity: Segmenter, share: float) -> None:
+    """Also where cuts move borders: what is scored is what ships."""
+    n_moved = 0
+    for seed in range(6):
+        image = random_maps(seed, (150, 170), share, 3.0)
+        (maps,) = identity.predict([image])
+        grid = Grid(core_px=30, margin_px=4, max_margin_px=320)
+        found = label_maps(maps, identity.network, grid)
+        np.testing.assert_array_equal(found, in_blocks(identity, image, grid))
+        n_moved += not np.array_equal(by_first_pixel(found), by_first_pixel(whole(identity, image)))
+    assert n_moved > 0 or share < 1
+
+
 def test_a_plane_that_a_network_takes_in_one_piece_is_one_block(tiny_model: Path) -> None:
     segmenter = Segmenter(tiny_model, threads=1)
-    (block,) = segment_plane(plane_of(FIELD), segmenter, grid=SMALL)
+    (block,) = segment_plane(plane_of(FIELD), segmenter.network, grid=SMALL)
     np.testing.assert_array_equal(block.labels, segmenter.segment(FIELD).labels)
     assert block.image.shape == FIELD.shape
 
@@ -278,7 +293,7 @@ def counted(image: NDArray, *, reads_blocks: bool) -> tuple[Plane, list[tuple[sl
 def test_no_more_is_read_at_once_than_a_tile_or_a_block(tiled: Segmenter) -> None:
     image, _ = fluorescence_field(5, height=400, width=420, n_nuclei=60)
     plane, calls = counted(image, reads_blocks=True)
-    list(segment_plane(plane, tiled, grid=Grid(core_px=64, margin_px=32, max_margin_px=128)))
+    list(segment_plane(plane, tiled.network, grid=Grid(core_px=64, margin_px=32, max_margin_px=128)))
     after_percentiles = calls[1:]
     assert max(rows.stop - rows.start for rows, _ in after_percentiles) <= 64 + 2 * 32
     assert max(columns.stop - columns.start for _, columns in after_percentiles) <= 64 + 2 * 32
@@ -314,10 +329,10 @@ def test_a_format_read_in_one_piece_that_does_not_fit_is_refused_before_it_is_re
 ) -> None:
     plane, calls = counted(np.broadcast_to(np.uint16(0), (30_000, 20_000)), reads_blocks=False)
     with pytest.raises(ImageTooLargeError, match=r"30000 x 20000 pixels of uint16.*1024 MiB may be used.*tiled TIFF"):
-        next(segment_plane(plane, tiled, max_memory=1 << 30))
+        next(segment_plane(plane, tiled.network, max_memory=1 << 30))
     plane = replace(plane, reads_blocks=True)
     with pytest.raises(ImageTooLargeError, match="takes an image in one piece"):
-        next(segment_plane(plane, Segmenter(tiny_model, threads=1), max_memory=1 << 30))
+        next(segment_plane(plane, Segmenter(tiny_model, threads=1).network, max_memory=1 << 30))
     assert calls == []
 
 
@@ -326,10 +341,11 @@ def test_a_ceiling_that_nothing_fits_under_is_refused_with_the_least_that_works(
 ) -> None:
     # What this process holds differs from one moment to the next, and so would the least that works.
     monkeypatch.setattr(memory, "resident_bytes", lambda: 90 << 20)
+    monkeypatch.setattr(memory, "START_SPREAD_BYTES", 0)  # what is named over that is no part of the least
     segmenter = Segmenter(stem_unet, threads=1)
     plane = replace(plane_of(np.broadcast_to(np.uint8(0), (9000, 9000))), reads_blocks=True)
     with pytest.raises(ImageTooLargeError, match=r"need about (\d+) MiB.*100 MiB may be used.*--max-memory") as caught:
-        next(segment_plane(plane, segmenter, max_memory=100 << 20))
+        next(segment_plane(plane, segmenter.network, max_memory=100 << 20))
     needed = int(str(caught.value).split("need about ")[1].split()[0])
     assert 200 < needed - 90 < 1500
 
@@ -357,6 +373,6 @@ def test_nuclei_do_not_depend_on_the_memory(stem_unet: Path, monkeypatch: pytest
     monkeypatch.setattr(memory, "resident_bytes", lambda: 90 << 20)
     scarce = (90 + 80) << 20
     assert Budget(plane, scarce).tiling(tiling, 1536).core_px < tiling.core_px
-    found = together(segment_plane(plane, segmenter, max_memory=scarce), image.shape)
+    found = together(segment_plane(plane, segmenter.network, max_memory=scarce), image.shape)
     assert found.max() >= 5
     np.testing.assert_array_equal(found, segmenter.segment(image).labels)

@@ -1,21 +1,25 @@
-"""docs/embedding.md: its code runs, its table is the tree of errors, and what it names is there."""
+"""docs/embedding.md: its code runs, its table holds the errors that people catch, and what it names is there."""
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import hashlib
-import inspect
+import json
 import re
 import subprocess
 import sys
 import sysconfig
 import zipfile
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
 
-from nuclei_runtime import errors
+import nuclei_runtime
+from nuclei_runtime import Segmentation, Segmenter, errors
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.model.bundled import BUNDLED_MODEL
 from nuclei_runtime.model.model_file import MAX_MODEL_BYTES
@@ -23,7 +27,8 @@ from nuclei_runtime.model.model_file import MAX_MODEL_BYTES
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "embedding.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)\n```", PAGE, re.DOTALL)
-LOOP, REQUIREMENTS, SELF_TEST = (code for language, code in BLOCKS if language == "python")
+PYTHON = [code for language, code in BLOCKS if language == "python"]
+LOOP, TABLE, PROCESSES, CANCELLING, PLANE, REQUIREMENTS, SELF_TEST = PYTHON
 COMMANDS = [line for language, block in BLOCKS if not language for line in block.splitlines()]
 CONFIG = {"model": BUNDLED_MODEL, "sha256": hashlib.sha256(BUNDLED_MODEL.read_bytes()).hexdigest(), "threads": 1}
 
@@ -54,6 +59,62 @@ def test_the_loop_has_twenty_lines() -> None:
 def test_the_loop_refuses_another_model() -> None:
     with pytest.raises(errors.ModelDigestError):
         exec(LOOP, {"config": {**CONFIG, "sha256": "0" * 64}, "camera": Camera(), "show": None})
+
+
+def test_the_table_and_the_outlines_are_used_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    frame = fluorescence_field(1, height=128, width=128)[0]
+    np.save("frame.npy", frame)
+    exec(TABLE, {})
+    areas = np.bincount(Segmenter().segment(frame).labels.ravel())[1:]
+    printed = [int(line.split()[0]) for line in capsys.readouterr().out.splitlines()]
+    assert printed == (np.flatnonzero(areas > 200) + 1).tolist() != []
+
+
+def test_processes_count_what_this_one_counts(tmp_path: Path) -> None:
+    program = (
+        "import json\n"
+        "from nuclei_runtime.checks.synthetic import fluorescence_field\n"
+        "if __name__ == '__main__':\n"
+        "    frames = [fluorescence_field(seed, height=96, width=96)[0] for seed in range(3)]\n"
+        "    print(json.dumps(count_all(frames)))\n"
+    )
+    (tmp_path / "program.py").write_text(f"{PROCESSES}\n{program}", encoding="utf-8")
+    done = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    frames = [fluorescence_field(seed, height=96, width=96)[0] for seed in range(3)]
+    assert json.loads(done.stdout) == [Segmenter().segment(frame).count for frame in frames]
+
+
+def test_a_call_with_a_timeout_gives_a_result_or_ends() -> None:
+    names: dict[str, Any] = {}
+    exec(CANCELLING, names)
+    frame = fluorescence_field(1, height=96, width=96)[0]
+    segmenter = Segmenter()
+    assert asyncio.run(names["segment"](segmenter, frame, 600)).count == segmenter.segment(frame).count
+
+    class Endless:
+        cancelled = False
+
+        def segment(self, _frame: object, cancel: Event) -> None:
+            assert cancel.wait(60), "nobody cancelled"
+            self.cancelled = True
+
+    endless = Endless()
+    with pytest.raises(TimeoutError):
+        asyncio.run(names["segment"](endless, frame, 0.1))
+    assert endless.cancelled
+
+
+def test_the_blocks_of_a_plane_give_the_labels_of_the_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    frame = fluorescence_field(1, height=128, width=128)[0]
+    np.save("frame.npy", frame)
+    names: dict[str, Any] = {}
+    exec(PLANE, names)
+    np.testing.assert_array_equal(names["labels"], Segmenter().segment(frame).labels)
+    assert names["labels"].max() > 5
 
 
 def test_the_self_test_runs() -> None:
@@ -122,14 +183,30 @@ def test_what_is_named_exists() -> None:
         assert (DOCS / "node" / name).is_file()
 
 
-def test_the_table_names_every_error_with_the_builtin_that_it_is() -> None:
-    classes = {name: item for name, item in vars(errors).items() if inspect.isclass(item)}
+def test_the_table_names_every_public_error_with_the_builtin_that_it_is() -> None:
+    public = {name: getattr(nuclei_runtime, name) for name in nuclei_runtime.__all__ if name.endswith("Error")}
     lines = re.findall(r"^\| `(\w+)` \| (?:`(\w+)`)? ?\| ([^|]*) \| ([^|]*)\|$", PAGE, re.MULTILINE)
-    assert {name for name, *_ in lines} == set(classes)
+    assert {name for name, *_ in lines} == set(public)
     for name, builtin, meaning, _ in lines:
-        own = {base.__name__ for base in classes[name].__bases__ if base.__module__ == "builtins"} - {"Exception"}
+        own = {base.__name__ for base in public[name].__bases__ if base.__module__ == "builtins"} - {"Exception"}
         assert own == ({builtin} if builtin else set()), name
         assert meaning
+
+
+def test_the_page_uses_public_names_only() -> None:
+    imports = [node for code in PYTHON for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
+    ours = [node for node in imports if (node.module or "").startswith("nuclei")]
+    assert {node.module for node in ours} == {"nuclei_runtime"}
+    assert {alias.name for node in ours for alias in node.names} <= set(nuclei_runtime.__all__)
+    for home, name in re.findall(r"\b(nuclei_(?:runtime|train|export)[\w.]*)\.(\w+)", PAGE):
+        assert home == "nuclei_runtime"
+        assert name in nuclei_runtime.__all__
+    for name in re.findall(r"`(?:with )?(Seg\w+|read_\w+|open_\w+|[A-Z_]*MODELS)\b", PAGE):
+        assert name in nuclei_runtime.__all__, name
+    for name in re.findall(r"\bsegmenter\.(\w+)", PAGE):
+        assert hasattr(Segmenter, name), name
+    for name in re.findall(r"\bresult\.(\w+)", PAGE):
+        assert name == "labels" or hasattr(Segmentation, name), name
 
 
 def test_the_library_says_nothing_on_its_own(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,14 +120,11 @@ def test_a_batch_equals_one_at_a_time(model: Path) -> None:
     images = [fluorescence_field(seed, height=60 + 9 * seed, width=150 - 7 * seed)[0] for seed in range(7)]
     images[2] = np.dstack([images[2]] * 3)
     images[4] = images[4] / 3
-    one_by_one = Segmenter(model, batch_size=1)
-    alone = [one_by_one.segment(image).labels for image in images]
+    segmenter = Segmenter(model)
+    alone = [segmenter.segment(image).labels for image in images]
     assert sum(labels.max() for labels in alone) > 10
-    for batch_size in (1, 2, 7, 50):
-        together = Segmenter(model, batch_size=batch_size).segment_batch(images)
-        assert len(together) == len(images)
-        for one, other in zip(alone, together, strict=True):
-            assert np.array_equal(one, other.labels)
+    for one, other in zip(alone, segmenter.segment_batch(images), strict=True):
+        assert np.array_equal(one, other.labels)
 
 
 def test_no_images_give_no_results(either: Segmenter) -> None:
@@ -134,22 +132,17 @@ def test_no_images_give_no_results(either: Segmenter) -> None:
     assert list(either.predict(iter([]))) == []
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("tiny", 2), ("tiled", 1)])
-def test_images_are_taken_from_an_iterator_no_sooner_than_needed(
-    tiny_model: Path, tiled_model: Path, kind: str, expected: int
-) -> None:
+def test_images_are_taken_from_an_iterator_no_sooner_than_needed(either: Segmenter) -> None:
     taken = 0
 
-    def images() -> object:
+    def images() -> Iterator[np.ndarray]:
         nonlocal taken
         for _ in range(6):
             taken += 1
             yield FIELD
 
-    model = tiny_model if kind == "tiny" else tiled_model
-    results = Segmenter(model, batch_size=2).predict(images())  # type: ignore[arg-type]
-    next(results)
-    assert taken == expected
+    next(either.predict(images()))
+    assert taken == 1
 
 
 def test_a_result_cannot_be_changed(either: Segmenter) -> None:
@@ -205,7 +198,7 @@ def test_values_that_are_not_finite_are_refused(either: Segmenter, value: float)
 
 
 def test_several_threads_share_one_segmenter(model: Path) -> None:
-    segmenter = Segmenter(model, threads=2, batch_size=2)
+    segmenter = Segmenter(model, threads=2)
     images = [fluorescence_field(seed, height=90 + seed, width=120)[0] for seed in range(6)]
     expected = [result.labels for result in segmenter.segment_batch(images)]
     results: dict[tuple[int, int], np.ndarray] = {}
@@ -225,15 +218,15 @@ def test_several_threads_share_one_segmenter(model: Path) -> None:
 
 
 def test_a_segmenter_says_what_it_is(tiny_model: Path) -> None:
-    segmenter = Segmenter(tiny_model, threads=2, batch_size=3)
+    segmenter = Segmenter(tiny_model, threads=2)
     assert segmenter.card.name == "tiny"
-    assert (segmenter.provider, segmenter.threads, segmenter.batch_size) == (CPU_PROVIDER, 2, 3)
+    assert (segmenter.provider, segmenter.threads) == (CPU_PROVIDER, 2)
 
 
-@pytest.mark.parametrize("options", [{"batch_size": 0}, {"batch_size": -1}, {"threads": 0}, {"threads": -2}])
-def test_counts_below_one_are_refused(tiny_model: Path, options: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="must be 1 or more"):
-        Segmenter(tiny_model, **options)  # type: ignore[arg-type]
+@pytest.mark.parametrize("threads", [0, -2])
+def test_no_threads_are_refused(tiny_model: Path, threads: int) -> None:
+    with pytest.raises(ValueError, match="threads must be 1 or more, found"):
+        Segmenter(tiny_model, threads=threads)
 
 
 def test_a_missing_model_is_an_error(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from scipy import ndimage
 from skimage import measure
 from skimage.segmentation import watershed
 
-from nuclei_runtime.steps.instances import MAPS, METHODS, connected_components, find_instances, marker_watershed
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.connected_components import connected_components
+from nuclei_runtime.steps.instances import METHODS, find_instances
+from nuclei_runtime.steps.marker_watershed import marker_watershed
+from nuclei_runtime.steps.step import MAPS, Step
 from nuclei_runtime.steps.windows import Window
 
 

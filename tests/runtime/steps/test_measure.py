@@ -55,6 +55,19 @@ def test_they_are_scikit_images(seed: int) -> None:
         np.testing.assert_allclose(found[name], values, rtol=1e-9, atol=1e-7, err_msg=name)
 
 
+@pytest.mark.parametrize("shape", [(40, 30), (1, 1)])
+def test_a_frame_without_nuclei_gives_an_empty_table_with_all_columns(shape: tuple[int, int]) -> None:
+    empty = np.zeros(shape, np.int32)
+    one = np.ones(shape, np.int32)
+    for image in (np.zeros(shape), np.zeros((*shape, 3), np.uint8)):
+        found = measure(Regions.of(empty), empty, image)
+        expected = measure(Regions.of(one), one, image)
+        assert {name: (values.shape, values.dtype) for name, values in found.items()} == {
+            name: ((0,), values.dtype) for name, values in expected.items()
+        }
+    assert [lengths.tolist() for lengths in axis_lengths(Regions.of(empty), (0.5, 0.25))] == [[], []]
+
+
 def test_a_square_a_line_and_a_pixel() -> None:
     labels = np.zeros((12, 12), np.int32)
     labels[1:5, 1:5], labels[7, 2:11], labels[10, 10] = 1, 2, 3

@@ -11,19 +11,13 @@ from skimage import transform
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import ImageShapeError, ImageValueError
-from nuclei_runtime.model import card
 from nuclei_runtime.readers.plane import plane_of
 from nuclei_runtime.segmentation.plane_input import PlaneInput, regions
-from nuclei_runtime.steps import instances
-from nuclei_runtime.steps.preprocess import (
-    STEPS,
-    Step,
-    ValueSample,
-    percentile_limits,
-    percentile_normalisation,
-    preprocess,
-    resize,
-)
+from nuclei_runtime.steps.instances import METHODS
+from nuclei_runtime.steps.percentiles import ValueSample, percentile_limits, percentile_normalisation
+from nuclei_runtime.steps.preprocess import STEPS, preprocess
+from nuclei_runtime.steps.resize import resize
+from nuclei_runtime.steps.step import Step
 
 LOWER, UPPER = 1.0, 99.8
 FIELD, _ = fluorescence_field(3, height=60, width=90)
@@ -165,19 +159,19 @@ def test_what_is_no_image_is_refused_before_any_step() -> None:
         preprocess(np.array([[0.0, np.nan]]), ())
 
 
-def test_every_step_can_be_spelt_in_a_card_and_only_those() -> None:
-    spelt = card._STEP_ARGUMENTS
-    assert set(spelt) == {*STEPS, *instances.METHODS}
-    for name, function in {**STEPS, **{name: method.find for name, method in instances.METHODS.items()}}.items():
-        parameters = inspect.signature(function).parameters.values()
-        assert set(spelt[name]) == {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}, name
+@pytest.mark.parametrize("name", [*STEPS, *METHODS])
+def test_a_step_s_arguments_are_those_of_its_function(name: str) -> None:
+    function = STEPS[name].apply if name in STEPS else METHODS[name].find
+    parameters = inspect.signature(function).parameters.values()
+    arguments = (STEPS.get(name) or METHODS[name]).arguments
+    assert set(arguments) == {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.uint64])
 def test_the_percentiles_of_wide_values_are_those_of_every_sth_row_and_column(
     dtype: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nuclei_runtime.steps.preprocess.MAX_SAMPLED_PX", 1000)
+    monkeypatch.setattr("nuclei_runtime.steps.percentiles.MAX_SAMPLED_PX", 1000)
     image = np.random.default_rng(2).integers(0, 10**6, (101, 130, 3)).astype(dtype)
     sampled = image[::4, ::4]  # 26 x 33 are at most 1000, 34 x 44 are not
     for percent in (0.0, 1.0, 50.0, 99.8, 100.0):
@@ -188,7 +182,7 @@ def test_the_percentiles_of_wide_values_are_those_of_every_sth_row_and_column(
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int8, np.uint16, np.int16, np.int32, np.float32, ">u2"])
 @pytest.mark.parametrize("side", [1, 7, 64, 1000])
 def test_regions_give_the_percentiles_of_the_whole(dtype: type, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nuclei_runtime.steps.preprocess.MAX_SAMPLED_PX", 500)
+    monkeypatch.setattr("nuclei_runtime.steps.percentiles.MAX_SAMPLED_PX", 500)
     image = np.random.default_rng(3).integers(-99, 99, (50, 40)).astype(dtype)
     sample = ValueSample(image.shape, image.dtype)
     for rows, columns in regions(image.shape, side):

@@ -18,8 +18,9 @@ from nuclei_runtime.errors import ModelError
 from nuclei_runtime.metrics import match
 from nuclei_runtime.readers.plane import plane_of
 from nuclei_runtime.segmentation.blocks import Grid, segment_plane
-from nuclei_runtime.steps.preprocess import Step, preprocess
+from nuclei_runtime.steps.preprocess import preprocess
 from nuclei_runtime.steps.scale import LARGEST_SHOWN, SMALLEST_SHOWN, Scale, enlarge, reduce, scale_for
+from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.tiling import Tiling, run_tiled
 
 RunMain = Callable[..., tuple[int, str, str]]
@@ -53,7 +54,7 @@ def test_what_is_no_diameter_is_refused(diameter_px: float, tiled_model: Path) -
 
 
 def test_a_model_of_quite_other_nuclei_is_refused() -> None:
-    with pytest.raises(ModelError, match="learned from nuclei of 900 pixels, those of 5 are too far from that"):
+    with pytest.raises(ModelError, match="trained on nuclei of 900 pixels, which is too far from 5"):
         scale_for(5, 900)
 
 
@@ -76,7 +77,7 @@ def test_lengths_and_areas_are_the_image_s(tiled_model: Path) -> None:
     known = Segmenter(tiled_model).card.training_nucleus_diameter_px
     for factor, tta, magnification in ((1, False, 1), (3, False, 0.5), (3, True, 1), (0.4, False, 3), (0.4, True, 6)):
         segmenter = Segmenter(tiled_model, tta=tta, diameter_px=factor * known)
-        assert segmenter.magnification == magnification
+        assert segmenter.network.magnification == magnification
 
 
 @pytest.mark.parametrize("times", [0.3, 3.0, 8.0])
@@ -96,9 +97,11 @@ def test_tiles_equal_the_whole(stem_unet: Path, factor: float, *, tta: bool) -> 
     known = Segmenter(stem_unet).card.training_nucleus_diameter_px
     segmenter = Segmenter(stem_unet, threads=1, tta=tta, diameter_px=factor * known)
     image = preprocess(fluorescence_field(5, height=787, width=641, n_nuclei=90)[0], segmenter.card.preprocessing)
-    assert segmenter.tiling is not None
-    step = segmenter.tiling.multiple_of_px
-    tiles, whole = (run_tiled(segmenter.run, image, replace(segmenter.tiling, core_px=n * step)) for n in (5, 100))
+    assert segmenter.network.tiling is not None
+    step = segmenter.network.tiling.multiple_of_px
+    tiles, whole = (
+        run_tiled(segmenter.network.run, image, replace(segmenter.network.tiling, core_px=n * step)) for n in (5, 100)
+    )
     assert tiles.shape == (787, 641, 3)
     np.testing.assert_array_equal(tiles, whole)
 
@@ -107,13 +110,15 @@ def test_blocks_find_what_the_whole_has(tiled_model: Path) -> None:
     image, _ = scaled(3.0)
     segmenter = Segmenter(tiled_model, diameter_px=3 * Segmenter(tiled_model).card.training_nucleus_diameter_px)
     whole = segmenter.segment(image)
-    blocks = list(segment_plane(plane_of(image), segmenter, grid=Grid(core_px=256, margin_px=128)))
+    blocks = list(segment_plane(plane_of(image), segmenter.network, grid=Grid(core_px=256, margin_px=128)))
     assert len(blocks) > 4
     assert sum(int((np.unique(block.labels) > 0).sum()) for block in blocks) == whole.count > 10
 
 
 def test_a_network_of_one_size_is_not_shown_another(tiny_model: Path) -> None:
-    with pytest.raises(ModelError, match=r"takes images of 128 x 128 pixels only, .* a diameter show it the image"):
+    with pytest.raises(
+        ModelError, match=r"takes images of 128 x 128 pixels only, .* a diameter enlarge or reduce the image"
+    ):
         Segmenter(tiny_model, diameter_px=40)
 
 
@@ -131,8 +136,8 @@ def test_the_command_takes_it_and_a_run_with_another_is_another(tmp_path: Path, 
     )
     n_rows = len((tmp_path / "out/nuclei.csv").read_text(encoding="utf-8").splitlines()) - 1
     assert abs(n_rows - truth.max()) <= 0.1 * truth.max()
-    assert "another model, other parameters" not in run_main(infer_main, *options, "--diameter", 60, "--resume")[2]
+    assert "another model, other options" not in run_main(infer_main, *options, "--diameter", 60, "--resume")[2]
     code, _, told = run_main(infer_main, *options, "--resume")
     assert code == 0
-    assert "another model, other parameters" in told
+    assert "another model, other options" in told
     assert run_main(infer_main, *options, "--resume", "--diameter", 3)[0] == 2

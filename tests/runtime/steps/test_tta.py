@@ -48,13 +48,13 @@ def test_both_answers_count_alike_and_lie_where_they_belong() -> None:
 def test_a_segmenter_averages_on_demand(tiled_model: Path) -> None:
     image = fluorescence_field(3, height=90, width=70, n_nuclei=6)[0]
     plain, averaged = Segmenter(tiled_model), Segmenter(tiled_model, tta=True)
-    assert (plain.tta, averaged.tta) == (False, True)
-    assert (plain.magnification, averaged.magnification) == (1, 2)
+    assert (plain.network.tta, averaged.network.tta) == (False, True)
+    assert (plain.network.magnification, averaged.network.magnification) == (1, 2)
     (maps,) = averaged.predict([image])
     np.testing.assert_array_equal(averaged.segment(image).labels, averaged.find_instances(maps).labels)
     assert not np.array_equal(maps, next(plain.predict([image])))
     batch = preprocess(image, plain.card.preprocessing)[np.newaxis]
-    np.testing.assert_array_equal(averaged.run(batch), average_scales(plain.run)(batch))
+    np.testing.assert_array_equal(averaged.network.run(batch), average_scales(plain.network.run)(batch))
 
 
 @pytest.mark.parametrize("shape", [(400, 336), (300, 500)])
@@ -64,10 +64,10 @@ def test_tiles_equal_the_whole(stem_unet: Path, shape: tuple[int, int]) -> None:
     image = preprocess(
         fluorescence_field(5, height=shape[0], width=shape[1], n_nuclei=30)[0], segmenter.card.preprocessing
     )
-    tiles, whole = (run_tiled(segmenter.run, image, Tiling(core_px, 112, 16)) for core_px in (64, 512))
+    tiles, whole = (run_tiled(segmenter.network.run, image, Tiling(core_px, 112, 16)) for core_px in (64, 512))
     np.testing.assert_array_equal(tiles, whole)
 
 
 def test_a_network_of_one_size_cannot_be_shown_an_enlarged_image(tiny_model: Path) -> None:
-    with pytest.raises(ModelError, match=r"tiny takes images of 128 x 128 pixels only, .* take a model of any size"):
+    with pytest.raises(ModelError, match=r"tiny takes images of 128 x 128 pixels only, .* use a model for any size"):
         Segmenter(tiny_model, tta=True)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from nuclei_runtime.readers.plane import Plane
-from nuclei_runtime.writers.nuclei_csv import NUCLEI_COLUMNS, Outcome, nucleus_rows, outcome_row
+from nuclei_runtime.results.outcome import PlaneOutcome, outcome_row
+from nuclei_runtime.writers.nuclei_csv import NUCLEI_COLUMNS, nucleus_rows
 
 
 def plane(pixel_size_um: tuple[float, float] | None, time: int | None = None, z: int | None = None) -> Plane:
@@ -72,7 +73,7 @@ def test_a_block_is_measured_where_it_lies_in_the_plane() -> None:
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
 def test_a_files_name_cannot_become_a_formula(start: str) -> None:
     name = f'{start}cmd|"x", a.png'
-    assert outcome_row(Outcome(name, "ok"))[0] == "'" + name
+    assert outcome_row(PlaneOutcome(name, "ok"))[0] == "'" + name
     assert nucleus_rows(name, np.zeros((21, 21)), disk(8, 8, (21, 21)))[0][0] == "'" + name
 
 

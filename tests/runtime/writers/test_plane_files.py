@@ -18,20 +18,21 @@ from nuclei_runtime import Segmenter
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.readers.plane import plane_of
 from nuclei_runtime.segmentation.blocks import Block, Grid, segment_plane
+from nuclei_runtime.writers import label_tiff, nuclei_csv
 from nuclei_runtime.writers import overlay_png as overlay
-from nuclei_runtime.writers import plane_files
 from nuclei_runtime.writers.nuclei_csv import NUCLEI_COLUMNS, nucleus_rows
+from nuclei_runtime.writers.outputs import LABELS, OVERLAYS, TABLES
 from nuclei_runtime.writers.overlay_png import draw_overlay
-from nuclei_runtime.writers.plane_files import PlaneFiles, write_plane_files
+from nuclei_runtime.writers.plane_files import write_plane_files
 
 GRID = Grid(core_px=96, margin_px=48, max_margin_px=256)
 FIELD, _ = fluorescence_field(5, height=230, width=290, n_nuclei=50)
 
 
-def write(folder: Path, image: NDArray, blocks: Iterator[Block] | list[Block]) -> PlaneFiles:
-    paths = {"labels": folder / "labels.tif", "overlay": folder / "overlay.png", "table": folder / "table.csv"}
+def write(folder: Path, image: NDArray, blocks: Iterator[Block] | list[Block]) -> int:
+    paths = {LABELS: folder / "labels.tif", OVERLAYS: folder / "overlay.png", TABLES: folder / "table.csv"}
     plane = replace(plane_of(image), pixel_size_um=(0.5, 0.5), time=3)
-    return write_plane_files("=a.tif", plane, blocks, **paths)
+    return write_plane_files("=a.tif", plane, blocks, paths)
 
 
 def rows_of(folder: Path) -> list[list[str]]:
@@ -46,7 +47,7 @@ def segmenter(tiled_model: Path) -> Segmenter:
 
 def together(image: NDArray, segmenter: Segmenter) -> NDArray[np.int32]:
     labels = np.zeros(image.shape[:2], np.int32)
-    for block in segment_plane(plane_of(image), segmenter, grid=GRID):
+    for block in segment_plane(plane_of(image), segmenter.network, grid=GRID):
         labels[block.rows, block.columns] += block.labels
     return labels
 
@@ -60,10 +61,10 @@ def test_blocks_leave_the_files_that_one_block_leaves(tmp_path: Path, segmenter:
     whole = slice(0, image.shape[0]), slice(0, image.shape[1])
     for name, blocks in {
         "one": [Block(*whole, image, labels)],
-        "many": segment_plane(plane_of(image), segmenter, grid=GRID),
+        "many": segment_plane(plane_of(image), segmenter.network, grid=GRID),
     }.items():
         (tmp_path / name).mkdir()
-        assert write(tmp_path / name, image, blocks) == PlaneFiles(int(labels.max()), 1)
+        assert write(tmp_path / name, image, blocks) == labels.max()
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "many" / path.name).read_bytes(), path.name
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "many/labels.tif"), labels)
@@ -81,10 +82,10 @@ def test_blocks_leave_the_files_that_one_block_leaves(tmp_path: Path, segmenter:
 def test_a_large_plane_is_written_in_tiles_without_clock_or_version(
     tmp_path: Path, segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plane_files, "MAX_STRIPS_PX", 100)
+    monkeypatch.setattr(label_tiff, "MAX_STRIPS_PX", 100)
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        write(tmp_path / name, FIELD, segment_plane(plane_of(FIELD), segmenter, grid=GRID))
+        write(tmp_path / name, FIELD, segment_plane(plane_of(FIELD), segmenter.network, grid=GRID))
     assert (tmp_path / "one/labels.tif").read_bytes() == (tmp_path / "two/labels.tif").read_bytes()
     with tifffile.TiffFile(tmp_path / "one/labels.tif") as tiff:
         page = tiff.pages.first
@@ -101,8 +102,8 @@ def test_labels_are_deflated_by_the_library_that_is_always_there(
     tmp_path: Path, segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch, side_px: int
 ) -> None:
     """tifffile would take imagecodecs where it is installed: the same labels, in other bytes."""
-    monkeypatch.setattr(plane_files, "MAX_STRIPS_PX", side_px)
-    write(tmp_path, FIELD, segment_plane(plane_of(FIELD), segmenter, grid=GRID))
+    monkeypatch.setattr(label_tiff, "MAX_STRIPS_PX", side_px)
+    write(tmp_path, FIELD, segment_plane(plane_of(FIELD), segmenter.network, grid=GRID))
     with tifffile.TiffFile(tmp_path / "labels.tif") as tiff:
         page = tiff.pages.first
         tiff.filehandle.seek(page.dataoffsets[0])
@@ -123,11 +124,11 @@ def many_nuclei(n: int) -> Iterator[Block]:
 def test_labels_are_32_bits_deep_only_where_16_do_not_hold_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int, dtype: type, tiled: bool
 ) -> None:
-    monkeypatch.setattr(plane_files, "MAX_STRIPS_PX", 100 if tiled else 4096)
-    monkeypatch.setattr(plane_files, "_MAX_CLASSIC_BYTES", 4 * 300 * 300)
+    monkeypatch.setattr(label_tiff, "MAX_STRIPS_PX", 100 if tiled else 4096)
+    monkeypatch.setattr(label_tiff, "_MAX_CLASSIC_BYTES", 4 * 300 * 300)
     # Measuring so many is another matter.
-    monkeypatch.setattr(plane_files, "nucleus_rows", lambda _, __, labels, **___: [[1]] * int((labels > 0).sum()))
-    assert write(tmp_path, np.zeros((300, 300), np.uint8), many_nuclei(n)).n_nuclei == n
+    monkeypatch.setattr(nuclei_csv, "nucleus_rows", lambda _, __, labels, **___: [[1]] * int((labels > 0).sum()))
+    assert write(tmp_path, np.zeros((300, 300), np.uint8), many_nuclei(n)) == n
     with tifffile.TiffFile(tmp_path / "labels.tif") as tiff:
         assert tiff.pages.first.dtype == dtype
         assert tiff.is_bigtiff == (dtype == np.uint32)
@@ -145,8 +146,8 @@ def test_a_huge_overlay_is_scaled_down_and_says_so(
     monkeypatch.setattr(overlay, "_REGION_PX", 64)
     image = np.dstack([FIELD, FIELD // 2, FIELD]) if colours else FIELD
     image = image[:228]
-    written = write(tmp_path, image, segment_plane(plane_of(image), segmenter, grid=GRID))
-    assert written.overlay_scale == 5
+    write(tmp_path, image, segment_plane(plane_of(image), segmenter.network, grid=GRID))
+    assert overlay.overlay_scale(image.shape) == 5
     with Image.open(tmp_path / "overlay.png") as picture:
         assert picture.info == {"scale": "1:5"}
         found = np.asarray(picture)
@@ -170,8 +171,8 @@ def test_one_pixel_of_an_overlay_may_stand_for_more_than_a_region(
     monkeypatch.setattr(overlay, "_REGION_PX", 64)
     image = np.arange(5000, dtype=np.uint32)[np.newaxis]
     blocks = [Block(slice(0, 1), slice(0, 10), image[:, :10], np.zeros((1, 10), np.int32))]
-    written = write(tmp_path, image, blocks)
-    assert written == PlaneFiles(0, 84)
+    assert write(tmp_path, image, blocks) == 0
+    assert overlay.overlay_scale(image.shape) == 84
     with Image.open(tmp_path / "overlay.png") as picture:
         assert picture.size == (60, 1)
         assert picture.getpixel((0, 0)) < (5, 5, 5) < (250, 250, 250) < picture.getpixel((59, 0))

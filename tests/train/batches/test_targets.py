@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.metrics import match
-from nuclei_runtime.steps.instances import MAPS, marker_watershed
+from nuclei_runtime.steps.marker_watershed import marker_watershed
+from nuclei_runtime.steps.step import MAPS
 from nuclei_train.batches.targets import OFFSET_SCALE_PX, TARGETS, target_maps
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,31 +14,34 @@ import pytest
 
 from nuclei_runtime import Segmenter
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_runtime.errors import ModelError, RunFolderError
+from nuclei_runtime.errors import ModelError
 from nuclei_train.batches.augment import Augmentation
 from nuclei_train.batches.crops import RandomCrops
 from nuclei_train.batches.teacher import Teacher
 from nuclei_train.data.dsb2018 import open_data, training_set
 from nuclei_train.data.split import split_samples
+from nuclei_train.errors import RunFolderError
 from nuclei_train.fitting.fit import TrainingConfig, train
+from nuclei_train.fitting.reporter import Reporter
 from nuclei_train.recipes.baseline import Baseline
 from nuclei_train.recipes.native import Native
 from nuclei_train.recipes.recipe import Sources
 
 MakeZip = Callable[..., Path]
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 TINY = replace(Native(), epochs=1, steps_per_epoch=1, batch_size=2, filters=4, crop_px=64, validation_batches=1)
 IMAGE, LABELS = fluorescence_field(3, height=120, width=100, n_nuclei=12)
 
 
-class Silent:
-    """Hears how a training goes and keeps it to itself."""
+def write_another_model(model: Path, path: Path) -> Path:
+    import onnx
 
-    def say(self, sentence: str) -> None:
-        pass
-
-    def loading(self, total: int) -> Any:  # noqa: ARG002
-        return nullcontext(lambda: None)
+    proto = onnx.load(model)
+    proto.doc_string = "the same network in another file"
+    onnx.save(proto, path)
+    return path
 
 
 def crops(answer: np.ndarray | None, augmentation: Augmentation) -> np.ndarray:
@@ -105,17 +107,21 @@ def test_it_teaches_the_fitted_images_and_not_the_validation(training_data: Path
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_run_says_who_taught_it_and_goes_on_with_no_other(
+def test_a_run_says_who_taught_it_and_is_resumed_with_no_other(
     tiled_model: Path, make_dsb_zip: MakeZip, tmp_path: Path
 ) -> None:
     data, run = make_dsb_zip(tmp_path / "stage1_train.zip", range(8), size=(48, 48)), tmp_path / "run"
-    train(TrainingConfig(data, run, TINY, resume=False, teacher=tiled_model), Silent())
+    train(TrainingConfig(data, run, TINY, resume=False, teacher=tiled_model), Reporter())
     written = json.loads((run / "run.json").read_text(encoding="utf-8"))
     digest = hashlib.sha256(tiled_model.read_bytes()).hexdigest()
     assert written["teacher"] == {"model_sha256": digest, "share": 0.5}
-    train(TrainingConfig(data, run, TINY, resume=True, teacher=tiled_model), Silent())
-    with pytest.raises(RunFolderError, match="teacher"):
-        train(TrainingConfig(data, run, TINY, resume=True), Silent())
+    assert written["paths"] == {"teacher": str(tiled_model)}
+    assert written["export"]["card"]["provenance"]["taught_by_sha256"] == digest
+    train(TrainingConfig(data, run, TINY, resume=True), Reporter())
+    assert json.loads((run / "run.json").read_text(encoding="utf-8"))["teacher"] == written["teacher"]
+    another = write_another_model(tiled_model, tmp_path / "another.onnx")
+    with pytest.raises(RunFolderError, match=r"differs from this command in teacher\.model_sha256"):
+        train(TrainingConfig(data, run, TINY, resume=True, teacher=another), Reporter())
 
 
 @pytest.mark.parametrize(
@@ -124,9 +130,9 @@ def test_a_run_says_who_taught_it_and_goes_on_with_no_other(
         (
             "tiny_model",
             TINY,
-            r"tiny\.onnx: takes images of 128 x 128 pixels and gives foreground, expected of a teacher",
+            r"tiny\.onnx: takes images of 128 x 128 pixels and gives foreground, but a teacher must",
         ),
-        ("tiled_model", replace(Baseline(), epochs=1), "baseline learns from masks alone; leave --teacher out"),
+        ("tiled_model", replace(Baseline(), epochs=1), "baseline cannot use a teacher; leave --teacher out"),
     ],
 )
 def test_a_teacher_that_does_not_fit_leaves_no_run(
@@ -135,5 +141,5 @@ def test_a_teacher_that_does_not_fit_leaves_no_run(
     data = make_dsb_zip(tmp_path / "stage1_train.zip", range(8), size=(48, 48))
     teacher = request.getfixturevalue(model)
     with pytest.raises(ModelError, match=expected):
-        train(TrainingConfig(data, tmp_path / "run", recipe, resume=False, teacher=teacher), Silent())
+        train(TrainingConfig(data, tmp_path / "run", recipe, resume=False, teacher=teacher), Reporter())
     assert not (tmp_path / "run").exists()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nuclei_runtime.errors import ArchiveError, DatasetError
 from nuclei_train.data.archive import MAX_ENTRY_BYTES, extract_zip, list_entries, open_zip, read_entry
+from nuclei_train.errors import ArchiveError, DatasetError
 
 
 def write_zip(path: Path, files: dict[str, bytes]) -> Path:
@@ -157,7 +157,9 @@ def test_more_than_the_disk_has_room_for_is_refused_before_anything_is_written(t
         content[start + 24 : start + 28] = struct.pack("<I", 1 << 30)
         start = content.find(b"PK\x01\x02", start + 4)
     path.write_bytes(content)
-    with pytest.raises(ArchiveError, match=rf"unpacks to {n_files << 30} bytes, the disk has \d+ left; make room"):
+    with pytest.raises(
+        ArchiveError, match=rf"unpacks to {n_files << 30} bytes, but the disk has only \d+ left; free some"
+    ):
         extract_zip(path, tmp_path / "many")
     assert [p.name for p in tmp_path.iterdir()] == ["many.zip"]
 
@@ -209,7 +211,7 @@ def test_a_truncated_zip_that_was_written_to_a_stream_names_its_last_entry(tmp_p
 def test_what_is_no_zip_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "none.zip"
     path.write_bytes(content)
-    with pytest.raises(ArchiveError, match="is not a zip that can be read"):
+    with pytest.raises(ArchiveError, match="is not a readable zip"):
         open_zip(path)
 
 

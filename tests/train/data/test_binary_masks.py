@@ -58,11 +58,11 @@ def test_masks_that_tell_no_nucleus_from_another_are_refused(
     data = write_data(tmp_path / "own.zip", layout, mask_of)
     code, _, err = run_main(train_main, data, tmp_path / "run", "--epochs", 1)
     assert code == 2
-    assert re.search(r"one nucleus in \d+ pieces, and so it is in 5 of the 5 images looked", " ".join(err.split()))
+    assert re.search(r"one nucleus in \d+ pieces, as do those of 5 of the 5 images checked", " ".join(err.split()))
     assert not (tmp_path / "run").exists()
     code, _, err = run_main(evaluate_main, data, "--model", tiny_model, "--out", tmp_path / "out")
     assert code == 2
-    assert "a number of its own in images/ID and masks/ID" in " ".join(err.split())
+    assert "one number per nucleus (images/ID with masks/ID)" in " ".join(err.split())
     assert not (tmp_path / "out").exists()
 
 

@@ -14,9 +14,10 @@ import tifffile
 from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_runtime.errors import ArchiveError, DatasetError, ImageReadError, ImageShapeError, ImageValueError
+from nuclei_runtime.errors import ImageReadError, ImageShapeError, ImageValueError
 from nuclei_train.data.dsb2018 import open_data, open_folder, training_set
 from nuclei_train.data.samples import Dataset, Sample, number_labels
+from nuclei_train.errors import ArchiveError, DatasetError
 
 MakeZip = Callable[..., Path]
 
@@ -135,7 +136,7 @@ def test_what_is_not_understood_is_refused(tmp_path: Path, make_dsb_zip: MakeZip
         with zipfile.ZipFile(data, "w") as archive:
             if what == "zips in a zip":
                 archive.write(make_dsb_zip(tmp_path / "inner.zip", [0]), "stage1_train.zip")
-    with pytest.raises(DatasetError, match="there is nothing there" if what == "nothing" else "expected") as raised:
+    with pytest.raises(DatasetError, match="does not exist; name" if what == "nothing" else "expected") as raised:
         open_data(data)
     assert str(data) in str(raised.value)
 
@@ -158,10 +159,10 @@ def test_two_files_for_one_image_are_refused(tmp_path: Path) -> None:
     (tmp_path / "masks" / "a.png").write_bytes(b"")
     assert len(open_folder(tmp_path)[0].samples) == 1
     (tmp_path / "masks" / "a.tif").write_bytes(b"")
-    with pytest.raises(DatasetError, match=r"masks/a\.png and masks/a\.tif stand for one image"):
+    with pytest.raises(DatasetError, match=r"masks/a\.png and masks/a\.tif have the same identifier"):
         open_data(tmp_path)
     (tmp_path / "masks" / "a.tif").rename(tmp_path / "images" / "a.tif")
-    with pytest.raises(DatasetError, match=r"images/a\.png and images/a\.tif stand for one image"):
+    with pytest.raises(DatasetError, match=r"images/a\.png and images/a\.tif have the same identifier"):
         open_data(tmp_path)
 
 
@@ -191,7 +192,7 @@ def test_masks_in_rgba_or_of_any_value_are_masks(tmp_path: Path) -> None:
 
 def test_bad_masks_are_refused_by_name(tmp_path: Path) -> None:
     small = write_sample(tmp_path / "x", {"a.png": square(0, 0), "b.png": np.zeros((20, 20), np.uint8)})
-    with pytest.raises(DatasetError, match=r"mask b\.png is \(20, 20\), the first is \(20, 30\)"):
+    with pytest.raises(DatasetError, match=r"mask b\.png is \(20, 20\), but the first is \(20, 30\)"):
         small.read_labels()
     coloured = write_sample(tmp_path / "y", {"m.png": np.dstack([square(0, 0), square(9, 9), square(0, 9)])})
     with pytest.raises(ImageShapeError, match=r"mask m\.png: is in colour"):
@@ -266,7 +267,7 @@ def test_a_mask_as_jpeg_is_refused(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.fromarray(square(2, 3)).save(buffer, format="JPEG")
     (tmp_path / "a" / "masks" / "one.png").write_bytes(buffer.getvalue())
-    with pytest.raises(ImageValueError, match=r"mask one\.png: is a JPEG, .* save it anew as PNG or TIFF"):
+    with pytest.raises(ImageValueError, match=r"mask one\.png: is a JPEG, .* save the original as PNG or TIFF"):
         sample.read_labels()
 
 

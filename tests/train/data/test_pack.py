@@ -7,19 +7,20 @@ import json
 import random
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nuclei_runtime.errors import ArchiveError, DatasetError
 from nuclei_train.cli import explore_main, pack_main
-from nuclei_train.data.arrays import read_with_truth
 from nuclei_train.data.dsb2018 import open_data, training_set
 from nuclei_train.data.pack import pack
 from nuclei_train.data.packed import PACK_FILE
 from nuclei_train.data.split import Split, split_samples
 from nuclei_train.data.split_table import read_split_table
+from nuclei_train.data.truth import read_with_truth
+from nuclei_train.errors import ArchiveError, DatasetError
 from nuclei_train.fitting.run_description import describe_run
 from nuclei_train.recipes.native import Native
 from nuclei_train.recipes.recipe import Sources
@@ -30,7 +31,7 @@ SPLITS = ("train", "train", "val", "test", "train", "stardist", "val", "")
 LIMIT_BYTES = 60 * 2**20
 
 
-def nothing(*_: int) -> None:
+def nothing(*_: object) -> None:
     pass
 
 
@@ -47,14 +48,14 @@ def data(training_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 target.writestr(name, source.read(name))
     (folder / "stage1_test.zip").write_bytes((training_data / "stage1_test.zip").read_bytes())
     rows = [f"field_{n:03d},{'purple' if n % 2 else 'grey'},{split}" for n, split in enumerate(SPLITS)]
-    (folder / "images.csv").write_text("\n".join(["image_id,modality,split", *rows]) + "\n", encoding="utf-8")
+    (folder / "splits.csv").write_text("\n".join(["image_id,modality,split", *rows]) + "\n", encoding="utf-8")
     return folder
 
 
 @pytest.fixture(scope="module")
 def packed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("pack") / "small.zip"
-    pack(data, file, nothing)
+    pack(data, file, nothing, nothing)
     return file
 
 
@@ -62,7 +63,7 @@ def test_it_can_be_explored(packed: Path, run_main: RunMain, tmp_path: Path) -> 
     code, printed, err = run_main(explore_main, packed, tmp_path / "out")
     assert code == 0, err
     assert "stage1_train: 5 images" in printed
-    assert (tmp_path / "out/data/images.csv").read_bytes().startswith(b"image_id,modality,split")
+    assert (tmp_path / "out/data/splits.csv").read_bytes().startswith(b"image_id,modality,split")
 
 
 def split_of(data: Path) -> Split:
@@ -75,7 +76,7 @@ def test_it_holds_what_is_fitted_and_validated_and_no_other_image(packed: Path) 
         assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
     kept = [f"field_{n:03d}" for n in (0, 1, 2, 4, 6)]
     assert names == [
-        "images.csv",
+        "splits.csv",
         *(f"stage1_train/{one}" for i in kept for one in (f"images/{i}.png", f"masks/{i}.tif")),
         PACK_FILE,
     ]
@@ -115,7 +116,7 @@ def test_without_a_table_all_that_has_truth_is_packed_and_split_alike(data: Path
     plain, file = tmp_path / "plain", tmp_path / "plain.zip"
     plain.mkdir()
     (plain / "stage1_train.zip").write_bytes((data / "stage1_train.zip").read_bytes())
-    assert pack(plain, file, nothing).n_images == len(SPLITS)
+    assert pack(plain, file, nothing, nothing).n_images == len(SPLITS)
     assert read_split_table(file) is None
     of_data, of_pack = split_of(plain), split_of(file)
     assert of_data.digest == of_pack.digest
@@ -127,8 +128,8 @@ def test_label_images_are_packed_too_and_a_pack_packed_again_is_the_same(
 ) -> None:
     source = make_label_zip(tmp_path / "labels.zip", range(3))
     first, second = (tmp_path / name for name in ("first.zip", "second.zip"))
-    pack(source, first, nothing)
-    pack(first, second, nothing)
+    pack(source, first, nothing, nothing)
+    pack(first, second, nothing, nothing)
     assert first.read_bytes() == second.read_bytes()
     for one, other in zip(training_set(open_data(source)).samples, training_set(open_data(first)).samples, strict=True):
         np.testing.assert_array_equal(one.read_labels(), other.read_labels())
@@ -143,22 +144,22 @@ def test_the_command_says_what_it_made(data: Path, packed: Path, run_main: RunMa
     assert [path.name for path in tmp_path.iterdir()] == ["again.zip"]
     code, _, err = run_main(pack_main, data, file)
     assert code == 2
-    assert "is there already; name another file, or delete it" in err
+    assert "already exists; name another file, or delete it" in err
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("pack.tar", "a pack is a zip; name it pack.tar.zip"),
-        ("nowhere/pack.zip", "its folder is not there"),
-        ("data/pack.zip", "would be taken for a part of the data"),
+        ("pack.tar", "a packed file is a zip; name it pack.tar.zip"),
+        ("nowhere/pack.zip", "its folder does not exist"),
+        ("data/pack.zip", "would be taken for part of the data"),
     ],
 )
 def test_a_file_that_cannot_be_made_is_a_sentence(data: Path, tmp_path: Path, name: str, expected: str) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "stage1_train.zip").write_bytes((data / "stage1_train.zip").read_bytes())
     with pytest.raises(DatasetError, match=expected):
-        pack(tmp_path / "data", tmp_path / name, nothing)
+        pack(tmp_path / "data", tmp_path / name, nothing, nothing)
     assert [path.name for path in tmp_path.rglob("*pack*")] == []
 
 
@@ -169,12 +170,12 @@ def test_an_image_that_cannot_be_used_is_named_and_leaves_nothing(data: Path, tm
         for name in source.namelist():
             target.writestr(name, b"none" if name == "field_004/images/field_004.png" else source.read(name))
     with pytest.raises(DatasetError, match=r"^field_004: "):
-        pack(folder, tmp_path / "pack.zip", nothing)
+        pack(folder, tmp_path / "pack.zip", nothing, nothing)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def rewrite(source: Path, target: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
-    """Write a pack's files anew, changed, in a zip that is whole."""
+    """Write a pack's files, changed, into a new, undamaged zip."""
     with zipfile.ZipFile(source) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     change(files)
@@ -182,6 +183,23 @@ def rewrite(source: Path, target: Path, change: Callable[[dict[str, bytes]], Non
         for name, content in files.items():
             archive.writestr(name, content)
     return target
+
+
+def rename_table(files: dict[str, bytes]) -> None:
+    manifest = json.loads(files[PACK_FILE])
+    manifest["files"]["images.csv"] = manifest["files"].pop("splits.csv")
+    files |= {"images.csv": files.pop("splits.csv"), PACK_FILE: json.dumps(manifest).encode()}
+
+
+def test_a_pack_of_an_earlier_version_is_the_same_data(packed: Path, run_main: RunMain, tmp_path: Path) -> None:
+    """Its table has the former name, which the command mentions."""
+    older = rewrite(packed, tmp_path / "older.zip", rename_table)
+    assert read_split_table(older) == replace(read_split_table(packed), path=older / "images.csv")
+    assert split_of(older).source == split_of(packed).source == "splits.csv"
+    code, _, err = run_main(pack_main, older, tmp_path / "again.zip")
+    assert code == 0
+    assert err == f"{older / 'images.csv'}: used as the split table, whose name is now splits.csv\n"
+    assert (tmp_path / "again.zip").read_bytes() == packed.read_bytes()
 
 
 IMAGE = "stage1_train/images/field_000.png"
@@ -234,7 +252,7 @@ def test_a_pack_that_claims_more_than_its_size_is_refused(packed: Path, tmp_path
     file.write_bytes(packed.read_bytes())
     with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("zeros", bytes(10_000_000))
-    with pytest.raises(ArchiveError, match="claims to hold more than its own size"):
+    with pytest.raises(ArchiveError, match="claims to contain more than its own size"):
         open_data(file)
 
 
@@ -262,7 +280,7 @@ def test_random_damage_is_a_sentence_or_harmless(packed: Path, tmp_path: Path) -
 @pytest.mark.real_data
 def test_the_real_data_fit_into_60_mib_and_make_the_same_run(real_data: Path, tmp_path: Path) -> None:
     file = tmp_path / "dsb2018.zip"
-    result = pack(real_data, file, nothing)
+    result = pack(real_data, file, nothing, nothing)
     assert result.size_bytes == file.stat().st_size < LIMIT_BYTES
     assert result.n_images == 551
     descriptions = [

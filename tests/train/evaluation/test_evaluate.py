@@ -11,22 +11,28 @@ import sys
 import sysconfig
 import zipfile
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from nuclei_runtime import Segmenter
-from nuclei_runtime.errors import DatasetError, ResultsExistError
+from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.errors import ResultsExistError
 from nuclei_runtime.metrics import Matching, PixelScores, match, mean_image_ap, pooled_ap, score_pixels
 from nuclei_runtime.model.card import parse_card
+from nuclei_train.cli import evaluate_main
 from nuclei_train.data.dsb2018 import open_data
 from nuclei_train.data.samples import Sample
 from nuclei_train.data.split_table import read_split_table
+from nuclei_train.errors import DatasetError
 from nuclei_train.evaluation.evaluate import EvaluationConfig, evaluate
-from nuclei_train.evaluation.kaggle import EncodedMask, write_submission
+from nuclei_train.evaluation.kaggle import EncodedMask, decode_labels, read_masks, write_submission
 from nuclei_train.evaluation.scores import ImageScores, summarise
 from nuclei_train.evaluation.sets import find_sets
 
@@ -34,11 +40,13 @@ SPLITS = {0: "train", 1: "train", 2: "train", 3: "val", 4: "val", 5: "test"}
 
 
 def run_cli(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the installed command."""
-    command = Path(sysconfig.get_path("scripts")) / "nuclei-evaluate"
-    return subprocess.run(
-        [str(command), *map(str, arguments)], capture_output=True, text=True, encoding="utf-8", check=False
-    )
+    """Run the command within this process, which saves importing pandas and Matplotlib again."""
+    out, err = io.StringIO(), io.StringIO()
+    command = ["nuclei-evaluate", *map(str, arguments)]
+    with patch("sys.argv", command), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as exit_:
+        evaluate_main()
+    assert isinstance(exit_.value.code, int)
+    return subprocess.CompletedProcess(command, exit_.value.code, out.getvalue(), err.getvalue())
 
 
 def read_report(out: Path) -> Any:
@@ -46,11 +54,11 @@ def read_report(out: Path) -> Any:
 
 
 def read_rows(out: Path) -> list[dict[str, str]]:
-    with (out / "images.csv").open(newline="", encoding="utf-8") as file:
+    with (out / "image_scores.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def ignore_progress(_done: int, _total: int) -> None:
+def ignore(*_: object) -> None:
     pass
 
 
@@ -63,7 +71,7 @@ def data(tmp_path: Path, make_dsb_zip: Callable[..., Path], make_label_zip: Call
     make_dsb_zip(folder / "stage1_test.zip", [30, 31], with_masks=False)
     make_label_zip(folder / "stardist_test.zip", [20, 21])
     rows = [f"field_{seed:03d},{split},{'odd' if seed == 1 else 'even'}" for seed, split in SPLITS.items()]
-    (folder / "images.csv").write_text("\n".join(["image_id,split,modality", *rows]) + "\n", encoding="utf-8")
+    (folder / "splits.csv").write_text("\n".join(["image_id,split,modality", *rows]) + "\n", encoding="utf-8")
     return folder
 
 
@@ -72,9 +80,11 @@ def samples_of(data: Path, name: str) -> dict[str, Sample]:
     return {sample.image_id: sample for sample in dataset.samples}
 
 
-def test_every_set_is_scored(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_every_set_is_scored(
+    data: Path, tiny_model: Path, tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     out = tmp_path / "out"
-    done = run_cli(data, "--model", tiny_model, "--out", out)
+    done = run_script("nuclei-evaluate", data, "--model", tiny_model, "--out", out)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""  # no progress bar in a pipe
 
@@ -82,7 +92,7 @@ def test_every_set_is_scored(data: Path, tiny_model: Path, tmp_path: Path) -> No
     assert report["schema_version"] == 1
     assert report["model"]["name"] == "tiny"
     assert report["model"]["graph_sha256"] == "none"
-    assert report["split_sha256"] == hashlib.sha256((data / "images.csv").read_bytes()).hexdigest()
+    assert report["split_sha256"] == hashlib.sha256((data / "splits.csv").read_bytes()).hexdigest()
     assert report["failed"] == []
     sets = {found["name"]: found for found in report["sets"]}
     assert {name: found["n_images"] for name, found in sets.items()} == {
@@ -143,12 +153,14 @@ def test_every_set_is_scored(data: Path, tiny_model: Path, tmp_path: Path) -> No
     # Pictures of the sets with truth, the submission of the one without, and a table that is not too wide.
     splits = ("train", "val", "test", "stardist_test")
     pictures = {f"{kind}_{split}.png" for kind in ("samples", "worst", "modalities") for split in splits}
-    files = {"evaluation.json", "images.csv", "submission_stage1_test.csv"}
+    files = {"evaluation.json", "image_scores.csv", "submission_stage1_test.csv"}
     assert {path.name for path in out.iterdir()} == pictures | files
     with Image.open(out / "samples_train.png") as picture:
         assert picture.width > picture.height * 0.5
         assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 100  # something is drawn
-    assert max(map(len, done.stdout.splitlines())) <= 110
+    tables, _, last = done.stdout.rpartition("\n\n")
+    assert max(map(len, tables.splitlines())) <= 100
+    assert last == f"Report, scores of each image and figures: {out}\n"
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("stage1_train/val") and "%" in line)
     assert f"{scores['ap_50_pooled']:.3f}" in line.split()
     assert f"{scores['ap_50_mean_over_images']:.3f}" in line.split()
@@ -176,7 +188,7 @@ def test_bad_images_are_listed_and_the_rest_is_scored(
     report = read_report(out)
     reasons = {failure["image_id"]: failure["reason"] for failure in report["failed"]}
     assert list(reasons) == ["field_000", "field_001", "field_002"]
-    assert "the image is 96 x 128 and its masks are 64 x 64" in reasons["field_001"]
+    assert "the image is 96 x 128 pixels and its masks are 64 x 64" in reasons["field_001"]
     assert "has no masks" in reasons["field_002"]
     assert [line.split(":")[1] for line in done.stderr.splitlines()] == [f" mixed, {name}" for name in reasons]
     (found,) = report["sets"]
@@ -184,7 +196,7 @@ def test_bad_images_are_listed_and_the_rest_is_scored(
     assert [row["image_id"] for row in read_rows(out)] == ["field_003", "field_004"]
     assert report["split_sha256"] is None
     assert {score["dataset"] for score in report["card_evaluation"]} == {"mixed (training images may be among them)"}
-    assert "training images may be among\nmixed. Scores flatter" in done.stdout
+    assert "some of them may be in\nmixed. The scores there may be too good." in done.stdout
 
 
 def test_all_images_bad(tmp_path: Path, make_dsb_zip: Callable[..., Path], tiny_model: Path) -> None:
@@ -231,11 +243,11 @@ def test_truth_csv_with_a_bad_row_and_without_an_image(
         file.write("field_004,1 2 3\n")
     config = EvaluationConfig(path, tmp_path / "out", tiny_model, truth, ())
     progress: list[tuple[int, int]] = []
-    report = evaluate(config, lambda done, total: progress.append((done, total)))
+    report = evaluate(config, ignore, lambda done, total: progress.append((done, total)))
     assert progress == [(1, 3), (2, 3), (3, 3)]
     assert [(failure.image_id, failure.reason) for failure in report.failures] == [
-        ("field_004", "EncodedPixels in line 3: expected pairs of start and length, found 3 numbers; mend that row"),
-        ("field_005", "has no masks, expected one or more; leave it out or add them"),
+        ("field_004", "EncodedPixels in line 3: expected pairs of start and length, found 3 numbers; fix that row"),
+        ("field_005", "has no masks, expected at least one; add masks or leave the image out"),
     ]
     (found,) = report.sets
     assert found.scores is not None
@@ -246,8 +258,16 @@ def test_masks_come_before_the_truth_csv(tmp_path: Path, make_dsb_zip: Callable[
     path = make_dsb_zip(tmp_path / "own.zip", [3])
     truth = tmp_path / "truth.csv"
     write_submission(truth, [("field_003", np.zeros((96, 128), np.int32))])
-    with pytest.raises(DatasetError, match="names no image that lacks truth"):
-        evaluate(EvaluationConfig(path, tmp_path / "out", tiny_model, truth, ()), ignore_progress)
+    with pytest.raises(DatasetError, match="lists no image that lacks truth"):
+        evaluate(EvaluationConfig(path, tmp_path / "out", tiny_model, truth, ()), ignore, ignore)
+
+
+def test_a_split_table_of_the_former_name_is_used_and_mentioned(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    former = (data / "splits.csv").rename(data / "images.csv")
+    done = run_cli(data, "--model", tiny_model, "--out", tmp_path / "out", "--split", "val")
+    assert done.returncode == 0
+    assert done.stderr == f"{former}: used as the split table, whose name is now splits.csv\n"
+    assert [found["name"] for found in read_report(tmp_path / "out")["sets"]] == ["stage1_train/val"]
 
 
 def test_split_limits_what_is_scored(data: Path, tiny_model: Path, tmp_path: Path) -> None:
@@ -278,19 +298,19 @@ def test_usage_and_model_errors(
 
 
 def test_the_output_folder_is_new_or_empty(data: Path, tiny_model: Path, tmp_path: Path) -> None:
-    split_table = (data / "images.csv").read_bytes()
+    split_table = (data / "splits.csv").read_bytes()
     done = run_cli(data, "--model", tiny_model, "--out", data)
     assert done.returncode == 2
     assert done.stderr == f"error: {data}: is not empty; name a new folder for the results\n"
-    assert (data / "images.csv").read_bytes() == split_table
+    assert (data / "splits.csv").read_bytes() == split_table
 
     config = EvaluationConfig(data, tmp_path / "out", tiny_model, None, ("val",))
-    evaluate(config, ignore_progress)
+    evaluate(config, ignore, ignore)
     before = (tmp_path / "out" / "evaluation.json").read_bytes()
     with pytest.raises(ResultsExistError, match="is not empty"):
-        evaluate(config, ignore_progress)
+        evaluate(config, ignore, ignore)
     assert (tmp_path / "out" / "evaluation.json").read_bytes() == before
-    evaluate(EvaluationConfig(data, tmp_path / "again", tiny_model, None, ("val",)), ignore_progress)
+    evaluate(EvaluationConfig(data, tmp_path / "again", tiny_model, None, ("val",)), ignore, ignore)
     assert (tmp_path / "again" / "evaluation.json").read_bytes() == before  # nothing in it is left to chance
 
 
@@ -303,7 +323,7 @@ def test_an_output_folder_that_cannot_be_made(data: Path, tiny_model: Path, tmp_
 
 
 def test_of_several_maps_the_foreground_is_scored_by_pixels(data: Path, tiled_model: Path, tmp_path: Path) -> None:
-    report = evaluate(EvaluationConfig(data, tmp_path / "out", tiled_model, None, ("val",)), ignore_progress)
+    report = evaluate(EvaluationConfig(data, tmp_path / "out", tiled_model, None, ("val",)), ignore, ignore)
     assert report.failures == ()
     (found,) = report.sets
     segmenter, samples = Segmenter(tiled_model), samples_of(data, "stage1_train")
@@ -318,9 +338,31 @@ def test_of_several_maps_the_foreground_is_scored_by_pixels(data: Path, tiled_mo
     assert found.scores.dice > 0.6
 
 
+def test_the_labels_that_are_scored_are_those_of_nuclei_infer(tmp_path: Path) -> None:
+    """On an image of several blocks, full of nuclei that touch, some of them across the edges of windows."""
+    field = fluorescence_field(2, height=320, width=300, n_nuclei=90)[0]
+    image = np.tile(field, (4, 4))[:1100, :1150]
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "PNG")
+    with zipfile.ZipFile(tmp_path / "stage1_test.zip", "w") as archive:
+        archive.writestr("large/images/large.png", content.getvalue())
+    (tmp_path / "large.png").write_bytes(content.getvalue())
+
+    infer = Path(sysconfig.get_path("scripts")) / "nuclei-infer"
+    subprocess.run([infer, tmp_path / "large.png", "--out", tmp_path / "inferred"], check=True, capture_output=True)
+    expected = tifffile.imread(tmp_path / "inferred" / "labels" / "large.tif")
+    assert expected.max() > 500
+
+    config = EvaluationConfig(tmp_path / "stage1_test.zip", tmp_path / "evaluated", None, None, ())
+    (found,) = evaluate(config, ignore, ignore).sets
+    assert [one.n_predicted for one in found.images] == [expected.max()]
+    masks = read_masks(tmp_path / "evaluated" / "submission_stage1_test.csv")["large"]
+    np.testing.assert_array_equal(decode_labels("large", masks, *image.shape), expected)
+
+
 def test_how_the_model_is_shown_the_images_is_scored_and_said(data: Path, tiled_model: Path, tmp_path: Path) -> None:
     config = EvaluationConfig(data, tmp_path / "out", tiled_model, None, ("val",), tta=True, diameter_px=45.0)
-    (found,) = evaluate(config, ignore_progress).sets
+    (found,) = evaluate(config, ignore, ignore).sets
     segmenter = Segmenter(tiled_model, tta=True, diameter_px=45)
     samples = samples_of(data, "stage1_train")
     counts = {name: segmenter.segment(samples[name].read_image()).count for name in ("field_003", "field_004")}
@@ -341,9 +383,9 @@ def test_a_model_that_gives_nan_scores_nothing(
     steepness.CopyFrom(onnx.numpy_helper.from_array(np.array(np.nan, np.float32), "steepness"))
     onnx.save(model, tmp_path / "nan.onnx")
     path = make_dsb_zip(tmp_path / "own.zip", [3])
-    report = evaluate(EvaluationConfig(path, tmp_path / "out", tmp_path / "nan.onnx", None, ()), ignore_progress)
+    report = evaluate(EvaluationConfig(path, tmp_path / "out", tmp_path / "nan.onnx", None, ()), ignore, ignore)
     assert [failure.image_id for failure in report.failures] == ["field_003"]
-    assert "no finite probability" in report.failures[0].reason
+    assert "NaN or infinite probabilities" in report.failures[0].reason
 
 
 def test_no_training_framework_is_imported() -> None:
@@ -355,7 +397,7 @@ def test_no_training_framework_is_imported() -> None:
 
 
 def test_images_without_a_split_are_a_set_of_their_own(data: Path) -> None:
-    table = data / "images.csv"
+    table = data / "splits.csv"
     table.write_text(table.read_text().replace("field_005,test", "field_005,").replace("field_004", "other"))
     sets = find_sets(open_data(data), read_split_table(data), {}, ("stage1_train/unlisted", "val"))
     assert {found.name: [sample.image_id for sample in found.samples] for found in sets} == {
@@ -366,7 +408,7 @@ def test_images_without_a_split_are_a_set_of_their_own(data: Path) -> None:
 
 def test_a_set_of_one_split_is_not_divided(tmp_path: Path, make_label_zip: Callable[..., Path]) -> None:
     make_label_zip(tmp_path / "stardist_test.zip", [20, 21, 22])
-    (tmp_path / "images.csv").write_text(
+    (tmp_path / "splits.csv").write_text(
         "image_id,split,modality\nfield_020,stardist,fluorescence\nfield_021,stardist,fluorescence\n"
     )
     (found,) = find_sets(open_data(tmp_path), read_split_table(tmp_path), {}, ())
@@ -382,7 +424,7 @@ def test_a_set_of_one_split_is_not_divided(tmp_path: Path, make_label_zip: Calla
         ({"field_020": "train", "field_021": "train", "field_022": "train"}, True),
         ({"a stranger": "train", "another": "val"}, True),
         ({"field_020": "test"}, False),
-        ({"field_020": "train", "field_021": "val"}, False),  # a set of its own each, whose name says it
+        ({"field_020": "train", "field_021": "val"}, False),  # each is a separate set, whose name says so
     ],
 )
 def test_where_training_images_may_be_among_them_is_known(
@@ -390,7 +432,7 @@ def test_where_training_images_may_be_among_them_is_known(
 ) -> None:
     make_label_zip(tmp_path / "mine.zip", [20, 21, 22])
     rows = "".join(f"{name},{split},\n" for name, split in splits.items())
-    (tmp_path / "images.csv").write_text("image_id,split,modality\n" + rows)
+    (tmp_path / "splits.csv").write_text("image_id,split,modality\n" + rows)
     sets = find_sets(open_data(tmp_path), read_split_table(tmp_path), {}, ())
     assert {found.may_be_fitted for found in sets} == {may_be_fitted}
 
@@ -405,7 +447,7 @@ def test_what_kaggle_ignores_is_not_scored(tmp_path: Path, make_dsb_zip: Callabl
 def test_two_data_sets_of_one_name_are_refused(tmp_path: Path, make_dsb_zip: Callable[..., Path]) -> None:
     for name in ("one", "two"):
         make_dsb_zip(tmp_path / f"{name}.zip", [1], level="stage1_train/")
-    with pytest.raises(DatasetError, match=r"2 data sets are named stage1_train: .*one\.zip, .*two\.zip"):
+    with pytest.raises(DatasetError, match=r"2 data sets have the name stage1_train: .*one\.zip, .*two\.zip"):
         find_sets(open_data(tmp_path), None, {}, ())
 
 

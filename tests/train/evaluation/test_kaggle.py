@@ -8,11 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nuclei_runtime.errors import DatasetError
-from nuclei_train.evaluation.kaggle import decode_labels, read_masks, rle_decode, rle_encode, write_submission
+from nuclei_train.errors import DatasetError
+from nuclei_train.evaluation.kaggle import decode_labels, read_masks, rle_decode, write_submission
 
 
-def test_runs_go_down_the_columns_from_1() -> None:
+def encode(mask: np.ndarray, folder: Path) -> str:
+    """Return the run lengths that a submission has for a mask."""
+    write_submission(folder / "submission.csv", [("image", mask.astype(np.int32))])
+    (row,) = read_masks(folder / "submission.csv")["image"]
+    return row.text
+
+
+def test_runs_go_down_the_columns_from_1(tmp_path: Path) -> None:
     mask = np.array(
         [
             [0, 1, 0],
@@ -23,21 +30,21 @@ def test_runs_go_down_the_columns_from_1() -> None:
         dtype=bool,
     )
     # Pixels 2 and 3 in the first column, 5 and 6 in the second, 12 at the end of the third.
-    assert rle_encode(mask) == "2 2 5 2 12 1"
+    assert encode(mask, tmp_path) == "2 2 5 2 12 1"
     np.testing.assert_array_equal(rle_decode("2 2 5 2 12 1", 4, 3), mask)
 
 
-def test_a_run_goes_on_from_one_column_to_the_next() -> None:
+def test_a_run_continues_from_one_column_to_the_next(tmp_path: Path) -> None:
     mask = np.array([[0, 1], [1, 0]], dtype=bool)
-    assert rle_encode(mask) == "2 2"
+    assert encode(mask, tmp_path) == "2 2"
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_round_trip(seed: int) -> None:
+def test_round_trip(seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(seed)
     height, width = (int(n) for n in rng.integers(1, 40, 2))
     mask = rng.random((height, width)) < rng.choice([0.0, 0.05, 0.5, 0.95, 1.0])
-    decoded = rle_decode(rle_encode(mask), height, width)
+    decoded = rle_decode(encode(mask, tmp_path), height, width)
     assert decoded.dtype == bool
     np.testing.assert_array_equal(decoded, mask)
 
@@ -51,11 +58,11 @@ def test_round_trip(seed: int) -> None:
         ("-1 2", "found '-1'"),
         ("1_0 2", "found '1_0'"),
         ("9" * 5000 + " 1", "found '9"),
-        ("0 2", "run 0 2 is not within"),
-        ("1 0", "run 1 0 is not within"),
-        ("12 2", "run 12 2 is not within the image's pixels 1 to 12"),
-        ("1 3 3 2", "run 3 2 does not lie after the one that ends at pixel 3"),
-        ("5 2 1 2", "run 1 2 does not lie after"),
+        ("0 2", "run 0 2 is outside"),
+        ("1 0", "run 1 0 is outside"),
+        ("12 2", "run 12 2 is outside the image's pixels 1 to 12"),
+        ("1 3 3 2", "run 3 2 does not follow the one that ends at pixel 3"),
+        ("5 2 1 2", "run 1 2 does not follow"),
     ],
 )
 def test_malformed_runs_are_named_with_image_and_line(tmp_path: Path, text: str, complaint: str) -> None:
@@ -115,7 +122,7 @@ def test_what_kaggle_ignores_has_no_truth(tmp_path: Path) -> None:
         (b"id,rle\na,1 2\n", "found the columns id, rle, expected ImageId and EncodedPixels"),
         (b"ImageId,EncodedPixels\na,1 2\nb\n", "line 3, image 'b': found 1 fields, expected 2"),
         (b"ImageId,EncodedPixels\na,1 2,3\n", "line 2, image 'a': found 3 fields, expected 2"),
-        (b"\xff\xfe\x00", "cannot be read as a CSV"),
+        (b"\xff\xfe\x00", "cannot be read as CSV"),
     ],
 )
 def test_file_in_another_form(tmp_path: Path, content: bytes, complaint: str) -> None:

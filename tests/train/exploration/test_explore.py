@@ -5,29 +5,34 @@ from __future__ import annotations
 import csv
 import io
 import subprocess
-import sysconfig
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_runtime.errors import DatasetError
+from nuclei_train.cli import explore_main
+from nuclei_train.data.split_table import read_split_table
+from nuclei_train.errors import DatasetError
 from nuclei_train.exploration.explore import explore
 
 MakeZip = Callable[..., Path]
 
 
 def run_cli(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the installed command."""
-    command = Path(sysconfig.get_path("scripts")) / "nuclei-explore"
-    return subprocess.run(
-        [str(command), *map(str, arguments)], capture_output=True, text=True, encoding="utf-8", check=False
-    )
+    """Run the command within this process, which saves importing pandas and Matplotlib again."""
+    out, err = io.StringIO(), io.StringIO()
+    command = ["nuclei-explore", *map(str, arguments)]
+    with patch("sys.argv", command), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as exit_:
+        explore_main()
+    assert isinstance(exit_.value.code, int)
+    return subprocess.CompletedProcess(command, exit_.value.code, out.getvalue(), err.getvalue())
 
 
 def run(data: Path, out: Path) -> list[str]:
@@ -57,15 +62,17 @@ def data(tmp_path: Path, make_dsb_zip: MakeZip, make_label_zip: MakeZip) -> Path
     make_dsb_zip(folder / "stage1_test.zip", [7], with_masks=False, size=(64, 80))
     make_label_zip(folder / "stardist_test.zip", [0])
     table = "image_id,modality,split\nfield_000,fluorescence,train\nfield_001,histology_pink_HE,val\n"
-    (folder / "images.csv").write_text(table, encoding="utf-8")
+    (folder / "splits.csv").write_text(table, encoding="utf-8")
     return folder
 
 
-def test_a_folder_of_zips_is_unpacked_tabulated_and_drawn(data: Path, tmp_path: Path) -> None:
+def test_a_folder_of_zips_is_unpacked_tabulated_and_drawn(
+    data: Path, tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     out = tmp_path / "out"
-    done = run_cli(data, out)
+    done = run_script("nuclei-explore", data, out)
     assert done.returncode == 0, done.stderr
-    table = rows(out / "images.csv")
+    table = rows(out / "image_properties.csv")
     assert [(row["dataset"], row["image_id"]) for row in table] == [
         ("stage1_test", "field_007"),
         ("stage1_train", "field_000"),
@@ -102,7 +109,7 @@ def test_a_folder_of_zips_is_unpacked_tabulated_and_drawn(data: Path, tmp_path: 
         "stage1_test: 1 image, no truth",
         f"stage1_train: 3 images, {sum(int(r['n_nuclei']) for r in table[1:4])} nuclei",
         "96 x 128: 4 images",
-        "the guess agrees with images.csv for 2 of 3 images",
+        "the guess agrees with the split table for 2 of 3 images",
         "constant alpha channel: 4 images: field_007, field_000, field_001, ...",
     ):
         assert expected in done.stdout
@@ -113,19 +120,24 @@ def test_a_folder_of_zips_is_unpacked_tabulated_and_drawn(data: Path, tmp_path: 
 def test_a_second_run_unpacks_nothing_and_writes_the_same(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert all("unpacked into" in sentence for sentence in run(data, out))
-    first = {name: (out / name).read_bytes() for name in ("images.csv", "oddities.csv", "sample.png", "histograms.png")}
-    assert ["already unpacked, complete, in" in sentence for sentence in run(data, out)] == [True] * 3
+    first = {
+        name: (out / name).read_bytes()
+        for name in ("image_properties.csv", "oddities.csv", "sample.png", "histograms.png")
+    }
+    assert ["already unpacked completely into" in sentence for sentence in run(data, out)] == [True] * 3
     assert first == {name: (out / name).read_bytes() for name in first}
 
 
 def test_what_was_unpacked_is_data_with_its_table(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "out")
     assert run(tmp_path / "out" / "data", tmp_path / "again") == []
-    first, second = rows(tmp_path / "out" / "images.csv"), rows(tmp_path / "again" / "images.csv")
+    first, second = rows(tmp_path / "out" / "image_properties.csv"), rows(tmp_path / "again" / "image_properties.csv")
     for row in first:
         row["path"] = str((tmp_path / "out" / row["path"]).resolve())
     assert first == second
     assert not (tmp_path / "again" / "data").exists()  # folders are used where they are
+    assert run(tmp_path / "out" / "data", tmp_path / "out") == []  # its tables may be replaced
+    assert rows(tmp_path / "out" / "image_properties.csv") == first
 
 
 @pytest.mark.parametrize("form", ["zip", "unpacked", "unpacked with a level"])
@@ -138,7 +150,7 @@ def test_other_forms_of_data(tmp_path: Path, make_dsb_zip: MakeZip, form: str) -
             archive.extractall(tmp_path / "stage1_train")
         data = tmp_path / "stage1_train"
     run(data, tmp_path / "out")
-    table = rows(tmp_path / "out" / "images.csv")
+    table = rows(tmp_path / "out" / "image_properties.csv")
     assert [(row["dataset"], row["image_id"]) for row in table] == [("stage1_train", f"field_00{n}") for n in (3, 4)]
     assert all((tmp_path / "out" / row["path"]).is_file() for row in table)
     assert [row["split"] + row["modality"] for row in table] == ["", ""]
@@ -164,7 +176,7 @@ def test_bad_samples_are_listed_and_the_others_explored(tmp_path: Path, make_dsb
         ("field_001", "unreadable file"),
         ("field_001", "empty mask"),
     }
-    table = {row["image_id"]: row for row in rows(tmp_path / "out" / "images.csv")}
+    table = {row["image_id"]: row for row in rows(tmp_path / "out" / "image_properties.csv")}
     assert table["bad_image"]["height"] == table["bad_image"]["modality_guess"] == ""
     assert table["no_masks"]["n_nuclei"] == ""
     assert int(table["field_000"]["n_nuclei"]) > 0
@@ -182,19 +194,46 @@ def test_data_without_anything_to_draw_is_no_crash(tmp_path: Path, content: byte
     assert (tmp_path / "out" / "histograms.png").is_file()
 
 
-def test_out_may_not_stand_where_the_table_of_splits_is_looked_for(data: Path) -> None:
-    before = (data / "images.csv").read_bytes()
-    for source, out in ((data, data), (data, data.parent), (data / "stage1_train.zip", data)):
-        with pytest.raises(DatasetError, match=r"images\.csv written there"):
-            run(source, out)
-        assert (data / "images.csv").read_bytes() == before
-        assert not (out / "oddities.csv").exists()
+def test_the_tables_are_never_taken_for_the_split_table(data: Path) -> None:
+    """Not even in the data's own folder or the one above, where that table is looked for."""
+    before = (data / "splits.csv").read_bytes()
+    for out in (data, data.parent):
+        assert all("unpacked" in sentence for sentence in run(data, out))
+        assert len(rows(out / "image_properties.csv")) == 5
+        assert (data / "splits.csv").read_bytes() == before
+    table = read_split_table(data)
+    assert table is not None
+    assert table.content == before
+
+
+@pytest.mark.parametrize("inside", ["", "stage1_train.zip"])
+def test_zips_are_not_unpacked_among_the_data(data: Path, inside: str) -> None:
+    moved = data.rename(data.with_name("data"))
+    before = sorted(moved.iterdir())
+    with pytest.raises(DatasetError, match=r"would be unpacked into .*, among the data; name another folder"):
+        run(moved / inside, moved.parent)
+    assert sorted(moved.iterdir()) == before
+    assert not (moved.parent / "oddities.csv").exists()
+
+
+def test_a_split_table_of_the_former_name_is_used_and_mentioned(data: Path, tmp_path: Path) -> None:
+    (data / "splits.csv").rename(data / "images.csv")
+    first, *_ = run(data, tmp_path / "out")
+    assert first == f"{data / 'images.csv'}: used as the split table, whose name is now splits.csv"
+    assert (tmp_path / "out/data/splits.csv").read_bytes() == (data / "images.csv").read_bytes()
+    assert [row["split"] for row in rows(tmp_path / "out" / "image_properties.csv")] == [
+        "",
+        "train",
+        "val",
+        "",
+        "train",
+    ]
 
 
 def test_out_inside_a_folder_of_zips_is_not_read_back(data: Path) -> None:
     for _ in range(2):
         run(data, data / "explored")
-        assert len(rows(data / "explored" / "images.csv")) == 5
+        assert len(rows(data / "explored" / "image_properties.csv")) == 5
 
 
 @pytest.fixture
@@ -209,7 +248,7 @@ def unpacked(data: Path, tmp_path: Path) -> Path:
 def test_out_inside_unpacked_data_is_not_read_back(unpacked: Path) -> None:
     for _ in range(2):
         run(unpacked, unpacked / "explored")
-        assert len(rows(unpacked / "explored" / "images.csv")) == 5
+        assert len(rows(unpacked / "explored" / "image_properties.csv")) == 5
 
 
 @pytest.mark.parametrize("inside", ["images", "stage1_train", "stage1_train/field_000/masks"])
@@ -226,7 +265,7 @@ def test_a_half_unpacked_folder_is_not_taken_for_data(data: Path, tmp_path: Path
         archive.extractall(half, archive.namelist()[:5])
     with pytest.raises(DatasetError, match=r"is not what .* unpacks to"):
         run(data, tmp_path / "out")
-    assert not (tmp_path / "out" / "images.csv").exists()
+    assert not (tmp_path / "out" / "image_properties.csv").exists()
 
 
 def test_a_truncated_zip_is_an_error_that_names_the_entry(data: Path, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_nothing_is_odd_about_a_good_sample(tmp_path: Path) -> None:
 
 def test_a_mask_of_another_size_is_named_and_not_counted(tmp_path: Path) -> None:
     inspection = inspect(tmp_path, {"m1.png": square(0, 0), "m2.png": np.full((30, 20), 255, np.uint8)})
-    assert found(inspection) == [("mask of another size", "mask m2.png: 30 x 20, the image is 20 x 30")]
+    assert found(inspection) == [("mask of another size", "mask m2.png: 30 x 20, expected 20 x 30")]
     assert inspection.areas_px == (25,)
 
 
@@ -64,7 +64,7 @@ def test_an_empty_mask_is_named_and_not_counted(tmp_path: Path) -> None:
 def test_overlapping_masks_are_measured(tmp_path: Path) -> None:
     inspection = inspect(tmp_path, {"m1.png": square(0, 0), "m2.png": square(3, 3), "m3.png": square(4, 4)})
     # m1 and m2 share 4 px, m2 and m3 16, m1 and m3 1, which is one of the 4 and of the 16
-    assert found(inspection) == [("overlapping masks", "19 px in two masks or more")]
+    assert found(inspection) == [("overlapping masks", "19 px in two or more masks")]
     assert inspection.areas_px == (25, 25, 25)
     assert inspection.foreground_px == 25 + 25 + 25 - 4 - 16
 
@@ -129,4 +129,4 @@ def test_label_images_have_the_same_oddities(tmp_path: Path) -> None:
     assert found(a) == [("mask in several pieces", "mask a.tif, nucleus 900: 2 pieces of 4, 4 px")]
     assert a.areas_px == (25, 8)
     assert found(b) == [("empty mask", "mask b.tif")]
-    assert found(c) == [("mask of another size", "mask c.tif: 10 x 30, the image is 20 x 30")]
+    assert found(c) == [("mask of another size", "mask c.tif: 10 x 30, expected 20 x 30")]

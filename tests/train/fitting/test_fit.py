@@ -16,11 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nuclei_runtime.errors import DatasetError, RunFolderError
 from nuclei_train.data.pack import pack
+from nuclei_train.errors import DatasetError, RunFolderError
 from nuclei_train.fitting.fit import TrainingConfig, TrainingResult, train
+from nuclei_train.fitting.reporter import Reporter
 from nuclei_train.recipes.baseline import Baseline
 from nuclei_train.recipes.recipe import Recipe
+
+pytestmark = pytest.mark.usefixtures("eager")
 
 SMALL = replace(Baseline(), size_px=32, batch_size=8, epochs=4, patience=2)
 TWO_EPOCHS = replace(SMALL, epochs=2)
@@ -30,7 +33,7 @@ MakeZip = Callable[..., Path]
 
 
 @dataclass
-class Listener:
+class Listener(Reporter):
     """Keeps what a training says."""
 
     sentences: list[str] = field(default_factory=list)
@@ -62,7 +65,7 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 def write_table(folder: Path, split: Callable[[int], str]) -> None:
     rows = [f"field_{seed:03d},fluorescence,{split(seed)}" for seed in SEEDS]
-    (folder / "images.csv").write_text("\n".join(["image_id,modality,split", *rows]) + "\n", encoding="utf-8")
+    (folder / "splits.csv").write_text("\n".join(["image_id,modality,split", *rows]) + "\n", encoding="utf-8")
 
 
 def by_number(seed: int) -> str:
@@ -94,14 +97,14 @@ def small_run(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 def test_the_table_decides_and_nothing_is_warned_of(small_data: Path, small_run: tuple[Path, Listener]) -> None:
     folder, listener = small_run
     zip_file = small_data / "stage1_train.zip"
-    assert listener.sentences == [f"{zip_file}: 10 images to fit, 2 to validate, 4 left out (images.csv)"]
+    assert listener.sentences == [f"{zip_file}: 10 images to fit, 2 to validate, 4 left out (splits.csv)"]
     assert listener.total == listener.loaded == 12
     content = read_run(folder)
     assert "start" not in content
     assert content["parameters"] == 1_941_105
     assert content["kflop_per_pixel"] == 92.5
     assert content["precision"] == "float32"
-    assert {"source": "images.csv", "train": 10, "val": 2}.items() <= content["split"].items()
+    assert {"source": "splits.csv", "train": 10, "val": 2}.items() <= content["split"].items()
     assert not (folder / "predictions_test.png").exists()  # there is no stage1_test
 
 
@@ -123,12 +126,12 @@ def test_after_a_resume_a_worse_epoch_counts_and_does_not_become_the_best(
     best = (folder / "best.keras").read_bytes()
 
     result, listener = run(small_data, folder, recipe=SMALL, resume=True)
-    assert "going on after epoch 1" in listener.sentences
+    assert "resuming after epoch 1" in listener.sentences
     assert result.epochs == 2  # patience is 2
     assert (folder / "best.keras").read_bytes() == best
 
 
-def test_a_run_killed_in_its_first_epoch_begins_anew(
+def test_a_run_killed_in_its_first_epoch_begins_again(
     small_data: Path, small_run: tuple[Path, Listener], tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
@@ -137,7 +140,7 @@ def test_a_run_killed_in_its_first_epoch_begins_anew(
     (folder / "run.json").write_text(json.dumps(content), encoding="utf-8")
     (folder / "best.keras").write_bytes(b"half a checkpoint")
     _, listener = run(small_data, folder, resume=True)
-    assert not [sentence for sentence in listener.sentences if "going on" in sentence]
+    assert not [sentence for sentence in listener.sentences if "resuming" in sentence]
     assert read_run(folder)["scores"] == content["scores"]
 
 
@@ -156,7 +159,7 @@ def test_resume_leaves_a_finished_run_as_it_is(
     assert left == right
 
 
-def test_another_split_is_not_gone_on_with(small_data: Path, small_run: tuple[Path, Listener], tmp_path: Path) -> None:
+def test_another_split_is_not_resumed(small_data: Path, small_run: tuple[Path, Listener], tmp_path: Path) -> None:
     shutil.copy(small_data / "stage1_train.zip", tmp_path)
     write_table(tmp_path, lambda seed: by_number((seed + 1) % len(SEEDS)))
     before = (small_run[0] / "run.json").read_bytes()
@@ -178,20 +181,20 @@ def test_a_finished_run_without_a_whole_checkpoint_is_a_sentence(
         run(small_data, folder, resume=True)
 
 
-def test_a_pack_goes_on_with_a_run_that_an_earlier_version_made_of_its_data(
+def test_a_pack_resumes_a_run_that_an_earlier_version_made_of_its_data(
     small_data: Path, small_run: tuple[Path, Listener], tmp_path: Path
 ) -> None:
     """Of a choice that this version did not know it says nothing; the choice's default stands for it."""
-    pack(small_data, tmp_path / "pack.zip", lambda *_: None)
+    pack(small_data, tmp_path / "pack.zip", lambda *_: None, lambda *_: None)
     folder = tmp_path / "run"
     shutil.copytree(small_run[0], folder)
     content = read_run(folder)
     del content["recipe"]["tolerance"]
     (folder / "run.json").write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(RunFolderError, match=r"differs .* in recipe\.tolerance \(0\.0001 there, 0\.1 here\) and"):
+    with pytest.raises(RunFolderError, match=r"differs .* in recipe\.tolerance \(0\.0001 in the run, 0\.1 in "):
         run(tmp_path / "pack.zip", folder, recipe=replace(TWO_EPOCHS, tolerance=0.1), resume=True)
     _, listener = run(tmp_path / "pack.zip", folder, resume=True)
-    assert listener.sentences[0].endswith("pack.zip: 10 images to fit, 2 to validate, 4 left out (images.csv)")
+    assert listener.sentences[0].endswith("pack.zip: 10 images to fit, 2 to validate, 4 left out (splits.csv)")
     left, right = read_run(folder), read_run(small_run[0])
     assert left.pop("seconds")["epochs"] == right.pop("seconds")["epochs"]
     assert left == right
@@ -224,25 +227,29 @@ def good_pictures(n: int) -> dict[str, bytes]:
     [
         ("images/picture_3.png", b"", "picture_3: .*empty"),
         ("images/picture_3.png", b"\x89PNG\r\n\x1a\nno more", "picture_3: "),
-        ("masks/one.png", png(np.zeros((40, 41), np.uint8)), r"picture_3: the image is \(40, 40\).*\(40, 41\)"),
+        (
+            "masks/one.png",
+            png(np.zeros((40, 41), np.uint8)),
+            r"picture_3: the image is 40 x 40 pixels and its masks are 40 x 41; fix it",
+        ),
         ("masks/two.png", png(np.zeros((40, 41), np.uint8)), r"picture_3: mask two.png is \(40, 41\)"),
     ],
     ids=["empty image", "truncated image", "masks of another size", "masks of two sizes"],
 )
-def test_an_image_that_cannot_be_used_is_named_and_can_be_mended(
+def test_an_image_that_cannot_be_used_is_named_and_can_be_fixed(
     tmp_path: Path, broken: str, content: bytes, reason: str
 ) -> None:
     data, folder = tmp_path / "stage1_train", tmp_path / "run"
     write_pictures(data, good_pictures(6) | {f"picture_3/{broken}": content})
     with pytest.raises(DatasetError, match=reason):
         run(data, folder)
-    assert list(folder.iterdir()) == []  # no run was begun: the same command will do once it is mended
+    assert list(folder.iterdir()) == []  # no run was begun: the same command will do once it is fixed
 
 
 def test_masks_without_a_nucleus_are_refused_before_anything_is_fitted(tmp_path: Path) -> None:
     data, folder = tmp_path / "stage1_train", tmp_path / "run"
     empty = {name: png(np.zeros((40, 40), np.uint8)) for name in good_pictures(6) if "/masks/" in name}
     write_pictures(data, good_pictures(6) | empty)
-    with pytest.raises(DatasetError, match="no nucleus in the masks of all 5 images to fit"):
+    with pytest.raises(DatasetError, match="the masks of all 5 images to fit contain no nucleus"):
         run(data, folder)
     assert list(folder.iterdir()) == []

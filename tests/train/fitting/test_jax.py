@@ -26,24 +26,22 @@ def test_an_epoch_with_jax(
     assert (content["backend"], content["status"], content["epochs"]) == ("jax", "complete", 1)
     assert "jax" in content["versions"]
     assert (run / "best.keras").is_file()
-    said = "TensorFlow is not installed, so there are no TensorBoard logs" in done.stderr.splitlines()
+    said = "TensorFlow is not installed, so no TensorBoard logs are written" in done.stderr.splitlines()
     assert said == (find_spec("tensorflow") is None)
     assert (run / "tensorboard").exists() == (find_spec("tensorflow") is not None)
 
 
 SMALL_NATIVE = """
 import sys
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 from nuclei_train.fitting.fit import TrainingConfig, train
+from nuclei_train.fitting.reporter import Reporter
 from nuclei_train.recipes.native import Native
 
 small = replace(Native(), epochs=1, steps_per_epoch=2, batch_size=2, filters=4, crop_px=64, validation_batches=1)
-reporter = SimpleNamespace(say=print, loading=lambda total: nullcontext(lambda: None))
-train(TrainingConfig(Path(sys.argv[1]), Path(sys.argv[2]), small, False), reporter)
+train(TrainingConfig(Path(sys.argv[1]), Path(sys.argv[2]), small, False), Reporter())
 """
 
 
@@ -51,7 +49,7 @@ train(TrainingConfig(Path(sys.argv[1]), Path(sys.argv[2]), small, False), report
 def test_an_epoch_of_native_with_jax(make_dsb_zip: Callable[..., Path], tmp_path: Path) -> None:
     """From a packed file; through Python, because the command's epochs are long."""
     file, run = tmp_path / "pack.zip", tmp_path / "run"
-    pack(make_dsb_zip(tmp_path / "stage1_train.zip", range(10)), file, lambda *_: None)
+    pack(make_dsb_zip(tmp_path / "stage1_train.zip", range(10)), file, lambda *_: None, lambda *_: None)
     done = subprocess.run(
         [sys.executable, "-c", SMALL_NATIVE, str(file), str(run)],
         capture_output=True,

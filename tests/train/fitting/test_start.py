@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,14 @@ import keras
 import numpy as np
 import pytest
 
-from nuclei_runtime.errors import RunFolderError
+from nuclei_train.errors import RunFolderError
 from nuclei_train.fitting.fit import TrainingConfig, train
+from nuclei_train.fitting.reporter import Reporter
 from nuclei_train.fitting.start import read_start
 from nuclei_train.recipes.baseline import Baseline
 from nuclei_train.recipes.native import Native
+
+pytestmark = pytest.mark.usefixtures("eager")
 
 SMALL = replace(Baseline(), size_px=16, batch_size=8, epochs=1)
 NATIVE = replace(Native(), filters=8, crop_px=96)
@@ -27,7 +30,7 @@ NATIVE = replace(Native(), filters=8, crop_px=96)
 MakeZip = Callable[..., Path]
 
 
-class Listener:
+class Listener(Reporter):
     """Keeps what a training says."""
 
     def __init__(self) -> None:
@@ -35,10 +38,6 @@ class Listener:
 
     def say(self, sentence: str) -> None:
         self.sentences.append(sentence)
-
-    @contextmanager
-    def loading(self, total: int) -> Iterator[Callable[[], None]]:  # noqa: ARG002
-        yield lambda: None
 
 
 def read_run(run: Path) -> dict[str, Any]:
@@ -62,9 +61,15 @@ def test_its_weights_are_those_of_the_best_checkpoint(native_run: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "expected"),
     [
-        (replace(NATIVE, filters=4), r"first in stem/kernel \(4, 4, 3, 8\) where stem/kernel \(4, 4, 3, 4\) was"),
-        (replace(NATIVE, architecture="residual_unet"), "of another network than the recipe native trains"),
-        (SMALL, "of another network than the recipe baseline trains"),
+        (
+            replace(NATIVE, filters=4),
+            r"first difference is stem/kernel \(4, 4, 3, 8\) where stem/kernel \(4, 4, 3, 4\) was",
+        ),
+        (
+            replace(NATIVE, architecture="residual_unet"),
+            "belongs to another network than the one that the recipe native trains",
+        ),
+        (SMALL, "belongs to another network than the one that the recipe baseline trains"),
     ],
     ids=["filters", "architecture", "recipe"],
 )
@@ -82,11 +87,11 @@ def test_what_is_no_checkpoint_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"best\.keras: there is no such checkpoint"):
         read_start(tmp_path, NATIVE)
     (tmp_path / "best.keras").write_bytes(b"no zip")
-    with pytest.raises(RunFolderError, match=r"best\.keras: cannot be read .*; copy it anew"):
+    with pytest.raises(RunFolderError, match=r"best\.keras: cannot be read .*; copy it again"):
         read_start(tmp_path, NATIVE)
 
 
-def test_it_goes_on_with_batches_that_the_checkpoint_never_saw(native_run: Path, finished_run: Path) -> None:
+def test_it_continues_with_batches_that_the_checkpoint_never_saw(native_run: Path, finished_run: Path) -> None:
     one, other = (
         read_start(run, recipe).skipped_epochs for run, recipe in ((native_run, NATIVE), (finished_run, SMALL))
     )
@@ -109,14 +114,16 @@ def test_a_training_begins_with_them_and_says_so(finished_run: Path, make_dsb_zi
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_run_that_began_so_goes_on_without_them(finished_run: Path, make_dsb_zip: MakeZip, tmp_path: Path) -> None:
+def test_a_run_that_began_so_resumes_without_them(finished_run: Path, make_dsb_zip: MakeZip, tmp_path: Path) -> None:
     data = make_dsb_zip(tmp_path / "stage1_train.zip", range(8), size=(48, 48))
     whole, part = tmp_path / "whole", tmp_path / "part"
     two = replace(SMALL, epochs=2)
     for run in (whole, part):
         listener = Listener()
         train(TrainingConfig(data, run, two, resume=False, start=finished_run), listener)
-    assert any("may have been fitted on some of the images that now validate" in one for one in listener.sentences)
+    assert any(
+        "may have been fitted on some of the images now used for validation" in one for one in listener.sentences
+    )
     expected = (whole / "history.csv").read_text(encoding="utf-8").splitlines()
 
     # As after a kill in the second epoch: the first one is saved, and the folder of the start is gone.
@@ -126,18 +133,41 @@ def test_a_run_that_began_so_goes_on_without_them(finished_run: Path, make_dsb_z
         (part / name).write_bytes((one_epoch / name).read_bytes())
     listener = Listener()
     assert train(TrainingConfig(data, part, two, resume=True), listener).epochs == 2
-    assert listener.sentences[-1] == "going on after epoch 1"
+    assert listener.sentences[-1] == "resuming after epoch 1"
     assert read_run(part)["start"] == read_run(whole)["start"]
     found = (part / "history.csv").read_text(encoding="utf-8").splitlines()
     assert [line.split(",")[:-1] for line in found] == [line.split(",")[:-1] for line in expected]
 
-    (part / "resume.npz").unlink()
-    with pytest.raises(RunFolderError, match="has no whole epoch to go on from; name their checkpoint again with --st"):
-        train(TrainingConfig(data, part, two, resume=True), Listener())
+
+def test_in_its_first_epoch_a_run_finds_the_weights_that_it_began_with(
+    finished_run: Path, make_dsb_zip: MakeZip, tmp_path: Path
+) -> None:
+    data, run = make_dsb_zip(tmp_path / "stage1_train.zip", range(8), size=(48, 48)), tmp_path / "run"
+    start = tmp_path / "start.keras"
+    shutil.copy(finished_run / "best.keras", start)
+    train(TrainingConfig(data, run, SMALL, resume=False, start=start), Listener())
+    assert read_run(run)["paths"] == {"start": str(start)}
+    expected = (run / "history.csv").read_text(encoding="utf-8").splitlines()
+    (run / "resume.npz").unlink()
+    listener = Listener()
+    train(TrainingConfig(data, run, SMALL, resume=True), listener)
+    assert listener.sentences[-1] == f"starting from the weights of {start}"
+    found = (run / "history.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.split(",")[:-1] for line in found] == [line.split(",")[:-1] for line in expected]
+
+    (run / "resume.npz").unlink()
+    other = keras.models.load_model(start)
+    other.set_weights([weight + 1 for weight in other.get_weights()])
+    other.save(start)
+    with pytest.raises(RunFolderError, match=r"differs from this command in start\.checkpoint_sha256"):
+        train(TrainingConfig(data, run, SMALL, resume=True), Listener())
+    start.unlink()
+    with pytest.raises(RunFolderError, match=r"start\.keras: there is no such checkpoint"):
+        train(TrainingConfig(data, run, SMALL, resume=True), Listener())
 
 
 def test_a_start_that_does_not_fit_leaves_no_run(native_run: Path, make_dsb_zip: MakeZip, tmp_path: Path) -> None:
     data = make_dsb_zip(tmp_path / "stage1_train.zip", range(8), size=(48, 48))
-    with pytest.raises(RunFolderError, match="of another network"):
+    with pytest.raises(RunFolderError, match="belongs to another network"):
         train(TrainingConfig(data, tmp_path / "run", SMALL, resume=False, start=native_run), Listener())
     assert not (tmp_path / "run").exists()

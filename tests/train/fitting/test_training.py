@@ -1,15 +1,17 @@
-"""nuclei-train as its users run it: the whole run, a killed one that goes on, and what it refuses."""
+"""nuclei-train as its users run it: a complete run, stopped and resumed runs, and what it refuses."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
+import signal
 import subprocess
 import sysconfig
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nuclei_runtime.cli.command import StopSignals
 from nuclei_runtime.model.card import parse_card
+from nuclei_train import cli
 from nuclei_train.cli import train_main
 from nuclei_train.data.dsb2018 import open_data, training_set
 from nuclei_train.data.samples import combined_digest
@@ -64,7 +68,6 @@ def test_the_run_folder_holds_all(finished_run: Path) -> None:
         "best.keras",
         "curves.png",
         "history.csv",
-        "images.csv",
         "model_for_nuclei.h5",
         "predictions_test.png",
         "predictions_train.png",
@@ -72,6 +75,7 @@ def test_the_run_folder_holds_all(finished_run: Path) -> None:
         "resume.npz",
         "run.json",
         "sanity_check.png",
+        "splits.csv",
         "tensorboard",
     ]
 
@@ -113,7 +117,7 @@ def test_its_scores_are_those_of_the_best_epoch(finished_run: Path) -> None:
 def test_its_description_of_the_model_is_a_card(finished_run: Path) -> None:
     run = read_run(finished_run)
     texts = dict.fromkeys(("name", "version", "license"), "x")
-    document = {**run["model"], **texts, "schema_version": 1, "evaluation": [], "provenance": {}}
+    document = {**run["export"]["card"], **texts, "schema_version": 1, "evaluation": []}
     card = parse_card(json.dumps(document), "run.json")
     assert [step.id for step in card.preprocessing] == ["percentile_normalisation", "resize"]
     assert card.postprocessing.kwargs["threshold"] == 0.5
@@ -154,8 +158,10 @@ def test_tensorboard_can_show_its_losses(finished_run: Path) -> None:
 def test_what_it_prints_can_be_read(finished_run: Path, training_data: Path) -> None:
     """Sentences on stderr, of which one says what a random split hides; epochs and scores on stdout."""
     warning, counts = (finished_run.parent / "stderr.txt").read_text(encoding="utf-8").splitlines()
-    assert warning.startswith("No images.csv beside the data: a random 10 % of the images validates.")
-    assert "flatter the model" in warning
+    assert warning.startswith(
+        "There is no splits.csv next to the data, so a random 10 % of the images is used for validation."
+    )
+    assert "the validation scores are too good" in warning
     # The split that was drawn is in the run folder, in the form in which it can be given again.
     table = read_split_table(finished_run)
     assert table is not None
@@ -173,35 +179,95 @@ def test_what_it_prints_can_be_read(finished_run: Path, training_data: Path) -> 
     assert lines[-1].endswith(f"next: nuclei-export {finished_run} model.onnx")
 
 
-def test_a_killed_run_goes_on_as_if_it_had_not_been(
+POSIX_ONLY = pytest.mark.skipif(os.name == "nt", reason="NOT RUN: Windows sends Ctrl-C to a whole console, this one's")
+
+
+@pytest.fixture
+def heeds_signals() -> Iterator[None]:
+    """Ctrl-C counts here and in child processes, also where a shell started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+class Training:
+    """An installed nuclei-train at work, and what it has printed so far on both streams."""
+
+    def __init__(self, log: Path, *arguments: object, **variables: str) -> None:
+        self._log = log
+        script = Path(sysconfig.get_path("scripts")) / "nuclei-train"
+        with log.open("w", encoding="utf-8") as output:
+            self._process = subprocess.Popen(
+                [str(script), *map(str, arguments)],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **variables},
+            )
+
+    @property
+    def printed(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+    def end(self, number: int, when: Callable[[], bool], delay_s: float = 0.0) -> int:
+        """Send one signal as soon as a condition holds, or a little later, and return the exit code."""
+        try:
+            for _ in range(12_000):
+                if when():
+                    break
+                assert self._process.poll() is None, f"the training ended too early: {self.printed}"
+                time.sleep(0.02)
+            else:
+                pytest.fail(f"the training did not come so far in four minutes: {self.printed}")
+            time.sleep(delay_s)
+            self._process.send_signal(number)
+            return self._process.wait(timeout=240)
+        finally:
+            self._process.kill()
+            self._process.wait()
+
+
+@POSIX_ONLY
+@pytest.mark.usefixtures("heeds_signals")
+def test_a_run_stopped_several_times_ends_like_an_uninterrupted_one(
     finished_run: Path, training_data: Path, run_script: RunScript, tmp_path: Path
 ) -> None:
+    """By Ctrl-C, SIGTERM and SIGKILL, while loading and within epochs; once begun, no option is given again."""
     run, log = tmp_path / "run", tmp_path / "log.txt"
-    script = Path(sysconfig.get_path("scripts")) / "nuclei-train"
-    with log.open("w", encoding="utf-8") as output:
-        process = subprocess.Popen(
-            [str(script), str(training_data), str(run), *map(str, OPTIONS)],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-        try:
-            wait_for(lambda: "Epoch 3/" in log.read_text(encoding="utf-8"), process)
-            time.sleep(epochs_saved(run)[1]["seconds"] / 3)  # into the epoch
-        finally:
-            process.kill()  # SIGKILL: nothing can be tidied up
-            process.wait()
-    printed = log.read_text(encoding="utf-8")
-    assert len(epochs_saved(run)) == 2, "the kill came after the third epoch's end: nothing is proven"
-    assert printed.count("val_loss") == 2  # Keras prints it at an epoch's end
+    to_resume = f"to resume: nuclei-train {training_data} {run} --resume"
+
+    training = Training(log, training_data, run, *OPTIONS)
+    assert training.end(signal.SIGINT, (run / "run.json").exists) == 130
+    assert training.printed.splitlines()[-1] == f"stopped: no epoch was complete; {to_resume}"
+    assert "Traceback" not in training.printed
+
+    training = Training(log, training_data, run, "--resume")
+    assert training.end(signal.SIGTERM, lambda: "Epoch 1/5" in training.printed, 0.5) == 143
+    assert training.printed.splitlines()[-2:] == [
+        "stopping after this batch; Ctrl-C again stops at once",
+        f"stopped: no epoch was complete; {to_resume}",
+    ]
+    assert "Traceback" not in training.printed
+
+    training = Training(log, training_data, run, "--resume")
+    assert training.end(signal.SIGINT, lambda: "Epoch 2/5" in training.printed) == 130
+    kept = len(epochs_saved(run))
+    assert kept > 0
+    assert training.printed.splitlines()[-1] == f"stopped: epoch {kept} is kept in {run}; {to_resume}"
+    assert "Traceback" not in training.printed
+
+    training = Training(log, training_data, run, "--resume")
+    killed_in = f"Epoch {kept + 2}/5"
+    assert training.end(signal.SIGKILL, lambda: killed_in in training.printed, 0.1) == -signal.SIGKILL
+    assert f"resuming after epoch {kept}" in training.printed.splitlines()
+    assert len(epochs_saved(run)) == kept + 1, "the kill came after the epoch's end: nothing is proven"
     assert read_run(run)["status"] == "running"
     assert not (run / "history.csv").exists()
 
-    resumed = run_script("nuclei-train", training_data, run, *OPTIONS, "--resume")
+    resumed = run_script("nuclei-train", training_data, run, "--resume")
     assert resumed.returncode == 0, resumed.stderr
-    assert "going on after epoch 2" in resumed.stderr.splitlines()
-    assert "Epoch 3/5" in resumed.stdout
-    assert "Epoch 2/5" not in resumed.stdout
+    assert f"resuming after epoch {kept + 1}" in resumed.stderr.splitlines()
+    assert killed_in in resumed.stdout
+    assert f"Epoch {kept + 1}/5" not in resumed.stdout
     assert without_seconds(read_history(run)) == without_seconds(read_history(finished_run))
     assert best_weights(run) == best_weights(finished_run)
     left, right = read_run(run), read_run(finished_run)
@@ -209,13 +275,67 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     assert left == right
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    for _ in range(12_000):
-        if condition():
-            return
-        assert process.poll() is None, "the training ended before it could be killed"
-        time.sleep(0.02)
-    pytest.fail("the training did not come so far in four minutes")
+@POSIX_ONLY
+@pytest.mark.usefixtures("heeds_signals")
+def test_a_run_stopped_before_it_began_says_so(training_data: Path, tmp_path: Path) -> None:
+    """While TensorFlow is imported, which takes seconds and happens before anything is written."""
+    run = tmp_path / "run"
+    # Python then names each module that it has imported: the last one before TensorFlow tells when.
+    training = Training(tmp_path / "log.txt", training_data, run, PYTHONPROFILEIMPORTTIME="1")
+    assert training.end(signal.SIGINT, lambda: "nuclei_train.recipes.registry" in training.printed, 0.2) == 130
+    said = "stopped: the run had not begun, and nothing is kept; to begin it, repeat the command"
+    assert training.printed.splitlines()[-1] == said
+    assert "Traceback" not in training.printed
+    assert not run.exists()
+
+
+def test_an_interrupt_in_disguise_is_recognised() -> None:
+    """TensorFlow calls Python from C++, where an exception that is set becomes a SystemError."""
+    assert cli._is_interrupt(KeyboardInterrupt())
+    error = SystemError("returned a result with an exception set")
+    assert not cli._is_interrupt(error)
+    error.__cause__ = KeyboardInterrupt()
+    wrapped = RuntimeError("while loading")
+    wrapped.__context__ = error
+    assert cli._is_interrupt(wrapped)
+
+
+def send(number: int) -> None:
+    """Send a signal to this process and let Python handle it."""
+    os.kill(os.getpid(), number)
+    time.sleep(0.05)
+
+
+@POSIX_ONLY
+@pytest.mark.usefixtures("heeds_signals")
+def test_an_interrupt_that_was_lost_is_raised_again() -> None:
+    """As in a destructor, where Python prints it and carries on."""
+    with StopSignals() as signals:
+        reporter = cli._CommandLineReporter(signals)
+        with reporter.loading(3) as advance:
+            advance()
+            with suppress(KeyboardInterrupt):
+                send(signal.SIGINT)
+            with pytest.raises(KeyboardInterrupt):
+                advance()
+        with pytest.raises(KeyboardInterrupt):
+            reporter.say("more")
+    assert signals.exit_code == 130
+
+
+@POSIX_ONLY
+@pytest.mark.usefixtures("heeds_signals")
+def test_within_epochs_a_signal_is_only_noted_and_the_second_interrupts(capfd: pytest.CaptureFixture[str]) -> None:
+    with StopSignals() as signals:
+        reporter = cli._CommandLineReporter(signals)
+        with pytest.raises(KeyboardInterrupt), reporter.fitting() as stop_requested:  # noqa: PT012
+            assert not stop_requested()
+            send(signal.SIGTERM)
+            assert stop_requested()
+            with pytest.raises(KeyboardInterrupt):
+                send(signal.SIGINT)
+    assert signals.exit_code == 143
+    assert capfd.readouterr().err == "stopping after this batch; Ctrl-C again stops at once\n"
 
 
 def test_a_run_folder_is_not_taken_twice(finished_run: Path, training_data: Path, run_script: RunScript) -> None:
@@ -224,47 +344,48 @@ def test_a_run_folder_is_not_taken_twice(finished_run: Path, training_data: Path
     assert refused.returncode == 2
     assert refused.stdout == ""
     last = refused.stderr.splitlines()[-1]
-    assert last == f"error: {finished_run}: already holds a run; add --resume to go on with it, or name a new folder"
+    assert last == f"error: {finished_run}: already contains a run; add --resume to resume it, or name a new folder"
     assert (finished_run / "run.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ("options", "differing"),
     [
-        (("--epochs", 7), "recipe.epochs (5 there, 7 here)"),
-        (("--epochs", 5, "--learning-rate", 5e-4), "recipe.learning_rate (0.001 there, 0.0005 here)"),
+        (("--epochs", 7), "recipe.epochs (5 in the run, 7 in the command)"),
+        (("--learning-rate", 5e-4), "recipe.learning_rate (0.001 in the run, 0.0005 in the command)"),
+        (("--recipe", "native"), 'recipe.name ("baseline" in the run, "native" in the command)'),
     ],
-    ids=["epochs", "learning rate"],
+    ids=["epochs", "learning rate", "recipe"],
 )
-def test_a_run_of_other_options_is_not_gone_on_with(
+def test_a_run_of_other_options_is_not_resumed(
     training_data: Path, finished_run: Path, run_main: RunMain, options: tuple[object, ...], differing: str
 ) -> None:
-    code, _, err = run_main(train_main, training_data, finished_run, "--recipe", "baseline", *options, "--resume")
+    code, _, err = run_main(train_main, training_data, finished_run, *options, "--resume")
     assert code == 2
-    assert f"its run differs from this command in {differing} and" in err
+    assert f"cannot resume this run, because it differs from this command in {differing};" in err
 
 
-def test_a_run_on_other_data_is_not_gone_on_with(
+def test_a_run_on_other_data_is_not_resumed(
     finished_run: Path, make_dsb_zip: Callable[..., Path], run_main: RunMain, tmp_path: Path
 ) -> None:
     data = make_dsb_zip(tmp_path / "stage1_train.zip", range(40), size=(96, 132))  # by name the same images
     code, _, err = run_main(train_main, data, finished_run, *OPTIONS, "--resume")
     assert code == 2
-    assert "its run differs from this command in data_digests.train (" in err
+    assert "it differs from this command in data_digests.train (" in err
 
 
 def test_a_folder_with_something_else_in_it_is_refused(training_data: Path, run_main: RunMain, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     code, _, err = run_main(train_main, training_data, tmp_path)
     assert code == 2
-    assert "not empty and not a run; name a new folder" in err
+    assert "not empty and not a run folder; name a new folder" in err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["nowhere", "run"], "there is nothing there"),
+        (["nowhere", "run"], "does not exist; name a folder"),
         (["nowhere", "run", "--recipe", "souffle"], "found 'souffle', expected one of"),
         (["nowhere", "run", "--epochs", "0"], "--epochs"),
         (["nowhere"], "Missing argument"),

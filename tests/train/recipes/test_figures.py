@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nuclei_train.recipes.figures import SAMPLES_SHOWN, draw_curves, draw_maps, draw_samples
+from nuclei_train.recipes.figures import EXAMPLES_SHOWN, draw_examples, draw_maps
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -16,34 +16,16 @@ def pixels(path: Path) -> np.ndarray:
         return np.asarray(picture.convert("RGB"))
 
 
-def history(*losses: float) -> list[dict[str, float]]:
-    return [
-        {"epoch": epoch, "loss": loss, "val_loss": loss + 0.1, "accuracy": 1 - loss, "val_accuracy": 0.9 - loss}
-        for epoch, loss in enumerate(losses, 1)
-    ]
-
-
-def test_curves_are_drawn_from_one_epoch_on_and_change_with_the_numbers(tmp_path: Path) -> None:
-    for name, losses in {"one": [0.5], "falling": [0.5, 0.3, 0.2], "rising": [0.2, 0.3, 0.5]}.items():
-        draw_curves(tmp_path / f"{name}.png", history(*losses), best_epoch=1)
-    falling, rising = pixels(tmp_path / "falling.png"), pixels(tmp_path / "rising.png")
-    assert falling.shape == rising.shape == (480, 1200, 3)
-    assert (falling != rising).any()
-    assert pixels(tmp_path / "one.png").std() > 10
-    for colour in ([31, 119, 180], [255, 127, 14]):  # Matplotlib's first two: train and val
-        assert (falling == colour).all(axis=-1).sum() > 100
-
-
 def stack(n: int, value: float, channels: int) -> np.ndarray:
     return np.full((n, 16, 16, channels), value, np.float32)
 
 
-@pytest.mark.parametrize(("n", "rows"), [(1, 1), (3, 3), (9, SAMPLES_SHOWN)])
+@pytest.mark.parametrize(("n", "rows"), [(1, 1), (3, 3), (9, EXAMPLES_SHOWN)])
 def test_samples_have_a_row_each_and_a_column_for_what_there_is(tmp_path: Path, n: int, rows: int) -> None:
     ids = [f"picture_{index}" for index in range(n)]
     images, truth, probability = stack(n, 0.4, 3), stack(n, 1, 1) > 0, stack(n, 0.8, 1)
-    draw_samples(tmp_path / "three.png", "all", ids, images, truth, probability, seed=1)
-    draw_samples(tmp_path / "two.png", "no truth", ids, images, None, probability, seed=1)
+    draw_examples(tmp_path / "three.png", "all", ids, images, truth, probability, seed=1)
+    draw_examples(tmp_path / "two.png", "no truth", ids, images, None, probability, seed=1)
     three, two = pixels(tmp_path / "three.png"), pixels(tmp_path / "two.png")
     assert three.shape[1] > two.shape[1]
     assert three.shape[0] == two.shape[0] == pytest.approx((2.7 * rows + 0.4) * 110, abs=1)
@@ -56,18 +38,12 @@ def test_samples_have_a_row_each_and_a_column_for_what_there_is(tmp_path: Path, 
 def test_the_choice_of_samples_is_the_seeds(tmp_path: Path) -> None:
     images = np.linspace(0, 1, 20, dtype=np.float32)[:, None, None, None] * stack(20, 1, 3)
     for name, seed in {"one": 1, "again": 1, "other": 2}.items():
-        draw_samples(tmp_path / f"{name}.png", "title", ["x"] * 20, images, None, None, seed=seed)
+        draw_examples(tmp_path / f"{name}.png", "title", ["x"] * 20, images, None, None, seed=seed)
     np.testing.assert_array_equal(pixels(tmp_path / "one.png"), pixels(tmp_path / "again.png"))
     assert (pixels(tmp_path / "one.png") != pixels(tmp_path / "other.png")).any()
 
 
-def test_curves_are_drawn_where_there_is_no_accuracy(tmp_path: Path) -> None:
-    rows = [{"epoch": 1, "loss": 0.5, "val_loss": 0.6}, {"epoch": 2, "loss": 0.4, "val_loss": 0.5}]
-    draw_curves(tmp_path / "curves.png", rows, best_epoch=2)
-    assert pixels(tmp_path / "curves.png").std() > 10
-
-
-@pytest.mark.parametrize(("n", "columns"), [(1, 1), (5, 5), (20, 2 * SAMPLES_SHOWN)])
+@pytest.mark.parametrize(("n", "columns"), [(1, 1), (5, 5), (20, 2 * EXAMPLES_SHOWN)])
 def test_maps_lie_below_their_crops_in_the_colours_that_the_title_names(tmp_path: Path, n: int, columns: int) -> None:
     maps = np.zeros((n, 16, 16, 6), np.float32)
     maps[..., 0], maps[..., 1], maps[..., 2] = 0.2, 0.6, 1.0  # foreground, distance, border

@@ -1,4 +1,4 @@
-"""The recipe `native`: a whole training, made small, within this process; what it leaves and how it goes on."""
+"""The recipe `native`: a complete but small training within this process, its run folder, and how it resumes."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nuclei_runtime.errors import DatasetError
 from nuclei_runtime.model.card import parse_card
-from nuclei_runtime.steps.instances import MAPS
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.step import MAPS, Step
 from nuclei_runtime.steps.tiling import Tiling, run_tiled
 from nuclei_train.data.dsb2018 import open_data, training_set
 from nuclei_train.data.split import Split, split_samples
-from nuclei_train.fitting.resume import Progress, load_state, save_state
+from nuclei_train.errors import DatasetError
+from nuclei_train.fitting.progress import Progress
+from nuclei_train.fitting.resume import load_state, save_state
 from nuclei_train.networks.losses import LossParts
 from nuclei_train.networks.stem_unet import HALO_PX, MULTIPLE_OF_PX
 from nuclei_train.recipes import native
+from nuclei_train.recipes.dtype_policy import HALF, SINGLE
 from nuclei_train.recipes.native import INFERENCE_CHECKPOINT, Native
 from nuclei_train.recipes.native_material import LabelledImages, NativeMaterial
-from nuclei_train.recipes.precision import HALF, SINGLE
 from nuclei_train.recipes.recipe import Sources
 from nuclei_train.recipes.registry import RECIPES
 from nuclei_train.recipes.search import search_parameters
+
+pytestmark = pytest.mark.usefixtures("eager")
 
 TINY = replace(Native(), epochs=2, steps_per_epoch=2, batch_size=2, filters=4, crop_px=64, validation_batches=1)
 
@@ -83,18 +85,18 @@ def test_the_run_folder_holds_all(native_run: Path) -> None:
         "best.keras",
         "curves.png",
         "history.csv",
-        "images.csv",
         "inference.keras",
         "model_for_nuclei.h5",
         "quantisation.npz",
         "resume.npz",
         "run.json",
         "sanity_check.png",
+        "splits.csv",
         "tensorboard",
     ]
     run = read_run(native_run)
     assert run["status"] == "complete"
-    assert run["checkpoint"] == INFERENCE_CHECKPOINT
+    assert run["export"]["checkpoint"] == INFERENCE_CHECKPOINT
     assert (run["split"]["train"], run["split"]["val"]) == (36, 4)
     with (native_run / "history.csv").open(newline="") as file:
         history = list(csv.DictReader(file))
@@ -113,7 +115,7 @@ def test_its_pictures_show_something(native_run: Path, name: str) -> None:
 
 def test_its_description_of_the_model_is_a_card(native_run: Path) -> None:
     texts = dict.fromkeys(("name", "version", "license"), "x")
-    document = {**read_run(native_run)["model"], **texts, "schema_version": 1, "evaluation": [], "provenance": {}}
+    document = {**read_run(native_run)["export"]["card"], **texts, "schema_version": 1, "evaluation": []}
     card = parse_card(json.dumps(document), "run.json")
     assert (card.input.height, card.input.width) == (None, None)
     assert card.input.tiling == Tiling(64, HALO_PX, MULTIPLE_OF_PX)
@@ -139,20 +141,20 @@ def test_the_inference_checkpoint_is_the_best_one_in_float32(native_run: Path) -
 
 def test_its_parameters_are_the_best_on_the_validation_images(native_run: Path, split: Split) -> None:
     run = read_run(native_run)
-    chosen = run["model"]["postprocessing"]
+    chosen = run["export"]["card"]["postprocessing"]
     assert chosen["kwargs"].items() <= run["search"][0].items()
     assert run["scores"] == {"val": {name: run["search"][0][name] for name in ("mean AP", "AP@0.5")}}
 
     inference = keras.models.load_model(native_run / INFERENCE_CHECKPOINT, compile=False)
-    tiling = Tiling(**run["model"]["input"]["tiling"])
+    tiling = Tiling(**run["export"]["card"]["input"]["tiling"])
     material = TINY.load(Sources(split, {}, ()), nothing)
     assert chosen["kwargs"]["min_area_px"] == material.areas_px.min()
     maps = [
         run_tiled(inference.predict_on_batch, np.asarray(image / 255, np.float32), tiling)
         for image in material.val.images
     ]
-    method, search = search_parameters(maps, material.val.labels, int(material.areas_px.min()))
-    assert method == Step(**chosen)
+    postprocessing, search = search_parameters(maps, material.val.labels, int(material.areas_px.min()))
+    assert postprocessing == Step(**chosen)
     assert search == run["search"]
     assert len(search) == 72
 
@@ -193,7 +195,7 @@ def test_an_image_of_touching_nuclei_is_drawn_more_often_than_others_of_its_moda
 
 
 def test_images_can_be_drawn_alike(material: NativeMaterial) -> None:
-    plain = replace(material, recipe=replace(TINY, balanced=False))
+    plain = replace(material, settings=replace(TINY, balanced=False))
     n = len(material.train.ids)
     np.testing.assert_allclose(np.diff(plain.batches(0)._cumulative), 1 / n)
     assert not np.allclose(np.diff(material.batches(0)._cumulative), 1 / n)
@@ -212,7 +214,7 @@ def test_a_modality_can_be_left_out_on_both_sides(split: Split) -> None:
     recipe = replace(TINY, leave_out=("purple",))
     chosen = recipe.choose(Sources(split, modality, ())).split
     assert (chosen.train, chosen.val) == (split.train[9:], split.val[1:])
-    with pytest.raises(DatasetError, match=r"no image is of the modality pink, which is to be left out.*: purple"):
+    with pytest.raises(DatasetError, match=r"no image has the modality pink, which is to be left out.*: purple"):
         replace(TINY, leave_out=("pink",)).choose(Sources(split, modality, ()))
     everywhere = {sample.image_id: "purple" for sample in split.val}
     with pytest.raises(DatasetError, match="without purple there are 36 images to fit and 0 to validate"):
@@ -221,8 +223,8 @@ def test_a_modality_can_be_left_out_on_both_sides(split: Split) -> None:
 
 def test_a_border_map_that_is_not_learned_keeps_no_marker_out(material: NativeMaterial, tmp_path: Path) -> None:
     recipe = replace(TINY, loss=LossParts(border=False))
-    outcome = recipe.finish(recipe.build(), replace(material, recipe=recipe), tmp_path)
-    assert {row["marker_border"] for row in outcome.search} == {1.0}
+    trained = recipe.finish(recipe.build(), replace(material, settings=recipe), tmp_path)
+    assert {row["marker_border"] for row in trained.search} == {1.0}
 
 
 @pytest.mark.parametrize("architecture", ["unet", "residual_unet"])
@@ -230,9 +232,10 @@ def test_another_architecture_can_be_trained_and_run(
     architecture: str, material: NativeMaterial, tmp_path: Path
 ) -> None:
     recipe = replace(TINY, architecture=architecture)
+    keras.utils.set_random_seed(recipe.seed)
     best = recipe.build()
-    outcome = recipe.finish(best, material, tmp_path)
-    tiling = Tiling(**outcome.model["input"]["tiling"])
+    trained = recipe.finish(best, material, tmp_path)
+    tiling = Tiling(**trained.card["input"]["tiling"])
     assert (tiling.halo_px, tiling.multiple_of_px) == (recipe.network.halo_px, recipe.network.multiple_of_px)
     inference = keras.models.load_model(tmp_path / INFERENCE_CHECKPOINT, compile=False)
     batch = np.random.default_rng(1).random((1, 64, 64, 3), dtype=np.float32)
@@ -261,9 +264,9 @@ def test_an_epoch_begins_where_the_one_before_ended(material: NativeMaterial) ->
 
 def test_a_training_from_a_checkpoint_has_other_crops_and_the_same_schedule(material: NativeMaterial) -> None:
     recipe = replace(TINY, epochs=4, eased_share=0.5)
-    material = replace(material, recipe=recipe)
+    material = replace(material, settings=recipe)
     plain, skipped = material.batches(1), material.batches(1, skipped_epochs=5)
-    strongly = replace(material, recipe=replace(recipe, epochs=20, eased_share=0.0))
+    strongly = replace(material, settings=replace(recipe, epochs=20, eased_share=0.0))
     for one, other in zip(strongly.batches(6)[0], skipped[0], strict=True):
         np.testing.assert_array_equal(one, other)
     assert not np.array_equal(plain[0][0], skipped[0][0])
@@ -279,7 +282,7 @@ def test_an_image_that_cannot_be_used_is_named(split: Split, tmp_path: Path) -> 
         (folder / name).mkdir(parents=True)
         Image.fromarray(np.full(size, 200, np.uint8)).save(folder / name / "odd.png")
     (dataset,) = open_data(tmp_path)
-    with pytest.raises(DatasetError, match=r"^odd: the image is \(40, 50\) and its masks are \(40, 51\); leave it out"):
+    with pytest.raises(DatasetError, match=r"^odd: the image is 40 x 50 pixels and its masks are 40 x 51; fix it or"):
         TINY.load(Sources(replace(split, val=dataset.samples), {}, ()), nothing)
 
 
@@ -311,7 +314,7 @@ def test_the_learning_rate_rises_and_falls(epochs: int, warmup_steps: int) -> No
     assert rates[4] == pytest.approx(0.002 * recipe.learning_rate, rel=0.01)
 
 
-def test_a_training_goes_on_as_if_it_had_not_been_interrupted(material: NativeMaterial, tmp_path: Path) -> None:
+def test_a_training_resumes_as_if_it_had_not_been_interrupted(material: NativeMaterial, tmp_path: Path) -> None:
     keras.utils.set_random_seed(TINY.seed)
     model = TINY.build()
     model.jit_compile = False  # which would take many seconds more

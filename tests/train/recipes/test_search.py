@@ -10,19 +10,20 @@ import pytest
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.metrics import match, mean_image_ap
 from nuclei_runtime.steps.instances import find_instances
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.step import Step
 from nuclei_train.batches.targets import target_maps
 from nuclei_train.recipes.search import (
+    FOREGROUND_THRESHOLDS,
     MARKER_BORDERS,
     MARKER_DISTANCES,
     MIN_MARKER_AREAS_PX,
     MIN_PEAK_DISTANCES,
-    THRESHOLDS,
     search_parameters,
 )
 
 COMBINATIONS = math.prod(
-    len(values) for values in (THRESHOLDS, MARKER_DISTANCES, MARKER_BORDERS, MIN_MARKER_AREAS_PX, MIN_PEAK_DISTANCES)
+    len(values)
+    for values in (FOREGROUND_THRESHOLDS, MARKER_DISTANCES, MARKER_BORDERS, MIN_MARKER_AREAS_PX, MIN_PEAK_DISTANCES)
 )
 
 
@@ -47,7 +48,7 @@ def test_the_best_of_all_combinations_is_kept(truths: list[np.ndarray]) -> None:
     maps = [demanding_maps(labels) for labels in truths]
     method, search = search_parameters(maps, truths, 10)
     assert method.id == "marker_watershed"
-    assert method.kwargs["threshold"] == max(THRESHOLDS)
+    assert method.kwargs["threshold"] == max(FOREGROUND_THRESHOLDS)
     assert method.kwargs["marker_border"] == min(MARKER_BORDERS)
     assert method.kwargs["min_area_px"] == 10
     # Nothing tells the other parameters apart: the first of them is kept.
@@ -78,5 +79,5 @@ def test_each_combination_is_recorded_with_its_scores(truths: list[np.ndarray]) 
 
 
 def test_images_and_truths_must_be_as_many(truths: list[np.ndarray]) -> None:
-    with pytest.raises(ValueError, match="maps of 1 images and 2 truths"):
+    with pytest.raises(ValueError, match="maps of 1 images but 2 truths"):
         search_parameters([demanding_maps(truths[0])], truths, 10)

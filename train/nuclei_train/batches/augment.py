@@ -1,4 +1,4 @@
-"""Random changes that make one acquisition look like many: of geometry, light, colour and noise."""
+"""Data augmentation: random changes of geometry, light, colour and noise, as between acquisitions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nuclei_runtime.arrays import Labels
+from nuclei_runtime.arrays import Labels, from_uint8
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class Augmentation:
     scale : tuple of float
         Smallest and largest magnification, drawn log-uniformly.
     rotate : bool
-        By any angle, instead of by quarter turns only.
+        By any angle, not just by quarter turns.
     light : bool
         Gamma, contrast, brightness, uneven light, blur and noise.
     stain : bool
-        Inversion, greying, and changes of the colour channels: towards acquisitions that nobody trained on.
+        Inversion, conversion to grey, and changes of the colour channels: acquisitions not in the training data.
     appearance_share : float
-        Of the crops, 0 to 1, how many get changes of light and stain; the others keep those of their image.
+        Share of the crops, 0 to 1, whose light and stain are changed; the others look like their image.
     """
 
     scale: tuple[float, float] = (0.7, 1.6)
@@ -36,28 +36,28 @@ class Augmentation:
     appearance_share: float = 0.6
 
     def eased(self) -> Augmentation:
-        """Return the same with the appearance of a third as many crops changed."""
+        """Return the same augmentation with a third of the `appearance_share`."""
         return replace(self, appearance_share=self.appearance_share / 3)
 
 
 def random_crop(
     rng: np.random.Generator, image: NDArray[np.uint8], labels: Labels, size_px: int, augmentation: Augmentation
 ) -> tuple[NDArray[np.float32], Labels, NDArray[np.bool_]]:
-    """Cut a randomly placed, turned, flipped and scaled square out of an image.
+    """Cut a randomly placed, rotated, flipped and scaled square out of an image.
 
     Parameters
     ----------
     image : (H, W, C) ndarray of uint8
     labels : (H, W) ndarray of int32
     size_px : int
-        Of the crop's sides.
+        Side of the crop.
 
     Returns
     -------
     image : (size, size, C) ndarray of float32 in [0, 1]
     labels : (size, size) ndarray of int32
     valid : (size, size) ndarray of bool
-        False where the crop reaches beyond the image; there the image is mirrored and the labels are 0.
+        False where the crop extends beyond the image; there the image is mirrored and the labels are 0.
     """
     low, high = augmentation.scale
     scale = float(np.exp(rng.uniform(np.log(low), np.log(high))))
@@ -65,11 +65,11 @@ def random_crop(
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale
     reach = size_px / scale
     extent = np.array(image.shape[:2], dtype=np.float64)
-    # The centre lies so that the crop stays inside where it can; pixel 0 reaches from -0.5 to 0.5.
+    # The centre is chosen so that the crop stays inside if it can; pixel 0 extends from -0.5 to 0.5.
     centre = np.array([rng.uniform(reach / 2, n - reach / 2) if n > reach else n / 2 for n in extent]) - 0.5
     offset = centre - turn @ np.full(2, (size_px - 1) / 2)
     shape = (size_px, size_px)
-    matrix = turn if angle else turn.diagonal()  # which SciPy takes for a mere scaling, in half the time
+    matrix = turn if angle else turn.diagonal()  # SciPy treats a diagonal as mere scaling, which takes half the time
     cropped = np.stack(
         [
             ndimage.affine_transform(image[..., c], matrix, offset, shape, np.float32, order=1, mode="mirror")
@@ -85,13 +85,13 @@ def random_crop(
     quarter_turns = int(rng.integers(4))
     cropped, cropped_labels = np.rot90(cropped, quarter_turns), np.rot90(cropped_labels, quarter_turns)
     valid = cropped_labels >= 0
-    return np.asarray(cropped / 255, dtype=np.float32), np.where(valid, cropped_labels, 0).astype(np.int32), valid
+    return from_uint8(cropped), np.where(valid, cropped_labels, 0).astype(np.int32), valid
 
 
 def random_appearance(
     rng: np.random.Generator, image: NDArray[np.float32], augmentation: Augmentation
 ) -> NDArray[np.float32]:
-    """Change light, colour, sharpness and noise of an (H, W, 3) image in [0, 1]; the result is in [0, 1] too."""
+    """Change light, colour, sharpness and noise of an (H, W, 3) image in [0, 1]; the result is in [0, 1] as well."""
     if rng.random() >= augmentation.appearance_share:
         return image
     changed = image
@@ -110,11 +110,11 @@ def _change_stain(rng: np.random.Generator, image: NDArray[np.float32]) -> NDArr
             image = np.repeat(image.mean(axis=-1, keepdims=True), 3, axis=-1)
         elif kind < 0.30:
             image = image[..., rng.permutation(3)]
-        elif kind < 0.70:  # optical densities mixed anew: another stain, another scanner (after Beer and Lambert)
+        elif kind < 0.70:  # optical densities (Beer-Lambert law) mixed differently, as by another stain or scanner
             density = -np.log(np.clip(image, 0.02, 1.0))
             mixing = np.eye(3) + rng.normal(0, 0.15, (3, 3))
             image = np.exp(-np.clip(density @ mixing.T * rng.uniform(0.6, 1.5, 3), 0, None)).astype(np.float32)
-    elif rng.random() < 0.25:  # grey becomes tinted, as false-coloured fluorescence and old cameras have it
+    elif rng.random() < 0.25:  # grey becomes tinted, as in false-coloured fluorescence and with old cameras
         image = image * rng.uniform(0.2, 1.0, 3).astype(np.float32)
     if rng.random() < 0.15:
         image = 1.0 - image
@@ -126,7 +126,7 @@ def _change_light(rng: np.random.Generator, image: NDArray[np.float32]) -> NDArr
         image = np.clip(image, 0.0, 1.0) ** np.float32(np.exp(rng.uniform(-0.7, 0.7)))
     if rng.random() < 0.6:
         image = (image - 0.5) * rng.uniform(0.6, 1.3) + 0.5 + rng.uniform(-0.15, 0.15)
-    if rng.random() < 0.2:  # light that falls off to one side
+    if rng.random() < 0.2:  # illumination that falls off towards one side
         height, width = image.shape[:2]
         ramp = np.linspace(-1, 1, height)[:, np.newaxis] * rng.normal() + np.linspace(-1, 1, width) * rng.normal()
         image = image * (1 + 0.25 * np.tanh(ramp)).astype(np.float32)[..., np.newaxis]

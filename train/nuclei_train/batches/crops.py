@@ -1,4 +1,4 @@
-"""Images and labels -> an endless stream of augmented crops in which batch i is always the same batch i."""
+"""Images and labels -> an endless, reproducible stream of augmented crops."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from nuclei_train.batches.targets import target_maps
 from nuclei_train.batches.teacher import SHARE
 
 WORKERS = 2
-"""Fewer, and Keras would cut the crops between the steps instead of beside them."""
+"""With fewer, Keras would cut the crops between the steps, not in parallel with them."""
 
 
 class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
     """Batches of augmented crops at native scale with their target maps.
 
-    A batch depends on nothing but the seed and its number: see `nuclei_train.batches.batches`.
+    A batch depends only on the seed and its number: see `nuclei_train.batches.shuffled`.
 
     Parameters
     ----------
     images : sequence of (H, W, 3) ndarray of uint8
-        Percentile-normalised, 255 for 1.
+        Percentile-normalised; see `nuclei_runtime.arrays.to_uint8`.
     labels : sequence of (H, W) ndarray of int32
     shares : (N,) ndarray of float
-        With which probability each image is drawn.
+        The probability with which each image is drawn.
     batch_size, crop_px : int
     seed : int
     first_batch : int
         The number of the stream's first batch.
     augmentation : Augmentation
     eased_batch : int, optional
-        The number of the batch from which on the augmentation is `Augmentation.eased`; without it none is.
+        The number of the first batch with `Augmentation.eased`; without it no batch is eased.
     answers : sequence of (H, W, 3) ndarray of uint8, optional
-        What a teacher makes of the images, see `nuclei_train.batches.teacher`.
+        A teacher's predictions for the images; see `nuclei_train.batches.teacher`.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
         eased_batch: int | None = None,
         answers: Sequence[NDArray[np.uint8]] = (),
     ) -> None:
-        # Threads, so that crops are cut while the network computes; they keep the batches' order.
+        # Threads cut the crops while the network computes; the order of the batches stays the same.
         super().__init__(workers=WORKERS)
         self._images, self._labels, self._answers = images, labels, answers
         cumulative = np.cumsum(shares)
-        self._cumulative = cumulative / cumulative[-1]  # ends at 1 exactly: no random number lies beyond
+        self._cumulative = cumulative / cumulative[-1]  # ends at exactly 1: no random number exceeds it
         self._batch_size, self._crop_px = batch_size, crop_px
         self._seed, self._first_batch = seed, first_batch
         self._eased_batch = eased_batch
@@ -67,11 +67,14 @@ class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
 
     @property
     def num_batches(self) -> None:
-        """None: the stream has no end."""
+        """None, because the stream is endless."""
         return None
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return images (N, size, size, 3) and maps (N, size, size, 6): `targets.TARGETS`, then 1 where they count."""
+        """Return images (N, size, size, 3) and maps (N, size, size, 6).
+
+        The maps are `targets.TARGETS`, then 1 for pixels that count.
+        """
         batch = self._first_batch + index
         rng = np.random.default_rng([self._seed, batch])
         is_eased = self._eased_batch is not None and batch >= self._eased_batch
@@ -80,7 +83,7 @@ class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
         for _ in range(self._batch_size):
             chosen = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
             layers = [self._images[chosen], *([self._answers[chosen]] if self._answers else [])]
-            # One array, so that the answer is moved, turned and scaled as its image is.
+            # In one array, so that the answer is moved, rotated and scaled with its image.
             crop, labels, valid = random_crop(
                 rng, np.concatenate(layers, axis=-1), self._labels[chosen], self._crop_px, augmentation
             )

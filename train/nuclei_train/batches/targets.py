@@ -1,4 +1,4 @@
-"""Labels -> the maps that a network learns to separate touching nuclei with."""
+"""Labels -> the target maps from which a network learns to separate touching nuclei."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nuclei_runtime.arrays import Labels
-from nuclei_runtime.steps.instances import MAPS
+from nuclei_runtime.steps.step import MAPS
 
 TARGETS = (*MAPS, "offset_row", "offset_column")
-"""The channels of `target_maps`, in order. The offsets only help the network to tell nuclei apart while it learns."""
+"""The channels of `target_maps`, in order. The offsets only help the network to learn to distinguish nuclei."""
 
 OFFSET_SCALE_PX = 16.0
-"""Offsets are learned in units of so many pixels, about a nucleus's radius, so that they are of the order of 1."""
+"""The unit in which offsets are learned, about the radius of a nucleus, so that they are of the order of 1."""
 
 BORDER_REACH_PX = 1
-"""How far the border map extends from the line at which two nuclei touch, beyond the pixels at that line."""
+"""How far the border map extends beyond the pixels along the line where two nuclei touch."""
 
 
 def target_maps(labels: Labels, valid: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
-    """Return what stands for the nuclei of a crop.
+    """Return the target maps for the nuclei in a crop.
 
     Parameters
     ----------
     labels : (H, W) ndarray of int32
         0 background, nuclei any positive numbers.
     valid : (H, W) ndarray of bool, optional
-        False where the crop reaches beyond the image; without it the crop lies inside. A nucleus that the image's edge
-        cuts does not end there, no more than at the crop's own edge: the network sees it mirrored.
+        False where the crop extends beyond the image; without it, the crop is inside. A nucleus cut by the edge of the
+        image does not end there, just as it does not end at the edge of the crop: the network sees it mirrored.
 
     Returns
     -------
     (H, W, 5) ndarray of float32
-        In the order of `TARGETS`: foreground; distance to the nucleus's own edge as a share of its largest, 0 outside;
-        border, 1 where a nucleus touches another; offset to the nucleus's centroid, rows then columns, in units of
-        `OFFSET_SCALE_PX`, 0 outside.
+        In the order of `TARGETS`: foreground; distance to the edge of the nucleus, relative to the largest distance in
+        that nucleus, 0 outside; border, 1 where one nucleus touches another; offset to the centroid of the nucleus,
+        rows then columns, in units of `OFFSET_SCALE_PX`, 0 outside.
     """
     height, width = labels.shape
     maps = np.zeros((height, width, len(TARGETS)), np.float32)
@@ -48,11 +48,11 @@ def target_maps(labels: Labels, valid: NDArray[np.bool_] | None = None) -> NDArr
     touching = touching_pixels(labels)
     maps[..., 2] = ndimage.maximum_filter(touching, 2 * BORDER_REACH_PX + 1) & inside
 
-    # One distance transform for all nuclei: the pixels at a touching line count as outside, and as half a pixel in.
+    # One distance transform for all nuclei: pixels along a touching line count as outside, half a pixel away.
     free = inside & ~touching
     if valid is not None:
         free |= ~valid
-    if free.all():  # one nucleus fills the crop: no edge in sight, from which the transform could measure
+    if free.all():  # one nucleus fills the crop: there is no edge from which to measure
         distance = np.ones(labels.shape)
     else:
         distance = ndimage.distance_transform_edt(np.pad(free, 1, mode="edge"))[1:-1, 1:-1]
@@ -71,7 +71,7 @@ def target_maps(labels: Labels, valid: NDArray[np.bool_] | None = None) -> NDArr
 
 
 def touching_pixels(labels: Labels) -> NDArray[np.bool_]:
-    """Return where a nucleus lies next to another, in eight directions, (H, W)."""
+    """Return the pixels of a nucleus that touch another nucleus, with 8-connectivity, (H, W)."""
     inside = labels > 0
     highest = ndimage.maximum_filter(labels, 3)
     lowest = ndimage.minimum_filter(np.where(inside, labels, int(labels.max()) + 1), 3)

@@ -1,4 +1,5 @@
-"""A finished model whose answers are learned beside the truth (Hinton et al. 2015, arXiv:1503.02531)."""
+"""Knowledge distillation: a finished model whose predictions are learned with the truth (Hinton et al. 2015,
+arXiv:1503.02531)."""
 
 from __future__ import annotations
 
@@ -8,30 +9,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime import Segmenter
-from nuclei_runtime.arrays import Image
+from nuclei_runtime.arrays import Image, to_uint8
 from nuclei_runtime.errors import ModelError
-from nuclei_runtime.steps.instances import MAPS
+from nuclei_runtime.steps.step import MAPS
 
 SHARE = 0.5
-"""How much of what is learned is the teacher's answer; the rest is the truth. Not tuned."""
+"""Weight of the teacher's answer in the target; the rest is the truth. Not tuned."""
 
 
 class Teacher:
-    """A model with test-time augmentation: the mean of what it sees at two scales is better than either.
+    """A model with test-time augmentation: the mean of its predictions at two scales is better than either.
 
-    Its own weights may be what the training begins with: the network then learns to see at once what took two looks.
-    Its answers are scaled with the crops, borders between nuclei with them, which in the truth are equally wide at any
-    scale.
+    Training may begin with the weights of the teacher itself: the network then learns to predict in one pass what took
+    the teacher several. The answers are scaled with the crops, and so are the borders between nuclei, which in the
+    truth are equally wide at any scale.
 
     Parameters
     ----------
     model : Path
-        An ONNX file that `nuclei-export` wrote.
+        An ONNX file written by `nuclei-export`.
 
     Raises
     ------
     ModelError
-        It cannot be loaded, takes images of one size only, or gives other maps than those that are learned.
+        It cannot be loaded, takes images of only one size, or gives other maps than those to be learned.
     """
 
     def __init__(self, model: Path) -> None:
@@ -39,8 +40,8 @@ class Teacher:
         if card.output.maps != MAPS or card.input.tiling is None:
             size = "any size" if card.input.tiling is not None else f"{card.input.height} x {card.input.width} pixels"
             raise ModelError(
-                f"{model}: takes images of {size} and gives {', '.join(card.output.maps)}, expected of a teacher are "
-                f"any size and {', '.join(MAPS)}; name an export of a run of the recipe native"
+                f"{model}: takes images of {size} and gives {', '.join(card.output.maps)}, but a teacher must take any "
+                f"size and give {', '.join(MAPS)}; name a model exported from a run of the recipe native"
             )
         self._segmenter = Segmenter(model, tta=True)
 
@@ -50,7 +51,7 @@ class Teacher:
         return self._segmenter.model_sha256
 
     def answer(self, image: Image) -> NDArray[np.uint8]:
-        """Return the model's maps of an image, (H, W, 3), 255 for 1, in the order of `instances.MAPS`.
+        """Return the maps for an image, (H, W, 3), as `to_uint8` stores them, in the order of `instances.MAPS`.
 
         Raises
         ------
@@ -58,4 +59,4 @@ class Teacher:
             See `nuclei_runtime.Segmenter.predict`.
         """
         (maps,) = self._segmenter.predict([image])
-        return np.rint(maps * 255).astype(np.uint8)
+        return to_uint8(maps)

@@ -1,4 +1,4 @@
-"""Zips: opened with a sentence that names the damaged entry, and unpacked safely and whole or not at all."""
+"""Zips: damage is reported by entry, and unpacking is safe and all or nothing."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import zlib
 from mmap import ACCESS_READ, mmap
 from pathlib import Path, PureWindowsPath
 
-from nuclei_runtime.errors import ArchiveError, DatasetError
-from nuclei_runtime.readers.opening import IMAGE_SUFFIXES
+from nuclei_runtime.readers.formats import image_suffixes
+from nuclei_train.errors import ArchiveError, DatasetError
 
 MAX_ENTRY_BYTES = 1 << 30
-"""One entry is held in memory: a gibibyte is far beyond an image, and a few kilobytes can claim to unpack to more."""
+"""An entry is held in memory. No image is as large as a gibibyte, but a few kilobytes can claim to unpack to more."""
 
-# What zipfile is known to raise on damaged bytes, an unknown compression or an encrypted entry.
+# What zipfile raises for damaged bytes, an unknown compression method or an encrypted entry.
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -40,23 +40,23 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     Raises
     ------
     ArchiveError
-        It is not a zip, or it is truncated: the message names the last entry that can be found in it.
+        It is not a zip, or it is truncated; the message names the last entry found in it.
     """
     try:
         return zipfile.ZipFile(path)
     except _DAMAGE as error:
         last = _last_local_entry(path)
         if last is None:
-            raise ArchiveError(f"{path}: is not a zip that can be read ({error}); fetch it again") from error
+            raise ArchiveError(f"{path}: is not a readable zip ({error}); download it again") from error
         raise ArchiveError(
             f"{path}: is truncated, or damaged at its end ({error}): the last entry found is {last!r}; "
-            "fetch the zip again"
+            "download the zip again"
         ) from error
 
 
 def list_entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Return a zip's files by name, with ``/`` between the parts whatever tool wrote it; of namesakes the last."""
-    # Not ZipInfo.is_dir: it fails on an empty name, and knows no folder whose name ends in a backslash.
+    """Return a zip's files by name, with ``/`` as separator; of two entries with one name, the last."""
+    # Not ZipInfo.is_dir: it fails on an empty name and does not recognise folders that end in a backslash.
     files = (info for info in archive.infolist() if not info.filename.endswith(("/", "\\")))
     return {PureWindowsPath(info.filename).as_posix(): info for info in files}
 
@@ -67,9 +67,9 @@ def read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     Raises
     ------
     ArchiveError
-        It is damaged (zipfile compares its CRC-32), encrypted or larger than `MAX_ENTRY_BYTES`; the message names it.
+        It is damaged (zipfile checks its CRC-32), encrypted or larger than `MAX_ENTRY_BYTES`; the message names it.
     """
-    if info.file_size > MAX_ENTRY_BYTES:  # no more than this size is unpacked, whatever the entry holds
+    if info.file_size > MAX_ENTRY_BYTES:  # zipfile unpacks no more than this size, whatever the entry contains
         raise ArchiveError(
             f"{archive.filename}: entry {info.filename!r} unpacks to {info.file_size} bytes, expected at most "
             f"{MAX_ENTRY_BYTES}; use a zip from a source that you trust"
@@ -78,15 +78,15 @@ def read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
         return archive.read(info)
     except _DAMAGE as error:
         raise ArchiveError(
-            f"{archive.filename}: entry {info.filename!r} is damaged: {error}; fetch the zip again"
+            f"{archive.filename}: entry {info.filename!r} is damaged: {error}; download the zip again"
         ) from error
 
 
 def extract_zip(path: Path, target: Path) -> bool:
     """Unpack a zip into a folder of its own.
 
-    The files are written to a hidden folder beside `target`, which takes that name once it is whole: a killed
-    unpacking leaves no `target`.
+    The files are written to a hidden folder next to `target`, which is renamed when it is complete: if unpacking is
+    interrupted, there is no `target`.
 
     Parameters
     ----------
@@ -97,15 +97,15 @@ def extract_zip(path: Path, target: Path) -> bool:
     Returns
     -------
     bool
-        False if `target` was there already with every file as the zip has it.
+        False if `target` already existed and contains every file of the zip unchanged.
 
     Raises
     ------
     ArchiveError
-        An entry is damaged, too large or cannot be written, its name is absolute or leads out of `target`, or all
-        together is more than the disk has room for. No `target` is left.
+        An entry is damaged, too large or cannot be written, its name is absolute or leads out of `target`, or the
+        whole does not fit on the disk. `target` is not created.
     DatasetError
-        `target` is there but is not what the zip unpacks to.
+        `target` exists but is not what the zip unpacks to.
     """
     with open_zip(path) as archive:
         entries = list_entries(archive)
@@ -123,10 +123,10 @@ def extract_zip(path: Path, target: Path) -> bool:
         needed, free = sum(info.file_size for info in entries.values()), shutil.disk_usage(target.parent).free
         if needed > free:
             raise ArchiveError(
-                f"{path}: unpacks to {needed} bytes, the disk has {free} left; "
-                "make room, or use a zip from a source that you trust"
+                f"{path}: unpacks to {needed} bytes, but the disk has only {free} left; "
+                "free some space, or use a zip from a source that you trust"
             )
-        shutil.rmtree(partial, ignore_errors=True)  # of an unpacking that was killed
+        shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted run
         try:
             for name, info in entries.items():
                 _write(partial / name, read_entry(archive, info))
@@ -137,7 +137,7 @@ def extract_zip(path: Path, target: Path) -> bool:
 
 
 def _check_name(path: Path, name: str) -> None:
-    """Raise if an entry would be written outside the target, on any system: PureWindowsPath knows all its ways."""
+    """Raise if an entry would be written outside the target; PureWindowsPath covers the paths of every system."""
     entry = PureWindowsPath(name)
     if entry.drive or entry.root or ".." in entry.parts or not entry.parts:
         raise ArchiveError(
@@ -155,20 +155,20 @@ def _write(file: Path, content: bytes) -> None:
 
 
 def _first_difference(entries: dict[str, zipfile.ZipInfo], folder: Path) -> str | None:
-    """Name the first file that is missing, changed, or an image that the zip does not have."""
+    """Name the first file that is missing or changed, or an image that is not in the zip."""
     found = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
     for name, info in entries.items():
         if name not in found or zlib.crc32((folder / name).read_bytes()) != info.CRC:
             return name
-    added = sorted(name for name in found - set(entries) if name.lower().endswith(IMAGE_SUFFIXES))
+    added = sorted(name for name in found - set(entries) if name.lower().endswith(image_suffixes()))
     return added[0] if added else None
 
 
 def _last_local_entry(path: Path) -> str | None:
-    """Name the last entry of a zip whose list of entries, at its end, is lost; None if it does not begin like a zip.
+    """Name the last entry of a zip whose central directory, at its end, is lost; None if it does not begin like a zip.
 
-    Local file header: APPNOTE.TXT 4.3.7 of the zip format. They are found by their signature and not by the sizes in
-    them, which zips written to a stream leave out.
+    Local file headers (APPNOTE.TXT 4.3.7 of the zip format) are found by their signature, not by the sizes in them,
+    which zips written to a stream omit.
     """
     signature, header = b"PK\x03\x04", struct.Struct("<4s5H3I2H")
     try:

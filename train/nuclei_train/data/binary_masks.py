@@ -1,4 +1,4 @@
-"""Masks that say where nuclei are but not which pixels are one: all of an image would count as one huge nucleus."""
+"""Binary masks, which do not separate nuclei: everything in an image would count as one huge nucleus."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ from collections.abc import Sequence
 
 from scipy import ndimage
 
-from nuclei_runtime.errors import DatasetError, ImageError
+from nuclei_runtime.errors import ImageError
 from nuclei_train.data.samples import Sample
+from nuclei_train.errors import DatasetError
 
-LOOKED_AT = 20
-"""Of a data set's images. A few tell how its masks were made."""
+IMAGES_CHECKED = 20
+"""Number of images checked; a few are enough to tell how the masks of a data set were made."""
 
 
 def refuse_binary_masks(samples: Sequence[Sample]) -> None:
-    """Raise where in most images one mask file holds one nucleus in several pieces.
+    """Raise if in most images a single mask file contains one nucleus in several pieces.
 
-    A single such image is an annotator's slip; most of them are binary masks, or label images where one file a nucleus
-    is expected. What cannot be read is passed over: whoever needs it says so.
+    One such image is a slip of an annotator. If most images are like that, the masks are binary, or label images where
+    one file per nucleus is expected. Images that cannot be read are skipped here and reported where they are needed.
 
     Raises
     ------
     DatasetError
     """
     pieces: dict[str, int] = {}
-    for sample in [sample for sample in samples if len(sample.mask_names) == 1][:LOOKED_AT]:
+    for sample in [sample for sample in samples if len(sample.mask_names) == 1][:IMAGES_CHECKED]:
         try:
             labels = sample.read_labels()
         except (ImageError, DatasetError):
@@ -34,7 +35,7 @@ def refuse_binary_masks(samples: Sequence[Sample]) -> None:
     if len(binary) > len(pieces) / 2:
         image_id, n = max(binary.items(), key=lambda item: item[1])
         raise DatasetError(
-            f"{image_id}: its mask holds one nucleus in {n} pieces, and so it is in {len(binary)} of the {len(pieces)} "
-            "images looked at; expected for each nucleus a number of its own in images/ID and masks/ID, or a file of "
-            "its own in ID/images and ID/masks. Number the nuclei, with skimage.measure.label where none touch"
+            f"{image_id}: its mask contains one nucleus in {n} pieces, as do those of {len(binary)} of the "
+            f"{len(pieces)} images checked; expected one number per nucleus (images/ID with masks/ID) or one file per "
+            "nucleus (ID/images with ID/masks). Number the nuclei, with skimage.measure.label if none of them touch"
         )

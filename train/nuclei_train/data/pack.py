@@ -1,4 +1,4 @@
-"""DATA -> one file that holds all that a training reads."""
+"""DATA -> one file with everything that a training reads."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from typing import Any
 import tifffile
 
 from nuclei_runtime.arrays import Labels
-from nuclei_runtime.errors import DatasetError
-from nuclei_train.data.arrays import read_with_truth
-from nuclei_train.data.dsb2018 import open_data, training_set
+from nuclei_train.data.dsb2018 import training_set
+from nuclei_train.data.opening import open_with_splits
 from nuclei_train.data.packed import PACK_FILE, VERSION
 from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.data.split import select
-from nuclei_train.data.split_table import SPLIT_FILE, read_split_table
+from nuclei_train.data.split_table import SPLIT_FILE
+from nuclei_train.data.truth import read_with_truth
+from nuclei_train.errors import DatasetError
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
-"""Of all times a zip can note the first: the same data give the same bytes."""
+"""The earliest time that a zip can record, for every entry: the same data give the same bytes."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,11 @@ class Packed:
     digest: str
 
 
-def pack(data: Path, file: Path, progress: Callable[[int, int], None]) -> Packed:
-    """Write the images to fit and to validate, their labels and their table into one file.
+def pack(data: Path, file: Path, say: Callable[[str], None], progress: Callable[[int, int], None]) -> Packed:
+    """Write the images for fitting and validation, their labels and the split table into one file.
 
-    With images.csv its splits ``train`` and ``val`` are packed, without it every image that has masks. `file` takes its
-    name once it is whole.
+    With a split table, its splits ``train`` and ``val`` are packed; without one, every image that has masks. `file`
+    appears under its name only when it is complete.
 
     Parameters
     ----------
@@ -57,17 +58,19 @@ def pack(data: Path, file: Path, progress: Callable[[int, int], None]) -> Packed
         DATA; see `nuclei_train.data.dsb2018`.
     file : Path
         To be made; a ``.zip``.
+    say : callable
+        Takes a sentence for the user.
     progress : callable
-        Is told how many images are packed, and of how many.
+        Takes the number of images packed and the total, after each image.
 
     Raises
     ------
     DatasetError
-        DATA is not understood, an image cannot be used, or `file` is there already or would be taken for data.
+        DATA is not understood, an image cannot be used, or `file` already exists or would be taken for data.
     """
     _check_file(data, file)
-    dataset = training_set(open_data(data))
-    table = read_split_table(data)
+    datasets, table = open_with_splits(data, say)
+    dataset = training_set(datasets)
     samples = sorted(select(dataset, table), key=lambda sample: sample.image_id)
     part = file.with_name(file.name + ".part")
     try:
@@ -90,7 +93,7 @@ def pack(data: Path, file: Path, progress: Callable[[int, int], None]) -> Packed
 
 
 class _Writer:
-    """Adds files to a zip and keeps their digests."""
+    """Adds files to a zip and remembers their digests."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
@@ -103,17 +106,17 @@ class _Writer:
 
 def _check_file(data: Path, file: Path) -> None:
     if file.suffix.lower() != ".zip":
-        raise DatasetError(f"{file}: a pack is a zip; name it {file.name}.zip")
+        raise DatasetError(f"{file}: a packed file is a zip; name it {file.name}.zip")
     if file.exists():
-        raise DatasetError(f"{file}: is there already; name another file, or delete it")
+        raise DatasetError(f"{file}: already exists; name another file, or delete it")
     if data.is_dir() and data.resolve() in file.resolve().parents:
-        raise DatasetError(f"{file}: lies in {data} and would be taken for a part of the data; name it elsewhere")
+        raise DatasetError(f"{file}: is in {data} and would be taken for part of the data; choose another folder")
     if not file.resolve().parent.is_dir():
-        raise DatasetError(f"{file}: its folder is not there; make it first")
+        raise DatasetError(f"{file}: its folder does not exist; create it first")
 
 
 def _pack_sample(writer: _Writer, dataset: Dataset, sample: Sample) -> dict[str, str]:
-    """Add a sample's image, as its file is, and its labels; return what pack.json says of it."""
+    """Add a sample's image file, unchanged, and its labels; return the sample's entry for pack.json."""
     _, labels = read_with_truth(sample)
     image = f"{dataset.name}/images/{sample.image_id}{PurePosixPath(sample.image_name).suffix}"
     packed_labels = f"{dataset.name}/masks/{sample.image_id}.tif"

@@ -1,11 +1,11 @@
-"""The one file that `nuclei-pack` makes: a zip of images as they came, label images, and what a training must know.
+"""The file that `nuclei-pack` makes: a zip of unchanged image files, label images and what a training must know.
 
-pack.json                    version, dataset, how many images were left out, the samples, the SHA-256 of every file
-images.csv                   the table of splits and modalities, where the data came with one
-DATASET/images/ID.SUFFIX     the image's file, byte by byte
+pack.json                    version, dataset, number of images left out, the samples, the SHA-256 of every file
+splits.csv                   the split table, if the data came with one (images.csv in older packs)
+DATASET/images/ID.SUFFIX     the image file, unchanged
 DATASET/masks/ID.tif         its masks as one label image
 
-Nothing in it is compressed twice: the zip itself only stores.
+The zip stores its entries uncompressed, because they are compressed already.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from nuclei_runtime.errors import ArchiveError
 from nuclei_runtime.json_fields import Fields, is_int, parse_json
 from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.data.stores import ZipStore
+from nuclei_train.errors import ArchiveError
 
 PACK_FILE = "pack.json"
 VERSION = 1
@@ -24,7 +24,7 @@ MAX_SAMPLES = 1_000_000
 
 
 class PackedStore:
-    """The files of a pack, each held against the SHA-256 that the pack has of it.
+    """The files of a pack, each checked against the SHA-256 recorded in the pack.
 
     Parameters
     ----------
@@ -47,15 +47,15 @@ class PackedStore:
         Raises
         ------
         ArchiveError
-            It is not there, or is not what was packed.
+            It is missing, or is not what was packed.
         """
         if name not in self._digests or name not in self._store.names():
-            raise ArchiveError(f"{self._path}: {name!r} is missing; pack the data again, or copy the file anew")
+            raise ArchiveError(f"{self._path}: {name!r} is missing; pack the data again, or copy the file again")
         content = self._store.read(name)
         if hashlib.sha256(content).hexdigest() != self._digests[name]:
             raise ArchiveError(
-                f"{self._path}: {name!r} is not what was packed (another SHA-256); pack the data again, or copy the "
-                "file anew"
+                f"{self._path}: {name!r} is not what was packed (its SHA-256 differs); pack the data again, or copy "
+                "the file again"
             )
         return content
 
@@ -66,7 +66,7 @@ def is_pack(store: ZipStore) -> bool:
 
 
 def open_pack(path: Path, store: ZipStore) -> Dataset:
-    """Return the dataset in a pack. Its samples have the digests, and it counts the images, of what was packed.
+    """Return the dataset in a pack. Its digests and its number of images are those of the original data.
 
     Raises
     ------
@@ -86,12 +86,12 @@ def open_pack(path: Path, store: ZipStore) -> Dataset:
     missing = [name for sample in samples for name in (sample.image_name, *sample.mask_names)]
     missing = sorted({*missing, *packed.names()} - set(store.names()))
     if missing:
-        raise ArchiveError(f"{path}: {missing[0]!r} is missing; pack the data again, or copy the file anew")
+        raise ArchiveError(f"{path}: {missing[0]!r} is missing; pack the data again, or copy the file again")
     return Dataset(name, path, tuple(samples), n_left_out)
 
 
 def read_packed(path: Path, name: str) -> bytes | None:
-    """Return the content of one file of a pack; None where it has none of that name, or is an ordinary zip.
+    """Return the content of one file of a pack; None if there is none of that name, or the zip is not a pack.
 
     Raises
     ------
@@ -105,9 +105,11 @@ def read_packed(path: Path, name: str) -> bytes | None:
 
 
 def _read_pack(path: Path, store: ZipStore) -> tuple[Fields, PackedStore]:
-    """Read pack.json as far as the digests."""
-    if store.content_bytes() > path.stat().st_size:  # no file can unpack to more than it is: a pack only stores
-        raise ArchiveError(f"{path}: claims to hold more than its own size; pack the data again, or copy the file anew")
+    """Read pack.json up to the digests."""
+    if store.content_bytes() > path.stat().st_size:  # a pack is uncompressed, so it cannot unpack to more than its size
+        raise ArchiveError(
+            f"{path}: claims to contain more than its own size; pack the data again, or copy the file again"
+        )
     problems: list[str] = []
     try:
         text = store.read(PACK_FILE).decode("utf-8")

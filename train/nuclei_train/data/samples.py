@@ -1,4 +1,4 @@
-"""What data consist of: images with their masks, and sets of them."""
+"""Samples, which are images with their masks, and data sets, which are groups of samples."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image, Labels
-from nuclei_runtime.errors import DatasetError, ImageError, ImageShapeError, ImageValueError
+from nuclei_runtime.errors import ImageError, ImageShapeError, ImageValueError
 from nuclei_runtime.readers.opening import read_image
 from nuclei_train.data.stores import Store
+from nuclei_train.errors import DatasetError
 
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 
@@ -28,13 +29,13 @@ class Sample:
     ----------
     image_id : str
     image_name : str
-        Of the image's file within the dataset.
+        Name of the image file within the dataset.
     mask_names : tuple of str
-        Of the files of its masks; empty where there is no truth.
+        Names of the mask files; empty if there is no truth.
     masks_are_labels : bool
-        One file holds all nuclei as 1..N, instead of one file a nucleus.
+        One file contains all nuclei as 1..N, instead of one file per nucleus.
     source_digest : str or None
-        In a packed file the digest that the sample had before it was packed; see `nuclei_train.data.packed`.
+        For a packed sample, the digest before packing; see `nuclei_train.data.packed`.
     """
 
     image_id: str
@@ -57,28 +58,26 @@ class Sample:
         ImageError
             See `nuclei_runtime.readers.opening.read_image`.
         DatasetError
-            The file cannot be read, or its entry in the zip is damaged; the message names it.
+            The file cannot be read or its entry in the zip is damaged; the message names it.
         """
         return read_image(self._store.read(self.image_name))
 
     def read_mask(self, name: str) -> NDArray[Any]:
-        """Return one of the files in `mask_names` as it is stored, unchecked, as (H, W).
+        """Return one of the files in `mask_names` as stored, unchecked, as (H, W).
 
-        0 is background; what is above it is one nucleus, or the number of one where `masks_are_labels`.
+        0 is background; higher values are the nucleus or, if `masks_are_labels`, the numbers of nuclei.
 
         Raises
         ------
         ImageError
-            It cannot be read, it is in colour, or it is a JPEG; the message names the file.
+            It cannot be read, is in colour or is a JPEG; the message names the file.
         """
         content = self._store.read(name)
         try:
             if content.startswith(_JPEG_SIGNATURE):
-                raise ImageValueError(
-                    "is a JPEG, which does not keep the values that were saved; save it anew as PNG or TIFF"
-                )
+                raise ImageValueError("is a JPEG, which does not preserve the values; save the original as PNG or TIFF")
             mask = read_image(content)
-            # For an image the look counts, for a mask what is stored: ImageJ stores a nucleus as 255 all the same.
+            # An image counts as it looks, a mask as it is stored: ImageJ stores a nucleus as 255 in either case.
             return _grey(np.invert(mask) if _came_inverted(content, mask) else mask)
         except ImageError as error:
             raise type(error)(f"mask {PurePosixPath(name).name}: {error}") from error
@@ -86,7 +85,7 @@ class Sample:
     def read_labels(self) -> Labels:
         """Return the truth as (H, W) int32, 0 background, 1..N in the order of the masks.
 
-        A pixel that two masks claim goes to the first; an empty mask takes no number.
+        A pixel in two masks belongs to the first; an empty mask gets no number.
 
         Raises
         ------
@@ -96,19 +95,21 @@ class Sample:
             There are no masks, or they differ in size.
         """
         if not self.has_truth:
-            raise DatasetError(f"{self.image_id}: has no masks, expected one or more; leave it out or add them")
+            raise DatasetError(
+                f"{self.image_id}: has no masks, expected at least one; add masks or leave the image out"
+            )
         first, *others = self.mask_names
         stored = self.read_mask(first)
         if self.masks_are_labels:
             return number_labels(stored)
         labels = np.asarray(stored > 0, dtype=np.int32)
         count = int(labels.max())
-        for name in others:  # one at a time: a thousand masks of a large image would not fit
+        for name in others:  # one at a time: a thousand masks of a large image do not fit in memory
             mask = self.read_mask(name) > 0
             if mask.shape != labels.shape:
                 raise DatasetError(
-                    f"{self.image_id}: mask {PurePosixPath(name).name} is {mask.shape}, "
-                    f"the first is {labels.shape}; nuclei-explore lists all such images"
+                    f"{self.image_id}: mask {PurePosixPath(name).name} is {mask.shape}, but the first is "
+                    f"{labels.shape}; nuclei-explore lists all such images"
                 )
             free = mask & (labels == 0)
             if free.any():
@@ -123,7 +124,7 @@ class Sample:
     def digest(self) -> str:
         """Return the SHA-256 of the identifier and of the bytes of the image and its masks, in hexadecimal.
 
-        A packed sample has that of the files that it was packed from, so that a run is the same run on either.
+        A packed sample has the digest of its original files, so that a run is the same on both.
         """
         if self.source_digest is not None:
             return self.source_digest
@@ -135,7 +136,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples that belong together, such as those of ``stage1_train.zip``.
+    """Samples that belong together, such as those in ``stage1_train.zip``.
 
     Attributes
     ----------
@@ -146,7 +147,7 @@ class Dataset:
     samples : tuple of Sample
         In the order of their identifiers.
     n_left_out : int
-        Images that a packed file has left out of the dataset it was made from; see `nuclei_train.data.packed`.
+        Images of the original dataset that are not in a packed file; see `nuclei_train.data.packed`.
     """
 
     name: str
@@ -156,7 +157,7 @@ class Dataset:
 
     @property
     def n_images(self) -> int:
-        """How many images the dataset has, those that were left out included."""
+        """Number of images in the dataset, including those left out."""
         return len(self.samples) + self.n_left_out
 
     @property
@@ -166,7 +167,7 @@ class Dataset:
 
 
 def number_labels(stored: NDArray[Any]) -> Labels:
-    """Number the nuclei of a stored label image 1..N in the order of their own numbers; 0 and below is background.
+    """Renumber the nuclei of a stored label image as 1..N in ascending order; 0 and below is background.
 
     Parameters
     ----------
@@ -183,12 +184,12 @@ def number_labels(stored: NDArray[Any]) -> Labels:
 
 
 def combined_digest(digests: Iterable[str]) -> str:
-    """Return one SHA-256 for a set of samples, from `Sample.digest` of each in order."""
+    """Return one SHA-256 for a sequence of samples, from the `Sample.digest` of each."""
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _came_inverted(content: bytes, mask: Image) -> bool:
-    """Tell whether `read_image` has inverted a mask, (H, W) of integers: a TIFF in which 0 is white."""
+    """Whether `read_image` inverted an integer mask (H, W): it does so for a TIFF in which 0 is white."""
     if not content.startswith((b"II", b"MM")) or mask.dtype.kind not in "iu":
         return False
     import tifffile
@@ -198,10 +199,10 @@ def _came_inverted(content: bytes, mask: Image) -> bool:
 
 
 def _grey(mask: Image) -> NDArray[Any]:
-    """Return a mask's one channel, (H, W), without alpha."""
+    """Return the only channel of a mask, (H, W), without alpha."""
     if mask.ndim == 2:
         return mask
     grey = mask[..., 0]
     if mask.shape[2] > 1 and not (mask[..., 1:3] == grey[..., np.newaxis]).all():
-        raise ImageShapeError("is in colour, expected a grey image: 0 is background; save it as grey")
+        raise ImageShapeError("is in colour, expected a greyscale image in which 0 is background; save it as greyscale")
     return grey

@@ -1,4 +1,4 @@
-"""Which samples are fitted and which validate."""
+"""Which samples are fitted and which are used for validation."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from nuclei_runtime.errors import DatasetError
 from nuclei_train.data.samples import Dataset, Sample
-from nuclei_train.data.split_table import COLUMNS, SplitTable
+from nuclei_train.data.split_table import COLUMNS, SPLIT_FILE, SplitTable
+from nuclei_train.errors import DatasetError
 
 RANDOM_SPLIT_WARNING = (
-    "No images.csv beside the data: a random {percent:.0f} % of the images validates. Images of one microscope field "
-    "often lie on both sides of such a split (in DSB2018, some 79 % of the validation images have a sibling in "
-    "training), so the validation scores flatter the model. A table images.csv with the columns image_id, split and "
-    "modality keeps fields together. The one in the run folder holds this split: copied beside the data it keeps "
-    "it, and nuclei-evaluate then scores the validation images apart."
+    "There is no splits.csv next to the data, so a random {percent:.0f} % of the images is used for validation. Images "
+    "of one microscope field often end up on both sides of such a split (in DSB2018, some 79 % of the validation "
+    "images have a sibling in training), so the validation scores are too good. A table splits.csv with the columns "
+    "image_id, split and modality keeps fields together. The run folder contains this split as splits.csv: copy it "
+    "next to the data to use the split again and to have nuclei-evaluate score the validation images separately."
 )
 
 START_WARNING = (
-    "The weights that this training starts from may have been fitted on some of the images that now validate: the "
-    "validation scores flatter the model. A table images.csv with the split of that training keeps them apart."
+    "The weights that this training starts from may have been fitted on some of the images now used for validation, "
+    "so the validation scores may be too good. A table splits.csv with the split of that training keeps them apart."
 )
 
 
@@ -36,9 +36,9 @@ class Split:
     ----------
     train, val : tuple of Sample
     source : str
-        ``images.csv`` or ``random``.
+        ``splits.csv``, for a split table of either name, or ``random``.
     digest : str
-        SHA-256 over the identifiers on either side, in hexadecimal.
+        SHA-256 of the identifiers on both sides, in hexadecimal.
     """
 
     train: tuple[Sample, ...]
@@ -48,7 +48,7 @@ class Split:
 
 
 def without_modalities(split: Split, modality: Mapping[str, str], left_out: Collection[str]) -> Split:
-    """Return a split without the images of some modalities, on both of its sides.
+    """Return a split without the images of some modalities, on both sides.
 
     Parameters
     ----------
@@ -60,14 +60,14 @@ def without_modalities(split: Split, modality: Mapping[str, str], left_out: Coll
     Raises
     ------
     DatasetError
-        A modality is not there, or one side would be empty.
+        No image has one of the modalities, or one side would be empty.
     """
     found = {modality.get(sample.image_id, "") for sample in (*split.train, *split.val)} - {""}
     missing = set(left_out) - found
     if missing:
         raise DatasetError(
-            f"no image is of the modality {', '.join(sorted(missing))}, which is to be left out; expected one of "
-            f"those in images.csv: {', '.join(sorted(found)) or 'none, for there is no images.csv'}"
+            f"no image has the modality {', '.join(sorted(missing))}, which is to be left out; expected one of those "
+            f"in {SPLIT_FILE}: {', '.join(sorted(found)) or f'none, because there is no {SPLIT_FILE}'}"
         )
     train, val = (
         tuple(sample for sample in side if modality.get(sample.image_id, "") not in left_out)
@@ -75,14 +75,14 @@ def without_modalities(split: Split, modality: Mapping[str, str], left_out: Coll
     )
     if not train or not val:
         raise DatasetError(
-            f"without {', '.join(sorted(left_out))} there are {len(train)} images to fit and {len(val)} to validate, "
-            "expected at least one of each; leave out less"
+            f"without {', '.join(sorted(left_out))} there are {len(train)} images to fit and {len(val)} to validate; "
+            "expected at least one of each; leave out fewer modalities"
         )
     return replace(split, train=train, val=val)
 
 
 def select(dataset: Dataset, table: SplitTable | None) -> list[Sample]:
-    """Return the samples that a training reads: those with truth and, where there is a table, of its two splits."""
+    """Return the samples that a training reads: those with truth and, if there is a table, in its train or val."""
     with_truth = [sample for sample in dataset.samples if sample.has_truth]
     if table is None:
         return with_truth
@@ -90,9 +90,9 @@ def select(dataset: Dataset, table: SplitTable | None) -> list[Sample]:
 
 
 def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validation_fraction: float) -> Split:
-    """Split by images.csv where it exists, else at random.
+    """Split by the split table, or at random if there is none.
 
-    With a table only its splits ``train`` and ``val`` are used: ``test`` and any other are left alone.
+    Only the table's splits ``train`` and ``val`` are used; ``test`` and any others are ignored.
 
     Raises
     ------
@@ -110,25 +110,25 @@ def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validat
         train = [with_truth[index] for index in sorted(order[n_val:])]
     if not train or not val:
         raise DatasetError(
-            f"{dataset.path}: {len(train)} images to fit and {len(val)} to validate, expected at least one of each; "
+            f"{dataset.path}: {len(train)} images to fit and {len(val)} to validate; expected at least one of each; "
             + (_what_to_check(dataset, table) if table is not None else "add images with masks")
         )
     sides = ["train", *(s.image_id for s in train), "val", *(s.image_id for s in val)]
     digest = hashlib.sha256("\n".join(sides).encode()).hexdigest()
-    return Split(tuple(train), tuple(val), "images.csv" if table is not None else "random", digest)
+    return Split(tuple(train), tuple(val), SPLIT_FILE if table is not None else "random", digest)
 
 
 def _what_to_check(dataset: Dataset, table: SplitTable) -> str:
     if any(sample.image_id in table.split for sample in dataset.samples):
         return f"check the column split of {table.path}"
     return (
-        f"check the column image_id of {table.path}: no image is called as what stands there, the first is "
-        f"{dataset.samples[0].image_id!r} and the table's first {next(iter(table.split))!r}"
+        f"check the column image_id of {table.path}: it lists none of the images; the first image is "
+        f"{dataset.samples[0].image_id!r}, the first in the table {next(iter(table.split))!r}"
     )
 
 
 def write_split_table(path: Path, split: Split) -> None:
-    """Write a split as a table of the form of images.csv, the modalities empty."""
+    """Write a split as a split table with empty modalities."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)

@@ -1,4 +1,4 @@
-"""``images.csv``: the table beside the data that says which split and which modality each image belongs to."""
+"""``splits.csv``: the table next to the data that gives each image's split and modality."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from nuclei_runtime.errors import DatasetError
 from nuclei_train.data.archive import zips_of
 from nuclei_train.data.packed import read_packed
+from nuclei_train.errors import DatasetError
 
 COLUMNS = ("image_id", "split", "modality")
-SPLIT_FILE = "images.csv"
-"""Beside the zips: columns image_id, modality and split, by microscope field."""
+SPLIT_FILE = "splits.csv"
+FORMER_SPLIT_FILE = "images.csv"
+"""Read where there is no `SPLIT_FILE`."""
 
 
 @dataclass(frozen=True)
 class SplitTable:
-    """``images.csv``: which split and which modality each image belongs to.
+    """The split and the modality of each image.
 
     Attributes
     ----------
     path : Path
-        Within a packed file, below that file.
+        For a table in a packed file, a path below that file.
     content : bytes
-        Of the file.
+        The file's bytes.
     split, modality : dict of str to str
-        By image identifier, without blanks around them; splits in lower case.
+        By image identifier, stripped of surrounding blanks; splits are in lower case.
     """
 
     path: Path
@@ -43,45 +44,38 @@ class SplitTable:
         return hashlib.sha256(self.content).hexdigest()
 
 
-def split_table_folders(data: Path) -> tuple[Path, ...]:
-    """Return the folders in which DATA's ``images.csv`` is looked for, in order: DATA itself, and what it lies in."""
-    data = data.resolve()
-    return (data, data.parent) if data.is_dir() else (data.parent,)
-
-
 def read_split_table(data: Path) -> SplitTable | None:
-    """Read ``images.csv`` beside or inside DATA; None where there is none, or where it gives no image a split.
+    """Read ``splits.csv`` inside or next to DATA; without one, ``images.csv``, as the table was called before.
 
-    The table in a packed file is the one that counts, whatever lies beside it.
+    A table in a packed file takes precedence over any table next to it.
+
+    Returns
+    -------
+    SplitTable or None
+        None if there is no table, or if it gives no image a split.
 
     Raises
     ------
     DatasetError
-        Two packed files have one; or the file is not CSV, lacks one of the columns image_id, split and modality, or
-        puts an image on two sides.
+        Two packed files contain a table; or the file is not CSV, lacks one of the columns image_id, split and
+        modality, or puts an image in two splits.
     """
-    tables = ((path / SPLIT_FILE, read_packed(path, SPLIT_FILE)) for path in zips_of(data))
-    packed = {path: content for path, content in tables if content is not None}
-    if len(packed) > 1:
-        found = " and ".join(map(str, packed))
-        raise DatasetError(f"{data}: found {found}, expected one table of splits; name the packed file that is meant")
-    candidates = (folder / SPLIT_FILE for folder in split_table_folders(data))
-    path = next(iter([*packed, *(one for one in candidates if one.is_file())]), None)
-    if path is None:
+    found = _find_packed(data) or _find_file(data)
+    if found is None:
         return None
+    path, content = found
     try:
-        content = packed[path] if path in packed else path.read_bytes()
         reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), restval="")
         header = reader.fieldnames or ()
         missing = set(COLUMNS) - set(header)
         rows = [{name: row.get(name, "").strip() for name in COLUMNS} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: cannot be read as a table of images: {error}; expected CSV in UTF-8") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path}: cannot be read as a split table: {error}; expected CSV in UTF-8") from error
     if missing:
         raise DatasetError(
-            f"{path}: expected the columns image_id, split and modality between commas, {', '.join(sorted(missing))} "
-            f"missing in the first line, {','.join(header)!r}; add them, or rename the file if it is not the data's "
-            "table of splits"
+            f"{path}: expected the comma-separated columns image_id, split and modality, but "
+            f"{', '.join(sorted(missing))} is missing from the first line, {','.join(header)!r}; add what is missing, "
+            "or rename the file if it is not the split table"
         )
     split: dict[str, str] = {}
     for row in rows:
@@ -89,8 +83,37 @@ def read_split_table(data: Path) -> SplitTable | None:
         if split.setdefault(row["image_id"], side) != side:
             raise DatasetError(
                 f"{path}: {row['image_id']} is in the splits {split[row['image_id']]!r} and {side!r}; "
-                "an image belongs to one"
+                "an image belongs to one split"
             )
     if not any(split.values()):
         return None
     return SplitTable(path, content, split, modality={row["image_id"]: row["modality"] for row in rows})
+
+
+def _find_packed(data: Path) -> tuple[Path, bytes] | None:
+    """Return the table in a packed file, or None."""
+    found = []
+    for file in zips_of(data):
+        for name in (SPLIT_FILE, FORMER_SPLIT_FILE):
+            content = read_packed(file, name)
+            if content is not None:
+                found.append((file / name, content))
+                break
+    if len(found) > 1:
+        paths = " and ".join(str(path) for path, _ in found)
+        raise DatasetError(f"{data}: found {paths}, expected one split table; name the packed file to use")
+    return found[0] if found else None
+
+
+def _find_file(data: Path) -> tuple[Path, bytes] | None:
+    """Return the table in the folder DATA or in the folder that contains DATA, or None."""
+    data = data.resolve()
+    folders = (data, data.parent) if data.is_dir() else (data.parent,)
+    candidates = (folder / name for name in (SPLIT_FILE, FORMER_SPLIT_FILE) for folder in folders)
+    path = next((path for path in candidates if path.is_file()), None)
+    if path is None:
+        return None
+    try:
+        return path, path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read as a split table: {error}; expected CSV in UTF-8") from error

@@ -1,4 +1,4 @@
-"""Where the files of a data set lie: in a zip, read in place, or in a folder."""
+"""The files of a data set, in a folder or in a zip that is read in place."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from nuclei_runtime.errors import DatasetError
 from nuclei_train.data.archive import list_entries, open_zip, read_entry
+from nuclei_train.errors import DatasetError
 
 
 class Store(Protocol):
-    """Named files, in a zip or in a folder; names are relative and have ``/`` between their parts."""
+    """Named files, in a zip or in a folder; names are relative, with ``/`` as separator."""
 
     def names(self) -> Iterable[str]:
         """Return the name of every file."""
@@ -32,7 +32,7 @@ class ZipStore:
         return self._entries.keys()
 
     def content_bytes(self) -> int:
-        """Return what all files together unpack to, as the zip says."""
+        """Return the unpacked size of all files, as recorded in the zip."""
         return sum(info.file_size for info in self._entries.values())
 
     def read(self, name: str) -> bytes:
@@ -47,7 +47,7 @@ class FolderStore:
         self._path = path
 
     def names(self) -> list[str]:
-        """Return the name of every file, sorted, those behind symbolic links included.
+        """Return the name of every file, sorted; symbolic links are followed.
 
         Raises
         ------
@@ -66,7 +66,7 @@ class FolderStore:
 
 
 def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    """Yield the files below a folder; a link back to one of those `above` is not followed."""
+    """Yield the files below a folder; links back to one of the folders `above` are not followed."""
     try:
         entries = list(folder.iterdir())
     except OSError as error:

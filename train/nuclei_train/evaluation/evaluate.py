@@ -1,4 +1,4 @@
-"""DATA and a model -> scores, tables and pictures, through the runtime that instruments embed."""
+"""DATA and a model -> scores, tables and figures, computed with the same runtime that instruments embed."""
 
 from __future__ import annotations
 
@@ -10,20 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from nuclei_runtime.arrays import Labels
-from nuclei_runtime.errors import (
-    DatasetError,
-    ImageError,
-    NucleiError,
-    ResultsExistError,
-    RuntimeEnvironmentError,
-)
+from nuclei_runtime.errors import ImageError, NucleiError, ResultsExistError, RuntimeEnvironmentError
 from nuclei_runtime.metrics import match, score_pixels
 from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_train.data.binary_masks import refuse_binary_masks
-from nuclei_train.data.dsb2018 import open_data
 from nuclei_train.data.modality import guess_modality
+from nuclei_train.data.opening import open_with_splits
 from nuclei_train.data.samples import Sample, combined_digest
-from nuclei_train.data.split_table import read_split_table
+from nuclei_train.errors import DatasetError
 from nuclei_train.evaluation.kaggle import read_masks, write_submission
 from nuclei_train.evaluation.pictures import Comparison, draw_comparisons
 from nuclei_train.evaluation.report import EvaluationReport, Failure, ImageResult, SetReport, write_report
@@ -34,7 +28,7 @@ SAMPLE_SEED = 42
 SAMPLES_SHOWN = 4
 WORST_SHOWN = 10
 CAPTION_LENGTH = 24
-"""Of an identifier, in characters: more do not fit over a picture."""
+"""Characters of an identifier that fit above an image."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +38,15 @@ class EvaluationConfig:
     Attributes
     ----------
     data, out : Path
-        DATA and the folder for the results.
+        DATA and the output folder.
     model : Path or None
-        ONNX file; None: the bundled model.
+        ONNX file; None for the bundled model.
     truth : Path or None
-        Kaggle's CSV with truth for samples that bring none.
+        Kaggle's CSV with truth for samples without masks.
     splits : tuple of str
-        Sets or splits to score; all where empty.
+        Sets or splits to score; all if empty.
     tta : bool
-        Score the model with test-time augmentation.
+        Whether to use test-time augmentation.
     diameter_px : float, optional
         See `nuclei_runtime.Segmenter`.
     """
@@ -66,33 +60,37 @@ class EvaluationConfig:
     diameter_px: float | None = None
 
 
-def evaluate(config: EvaluationConfig, on_progress: Callable[[int, int], None]) -> EvaluationReport:
-    """Score a model on every set in DATA and write the report, the tables and the pictures.
+def evaluate(
+    config: EvaluationConfig, say: Callable[[str], None], progress: Callable[[int, int], None]
+) -> EvaluationReport:
+    """Score a model on every set in DATA and write the report, the tables and the figures.
 
-    A set is a data set or one split of it (see `nuclei_train.evaluation.sets.find_sets`). Sets without truth
-    have their nuclei counted and their prediction written as a Kaggle submission. An image that cannot be read
-    or scored becomes one of the report's failures.
+    A set is a data set or one split of it (see `nuclei_train.evaluation.sets.find_sets`). For sets without truth the
+    nuclei are counted and the predictions are written as a Kaggle submission. An image that cannot be read or scored
+    becomes one of the report's failures.
 
     Parameters
     ----------
     config : EvaluationConfig
-    on_progress : callable
-        Called with the number of images done and to do, after each image.
+    say : callable
+        Takes a sentence for the user.
+    progress : callable
+        Takes the number of images done and the total, after each image.
 
     Raises
     ------
     DatasetError
-        DATA, images.csv or the truth CSV is not in a known form, or a split is not there.
+        DATA, the split table or the truth CSV is not in a known form, or a split does not exist.
     ResultsExistError
         The output folder is not empty.
     ModelError, RuntimeEnvironmentError
         See `nuclei_runtime.model.session.load_session`; or the output folder cannot be written to.
     """
-    if config.out.is_dir() and any(config.out.iterdir()):  # among what is there may be DATA's own images.csv
+    if config.out.is_dir() and any(config.out.iterdir()):
         raise ResultsExistError(f"{config.out}: is not empty; name a new folder for the results")
     masks = read_masks(config.truth) if config.truth is not None else {}
-    table = read_split_table(config.data)
-    sets = find_sets(open_data(config.data), table, masks, config.splits)
+    datasets, table = open_with_splits(config.data, say)
+    sets = find_sets(datasets, table, masks, config.splits)
     for found in sets:
         refuse_binary_masks(found.samples)
     segmenter = Segmenter(config.model, tta=config.tta, diameter_px=config.diameter_px)
@@ -102,7 +100,7 @@ def evaluate(config: EvaluationConfig, on_progress: Callable[[int, int], None]) 
         segmenter,
         config.out,
         table.modality if table is not None else {},
-        lambda: on_progress(next(counter), n_images),
+        lambda: progress(next(counter), n_images),
     )
     split_digest = table.digest if table is not None else None
     try:
@@ -123,7 +121,7 @@ def evaluate(config: EvaluationConfig, on_progress: Callable[[int, int], None]) 
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """What the sets of one evaluation share."""
+    """What all sets of one evaluation share."""
 
     segmenter: Segmenter
     out: Path
@@ -138,7 +136,7 @@ class _Evaluation:
             self._draw(found, stem, images)
         else:
             images = []
-            write_submission(self.out / f"submission_{stem}.csv", _noting(scored, images))
+            write_submission(self.out / f"submission_{stem}.csv", _collecting(scored, images))
         modalities = {image.modality for image in images}
         parts = {name: [image for image in images if image.modality == name] for name in sorted(modalities)}
         return SetReport(
@@ -152,7 +150,7 @@ class _Evaluation:
         )
 
     def _score_images(self, found: EvaluationSet) -> Iterator[tuple[ImageResult, Labels]]:
-        """Yield what became of each image, and its predicted labels; note those that fail."""
+        """Yield the result and the predicted labels of each image; images that fail are recorded."""
         for sample in found.samples:
             try:
                 yield self._score_image(found, sample)
@@ -165,6 +163,7 @@ class _Evaluation:
         image = sample.read_image()
         truth = found.read_truth(sample, image) if found.has_truth else None
         (maps,) = self.segmenter.predict([image])
+        # The same maps, searched in the same blocks, as in nuclei-infer: what is scored is what ships.
         labels = self.segmenter.find_instances(maps).labels
         scores = None
         if truth is not None:
@@ -174,7 +173,7 @@ class _Evaluation:
         return ImageResult(sample, modality, found.digest(sample), int(labels.max()), scores), labels
 
     def _draw(self, found: EvaluationSet, stem: str, images: Sequence[ImageResult]) -> None:
-        """Draw random images, the worst, and some of each modality; they are read and segmented anew, none is kept."""
+        """Draw random images, the worst, and some of each modality; to save memory they are segmented again."""
         if not images:
             return
         chosen = np.sort(np.random.default_rng(SAMPLE_SEED).permutation(len(images))[:SAMPLES_SHOWN])
@@ -201,7 +200,7 @@ class _Evaluation:
 
 
 def _of_each_modality(ranked: Sequence[ImageResult]) -> list[ImageResult]:
-    """Return the best, the median and the worst of each modality, the worst being first among those given."""
+    """Return the best, the median and the worst image of each modality; `ranked` begins with the worst."""
     shown = []
     for modality in sorted({image.modality for image in ranked}):
         part = [image for image in ranked if image.modality == modality]
@@ -209,7 +208,9 @@ def _of_each_modality(ranked: Sequence[ImageResult]) -> list[ImageResult]:
     return shown
 
 
-def _noting(scored: Iterable[tuple[ImageResult, Labels]], images: list[ImageResult]) -> Iterator[tuple[str, Labels]]:
+def _collecting(
+    scored: Iterable[tuple[ImageResult, Labels]], images: list[ImageResult]
+) -> Iterator[tuple[str, Labels]]:
     for image, labels in scored:
         images.append(image)
         yield image.sample.image_id, labels
@@ -221,6 +222,6 @@ def _summary(images: Sequence[ImageResult]) -> SetScores | None:
 
 
 def _file_stem(found: EvaluationSet, sets: Sequence[EvaluationSet]) -> str:
-    """Name a set's files: by its split, unless another set has the same."""
+    """Name a set's files after its split, unless another set has a split of the same name."""
     unique = sum(other.split == found.split for other in sets) == 1
     return found.split if unique else found.name.replace("/", "_")

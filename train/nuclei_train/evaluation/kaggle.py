@@ -1,7 +1,8 @@
 """Kaggle's CSV of masks (ImageId, EncodedPixels): written as a submission, read as truth.
 
-One row a nucleus. EncodedPixels are pairs "start length" of runs of pixels, counted from 1, down the columns,
-from the top left (Data Science Bowl 2018, "Evaluation"). An image without nuclei has one row with an empty field.
+One row per nucleus. EncodedPixels are pairs "start length" of runs of pixels, counted from 1 down the columns,
+starting at the top left (Data Science Bowl 2018, "Evaluation"). An image without nuclei has one row with an empty
+field.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Labels
-from nuclei_runtime.errors import DatasetError
+from nuclei_train.errors import DatasetError
 
 COLUMNS = ("ImageId", "EncodedPixels")
 USAGE, IGNORED = "Usage", "Ignored"
 
 _MAX_DIGITS = 18
-"""A longer number fits no 64-bit integer, and no image."""
+"""Longer numbers do not fit in a 64-bit integer, and exceed any image."""
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,13 @@ class EncodedMask:
     Attributes
     ----------
     line : int
-        In the file, from 1: the header's.
+        Line number in the file; the header is line 1.
     text : str
-        EncodedPixels as they stand there, unchecked.
+        EncodedPixels, unchecked.
     """
 
     line: int
     text: str
-
-
-def rle_encode(mask: NDArray[np.bool_]) -> str:
-    """Return a mask's (H, W) run lengths; an empty text where it is empty."""
-    starts, lengths, values = _runs(mask)
-    return _text(starts[values], lengths[values])
 
 
 def rle_decode(text: str, height: int, width: int) -> NDArray[np.bool_]:
@@ -52,7 +47,7 @@ def rle_decode(text: str, height: int, width: int) -> NDArray[np.bool_]:
     Raises
     ------
     DatasetError
-        They are not pairs of whole numbers, leave the image, overlap or do not ascend.
+        They are not pairs of whole numbers, exceed the image, overlap or are not in ascending order.
     """
     tokens = text.split()
     for token in tokens:
@@ -64,9 +59,9 @@ def rle_decode(text: str, height: int, width: int) -> NDArray[np.bool_]:
     end = 0
     for start, length in zip(map(int, tokens[::2]), map(int, tokens[1::2]), strict=True):
         if start < 1 or length < 1 or start + length - 1 > pixels.size:
-            raise DatasetError(f"the run {start} {length} is not within the image's pixels 1 to {pixels.size}")
+            raise DatasetError(f"the run {start} {length} is outside the image's pixels 1 to {pixels.size}")
         if start <= end:
-            raise DatasetError(f"the run {start} {length} does not lie after the one that ends at pixel {end}")
+            raise DatasetError(f"the run {start} {length} does not follow the one that ends at pixel {end}")
         end = start + length - 1
         pixels[start - 1 : end] = True
     return pixels.reshape((height, width), order="F")
@@ -86,18 +81,18 @@ def write_submission(path: Path, predictions: Iterable[tuple[str, Labels]]) -> N
 
 
 def read_masks(path: Path) -> dict[str, list[EncodedMask]]:
-    """Read the rows of each image.
+    """Read the rows of each image, by identifier.
 
-    An image whose column Usage says Ignored has none, an empty list: Kaggle's solution of stage 2 lists so what never
-    counted. Other columns than that, ImageId and EncodedPixels are passed over.
+    An image with Ignored in the column Usage gets an empty list: this is how Kaggle's solution of stage 2 marks images
+    that never counted. Columns other than Usage, ImageId and EncodedPixels are ignored.
 
     Raises
     ------
     DatasetError
-        The file cannot be read as a CSV, lacks one of the two columns, or has a row of another width.
+        The file cannot be read as CSV, lacks ImageId or EncodedPixels, or has a row with more or fewer fields.
     """
     masks: dict[str, list[EncodedMask]] = {}
-    # One nucleus in a picture of noise can take more than the 131,072 characters that csv takes for a fault.
+    # One nucleus in an image of noise can exceed csv's default limit of 131,072 characters.
     usual_limit = csv.field_size_limit(2**31 - 1)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -115,13 +110,13 @@ def read_masks(path: Path) -> dict[str, list[EncodedMask]]:
                 if len(row) != len(header):
                     raise DatasetError(
                         f"{path}, line {reader.line_num}, image {row[0]!r}: found {len(row)} fields, "
-                        f"expected {len(header)} as in the header"
+                        f"expected {len(header)}, as in the header"
                     )
                 rows = masks.setdefault(row[image_column], [])
                 if usage_column is None or row[usage_column] != IGNORED:
                     rows.append(EncodedMask(reader.line_num, row[pixels_column]))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: cannot be read as a CSV: {error}") from error
+        raise DatasetError(f"{path}: cannot be read as CSV: {error}") from error
     finally:
         csv.field_size_limit(usual_limit)
     return masks
@@ -130,7 +125,7 @@ def read_masks(path: Path) -> dict[str, list[EncodedMask]]:
 def decode_labels(image_id: str, masks: Sequence[EncodedMask], height: int, width: int) -> Labels:
     """Return one image's masks as (height, width) labels, 0 background, 1..N in the order of the rows.
 
-    A pixel that two masks claim goes to the first; an empty mask takes no number.
+    A pixel in two masks belongs to the first; an empty mask gets no number.
 
     Raises
     ------
@@ -143,7 +138,7 @@ def decode_labels(image_id: str, masks: Sequence[EncodedMask], height: int, widt
         try:
             free = rle_decode(mask.text, height, width) & (labels == 0)
         except DatasetError as error:
-            raise DatasetError(f"{image_id}: EncodedPixels in line {mask.line}: {error}; mend that row") from error
+            raise DatasetError(f"{image_id}: EncodedPixels in line {mask.line}: {error}; fix that row") from error
         if free.any():
             count += 1
             labels[free] = count

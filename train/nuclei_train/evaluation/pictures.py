@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: image, truth and prediction side by side."""
+"""Figures of an evaluation: image, truth and prediction side by side."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from nuclei_runtime.writers.overlay_png import stretch_contrast
 MATCH_IOU = 0.5
 MATCHED = (0.0, 0.62, 0.45)
 UNMATCHED = (0.84, 0.37, 0.0)
-"""Bluish green and vermillion of Okabe and Ito's palette, which colour-blind readers can tell apart."""
+"""Bluish green and vermillion from Okabe and Ito's palette, which colour-blind readers can distinguish."""
 FILL = 0.45
-"""Opacity of a nucleus. Its opaque outline parts neighbours; the fill survives where a large image is reduced."""
+"""Opacity of a nucleus. Its opaque outline separates neighbours; the fill stays visible in a reduced image."""
 
 PANEL_INCH = 2.6
 DPI = 110
 MAX_ROWS = 5
-"""More pictures than that go into a second set of columns."""
+"""Further images go into a second set of columns."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Comparison:
 
 
 def draw_comparisons(path: Path, title: str, comparisons: Sequence[Comparison]) -> None:
-    """Draw each image, its true and its predicted nuclei; those of either side without a match stand out."""
+    """Draw each image with its true and its predicted nuclei; those without a match stand out."""
     n_rows = min(len(comparisons), MAX_ROWS)
     n_groups = -(-len(comparisons) // MAX_ROWS)
     figure = Figure(figsize=(3 * PANEL_INCH * n_groups, (PANEL_INCH + 0.3) * n_rows + 0.9), layout="constrained")
@@ -78,7 +78,7 @@ def _draw(panels: Iterable[Axes], comparison: Comparison) -> None:
 def _paint(picture: NDArray[np.float32], labels: Labels, matched: NDArray[np.bool_]) -> NDArray[np.float32]:
     from skimage.segmentation import find_boundaries
 
-    # Labels are 0 and 1..N in both truth and prediction, so they index a table of colours.
+    # Labels are 0..N in both truth and prediction, so they index a table of colours.
     colours = np.vstack([np.zeros(3), np.where(matched[:, np.newaxis], MATCHED, UNMATCHED)])[labels]
     opacity = np.where(find_boundaries(labels, mode="inner"), 1.0, FILL) * (labels > 0)
     painted = picture * (1 - opacity[..., np.newaxis]) + colours * opacity[..., np.newaxis]

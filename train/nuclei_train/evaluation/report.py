@@ -1,4 +1,4 @@
-"""What nuclei-evaluate finds, and the files it writes that down in: evaluation.json and images.csv."""
+"""The results of nuclei-evaluate, and the files it writes: evaluation.json and image_scores.csv."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from nuclei_runtime.metrics import THRESHOLDS
+from nuclei_runtime.metrics import IOU_THRESHOLDS
 from nuclei_runtime.model.card import Evaluation, ModelCard
 from nuclei_train.data.samples import Sample
 from nuclei_train.evaluation.scores import (
@@ -21,7 +21,7 @@ from nuclei_train.evaluation.scores import (
 )
 
 REPORT_FILE = "evaluation.json"
-IMAGES_FILE = "images.csv"
+IMAGE_TABLE = "image_scores.csv"
 SCHEMA_VERSION = 1
 
 IMAGE_COLUMNS = (
@@ -42,17 +42,17 @@ IMAGE_COLUMNS = (
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What became of one image.
+    """The result for one image.
 
     Attributes
     ----------
     sample : Sample
     modality : str
     digest : str
-        SHA-256 over image and truth, in hexadecimal.
+        SHA-256 of image and truth, in hexadecimal.
     n_predicted : int
     scores : ImageScores or None
-        None where there is no truth.
+        None if there is no truth.
     """
 
     sample: Sample
@@ -80,10 +80,10 @@ class SetReport:
     name : str
     has_truth : bool
     digest : str
-        SHA-256 over the digests of the images in `images`, in hexadecimal: without those that failed.
+        SHA-256 of the digests of the images in `images`, in hexadecimal; failed images are not included.
     images : tuple of ImageResult
     scores : SetScores or None
-        None where there is no truth, or every image failed.
+        None if there is no truth, or every image failed.
     modalities : dict of str to SetScores
         The same for the images of each modality.
     may_be_fitted : bool
@@ -106,13 +106,13 @@ class EvaluationReport:
     Attributes
     ----------
     card : ModelCard
-        Of the model that was scored.
+        Card of the scored model.
     tta : bool
-        Whether it ran with test-time augmentation.
+        Whether the model ran with test-time augmentation.
     diameter_px : float or None
-        What it was told of the nuclei's size.
+        The median diameter of the nuclei that the model was given.
     split_digest : str or None
-        SHA-256 of images.csv, in hexadecimal; None where there is none.
+        SHA-256 of the split table, in hexadecimal; None if there is none.
     sets : tuple of SetReport
     failures : tuple of Failure
     """
@@ -125,7 +125,7 @@ class EvaluationReport:
     failures: tuple[Failure, ...]
 
     def card_evaluation(self) -> list[Evaluation]:
-        """Return the scores that belong in the model's card, with a caveat where nobody can tell what was fitted."""
+        """Return the scores for the model card, with a caveat if training images may be among those scored."""
         caveat = " (training images may be among them)"
         options = " with --tta" if self.tta else ""
         options += f" with --diameter {self.diameter_px:g}" if self.diameter_px is not None else ""
@@ -147,17 +147,17 @@ class EvaluationReport:
         """Return the content of evaluation.json.
 
         - ``schema_version``: 1
-        - ``nuclei_edge``: the version that scored
+        - ``nuclei_edge``: the version that computed the scores
         - ``model``: ``name``, ``version``, ``postprocessing`` and ``graph_sha256`` (or null) of the model's card;
-          the threshold in ``postprocessing`` is also that of the pixel scores
+          its threshold is also used for the pixel scores
         - ``test_time_augmentation``: whether the model ran with it
-        - ``diameter_px``: what the model was told of the nuclei's size, or null
-        - ``split_sha256``: of images.csv, or null
-        - ``iou_thresholds``: of the lists ``ap_pooled`` and ``ap_mean_over_images``
+        - ``diameter_px``: the median diameter of the nuclei that the model was given, or null
+        - ``split_sha256``: of the split table, or null
+        - ``iou_thresholds``: for the lists ``ap_pooled`` and ``ap_mean_over_images``
         - ``bootstrap``: ``level``, ``resamples`` and ``seed`` of the intervals
-        - ``sets``: for each ``name``, ``digest``, ``has_truth``, ``n_images`` and ``n_predicted`` (both without
+        - ``sets``: for each set ``name``, ``digest``, ``has_truth``, ``n_images`` and ``n_predicted`` (both without
           failed images), ``scores`` (the fields of `SetScores`, or null) and ``modalities`` (modality: scores)
-        - ``failed``: for each image that was not scored ``set``, ``image_id`` and ``reason``
+        - ``failed``: for each image that was not scored, ``set``, ``image_id`` and ``reason``
         - ``card_evaluation``: for each score ``dataset``, ``digest``, ``metric`` and ``value``, the fields of
           `nuclei_runtime.model.card.Evaluation`
         """
@@ -173,7 +173,7 @@ class EvaluationReport:
             "test_time_augmentation": self.tta,
             "diameter_px": self.diameter_px,
             "split_sha256": self.split_digest,
-            "iou_thresholds": THRESHOLDS,
+            "iou_thresholds": IOU_THRESHOLDS,
             "bootstrap": {
                 "level": BOOTSTRAP_LEVEL,
                 "resamples": BOOTSTRAP_RESAMPLES,
@@ -197,8 +197,8 @@ class EvaluationReport:
 
 
 def write_report(folder: Path, report: EvaluationReport) -> None:
-    """Write evaluation.json (see `EvaluationReport.to_dict`) and images.csv, a row an image."""
-    with (folder / IMAGES_FILE).open("w", newline="", encoding="utf-8") as file:
+    """Write evaluation.json (see `EvaluationReport.to_dict`) and image_scores.csv, one row per image."""
+    with (folder / IMAGE_TABLE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(IMAGE_COLUMNS)
         for found in report.sets:

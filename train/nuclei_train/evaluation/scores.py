@@ -1,4 +1,4 @@
-"""Scores of images -> scores of a set of images, with intervals."""
+"""Scores of images -> scores of a set of images, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nuclei_runtime.metrics import THRESHOLDS, Matching, PixelScores, mean_image_ap, pool
+from nuclei_runtime.metrics import IOU_THRESHOLDS, Matching, PixelScores, mean_image_ap, pool
 
-AT_50 = THRESHOLDS.index(0.5)
+AT_50 = IOU_THRESHOLDS.index(0.5)
 
 BOOTSTRAP_SEED = 42
 BOOTSTRAP_RESAMPLES = 1000
-"""The least that Efron and Tibshirani (1993, section 13.3) recommend for percentile intervals."""
+"""The minimum that Efron and Tibshirani (1993, section 13.3) recommend for percentile intervals."""
 BOOTSTRAP_LEVEL = 0.95
 BOOTSTRAP_MIN_IMAGES = 8
-"""Of fewer the percentiles are no interval of that level: of normal values the mean lies in it in 51 % of the samples
-of 2, in 79 % of those of 4 and in 90 % of those of 8."""
+"""With fewer images the percentile interval does not reach its level: for normal values it contains the mean in 51 % of
+samples of 2, in 79 % of samples of 4 and in 90 % of samples of 8."""
 
 Interval = tuple[float, float]
 
@@ -54,16 +54,16 @@ class ImageScores:
 
 @dataclass(frozen=True)
 class SetScores:
-    """Scores of a set of images. *Pooled* and *mean over images* are told apart in `nuclei_runtime.metrics`.
+    """Scores of a set of images. `nuclei_runtime.metrics` explains *pooled* and *mean over images*.
 
     Attributes
     ----------
     n_images, n_true, n_predicted : int
-        Images scored, and nuclei in them.
+        Numbers of scored images, and of nuclei in them.
     loss, accuracy, dice, iou : float
         Of pixels, mean over images; see `nuclei_runtime.metrics.PixelScores`.
     ap_pooled, ap_mean_over_images : tuple of float
-        AP at each of `nuclei_runtime.metrics.THRESHOLDS`, 0 to 1.
+        AP at each of `nuclei_runtime.metrics.IOU_THRESHOLDS`, 0 to 1.
     mean_ap : float
         AP of each image averaged over the thresholds, then over images: Kaggle's score.
     ap_50_pooled, ap_50_mean_over_images : float
@@ -71,13 +71,13 @@ class SetScores:
     f1_50_pooled : float
         F1 at IoU 0.5.
     count_error : float
-        Mean over images of the absolute difference of predicted and true number of nuclei.
+        Mean over images of the absolute difference between predicted and true number of nuclei.
     count_error_relative : float or None
         Mean over images of that difference divided by the true number; images without nuclei are left out.
     count_bias : float
-        Mean over images of predicted less true number: above 0 where too many are found.
+        Mean over images of predicted minus true number: positive if too many nuclei are found.
     mean_ap_interval, ap_50_pooled_interval, ap_50_mean_over_images_interval : (float, float) or None
-        See `bootstrap`; None for fewer images than `BOOTSTRAP_MIN_IMAGES`.
+        See `bootstrap`; None for fewer than `BOOTSTRAP_MIN_IMAGES` images.
     """
 
     n_images: int
@@ -141,14 +141,14 @@ def summarise(images: Sequence[ImageScores]) -> SetScores:
 def bootstrap(images: Sequence[ImageScores]) -> tuple[Interval | None, Interval | None, Interval | None]:
     """Return the 95 % intervals of mean AP, AP@0.5 pooled and AP@0.5 mean over images.
 
-    Seeded bootstrap over images, percentile method (Efron and Tibshirani 1993, chapter 13). Images are taken
-    as independent; where several are tiles of one field they are not, and the intervals are too narrow.
+    Seeded bootstrap over images, percentile method (Efron and Tibshirani 1993, chapter 13). Images are assumed to be
+    independent; if several are tiles of one field they are not, and the intervals are too narrow.
     """
     n_images = len(images)
     if n_images < BOOTSTRAP_MIN_IMAGES:
         return None, None, None
     rng = np.random.default_rng(BOOTSTRAP_SEED)
-    # How often each image is drawn in each resample: (resamples, images).
+    # The number of times each image is drawn in each resample: (resamples, images).
     draws = rng.multinomial(n_images, np.full(n_images, 1 / n_images), size=BOOTSTRAP_RESAMPLES)
     hits = draws @ np.array([image.matching.true_positives[AT_50] for image in images])
     union = draws @ np.array([image.matching.n_true + image.matching.n_predicted for image in images]) - hits

@@ -8,17 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nuclei_runtime.arrays import Image, Labels
-from nuclei_runtime.errors import DatasetError
 from nuclei_train.data.samples import Dataset, Sample, combined_digest
 from nuclei_train.data.split_table import SplitTable
+from nuclei_train.data.truth import check_size
+from nuclei_train.errors import DatasetError
 from nuclei_train.evaluation.kaggle import EncodedMask, decode_labels
 
 UNLISTED = "unlisted"
-"""The split of images that images.csv does not name, or gives no split."""
+"""The split of images that the split table does not name, or gives no split."""
 
 FITTED = "train"
 USUAL_ORDER = (FITTED, "val", "test")
-"""In which splits are reported; any others follow by name."""
+"""The order in which splits are reported; any others follow in alphabetical order."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ class EvaluationSet:
         ``stardist_test``, or ``stage1_train/val``.
     samples : tuple of Sample
     masks : dict of str to list of EncodedMask
-        Truth from a CSV, by image identifier, for samples that bring none.
+        Truth from a CSV, by image identifier, for samples without masks.
     may_be_fitted : bool
-        Whether images of the split ``train`` are among the samples without the name saying so, or may be, because
-        images.csv names none of them.
+        Whether the samples include images of the split ``train`` although the name does not say so, or may include
+        some because the split table names none of them.
     """
 
     name: str
@@ -44,7 +45,7 @@ class EvaluationSet:
 
     @property
     def split(self) -> str:
-        """The name without the data set's: ``val`` of ``stage1_train/val``."""
+        """The name without the data set: ``val`` for ``stage1_train/val``."""
         return self.name.rpartition("/")[2]
 
     @property
@@ -53,26 +54,22 @@ class EvaluationSet:
         return any(sample.has_truth or sample.image_id in self.masks for sample in self.samples)
 
     def read_truth(self, sample: Sample, image: Image) -> Labels:
-        """Return a sample's truth, (H, W), as large as its image.
+        """Return a sample's truth, (H, W), of the same size as its image.
 
         Raises
         ------
         ImageError, DatasetError
-            There is none, it cannot be read, or it has another size than the image.
+            There is none, it cannot be read, or it differs from the image in size.
         """
         height, width = image.shape[:2]
         if not sample.has_truth and sample.image_id in self.masks:
             return decode_labels(sample.image_id, self.masks[sample.image_id], height, width)
         truth = sample.read_labels()
-        if truth.shape != (height, width):
-            raise DatasetError(
-                f"{sample.image_id}: the image is {height} x {width} and its masks are "
-                f"{truth.shape[0]} x {truth.shape[1]} pixels; leave it out or mend it"
-            )
+        check_size(sample, image, truth)
         return truth
 
     def digest(self, sample: Sample) -> str:
-        """Return the SHA-256 over a sample's image and truth, in hexadecimal."""
+        """Return the SHA-256 of a sample's image and truth, in hexadecimal."""
         if sample.has_truth or sample.image_id not in self.masks:
             return sample.digest()
         encoded = "\n".join(mask.text for mask in self.masks[sample.image_id])
@@ -87,30 +84,29 @@ def find_sets(
 ) -> list[EvaluationSet]:
     """Divide data sets into the sets to score.
 
-    A data set whose images lie in more than one split of images.csv is divided by it; any other is one set.
+    A data set whose images are in more than one split of the split table is divided by it; any other is one set.
 
     Parameters
     ----------
     datasets : sequence of Dataset
     table : SplitTable, optional
-        images.csv.
     masks : dict of str to list of EncodedMask
-        Truth for samples that bring none; where the list is empty, they are not to be scored.
+        Truth for samples without masks; an image with an empty list is not scored.
     names : sequence of str
-        Sets or splits to keep; all where empty.
+        Sets or splits to keep; all if empty.
 
     Raises
     ------
     DatasetError
-        Two data sets have one name, a name is of no set, or no sample wants `masks`.
+        Two data sets have the same name, a name matches no set, or no sample needs `masks`.
     """
     for name, count in Counter(dataset.name for dataset in datasets).items():
         if count > 1:
             paths = ", ".join(str(dataset.path) for dataset in datasets if dataset.name == name)
-            raise DatasetError(f"{count} data sets are named {name}: {paths}; name the one to score")
+            raise DatasetError(f"{count} data sets have the name {name}: {paths}; name the one to score")
     samples = [sample for dataset in datasets for sample in dataset.samples]
     if masks and not any(not sample.has_truth and sample.image_id in masks for sample in samples):
-        raise DatasetError("the truth CSV names no image that lacks truth; check that it belongs to these images")
+        raise DatasetError("the truth CSV lists no image that lacks truth; check that it belongs to these images")
     left_out = {sample for sample in samples if not sample.has_truth and masks.get(sample.image_id) == []}
     datasets = [
         replace(dataset, samples=tuple(sample for sample in dataset.samples if sample not in left_out))

@@ -1,4 +1,4 @@
-"""What nuclei-evaluate prints: two tables in plain text, at most 100 characters wide for DSB2018's names."""
+"""The two text tables that nuclei-evaluate prints, at most 100 characters wide with the names in DSB2018."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from nuclei_train.evaluation.scores import SetScores
 
 LEGEND = """\
 pooled: matches summed over all images; mean: mean over images; 95 %: bootstrap interval of mean AP
-mean AP: mean over IoU 0.5 to 0.95; count error: off by so many nuclei an image; bias: found less true"""
+mean AP: mean over IoU 0.5 to 0.95; count error and bias: nuclei per image, absolute and with sign"""
 
 MAY_BE_FITTED = """\
-images.csv does not keep apart what was fitted, or is not there: training images may be among
-{names}. Scores flatter the model there."""
+There is no split table, or it does not separate the training images: some of them may be in
+{names}. The scores there may be too good."""
 
 
 def format_tables(report: EvaluationReport) -> str:
-    """Return the scores as text: nuclei, then pixels; a row a set and, below it, a row a modality."""
+    """Return the scores as text: nuclei, then pixels; one row per set, each followed by one row per modality."""
     nuclei = [
         ["", "", "nuclei", "", "AP@0.5", "", "F1@0.5", "mean AP", "", "count", ""],
         ["set", "images", "true", "found", "pooled", "mean", "pooled", "mean", "95 %", "error", "bias"],
@@ -28,7 +28,7 @@ def format_tables(report: EvaluationReport) -> str:
             n_predicted = sum(image.n_predicted for image in found.images)
             nuclei.append([found.name, str(len(found.images)), "-", str(n_predicted), *["-"] * 7])
             continue
-        # One modality says again what the set says.
+        # A single modality would only repeat the row of its set.
         parts = found.modalities if len(found.modalities) > 1 else {}
         for name, scores in (
             (found.name, found.scores),
@@ -61,7 +61,7 @@ def _nuclei_row(name: str, scores: SetScores) -> list[str]:
 
 
 def _align(rows: Sequence[Sequence[str]]) -> str:
-    """Join cells into columns: the first to the left, numbers to the right."""
+    """Join cells into columns: names aligned left, numbers right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

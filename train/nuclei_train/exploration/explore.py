@@ -1,4 +1,4 @@
-"""DATA -> a folder with tables, figures and, where DATA is zips, what they unpack to."""
+"""DATA -> a folder with tables, figures and, if DATA consists of zips, the unpacked zips."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nuclei_runtime.errors import DatasetError, ImageError
 from nuclei_train.data.archive import extract_zip
-from nuclei_train.data.dsb2018 import open_data, open_folder
+from nuclei_train.data.dsb2018 import open_folder
 from nuclei_train.data.modality import guess_modality
+from nuclei_train.data.opening import open_with_splits
 from nuclei_train.data.samples import Dataset, Sample
-from nuclei_train.data.split_table import SPLIT_FILE, SplitTable, read_split_table, split_table_folders
-from nuclei_train.exploration.figures import SamplePicture, draw_histograms, draw_samples
+from nuclei_train.data.split_table import SPLIT_FILE, SplitTable
+from nuclei_train.data.truth import read_with_truth
+from nuclei_train.errors import DatasetError
+from nuclei_train.exploration.figures import SamplePicture, draw_gallery, draw_histograms
 from nuclei_train.exploration.oddities import Inspection, inspect_sample
 
-IMAGE_TABLE = "images.csv"
+IMAGE_TABLE = "image_properties.csv"
 ODDITY_TABLE = "oddities.csv"
 SAMPLE_FIGURE = "sample.png"
 HISTOGRAM_FIGURE = "histograms.png"
 DATA_FOLDER = "data"
 
 SEED = 42
-"""Of the sample of images that is drawn: the seed of the baseline recipe."""
+"""Selects the images in the sample figure; the same seed as the baseline recipe's."""
 
 SAMPLES_SHOWN = 8
 
@@ -40,14 +42,14 @@ class Exploration:
     Attributes
     ----------
     images : DataFrame
-        A row an image: image_id, dataset, path (relative to the output folder; absolute where DATA is read in
-        place), height, width, channels, dtype, modality (of images.csv), modality_guess, mean_intensity (of the
-        stored values, without alpha), n_nuclei, mean_area_px, median_area_px, foreground_fraction, split (of
-        images.csv). A cell is empty where nothing is known: no truth, or an image that cannot be read.
+        One row per image: image_id, dataset, path (relative to the output folder; absolute if DATA is read in place),
+        height, width, channels, dtype, modality (from the split table), modality_guess, mean_intensity (of the
+        stored values, without alpha), n_nuclei, mean_area_px, median_area_px, foreground_fraction, split (from the
+        split table). A cell is empty if the value is unknown: there is no truth, or the image cannot be read.
     oddities : DataFrame
-        A row an oddity: image_id, dataset, kind, detail.
+        One row per oddity: image_id, dataset, kind, detail.
     areas_px : ndarray of int
-        Of every nucleus.
+        Area of every nucleus.
     files : tuple of Path
         The tables and figures that were written.
     """
@@ -59,26 +61,25 @@ class Exploration:
 
 
 def explore(data: Path, out: Path, say: Callable[[str], None], progress: Callable[[int, int], None]) -> Exploration:
-    """Unpack zips, look at every image and mask, and write tables and figures.
+    """Unpack zips, inspect every image and mask, and write tables and figures.
 
     Parameters
     ----------
     data, out : Path
-        DATA, and the folder for what is found. Tables and figures in it are overwritten.
+        DATA, and the output folder. Tables and figures in it are overwritten.
     say : callable
         Takes a sentence for the user.
     progress : callable
-        Takes the number of images done and the number of all, after each image.
+        Takes the number of images done and the total, after each image.
 
     Raises
     ------
     DatasetError
-        DATA is not understood, or what is written to `out` would later be read as data.
+        DATA is not understood, or files written to `out` would later be read as data.
     ArchiveError
         A zip is damaged; the message names the entry.
     """
-    datasets = open_data(data)
-    table = read_split_table(data)
+    datasets, table = open_with_splits(data, say)
     _check_out(data, out, datasets)
     out.mkdir(parents=True, exist_ok=True)
     zips = list(dict.fromkeys(dataset.path for dataset in datasets if dataset.path.is_file()))
@@ -107,37 +108,38 @@ def explore(data: Path, out: Path, say: Callable[[str], None], progress: Callabl
     exploration.images.to_csv(out / IMAGE_TABLE, index=False, float_format="%.6g")
     exploration.oddities.to_csv(out / ODDITY_TABLE, index=False)
     pictures = _pictures([sample for _, sample in samples], exploration.images)
-    draw_samples(out / SAMPLE_FIGURE, list(islice(pictures, SAMPLES_SHOWN)))
+    draw_gallery(out / SAMPLE_FIGURE, list(islice(pictures, SAMPLES_SHOWN)))
     draw_histograms(out / HISTOGRAM_FIGURE, exploration.images, exploration.areas_px)
     return exploration
 
 
 def _check_out(data: Path, out: Path, datasets: Sequence[Dataset]) -> None:
-    """Raise if what is written to `out` would be taken for data, or for the data's table of splits."""
+    """Raise if files written to `out` would be taken for data."""
     place, home = out.resolve(), data.resolve()
-    if not {place, place / DATA_FOLDER}.isdisjoint(split_table_folders(data)):
-        raise DatasetError(
-            f"{out}: the table {SPLIT_FILE} written there would stand where that of the data is looked for; "
-            "name another folder, such as one below it"
-        )
-    if home not in place.parents or any(dataset.path.is_file() for dataset in datasets):
+    if any(dataset.path.is_file() for dataset in datasets):
+        if place / DATA_FOLDER in (home, home.parent):
+            raise DatasetError(
+                f"{out}: the zips would be unpacked into {out / DATA_FOLDER}, among the data; name another folder"
+            )
+        return  # in a folder with zips, only the zips are read
+    if home not in place.parents:
         return
     below = f"{place.relative_to(home).as_posix()}/"
     names = (name for d in datasets for s in d.samples for name in (s.image_name, *s.mask_names))
     if place.name in ("images", "masks") or any(name.startswith(below) for name in names):
         raise DatasetError(
-            f"{out}: is a folder of the data, so what is written there would be read as data; name another"
+            f"{out}: is a folder of the data, so what is written there would be read as data; name another folder"
         )
 
 
 def _unpack(zips: Sequence[Path], table: SplitTable | None, target: Path, say: Callable[[str], None]) -> list[Dataset]:
-    """Unpack each zip into a folder of its name; with the table of splits beside them they are DATA themselves."""
+    """Unpack each zip into a folder of its name; together with the split table these folders are DATA in turn."""
     datasets: list[Dataset] = []
     target.mkdir(exist_ok=True)
     for path in zips:
         folder = target / path.stem
         unpacked = extract_zip(path, folder)
-        say(f"{path.name}: {'unpacked into' if unpacked else 'already unpacked, complete, in'} {folder}")
+        say(f"{path.name}: {'unpacked into' if unpacked else 'already unpacked completely into'} {folder}")
         datasets += open_folder(folder)
     if table is not None:
         (target / SPLIT_FILE).write_bytes(table.content)
@@ -147,7 +149,7 @@ def _unpack(zips: Sequence[Path], table: SplitTable | None, target: Path, say: C
 def _describe(
     dataset: Dataset, sample: Sample, path: str, inspection: Inspection, table: SplitTable | None
 ) -> dict[str, Any]:
-    """Return a row of the table of images."""
+    """Return one row of the table of images."""
     image, areas = inspection.image, inspection.areas_px
     row: dict[str, Any] = {
         "image_id": sample.image_id,
@@ -181,19 +183,19 @@ def _describe(
 
 
 def _pictures(samples: Sequence[Sample], images: pd.DataFrame) -> Iterator[SamplePicture]:
-    """Yield readable samples in a seeded random order: those with nuclei, or all where there is no truth at all."""
+    """Yield readable samples in a seeded random order: those with nuclei, or all if there is no truth at all."""
     drawable = images["modality_guess"].notna()
     with_nuclei = drawable & (images["n_nuclei"].fillna(0) > 0)
     candidates = np.flatnonzero(with_nuclei if with_nuclei.any() else drawable)
     for index in np.random.default_rng(SEED).permutation(candidates):
         sample, row = samples[index], images.iloc[index]
-        image = sample.read_image()
-        labels = np.zeros(image.shape[:2], np.int32)
         if with_nuclei.any():
             try:
-                labels = sample.read_labels()
-            except (ImageError, DatasetError):
-                continue  # one of its masks is odd, and listed as such
-        if labels.shape == image.shape[:2]:
-            modality = row["modality"] if isinstance(row["modality"], str) else row["modality_guess"]
-            yield SamplePicture(sample.image_id, modality, image, labels)
+                image, labels = read_with_truth(sample)
+            except DatasetError:
+                continue  # one of its masks is listed among the oddities
+        else:
+            image = sample.read_image()
+            labels = np.zeros(image.shape[:2], np.int32)
+        modality = row["modality"] if isinstance(row["modality"], str) else row["modality_guess"]
+        yield SamplePicture(sample.image_id, modality, image, labels)

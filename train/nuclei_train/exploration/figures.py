@@ -1,4 +1,4 @@
-"""Pictures of a data set: a sample of its images with their masks, and histograms."""
+"""Figures of a data set: a sample of its images with their masks, and histograms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PANEL_INCH = 2.8
 DPI = 110
 
 SIZES_SHOWN = 12
-"""The most common ones; the others share one more bar."""
+"""The most common sizes; all others share one more bar."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SamplePicture:
     image_id, modality : str
     image : (H, W), (H, W, 3) or (H, W, 4) ndarray
     labels : (H, W) ndarray of int32
-        All 0 where there is no truth.
+        All 0 if there is no truth.
     """
 
     image_id: str
@@ -41,12 +41,12 @@ class SamplePicture:
     labels: Labels
 
 
-def draw_samples(path: Path, pictures: Sequence[SamplePicture]) -> None:
-    """Draw each image, its contrast stretched, and beside it its masks, each in a colour."""
+def draw_gallery(path: Path, pictures: Sequence[SamplePicture]) -> None:
+    """Draw each image with stretched contrast and, next to it, its masks in different colours."""
     n_rows = max(-(-len(pictures) // PAIRS_IN_A_ROW), 1)
     size = (2 * PAIRS_IN_A_ROW * PANEL_INCH, n_rows * (PANEL_INCH + 0.3) + 0.4)
     figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle("A random sample of the images, and their masks" if pictures else "No image can be drawn")
+    figure.suptitle("A random sample of the images, with their masks" if pictures else "No image can be drawn")
     grid = figure.subplots(n_rows, 2 * PAIRS_IN_A_ROW, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -84,8 +84,8 @@ def _painted(picture: NDArray[np.uint8], labels: Labels) -> NDArray[np.float64]:
     from skimage.segmentation import find_boundaries
 
     colours = label2rgb(labels, picture, alpha=0.5, bg_label=0, saturation=1)
-    painted = np.where(labels[..., np.newaxis] > 0, colours, picture / 255)  # label2rgb would dim the background
-    painted[find_boundaries(labels, mode="inner")] = 1.0  # white outlines part neighbours of one colour
+    painted = np.where(labels[..., np.newaxis] > 0, colours, picture / 255)  # label2rgb alone would dim the background
+    painted[find_boundaries(labels, mode="inner")] = 1.0  # white outlines separate neighbours of the same colour
     return painted
 
 

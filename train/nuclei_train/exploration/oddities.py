@@ -1,4 +1,4 @@
-"""One sample -> what its masks hold, and what is odd about it."""
+"""One sample -> the areas of its nuclei, and its oddities."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image
-from nuclei_runtime.errors import DatasetError, ImageError
+from nuclei_runtime.errors import ImageError
 from nuclei_train.data.samples import Sample, number_labels
+from nuclei_train.errors import DatasetError
 
 UNREADABLE = "unreadable file"
 NO_MASKS = "image without masks"
@@ -31,21 +32,21 @@ KINDS = (
     OVERLAP,
     SEVERAL_PIECES,
     VARYING_ALPHA,
-    CONSTANT_ALPHA,  # last: the rule in Kaggle's files, where it is 255
+    CONSTANT_ALPHA,  # last: the rule in Kaggle's files, with 255
 )
-"""What can be odd about a sample, the gravest first."""
+"""The kinds of oddities, the gravest first."""
 
 
 @dataclass(frozen=True)
 class Oddity:
-    """Something in the data that a user should know of.
+    """Something in the data that a user should know about.
 
     Attributes
     ----------
     kind : str
         One of `KINDS`.
     detail : str
-        The file that it concerns, where it is not the image, and what was found.
+        What was found and, unless it is the image, in which file.
     """
 
     kind: str
@@ -54,17 +55,16 @@ class Oddity:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found in one sample.
+    """What an inspection found in one sample.
 
     Attributes
     ----------
     image : (H, W), (H, W, 3) or (H, W, 4) ndarray, or None
-        None where the file cannot be read.
+        None if the file cannot be read.
     areas_px : tuple of int, or None
-        Area of every nucleus: of each mask that can be read, has the image's size and is not empty. None where there
-        are no masks.
+        Area of every nucleus in the masks that can be read and have the image's size. None if there are no masks.
     foreground_px : int
-        Pixels that at least one nucleus covers.
+        Number of pixels covered by at least one nucleus.
     oddities : tuple of Oddity
     """
 
@@ -75,13 +75,13 @@ class Inspection:
 
 
 def inspect_sample(sample: Sample, *, expect_truth: bool) -> Inspection:
-    """Look at the image and at every mask of a sample. What is wrong with it is an oddity, never an error.
+    """Inspect the image and every mask of a sample. Whatever is wrong becomes an oddity, never an error.
 
     Parameters
     ----------
     sample : Sample
     expect_truth : bool
-        Whether a sample without masks is odd: other samples of its dataset have some.
+        Whether a sample without masks is odd, because other samples of its dataset have some.
     """
     oddities: list[Oddity] = []
     image: Image | None = None
@@ -93,7 +93,7 @@ def inspect_sample(sample: Sample, *, expect_truth: bool) -> Inspection:
         oddities.extend(_odd_alpha(image))
     if not sample.has_truth:
         if expect_truth:
-            oddities.append(Oddity(NO_MASKS, "there is no mask, though others of its data set have some"))
+            oddities.append(Oddity(NO_MASKS, "no mask, although other images of its data set have some"))
         return Inspection(image, None, 0, tuple(oddities))
     areas, foreground_px = _inspect_masks(sample, None if image is None else image.shape[:2], oddities)
     return Inspection(image, areas, foreground_px, tuple(oddities))
@@ -109,9 +109,9 @@ def _odd_alpha(image: Image) -> Iterator[Oddity]:
 
 
 def _inspect_masks(sample: Sample, size: tuple[int, ...] | None, oddities: list[Oddity]) -> tuple[tuple[int, ...], int]:
-    """Return the areas of the nuclei and of their union; without an image's size the first mask's counts."""
+    """Return the areas of the nuclei and of their union; if the image has no size, the first mask's is used."""
     areas: list[int] = []
-    claims: NDArray[np.uint16] | None = None  # masks that cover each pixel
+    n_masks: NDArray[np.uint16] | None = None  # number of masks that cover each pixel
     for name in sample.mask_names:
         try:
             stored = sample.read_mask(name)
@@ -121,31 +121,31 @@ def _inspect_masks(sample: Sample, size: tuple[int, ...] | None, oddities: list[
         file = f"mask {PurePosixPath(name).name}"
         size = size or stored.shape
         if stored.shape != size:
-            oddities.append(Oddity(OTHER_SIZE, f"{file}: {_size(stored.shape)}, the image is {_size(size)}"))
+            oddities.append(Oddity(OTHER_SIZE, f"{file}: {_size(stored.shape)}, expected {_size(size)}"))
             continue
-        if claims is None:
-            claims = np.zeros(size, np.uint16)
+        if n_masks is None:
+            n_masks = np.zeros(size, np.uint16)
         nuclei = list(_nuclei(stored if sample.masks_are_labels else stored > 0))
         if not nuclei:
             oddities.append(Oddity(EMPTY_MASK, file))
         for number, window, nucleus in nuclei:
             areas.append(int(np.count_nonzero(nucleus)))
-            claims[window] += nucleus
+            n_masks[window] += nucleus
             pieces = _piece_areas(nucleus)
             if len(pieces) > 1:
                 which = f"{file}, nucleus {number}" if sample.masks_are_labels else file
                 shown = ", ".join(str(area) for area in pieces)
                 oddities.append(Oddity(SEVERAL_PIECES, f"{which}: {len(pieces)} pieces of {shown} px"))
-    if claims is None:
+    if n_masks is None:
         return (), 0
-    contested = int(np.count_nonzero(claims > 1))
-    if contested:
-        oddities.append(Oddity(OVERLAP, f"{contested} px in two masks or more"))
-    return tuple(areas), int(np.count_nonzero(claims))
+    n_overlapping = int(np.count_nonzero(n_masks > 1))
+    if n_overlapping:
+        oddities.append(Oddity(OVERLAP, f"{n_overlapping} px in two or more masks"))
+    return tuple(areas), int(np.count_nonzero(n_masks))
 
 
 def _nuclei(stored: NDArray[Any]) -> Iterator[tuple[Any, tuple[slice, ...], NDArray[np.bool_]]]:
-    """Yield the number that each nucleus is stored with, its window in the image, and its mask there."""
+    """Yield each nucleus's stored number, its window in the image, and its mask there."""
     from scipy import ndimage
 
     labels = number_labels(stored)
@@ -157,11 +157,11 @@ def _nuclei(stored: NDArray[Any]) -> Iterator[tuple[Any, tuple[slice, ...], NDAr
 def _piece_areas(nucleus: NDArray[np.bool_]) -> list[int]:
     """Return the areas of a nucleus's 4-connected pieces in px, the largest first.
 
-    Pieces that only touch at a corner count apart, as they do where nuclei are found.
+    Pieces that touch only at a corner count separately, as they do in instance segmentation.
     """
     from scipy import ndimage
 
-    pieces, _ = ndimage.label(nucleus)  # its default structure is the 4-neighbourhood
+    pieces, _ = ndimage.label(nucleus)  # by default with 4-connectivity
     return sorted(np.bincount(pieces.ravel())[1:].tolist(), reverse=True)
 
 

@@ -1,4 +1,4 @@
-"""What was found in a data set, as text for a terminal."""
+"""The summary of a data set, as text for a terminal."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from nuclei_train.exploration.oddities import KINDS
 SIZES_SHOWN = 5
 IDS_SHOWN = 3
 ID_LENGTH = 12
-"""Characters of an identifier: enough to find it in the tables, where Kaggle's 64 would fill the line."""
+"""Characters shown of an identifier: enough to find it in the tables; Kaggle's 64 would fill the line."""
 
 
 def format_summary(images: pd.DataFrame, oddities: pd.DataFrame, areas_px: NDArray[np.int64]) -> str:
-    """Return data sets, sizes, modalities, nuclei and oddities as lines of text.
+    """Summarise data sets, sizes, modalities, nuclei and oddities.
 
     Parameters
     ----------
@@ -64,21 +64,21 @@ def _channels(images: pd.DataFrame) -> Iterator[str]:
 
 def _modalities(images: pd.DataFrame) -> Iterator[str]:
     if images["modality"].notna().any():
-        counts = images["modality"].fillna("not listed").value_counts()
-        yield "images.csv: " + ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        counts = images["modality"].fillna("not in it").value_counts()
+        yield "split table: " + ", ".join(f"{name} {count:,}" for name, count in counts.items())
     guesses = images["modality_guess"].value_counts()
     if len(guesses):
         yield "guessed: " + ", ".join(f"{name} {count:,}" for name, count in guesses.items())
     both = images.dropna(subset=["modality", "modality_guess"])
     if len(both):
         agree = (both["modality"].map(modality_group) == both["modality_guess"]).sum()
-        yield f"the guess agrees with images.csv for {agree:,} of {_count(len(both), 'image')}"
+        yield f"the guess agrees with the split table for {agree:,} of {_count(len(both), 'image')}"
 
 
 def _nuclei(images: pd.DataFrame, areas_px: NDArray[np.int64]) -> Iterator[str]:
     if len(areas_px):
         counts = images["n_nuclei"].dropna()
-        yield f"an image: {counts.min()} to {counts.max():,}, median {counts.median():g}"
+        yield f"per image: {counts.min()} to {counts.max():,}, median {counts.median():g}"
         yield f"area: {areas_px.min()} to {areas_px.max():,} px, median {np.median(areas_px):g} px"
 
 

@@ -1,1 +1,1 @@
-"""Fitting a recipe: start, resume, checkpoints."""
+"""Fitting a recipe: starting, resuming, stopping, checkpoints."""

@@ -1,30 +1,32 @@
-"""DATA -> a run folder with a fitted network."""
+"""DATA -> a run folder with a trained network."""
 
 from __future__ import annotations
 
 import math
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from nuclei_runtime.errors import DatasetError, MissingExtraError, RunFolderError
+from nuclei_runtime.errors import MissingExtraError, NucleiError
 from nuclei_train import run_folder
 from nuclei_train.batches.teacher import Teacher
 from nuclei_train.data.binary_masks import refuse_binary_masks
-from nuclei_train.data.dsb2018 import open_data, training_set
+from nuclei_train.data.dsb2018 import training_set
+from nuclei_train.data.opening import open_with_splits
 from nuclei_train.data.split import RANDOM_SPLIT_WARNING, START_WARNING, split_samples, write_split_table
-from nuclei_train.data.split_table import SPLIT_FILE, read_split_table
-from nuclei_train.fitting.run_description import defaults_of, describe_run
+from nuclei_train.data.split_table import SPLIT_FILE
+from nuclei_train.errors import DatasetError, RunFolderError
+from nuclei_train.fitting.curves import draw_curves
+from nuclei_train.fitting.progress import Progress
+from nuclei_train.fitting.reporter import Reporter
+from nuclei_train.fitting.run_description import defaults_of, describe_export, describe_paths, describe_run
 from nuclei_train.fitting.start import Start, load_network, read_start, recorded_start
 from nuclei_train.networks.flops import flops_per_pixel
-from nuclei_train.recipes.figures import draw_curves
 from nuclei_train.recipes.recipe import Material, Recipe, Sources
 
 TEST_SET = "stage1_test"
@@ -40,12 +42,12 @@ class TrainingConfig:
         DATA and the run folder.
     recipe : Recipe
     resume : bool
-        Go on with the run in the folder.
+        Resume the run in the folder, if there is one.
     start : Path, optional
-        A run folder or a `.keras` file from whose weights to begin; without it from random ones. A run that goes on
-        needs it no more.
+        A run folder, or a `.keras` or `.h5` file, whose weights to begin with. Without it a new run begins with random
+        weights, and a resumed run with those that it began with.
     teacher : Path, optional
-        An exported model whose answers are learned beside the truth. A run that goes on needs it again.
+        An exported model whose predictions are learned together with the truth. A resumed run keeps its own.
     """
 
     data: Path
@@ -58,16 +60,16 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a training ended.
+    """The result of a training.
 
     Attributes
     ----------
     epochs, best_epoch : int
         Counted from 1.
     scores : dict of str to dict of str to float
-        Of the best checkpoint: set, then metric.
+        Scores of the best checkpoint, by set and metric.
     seconds : float
-        Of all epochs, those before a resume included.
+        Duration of all epochs, including those before a resume.
     """
 
     epochs: int
@@ -76,38 +78,31 @@ class TrainingResult:
     seconds: float
 
 
-class Reporter(Protocol):
-    """Hears how a training goes; the command line prints it."""
-
-    def say(self, sentence: str) -> None:
-        """Take a sentence for the user."""
-
-    def loading(self, total: int) -> AbstractContextManager[Callable[[], None]]:
-        """Take the number of images to be read; while they are, hand out what is called after each."""
-
-
 def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
-    """Fit the recipe's network and leave a run folder.
+    """Train the recipe's network and write a run folder.
 
     Raises
     ------
     DatasetError
-        DATA is not understood, or an image that training needs cannot be used.
+        DATA is not understood, or an image needed for training cannot be used.
     RunFolderError
-        The folder holds another run, or one and `resume` was not asked for; or the checkpoint to start from does not
-        fit the recipe's network.
+        The folder contains another run, or a run although `resume` is false; or the checkpoint to start from belongs to
+        another network.
     ModelError
-        See `nuclei_train.batches.teacher.Teacher`; or the recipe takes none.
+        See `nuclei_train.batches.teacher.Teacher`; or the recipe cannot use a teacher.
     """
     recipe = config.recipe
-    datasets = open_data(config.data)
+    recorded = run_folder.recorded_run(config.run) if config.resume else {}
+    paths = recorded.get("paths", {})
+    has_state = bool(recorded) and (config.run / run_folder.STATE_FILE).is_file()
+    datasets, table = open_with_splits(config.data, reporter.say)
     dataset = training_set(datasets)
-    table = read_split_table(config.data)
     split = split_samples(dataset, table, recipe.seed, recipe.validation_fraction)
     if table is None:
         reporter.say(RANDOM_SPLIT_WARNING.format(percent=100 * recipe.validation_fraction))
     test = next((d.samples for d in datasets if d.name == TEST_SET), ())
-    teacher = Teacher(config.teacher) if config.teacher is not None else None
+    teacher_path = config.teacher or (Path(paths["teacher"]) if "teacher" in paths else None)
+    teacher = Teacher(teacher_path) if teacher_path is not None else None
     sources = recipe.choose(Sources(split, table.modality if table is not None else {}, test, teacher))
     split = sources.split
     refuse_binary_masks((*split.train, *split.val))
@@ -117,80 +112,92 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
         f"{dataset.n_images - n_train - n_val} left out ({split.source})"
     )
 
-    start = read_start(config.start, recipe) if config.start is not None else None
-    if start is None and config.resume:
-        start = recorded_start(config.run)
+    start = (
+        read_start(config.start, recipe)
+        if config.start is not None
+        else recorded_start(recorded, recipe, has_state=has_state)
+    )
     if table is None and start is not None:
         reporter.say(START_WARNING)
     identity = describe_run(recipe, dataset, split, start, teacher)
-    has_state = run_folder.prepare(config.run, identity, defaults_of(recipe), resume=config.resume)
+    run_folder.prepare(config.run, identity, defaults_of(recipe), resume=config.resume)
+    description = {
+        **identity,
+        **describe_paths(start.checkpoint if start is not None else None, teacher_path),
+        "versions": run_folder.versions(),
+    }
+    run_folder.write_run(config.run, {"status": "running", **description})
 
     started = time.perf_counter()
-    with reporter.loading(len(sources)) as advance:
-        material = recipe.load(sources, advance)
+    try:
+        material = _load(dataset.path, sources, recipe, reporter)
+    except NucleiError:
+        if not recorded:  # so that the same command works as soon as the data are fixed
+            run_folder.discard_run(config.run)
+        raise
     loading_seconds = time.perf_counter() - started
-    if not material.areas_px.size:
-        raise DatasetError(f"{dataset.path}: no nucleus in the masks of all {n_train} images to fit; check the masks")
-    # Only now: data that cannot be used leave a folder in which they can be tried again once they are mended.
-    run_folder.write_run(config.run, {"status": "running", **identity, "versions": run_folder.versions()})
     if table is None:
         write_split_table(config.run / SPLIT_FILE, split)
     material.draw(config.run / "sanity_check.png")
 
-    progress, best = _fit(config, material, start, has_state, reporter)
+    progress, best = _fit(config, material, start, has_state=has_state, reporter=reporter)
 
     best_epoch = 1 + int(np.argmin([row["val_loss"] for row in progress.history]))
     run_folder.write_history(config.run, progress.history)
     draw_curves(config.run / "curves.png", progress.history, best_epoch)
-    outcome = recipe.finish(best, material, config.run)
+    trained = recipe.finish(best, material, config.run)
     seconds = math.fsum(row["seconds"] for row in progress.history)
     run_folder.write_run(
         config.run,
         {
             "status": "complete",
-            **identity,
-            "versions": run_folder.versions(),
+            **description,
             "parameters": int(best.count_params()),
             "precision": best.dtype_policy.name,
             "kflop_per_pixel": round(flops_per_pixel(best) / 1e3, 1),
             "epochs": progress.epochs_done,
             "best_epoch": best_epoch,
-            "scores": outcome.scores,
-            "search": outcome.search,
+            "scores": trained.scores,
+            "search": trained.search,
             "seconds": {"loading": round(loading_seconds, 1), "epochs": round(seconds, 1)},
-            "checkpoint": outcome.checkpoint,
-            "model": outcome.model,
+            "export": describe_export(trained, description),
         },
     )
-    return TrainingResult(progress.epochs_done, best_epoch, outcome.scores, seconds)
+    return TrainingResult(progress.epochs_done, best_epoch, trained.scores, seconds)
+
+
+def _load(data: Path, sources: Sources, recipe: Recipe, reporter: Reporter) -> Material:
+    """Read the images."""
+    with reporter.loading(len(sources)) as advance:
+        material: Material = recipe.load(sources, advance)
+    if not material.areas_px.size:
+        n_train = len(sources.split.train)
+        raise DatasetError(f"{data}: the masks of all {n_train} images to fit contain no nucleus; check the masks")
+    return material
 
 
 def _fit(
-    config: TrainingConfig, material: Material, start: Start | None, has_state: bool, reporter: Reporter
-) -> tuple[Any, Any]:
-    """Fit from the start or from the last whole epoch; return the progress and the best checkpoint's model."""
+    config: TrainingConfig, material: Material, start: Start | None, *, has_state: bool, reporter: Reporter
+) -> tuple[Progress, Any]:
+    """Fit from the start or from the last complete epoch; return the progress and the best checkpoint's model."""
     import keras
 
-    from nuclei_train.fitting.resume import Progress, ResumableEarlyStopping, SaveProgress, load_state
+    from nuclei_train.fitting.resume import ResumableEarlyStopping, SaveProgress, load_state
+    from nuclei_train.fitting.stopping import StopBetweenBatches
 
     recipe, run = config.recipe, config.run
     keras.utils.set_random_seed(recipe.seed)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        # Without it sums are made in an order that varies, and a resumed run would only resemble the other.
+        # Otherwise the order of summation varies, and a resumed run would not equal an uninterrupted one.
         tf.config.experimental.enable_op_determinism()
 
     model = recipe.build()
     progress = load_state(run / run_folder.STATE_FILE, model) if has_state else Progress()
     if has_state:
-        reporter.say(f"going on after epoch {progress.epochs_done}")
+        reporter.say(f"resuming after epoch {progress.epochs_done}")
     elif start is not None:
-        if start.weights is None:
-            raise RunFolderError(
-                f"{run}: its run began with other weights and has no whole epoch to go on from; name their checkpoint "
-                "again with --start"
-            )
         model.set_weights(start.weights)
         reporter.say(f"starting from the weights of {start.checkpoint}")
 
@@ -198,47 +205,49 @@ def _fit(
     if not finished:
         early_stopping = ResumableEarlyStopping(progress, patience=recipe.patience)
         skipped_epochs = start.skipped_epochs if start is not None else 0
-        model.fit(
-            material.batches(progress.epochs_done, skipped_epochs),
-            steps_per_epoch=material.steps_per_epoch,
-            epochs=recipe.epochs,
-            initial_epoch=progress.epochs_done,
-            validation_data=material.validation,
-            validation_batch_size=recipe.batch_size,
-            shuffle=False,  # the batches are shuffled already
-            verbose=1 if sys.stdout.isatty() else 2,  # a bar, or a line an epoch
-            callbacks=[
-                keras.callbacks.ModelCheckpoint(
-                    run / run_folder.BEST_CHECKPOINT,
-                    monitor="val_loss",
-                    mode="min",
-                    save_best_only=True,
-                    initial_value_threshold=progress.best_val_loss,
-                ),
-                *_tensorboard(run, reporter),
-                early_stopping,
-                SaveProgress(progress, early_stopping, run / run_folder.STATE_FILE),
-            ],
-        )
+        with reporter.fitting() as stop_requested:
+            model.fit(
+                material.batches(progress.epochs_done, skipped_epochs),
+                steps_per_epoch=material.steps_per_epoch,
+                epochs=recipe.epochs,
+                initial_epoch=progress.epochs_done,
+                validation_data=material.validation,
+                validation_batch_size=recipe.batch_size,
+                shuffle=False,  # the batches are already shuffled
+                verbose=1 if sys.stdout.isatty() else 2,  # a bar, or one line per epoch
+                callbacks=[
+                    keras.callbacks.ModelCheckpoint(
+                        run / run_folder.BEST_CHECKPOINT,
+                        monitor="val_loss",
+                        mode="min",
+                        save_best_only=True,
+                        initial_value_threshold=progress.best_val_loss,
+                    ),
+                    *_tensorboard(run, reporter),
+                    StopBetweenBatches(stop_requested),
+                    early_stopping,
+                    SaveProgress(progress, early_stopping, run / run_folder.STATE_FILE),
+                ],
+            )
     best = run / run_folder.BEST_CHECKPOINT
     if not best.is_file():
-        raise RunFolderError(f"{best}: missing although the run is finished; train again in a new folder")
+        raise RunFolderError(f"{best}: missing, although the run is finished; train again in a new folder")
     weights = load_network(best, "train again in a new folder").get_weights()
-    # Built anew, because a checkpoint does not hold the recipe's loss.
+    # Built again, because a checkpoint does not contain the recipe's loss.
     best_model = recipe.build()
     best_model.set_weights(weights)
-    # Only now, and from the checkpoint: saving as .h5 makes Keras forget the optimiser of the model that is saved,
-    # and every later best.keras of a running training would be without one.
+    # Only now, and from the checkpoint: saving a model as .h5 makes Keras forget its optimiser, and every later
+    # best.keras of a running training would lack it.
     best_model.save(run / run_folder.BEST_CHECKPOINT_H5)
     return progress, best_model
 
 
 def _tensorboard(run: Path, reporter: Reporter) -> list[Any]:
-    """The callback that writes TensorBoard logs, where TensorFlow is there to write them."""
+    """Return the callback that writes TensorBoard logs, if TensorFlow is installed."""
     import keras
 
     if find_spec("tensorflow") is None:
-        reporter.say("TensorFlow is not installed, so there are no TensorBoard logs")
+        reporter.say("TensorFlow is not installed, so no TensorBoard logs are written")
         return []
     if find_spec("tensorboard") is None:
         raise MissingExtraError("tensorboard", "train")

@@ -1,8 +1,9 @@
-"""What run.json says of a run: what it is a run of."""
+"""What run.json says of a run: what defines it, and what an export needs."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,23 +12,23 @@ from nuclei_train.batches.teacher import SHARE, Teacher
 from nuclei_train.data.samples import Dataset, combined_digest
 from nuclei_train.data.split import Split
 from nuclei_train.fitting.start import Start
-from nuclei_train.recipes.recipe import Recipe
+from nuclei_train.recipes.recipe import Recipe, TrainedModel
 
 
 def defaults_of(recipe: Recipe) -> dict[str, Any]:
-    """Return what a run of an earlier version, in which a choice was not there to be made, has made of it."""
+    """Return the values of settings that a run of an earlier version does not mention, because they did not exist."""
     return {"recipe": asdict(type(recipe)())}  # type: ignore[call-overload]  # each recipe is a dataclass
 
 
 def describe_run(
     recipe: Recipe, dataset: Dataset, split: Split, start: Start | None, teacher: Teacher | None = None
 ) -> dict[str, Any]:
-    """Return what a run is a run of: where any of it differs, no run can go on with it.
+    """Return what defines a run: a run can only be resumed if all of it is the same.
 
     Raises
     ------
     DatasetError
-        A file of the samples cannot be read; the message names it.
+        A file of a sample cannot be read; the message names it.
     """
     return {
         "recipe": asdict(recipe),  # type: ignore[call-overload]  # each recipe is a dataclass
@@ -45,4 +46,39 @@ def describe_run(
         },
         **({"start": {"checkpoint_sha256": start.digest}} if start is not None else {}),
         **({"teacher": {"model_sha256": teacher.digest, "share": SHARE}} if teacher is not None else {}),
+    }
+
+
+def describe_paths(start: Path | None, teacher: Path | None) -> dict[str, Any]:
+    """Return the paths of files that a resumed run needs again; only their digests define the run."""
+    paths = {"start": start, "teacher": teacher}
+    named = {name: str(path.resolve()) for name, path in paths.items() if path is not None}
+    return {"paths": named} if named else {}
+
+
+def describe_export(model: TrainedModel, run: dict[str, Any]) -> dict[str, Any]:
+    """Return all that an export reads of a run folder; the two packages share no code, only these fields.
+
+    Returns
+    -------
+    dict
+        ``checkpoint``: the file to convert. ``card``: the part of the model card that training knows, in the card's
+        vocabulary. ``quantisation``: see `NativeMaterial.save_for_quantisation`; None if the recipe supports no int8.
+    """
+    versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
+    provenance = {
+        "recipe": run["recipe"]["name"],
+        "seed": str(run["recipe"]["seed"]),
+        "trained_with": f"{versions}, backend {run['backend']}",
+        "training_data": f"{run['data']['name']}, split {run['split']['source']}",
+        "training_data_sha256": run["data_digests"]["train"],
+        "validation_data_sha256": run["data_digests"]["val"],
+        "split_sha256": run["split"]["digest"],
+        **({"started_from_sha256": run["start"]["checkpoint_sha256"]} if "start" in run else {}),
+        **({"taught_by_sha256": run["teacher"]["model_sha256"]} if "teacher" in run else {}),
+    }
+    return {
+        "checkpoint": model.checkpoint,
+        "card": {**model.card, "provenance": provenance},
+        "quantisation": model.quantisation,
     }

@@ -1,16 +1,17 @@
-"""A checkpoint whose weights another training begins with."""
+"""The checkpoint whose weights a training starts from."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from nuclei_runtime.errors import RunFolderError
-from nuclei_train.run_folder import BEST_CHECKPOINT, RUN_FILE, read_run
+from nuclei_train.errors import RunFolderError
+from nuclei_train.run_folder import BEST_CHECKPOINT
 
 if TYPE_CHECKING:
     import keras
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Start:
-    """Where a training begins.
+    """The weights that a training starts from.
 
     Attributes
     ----------
@@ -28,7 +29,7 @@ class Start:
     digest : str
         SHA-256 of the file, in hexadecimal.
     weights : list of ndarray or None
-        In the order of `keras.Model.get_weights`; None where a run that has begun so is to go on.
+        In the order of `keras.Model.get_weights`; None where a run is resumed from one of its own epochs.
     """
 
     checkpoint: Path
@@ -37,9 +38,9 @@ class Start:
 
     @property
     def skipped_epochs(self) -> int:
-        """How much of the endless stream of batches to skip: the checkpoint's own training began with it.
+        """How much of the endless stream of batches to skip, because the checkpoint's own training began with it.
 
-        The same checkpoint gives the same number; two of them hardly ever do.
+        The same checkpoint always gives the same number; different checkpoints almost never do.
         """
         return 1 + int(self.digest[:5], 16)
 
@@ -52,19 +53,19 @@ def read_start(path: Path, recipe: Recipe) -> Start:
     path : Path
         A run folder, or a `.keras` or `.h5` file.
     recipe : Recipe
-        Whose network must be the checkpoint's.
+        The checkpoint must be of this recipe's network.
 
     Raises
     ------
     RunFolderError
-        There is no checkpoint, it cannot be read, or it is of another network.
+        The checkpoint does not exist, cannot be read, or belongs to another network.
     """
     checkpoint = path / BEST_CHECKPOINT if path.is_dir() else path
     if not checkpoint.is_file():
         raise RunFolderError(
-            f"{checkpoint}: there is no such checkpoint; name the folder of a run that has one, or a .keras or .h5 file"
+            f"{checkpoint}: there is no such checkpoint; name a run folder that contains one, or a .keras or .h5 file"
         )
-    network = load_network(checkpoint, "copy it anew, or start from another")
+    network = load_network(checkpoint, "copy it again, or start from another one")
     found, expected = _layout(network), _layout(recipe.build())
     if found != expected:
         where = next((pair for pair in zip(found, expected, strict=False) if pair[0] != pair[1]), None)
@@ -72,28 +73,37 @@ def read_start(path: Path, recipe: Recipe) -> Start:
             f"{where[0]} where {where[1]} was expected" if where else f"{len(found)} weights instead of {len(expected)}"
         )
         raise RunFolderError(
-            f"{checkpoint}: is of another network than the recipe {recipe.name} trains, first in {difference}; "
-            f"start from {BEST_CHECKPOINT} of a run of the same recipe, architecture and filters"
+            f"{checkpoint}: belongs to another network than the one that the recipe {recipe.name} trains; the first "
+            f"difference is {difference}; start from {BEST_CHECKPOINT} of a run with the same recipe, architecture and "
+            "filters"
         )
     return Start(checkpoint, hashlib.sha256(checkpoint.read_bytes()).hexdigest(), network.get_weights())
 
 
-def recorded_start(run: Path) -> Start | None:
-    """Return what the run in a folder has begun with, None where it began anew or there is none.
+def recorded_start(recorded: Mapping[str, Any], recipe: Recipe, *, has_state: bool) -> Start | None:
+    """Return the start of a run that is resumed, or None if it began with random weights.
+
+    Parameters
+    ----------
+    recorded : mapping
+        The run's run.json.
+    recipe : Recipe
+    has_state : bool
+        Whether an epoch of the run is kept. The checkpoint itself is then no longer needed and not read.
 
     Raises
     ------
     RunFolderError
-        run.json cannot be read.
+        See `read_start`.
     """
-    if not (run / RUN_FILE).is_file():
+    if "start" not in recorded.get("paths", {}):
         return None
-    start = read_run(run).get("start")
-    return Start(run, str(start["checkpoint_sha256"]), None) if isinstance(start, dict) else None
+    path = Path(recorded["paths"]["start"])
+    return Start(path, recorded["start"]["checkpoint_sha256"], None) if has_state else read_start(path, recipe)
 
 
 def load_network(checkpoint: Path, remedy: str) -> keras.Model:
-    """Load a `.keras` file to take its weights.
+    """Load a `.keras` or `.h5` file for its weights.
 
     Raises
     ------
@@ -104,7 +114,7 @@ def load_network(checkpoint: Path, remedy: str) -> keras.Model:
 
     try:
         return keras.models.load_model(checkpoint, compile=False)
-    except Exception as error:  # Keras hands on whatever its zip and HDF5 libraries raise
+    except Exception as error:  # Keras passes on whatever its zip and HDF5 libraries raise
         raise RunFolderError(f"{checkpoint}: cannot be read ({error}); {remedy}") from error
 
 

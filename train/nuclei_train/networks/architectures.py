@@ -1,4 +1,4 @@
-"""The networks that a recipe can train, by name: small builders of one signature."""
+"""The networks that a recipe can train, by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Builder(Protocol):
-    """Builds a network; see `stem_unet.build_stem_unet`. The layer that gives the maps is the last."""
+    """Builds a network; see `stem_unet.build_stem_unet`. The last layer gives the maps."""
 
     def __call__(
         self,
@@ -24,20 +24,20 @@ class Builder(Protocol):
         maps: int,
         activation: str | None = None,
     ) -> keras.Model:
-        """Return the network, from images (N, H, W, channels) to maps (N, H, W, maps)."""
+        """Return a network from images (N, H, W, channels) to maps (N, H, W, maps)."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network, and what tiles must know of it.
+    """A network and what tiling needs to know about it.
 
     Attributes
     ----------
     build : Builder
     multiple_of_px : int
-        Height and width must be multiples of it.
+        Height and width must be multiples of this.
     halo_px : int
-        What a pixel of the output can see in each direction, rounded up to such a multiple.
+        Radius of the receptive field of an output pixel, rounded up to such a multiple.
     """
 
     build: Builder

@@ -1,4 +1,4 @@
-"""What a network costs: the floating-point operations of its convolutions."""
+"""The compute of a network: the floating-point operations of its convolutions."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ if TYPE_CHECKING:
 
 
 def flops_per_pixel(model: keras.Model) -> float:
-    """Return the floating-point operations of all convolutions per pixel of the input, two a multiply-add.
+    """Return the floating-point operations of all convolutions per pixel of the input, two per multiply-add.
 
-    Activations, normalisation, pooling and copies are left out, as in the export's report: in the exported graph
-    normalisation is a part of the convolutions.
+    Activations, normalisation, pooling and copies do not count, as in the export report: in the exported graph,
+    normalisation is part of the convolutions.
 
     Parameters
     ----------
     model : keras.Model
-        A functional one that takes images (N, H, W, C) of one height and width.
+        A functional model for images (N, H, W, C) of a fixed height and width.
     """
     from keras import layers
 
     total = 0
     for layer in model.layers:
-        if isinstance(layer, layers.Conv2DTranspose):  # every input pixel gives the whole kernel
+        if isinstance(layer, layers.Conv2DTranspose):  # the whole kernel for every input pixel
             pixels = math.prod(layer.input.shape[1:3])
-        elif isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D):  # every output pixel takes the whole kernel
+        elif isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D):  # the whole kernel for every output pixel
             pixels = math.prod(layer.output.shape[1:3])
         else:
             continue

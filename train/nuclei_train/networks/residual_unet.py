@@ -1,4 +1,4 @@
-"""A U-Net of residual blocks with depthwise convolutions, nearly all of it at a quarter of the resolution and below."""
+"""A U-Net of residual blocks with depthwise convolutions, nearly all at a quarter of the resolution or less."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ if TYPE_CHECKING:
     import keras
 
 BLOCKS_DOWN = (3, 3, 3)
-"""On the way down, at a quarter, an eighth and a sixteenth of the image's resolution."""
+"""Number of blocks on the way down, at a quarter, an eighth and a sixteenth of the image's resolution."""
 
 BLOCKS_UP = (2, 2)
-"""On the way up, at a quarter and an eighth."""
+"""Number of blocks on the way up, at a quarter and an eighth."""
 
 EXPANSION = 4
-"""How many times as many channels a block has within (Liu et al. 2022, section 2.4)."""
+"""Factor by which the channels grow within a block (Liu et al. 2022, section 2.4)."""
 
 MULTIPLE_OF_PX = 2 ** (len(BLOCKS_DOWN) + 1)
-"""Height and width must be multiples of it."""
+"""Height and width must be multiples of this."""
 
 HALO_PX = 128
-"""What a pixel of the output can see in each direction, rounded up to a multiple of `MULTIPLE_OF_PX`.
+"""Radius of the receptive field of an output pixel, rounded up to a multiple of `MULTIPLE_OF_PX`.
 
-Each block sees its resolution's step further, 3 * 4 + 3 * 8 + 3 * 16 px on the way down and 2 * 8 + 2 * 4 px on the way
-up, and the rest up to 18 px. That makes 126, as `tests/train/test_architectures.py` measures.
+Each block adds the step of its resolution, 3 * 4 + 3 * 8 + 3 * 16 px on the way down and 2 * 8 + 2 * 4 px on the way
+up; the rest adds up to 18 px. The sum is 126, as `tests/train/networks/test_architectures.py` measures.
 """
 
 
@@ -36,24 +36,24 @@ def build_residual_unet(
     maps: int,
     activation: str | None = None,
 ) -> keras.Model:
-    """Build a U-Net whose levels are residual blocks: depthwise 3x3, then wider and narrower again by 1x1.
+    """Build a U-Net of residual blocks: a depthwise 3x3 convolution, then 1x1 convolutions that widen and narrow.
 
-    The blocks are ConvNeXt's (Liu et al. 2022), but for three things. ReLU and batch normalisation, which an exported
-    graph folds into the convolutions, take the place of GELU and layer normalisation; the normalisation stands behind
-    the 1x1 convolutions; and kernels are 3x3, so that tiles need no halo as wide as themselves. The outlines are drawn
-    at half resolution, by a stem and one convolution.
+    The blocks are those of ConvNeXt (Liu et al. 2022) with three differences. ReLU and batch normalisation, which the
+    export folds into the convolutions, replace GELU and layer normalisation; the normalisation follows the 1x1
+    convolutions; and kernels are 3x3, so that tiles do not need a halo as wide as themselves. A stem and one
+    convolution draw the outlines at half resolution.
 
     Parameters
     ----------
     height, width : int or None
-        In pixels, multiples of `MULTIPLE_OF_PX`; None for any.
+        In pixels, multiples of `MULTIPLE_OF_PX`; None for any size.
     channels : int
     filters : int
-        At half resolution; they double with each level.
+        At half resolution; the number doubles with each level.
     maps : int
-        Channels of the output.
+        Number of channels of the output.
     activation : str, optional
-        Of the output; without it logits.
+        Of the output; logits by default.
 
     Returns
     -------
@@ -93,6 +93,6 @@ def build_residual_unet(
     tensor = layers.Conv2DTranspose(filters, 2, strides=2, name="expansion_0_transposed")(tensor)
     tensor = layers.Concatenate(name="expansion_0_concatenation")([tensor, skips[0]])
     tensor = layers.ReLU(name="expansion_0_relu")(convolution(tensor, filters, "expansion_0_convolution", 3))
-    # In float32 also where the rest is trained in bfloat16: eight bits are too few for an offset.
+    # In float32 even if the rest is trained in bfloat16, whose eight bits are too few for an offset.
     maps_out = layers.Conv2DTranspose(maps, 2, strides=2, activation=activation, dtype="float32", name="maps")(tensor)
     return keras.Model(image, maps_out, name="residual_unet")

@@ -1,4 +1,4 @@
-"""A U-Net that works at half resolution: a strided stem in front, a transposed convolution as its head."""
+"""A U-Net at half resolution, with a strided stem in front and a transposed convolution as head."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ if TYPE_CHECKING:
     import keras
 
 LEVELS = 4
-"""Resolutions, from half to a sixteenth of the image's."""
+"""Number of resolutions, from half to a sixteenth of the image's."""
 
 MULTIPLE_OF_PX = 2**LEVELS
-"""Height and width must be multiples of it."""
+"""Height and width must be multiples of this."""
 
 HALO_PX = 112
-"""What a pixel of the output can see in each direction, rounded up to a multiple of `MULTIPLE_OF_PX`.
+"""Radius of the receptive field of an output pixel, rounded up to a multiple of `MULTIPLE_OF_PX`.
 
-Each 3x3 convolution sees its stride further: 2 + 8 + 16 + 32 px on the way down, 16 + 8 + 4 px on the way up, and the
-stem 2 px; pooling, which takes a pixel's neighbour in as well, adds up to 2 + 4 + 8 px. That makes 102, as
-`tests/train/test_architectures.py` measures.
+Each 3x3 convolution adds its stride: 2 + 8 + 16 + 32 px on the way down and 16 + 8 + 4 px on the way up; the stem adds
+2 px; pooling, which includes a pixel's neighbour, adds up to 2 + 4 + 8 px. The sum is 102, as
+`tests/train/networks/test_architectures.py` measures.
 """
 
 
@@ -33,20 +33,20 @@ def build_stem_unet(
 ) -> keras.Model:
     """Build a U-Net behind a 4x4 convolution of stride 2, with batch normalisation.
 
-    Nearly all of a U-Net's work lies at full resolution, where nuclei need it least: here nothing but the stem's
-    input and the head's output is.
+    A plain U-Net spends nearly all its compute at full resolution, where nuclei need it least. Here only the input of
+    the stem and the output of the head have full resolution.
 
     Parameters
     ----------
     height, width : int or None
-        In pixels, multiples of `MULTIPLE_OF_PX`; None for any.
+        In pixels, multiples of `MULTIPLE_OF_PX`; None for any size.
     channels : int
     filters : int
-        At half resolution; they double with each level.
+        At half resolution; the number doubles with each level.
     maps : int
-        Channels of the output.
+        Number of channels of the output.
     activation : str, optional
-        Of the output; without it logits.
+        Of the output; logits by default.
 
     Returns
     -------
@@ -81,6 +81,6 @@ def build_stem_unet(
         tensor = layers.Concatenate(name=f"expansion_{level}_concatenation")([tensor, skips[level]])
         tensor = convolution(tensor, n, f"expansion_{level}_convolution_1")
         tensor = convolution(tensor, n, f"expansion_{level}_convolution_2")
-    # In float32 also where the rest is trained in bfloat16: eight bits are too few for an offset.
+    # In float32 even if the rest is trained in bfloat16, whose eight bits are too few for an offset.
     maps_out = layers.Conv2DTranspose(maps, 2, strides=2, activation=activation, dtype="float32", name="maps")(tensor)
     return keras.Model(image, maps_out, name="stem_unet")

@@ -8,17 +8,17 @@ if TYPE_CHECKING:
     import keras
 
 LEVELS = 5
-"""Resolutions, from the image's own to a sixteenth of it; the last is the bottom."""
+"""Number of resolutions, from the image's own to a sixteenth of it; the last is the bottom."""
 
 MULTIPLE_OF_PX = 2 ** (LEVELS - 1)
-"""Height and width must be multiples of it."""
+"""Height and width must be multiples of this."""
 
 HALO_PX = 112
-"""What a pixel of the output can see in each direction, rounded up to a multiple of `MULTIPLE_OF_PX`.
+"""Radius of the receptive field of an output pixel, rounded up to a multiple of `MULTIPLE_OF_PX`.
 
-Two 3x3 convolutions a level see 2 + 4 + 8 + 16 + 32 px on the way down and 16 + 8 + 4 + 2 px on the way up; pooling,
-which takes a pixel's neighbour in as well, adds up to 1 + 2 + 4 + 8 px. That makes 107, as
-`tests/train/test_architectures.py` measures.
+Two 3x3 convolutions per level add 2 + 4 + 8 + 16 + 32 px on the way down and 16 + 8 + 4 + 2 px on the way up; pooling,
+which includes a pixel's neighbour, adds up to 1 + 2 + 4 + 8 px. The sum is 107, as
+`tests/train/networks/test_architectures.py` measures.
 """
 
 DROPOUT = (0.1, 0.1, 0.2, 0.2, 0.3)
@@ -36,29 +36,29 @@ def build_unet(
 ) -> keras.Model:
     """Build a U-Net (Ronneberger et al. 2015) with "same" padding and dropout.
 
-    With 16 filters and 1 map it has 1,941,105 parameters.
+    With 16 filters and 1 map, the network has 1,941,105 parameters.
 
-    Contraction: two 3x3 convolutions with ReLU and He normal initialisation a level, max pooling between levels.
+    Contraction: two 3x3 convolutions with ReLU and He normal initialisation per level, max pooling between levels.
     Expansion: 2x2 transposed convolution of stride 2, concatenation with the level's contraction output, two 3x3
     convolutions. Head: 1x1 convolution.
 
     Parameters
     ----------
     height, width : int or None
-        In pixels, multiples of `MULTIPLE_OF_PX`; None for any.
+        In pixels, multiples of `MULTIPLE_OF_PX`; None for any size.
     channels : int
     filters : int
-        At full resolution; they double with each level.
+        At full resolution; the number doubles with each level.
     maps : int
-        Channels of the output.
+        Number of channels of the output.
     activation : str, optional
-        Of the output; without it logits.
+        Of the output; logits by default.
 
     Returns
     -------
     keras.Model
         Input ``image`` (N, H, W, channels) float32 in [0, 1]; output ``maps`` (N, H, W, maps) float32, which is called
-        ``foreground`` where it is the only one.
+        ``foreground`` if it is the only map.
     """
     import keras
     from keras import layers
@@ -93,6 +93,6 @@ def build_unet(
         tensor = layers.Concatenate(name=f"expansion_{level}_concatenation")([tensor, skips[level]])
         tensor = convolutions(tensor, level, "expansion")
     name = "foreground" if maps == 1 else "maps"
-    # In float32 also where the rest is trained in bfloat16: eight bits are too few for an offset.
+    # In float32 even if the rest is trained in bfloat16, whose eight bits are too few for an offset.
     maps_out = layers.Conv2D(maps, 1, activation=activation, dtype="float32", name=name)(tensor)
     return keras.Model(image, maps_out, name="unet")

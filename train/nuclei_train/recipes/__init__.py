@@ -1,1 +1,1 @@
-"""The recipes: everything in which one way of training differs from another."""
+"""The recipes: ways of training, each with its data, network and optimisation."""

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.errors import ModelError
-from nuclei_runtime.steps.preprocess import CHANNELS, Step
+from nuclei_runtime.steps.preprocess import CHANNELS
+from nuclei_runtime.steps.step import Step
 from nuclei_train import run_folder
-from nuclei_train.data.arrays import TruthArrays, load_images, load_truth
-from nuclei_train.recipes.figures import draw_samples
+from nuclei_train.recipes.baseline_arrays import TruthArrays, load_images, load_truth
+from nuclei_train.recipes.figures import draw_examples
 from nuclei_train.recipes.model_description import LIMITATIONS_OF_ALL, describe_training, smallest_area_px
-from nuclei_train.recipes.recipe import NORMALISATION, Outcome, Sources
+from nuclei_train.recipes.recipe import NORMALISATION, Sources, TrainedModel
 
 if TYPE_CHECKING:
     import keras
@@ -28,13 +29,13 @@ FILTERS = 16
 
 @dataclass(frozen=True)
 class BaselineMaterial:
-    """The arrays that the baseline is fitted on: a `nuclei_train.recipes.recipe.Material`.
+    """The arrays for the baseline: a `nuclei_train.recipes.recipe.Material`.
 
     Attributes
     ----------
     train, val : TruthArrays
     test_ids : tuple of str
-    test_images : (N, size, size, 3) ndarray of float32, or None where there is no test set
+    test_images : (N, size, size, 3) ndarray of float32, or None if there is no test set
     batch_size, seed : int
     """
 
@@ -47,12 +48,12 @@ class BaselineMaterial:
 
     @property
     def areas_px(self) -> NDArray[np.int64]:
-        """Area of every nucleus that is fitted, in pixels of the original images."""
+        """Area of every nucleus in the training images, in pixels of the original images."""
         return self.train.areas_px
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in an epoch; the last one may be smaller."""
+        """Number of batches per epoch; the last one may be smaller."""
         return -(-len(self.train.images) // self.batch_size)
 
     @property
@@ -61,8 +62,8 @@ class BaselineMaterial:
         return self.val.images, self.val.foreground.astype(np.float32)
 
     def batches(self, epoch: int, skipped_epochs: int = 0) -> Any:
-        """Return the shuffled batches from an epoch on."""
-        from nuclei_train.batches.batches import ShuffledBatches
+        """Return the shuffled batches, beginning with an epoch."""
+        from nuclei_train.batches.shuffled import ShuffledBatches
 
         return ShuffledBatches(
             self.train.images,
@@ -73,10 +74,10 @@ class BaselineMaterial:
         )
 
     def draw(self, path: Path) -> None:
-        """Draw some training images and masks as the network gets them."""
+        """Draw some training images and masks as the network receives them."""
         arrays = self.train
-        draw_samples(
-            path, "As the network gets them", arrays.ids, arrays.images, arrays.foreground, None, seed=self.seed
+        draw_examples(
+            path, "What the network receives", arrays.ids, arrays.images, arrays.foreground, None, seed=self.seed
         )
 
 
@@ -88,22 +89,22 @@ class Baseline:
     ----------
     name : str
     seed : int
-        Of the initial weights, dropout, the order of batches and, where there is no images.csv, the split.
+        For the initial weights, dropout, the order of batches and, without a split table, the split.
     size_px : int
         Height and width to which images and masks are resized.
     normalisation : Step
-        What happens to an image before the resize.
+        Applied to an image before it is resized.
     batch_size, epochs : int
     patience : int
-        Epochs without a better validation loss after which training stops.
+        Number of epochs without a lower validation loss after which training stops.
     learning_rate : float
         Of Adam.
     validation_fraction : float
-        Of the images, drawn at random, where there is no images.csv.
+        Share of the images drawn at random for validation if there is no split table.
     threshold : float
-        Foreground is where the probability is above it.
+        Pixels with a higher probability are foreground.
     tolerance : float
-        Largest absolute difference in probability that the exported model may show against the checkpoint.
+        Largest absolute difference in probability allowed between the exported model and the checkpoint.
     """
 
     name: str = "baseline"
@@ -115,19 +116,19 @@ class Baseline:
     patience: int = 2
     learning_rate: float = 1e-3  # Kingma and Ba 2015, and Keras's default
     validation_fraction: float = 0.1
-    threshold: float = 0.5  # of a sigmoid trained with binary cross-entropy: the more probable class
-    # Some hundred times the difference that float32 and another order of summation make (measured: about 1e-6).
+    threshold: float = 0.5  # the more probable class for a sigmoid trained with binary cross-entropy
+    # About a hundred times the difference due to float32 and another order of summation (measured: about 1e-6).
     tolerance: float = 1e-4
 
     @property
     def preprocessing(self) -> tuple[Step, ...]:
-        """What happens to an image before the network, in order."""
+        """The steps applied to an image before the network, in order."""
         return (self.normalisation, Step("resize", {"height": self.size_px, "width": self.size_px}))
 
     def choose(self, sources: Sources) -> Sources:
-        """Return them all; those without truth are shown with their prediction."""
+        """Return all sources; images without truth are drawn with their prediction."""
         if sources.teacher is not None:
-            raise ModelError("the recipe baseline learns from masks alone; leave --teacher out, or train native")
+            raise ModelError("the recipe baseline cannot use a teacher; leave --teacher out, or train native")
         return sources
 
     def load(self, sources: Sources, advance: Callable[[], None]) -> BaselineMaterial:
@@ -152,7 +153,7 @@ class Baseline:
         )
         return model
 
-    def finish(self, best: keras.Model, material: BaselineMaterial, run: Path) -> Outcome:
+    def finish(self, best: keras.Model, material: BaselineMaterial, run: Path) -> TrainedModel:
         """Score the best checkpoint, and draw image, truth and prediction of each set."""
         scores = {}
         for name, arrays in (("train", material.train), ("val", material.val)):
@@ -163,7 +164,7 @@ class Baseline:
             self._draw(best, run, name, arrays.ids, arrays.images, arrays.foreground)
         if material.test_images is not None:
             self._draw(best, run, "test", material.test_ids, material.test_images, None)
-        model = {
+        card = {
             **describe_training(material.areas_px),
             "input": {
                 "name": "image",
@@ -184,17 +185,17 @@ class Baseline:
             "tolerance": self.tolerance,
             "description": "Finds nuclei as foreground: a U-Net on the whole image resized to 128 x 128 pixels.",
             "limitations": [
-                "Touching nuclei come out as one: nuclei are the connected pieces of the foreground.",
-                "Every image is squeezed to 128 x 128 pixels, whatever its size and aspect ratio: outlines are "
-                "coarse, and nuclei that are small against the image are lost. Cut large images into tiles of about "
+                "Touching nuclei are merged: nuclei are the connected components of the foreground.",
+                "Every image is resized to 128 x 128 pixels, whatever its size and aspect ratio: outlines are coarse, "
+                "and nuclei that are small relative to the image are lost. Cut large images into tiles of about "
                 "256 x 256 pixels.",
                 *LIMITATIONS_OF_ALL,
             ],
         }
-        return Outcome(run_folder.BEST_CHECKPOINT, model, scores, search=[])
+        return TrainedModel(run_folder.BEST_CHECKPOINT, card, scores, search=[])
 
     def _draw(self, best: keras.Model, run: Path, name: str, ids: tuple[str, ...], images: Any, truth: Any) -> None:
-        """Draw random samples of a set; all are predicted because the choice is the figure's."""
+        """Draw random images of a set; all are predicted because the figure makes the choice."""
         probability = best.predict(images, batch_size=self.batch_size, verbose=0)
         path = run / f"predictions_{name}.png"
-        draw_samples(path, f"{name}: the best checkpoint", ids, images, truth, probability, seed=self.seed)
+        draw_examples(path, f"{name}: the best checkpoint", ids, images, truth, probability, seed=self.seed)

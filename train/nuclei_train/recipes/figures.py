@@ -1,4 +1,4 @@
-"""The run folder's pictures."""
+"""Figures of the inputs and outputs of a recipe's network."""
 
 from __future__ import annotations
 
@@ -10,25 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-SAMPLES_SHOWN = 4
+EXAMPLES_SHOWN = 4
 
 
-def draw_curves(path: Path, history: Sequence[dict[str, float]], best_epoch: int) -> None:
-    """Draw the loss, and the accuracy where there is one, over the epochs; the best epoch is marked."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    epochs = [row["epoch"] for row in history]
-    metrics = [name for name in ("loss", "accuracy") if name in history[0]]
-    for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
-        axes.plot(epochs, [row[metric] for row in history], "o-", markersize=3, label="train")
-        axes.plot(epochs, [row[f"val_{metric}"] for row in history], "o-", markersize=3, label="val")
-        axes.axvline(best_epoch, color="grey", linestyle=":", label=f"best val loss (epoch {best_epoch})")
-        axes.set(title=metric, xlabel="epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend()
-    figure.savefig(path, dpi=120)
-
-
-def draw_samples(
+def draw_examples(
     path: Path,
     title: str,
     ids: Sequence[str],
@@ -38,7 +23,7 @@ def draw_samples(
     *,
     seed: int,
 ) -> None:
-    """Draw a seeded random choice of samples as the network gets them, a row each.
+    """Draw a seeded random choice of images as the network receives them, one row each.
 
     Parameters
     ----------
@@ -46,7 +31,7 @@ def draw_samples(
     foreground : (N, H, W, 1) ndarray of bool, optional
     probability : (N, H, W, 1) ndarray of float32 in [0, 1], optional
     """
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:SAMPLES_SHOWN])
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:EXAMPLES_SHOWN])
     columns: list[tuple[str, NDArray[np.generic]]] = [("image", images)]
     if foreground is not None:
         columns.append(("truth", foreground))
@@ -63,15 +48,15 @@ def draw_samples(
 
 
 def draw_maps(path: Path, title: str, images: NDArray[np.float32], maps: NDArray[np.float32]) -> None:
-    """Draw crops, and below each its maps: distance in red, border in green, foreground in blue.
+    """Draw crops with their maps below: distance in red, border in green, foreground in blue.
 
     Parameters
     ----------
     images : (N, H, W, 3) ndarray of float32 in [0, 1]
     maps : (N, H, W, 3 or more) ndarray of float32 in [0, 1]
-        `nuclei_runtime.steps.instances.MAPS` and whatever follows.
+        `nuclei_runtime.steps.step.MAPS`; any further channels are ignored.
     """
-    columns = min(len(images), 2 * SAMPLES_SHOWN)
+    columns = min(len(images), 2 * EXAMPLES_SHOWN)
     figure = Figure(figsize=(1.8 * columns, 4), layout="constrained")
     figure.suptitle(f"{title}: distance red, touching borders green, foreground blue")
     for row, stack in zip(figure.subplots(2, columns, squeeze=False), (images, maps[..., [1, 2, 0]]), strict=True):

@@ -1,119 +1,54 @@
-"""The recipe `native`: a small U-Net at the image's own scale that learns to separate touching nuclei."""
+"""The recipe `native`: a small U-Net at native scale that learns to separate touching nuclei."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nuclei_runtime.arrays import Maps
-from nuclei_runtime.steps.instances import MAPS
-from nuclei_runtime.steps.preprocess import CHANNELS, Step
+from nuclei_runtime.arrays import Maps, from_uint8
+from nuclei_runtime.steps.preprocess import CHANNELS
+from nuclei_runtime.steps.step import MAPS
 from nuclei_runtime.steps.tiling import Tiling, run_tiled
-from nuclei_train.batches.augment import Augmentation
 from nuclei_train.data.split import without_modalities
 from nuclei_train.networks.architectures import ARCHITECTURES, Architecture
-from nuclei_train.networks.losses import LossParts, loss_of
+from nuclei_train.networks.losses import loss_of
+from nuclei_train.recipes.dtype_policy import training_policy
 from nuclei_train.recipes.model_description import LIMITATIONS_OF_ALL, describe_training, smallest_area_px
 from nuclei_train.recipes.native_material import NativeMaterial, load_labelled
-from nuclei_train.recipes.precision import training_policy
-from nuclei_train.recipes.recipe import NORMALISATION, Outcome, Sources
+from nuclei_train.recipes.native_settings import NativeSettings
+from nuclei_train.recipes.recipe import Sources, TrainedModel
 from nuclei_train.recipes.search import MARKER_BORDERS, search_parameters
 
 if TYPE_CHECKING:
     import keras
 
 INFERENCE_CHECKPOINT = "inference.keras"
-"""The best checkpoint in float32, with the maps that the instances need and nothing that only training needs."""
+"""The best checkpoint in float32, reduced to the maps needed for instance segmentation."""
 
-QUANTISATION_DATA = "quantisation.npz"
+QUANTISATION_FILE = "quantisation.npz"
 """See `NativeMaterial.save_for_quantisation`."""
 
 
-@dataclass(frozen=True)
-class Native:
-    """How `native` is trained and how its output is read: a `nuclei_train.recipes.recipe.Recipe`.
-
-    Attributes
-    ----------
-    name : str
-    seed : int
-        Of the initial weights, the crops and, where there is no images.csv, the split.
-    architecture : str
-        One of `nuclei_train.networks.architectures.ARCHITECTURES`.
-    filters : int
-        Of its first level, which for `stem_unet` lies at half resolution.
-    crop_px : int
-        Side of the square crops.
-    normalisation : Step
-        What happens to an image, once for the whole of it.
-    augmentation : Augmentation
-    eased_share : float
-        Of the epochs, the last ones, in which the augmentation is `Augmentation.eased`: the network ends on images
-        that look like real ones.
-    loss : LossParts
-    balanced : bool
-        Draw rare modalities, and images of touching nuclei, more often than others: see `LabelledImages.shares`.
-    leave_out : tuple of str
-        Modalities, as images.csv calls them, of which no image is fitted or validates: to see what a model makes of
-        one that it never saw.
-    batch_size, steps_per_epoch, epochs : int
-    learning_rate, weight_decay, gradient_norm : float
-        Of AdamW: the peak of a cosine schedule after a warm-up, and the norm at which gradients are cut.
-    warmup_steps : int
-        At most a tenth of all steps, where there are few.
-    validation_batches : int
-    validation_fraction : float
-        Of the images, drawn at random, where there is no images.csv.
-    calibration_batches : int
-        Of crops from which an int8 export learns the ranges of the network's values.
-    tile_core_px : int
-        Side of the part of a tile that is kept when the network runs over an image.
-    tolerance : float
-        Largest absolute difference in any map that the exported model may show against the checkpoint.
-    """
-
-    name: str = "native"
-    seed: int = 42
-    architecture: str = "stem_unet"
-    filters: int = 24
-    crop_px: int = 192
-    normalisation: Step = NORMALISATION
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    eased_share: float = 0.3
-    loss: LossParts = field(default_factory=LossParts)
-    balanced: bool = True
-    leave_out: tuple[str, ...] = ()
-    batch_size: int = 16
-    steps_per_epoch: int = 100
-    epochs: int = 100
-    learning_rate: float = 1.5e-3
-    weight_decay: float = 1e-3
-    gradient_norm: float = 5.0
-    warmup_steps: int = 200
-    validation_batches: int = 8
-    validation_fraction: float = 0.1
-    calibration_batches: int = 8
-    tile_core_px: int = 512
-    # A difference of bfloat16 would be a hundred times as large; float32's alone is about 1e-6.
-    tolerance: float = 1e-4
+class Native(NativeSettings):
+    """The recipe `native`: a `nuclei_train.recipes.recipe.Recipe`."""
 
     @property
     def patience(self) -> int:
-        """As many as the epochs: the learning rate's schedule runs to its end."""
+        """The number of epochs: the learning rate's schedule always runs to its end."""
         return self.epochs
 
     @property
     def network(self) -> Architecture:
-        """How the network is built, and what tiles must know of it."""
+        """How the network is built, and what tiling needs to know about it."""
         return ARCHITECTURES[self.architecture]
 
     def choose(self, sources: Sources) -> Sources:
-        """Return the images with truth, without those of the modalities that are left out."""
+        """Return the images with truth, except those of modalities that are left out."""
         split = without_modalities(sources.split, sources.modality, self.leave_out)
         return replace(sources, split=split, test=())
 
@@ -126,7 +61,7 @@ class Native:
         return NativeMaterial(train, val, self)
 
     def build(self) -> keras.Model:
-        """Build the network, in half precision where that is faster."""
+        """Build the network, in half precision if that is faster."""
         import keras
 
         from nuclei_train.batches.targets import TARGETS
@@ -150,11 +85,11 @@ class Native:
         model.compile(optimizer=optimizer, loss=loss_of(self.loss))
         return model
 
-    def finish(self, best: keras.Model, material: NativeMaterial, run: Path) -> Outcome:
-        """Choose the parameters of the instances on the validation images, and say how to run the network."""
+    def finish(self, best: keras.Model, material: NativeMaterial, run: Path) -> TrainedModel:
+        """Choose the parameters of instance segmentation on the validation images, and describe the model."""
         network, val = self.network, material.val
         inference = network.build(None, None, CHANNELS, filters=self.filters, maps=len(MAPS), activation="sigmoid")
-        # The head is cut to its first maps: the offsets, the last two, only help training.
+        # Only the first maps of the head are kept: the offsets, the last two, only help training.
         inference.set_weights(
             [
                 weight[tuple(slice(n) for n in kept.shape)]
@@ -162,14 +97,14 @@ class Native:
             ]
         )
         inference.save(run / INFERENCE_CHECKPOINT)
-        material.save_for_quantisation(run / QUANTISATION_DATA)
+        quantisation = material.save_for_quantisation(run / QUANTISATION_FILE)
 
         tiling = Tiling(self.tile_core_px, network.halo_px, network.multiple_of_px)
         maps = [predict_maps(inference, image, tiling) for image in val.images]
-        # A border map that was not learned must keep no marker out.
+        # A border map that was not learned must not exclude any marker.
         borders = MARKER_BORDERS if self.loss.border else (1.0,)
-        method, search = search_parameters(maps, val.labels, smallest_area_px(material.areas_px), borders)
-        model = {
+        postprocessing, search = search_parameters(maps, val.labels, smallest_area_px(material.areas_px), borders)
+        card = {
             **describe_training(material.areas_px),
             "input": {
                 "name": "image",
@@ -180,21 +115,20 @@ class Native:
             },
             "output": {"name": "maps", "maps": list(MAPS)},
             "preprocessing": [asdict(self.normalisation)],
-            "postprocessing": asdict(method),
+            "postprocessing": asdict(postprocessing),
             "tolerance": self.tolerance,
-            "description": "Finds single nuclei: a small U-Net at the image's own scale that gives foreground, "
-            "distance to the edge and touching borders, and a watershed from markers.",
+            "description": "Finds individual nuclei: a small U-Net at native scale predicts foreground, distance to "
+            "the edge and touching borders; a marker-controlled watershed separates the nuclei.",
             "limitations": [
-                "Nuclei much smaller or larger than those of the training images are split, merged or lost: say how "
-                "large they are (nuclei-infer --diameter), or resize images so that the median is near the training's.",
+                "Nuclei much smaller or larger than those in the training images are split, merged or lost: give their "
+                "size (nuclei-infer --diameter), or resize the images to match the median of the training nuclei.",
                 *LIMITATIONS_OF_ALL,
             ],
         }
         scores = {"val": {metric: search[0][metric] for metric in ("mean AP", "AP@0.5")}}
-        return Outcome(INFERENCE_CHECKPOINT, model, scores, search)
+        return TrainedModel(INFERENCE_CHECKPOINT, card, scores, search, quantisation)
 
 
 def predict_maps(network: keras.Model, image: NDArray[np.uint8], tiling: Tiling) -> Maps:
-    """Return the maps of a normalised (H, W, 3) image, of which 255 is 1, (H, W, M) float32."""
-    normalised = np.asarray(image / 255, dtype=np.float32)
-    return run_tiled(lambda batch: np.asarray(network.predict_on_batch(batch)), normalised, tiling)
+    """Return the maps (H, W, M) for a normalised image (H, W, 3) that `to_uint8` stored."""
+    return run_tiled(lambda batch: np.asarray(network.predict_on_batch(batch)), from_uint8(image), tiling)

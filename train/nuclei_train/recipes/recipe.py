@@ -1,4 +1,4 @@
-"""What a recipe is: everything in which one way of training differs from another."""
+"""The interface of a recipe, which is a way of training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.step import Step
 from nuclei_train.batches.teacher import Teacher
 from nuclei_train.data.samples import Sample
 from nuclei_train.data.split import Split
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 
 NORMALISATION = Step("percentile_normalisation", {"lower": 1.0, "upper": 99.8})
-"""What every recipe does to an image first. The limits are those of StarDist's normalisation (Schmidt et al. 2018,
-code): robust against single hot pixels, and the same picture in 8, 12 or 16 bits gives the same input."""
+"""The first step of every recipe. The limits are those of StarDist's normalisation (Schmidt et al. 2018, code): robust
+against single hot pixels, and the same image in 8, 12 or 16 bits gives the same input."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What a training is made from.
+    """The samples and the teacher that a training learns from.
 
     Attributes
     ----------
     split : Split
     modality : mapping of str to str
-        By image identifier; empty where nobody wrote it down.
+        By image identifier; empty if it is not known.
     test : sequence of Sample
-        Images without truth, to be shown with their prediction.
+        Images without truth, to be drawn with their prediction.
     teacher : Teacher, optional
-        A model whose answers are learned beside the truth.
+        A model whose predictions are learned with the truth.
     """
 
     split: Split
@@ -45,60 +45,64 @@ class Sources:
     teacher: Teacher | None = None
 
     def __len__(self) -> int:
-        """How many images there are to read."""
+        """The number of images to read."""
         return len(self.split.train) + len(self.split.val) + len(self.test)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a recipe makes of its best checkpoint.
+class TrainedModel:
+    """The model that a recipe makes of its best checkpoint.
 
     Attributes
     ----------
     checkpoint : str
-        Name of the file in the run folder that is to be exported.
-    model : dict
-        The model card's part that only training knows, in the card's own words.
+        Name of the file in the run folder to export.
+    card : dict
+        The part of the model card that only training knows, in the card's vocabulary.
     scores : dict of str to dict of str to float
         Set, then metric.
     search : list of dict
-        Every choice of parameters that was tried on the validation images, with its score.
+        Every combination of parameters tried on the validation images, with its scores.
+    quantisation : dict, optional
+        Where an int8 export finds its data: see `NativeMaterial.save_for_quantisation`.
     """
 
     checkpoint: str
-    model: dict[str, Any]
+    card: dict[str, Any]
     scores: dict[str, dict[str, float]]
     search: list[dict[str, float]]
+    quantisation: dict[str, Any] | None = None
 
 
 class Material(Protocol):
-    """The images as a recipe fits them, in memory."""
+    """The images of a training, in memory, as a recipe prepares them."""
 
     areas_px: NDArray[np.int64]
-    """Area of every nucleus that is fitted, in pixels of the original images."""
+    """Area of every nucleus in the training images, in pixels of the original images."""
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in an epoch."""
+        """Number of batches per epoch."""
 
     @property
     def validation(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Inputs and targets."""
+        """Inputs and targets for validation."""
 
     def batches(self, epoch: int, skipped_epochs: int = 0) -> Any:
-        """Return an endless `keras.utils.PyDataset` in which batch i is always the same, from an epoch on.
+        """Return an endless, reproducible `keras.utils.PyDataset` that begins with an epoch.
 
-        So many epochs of the stream are skipped, which the weights that a training starts from may have seen.
+        The first `skipped_epochs` of the stream are never used: a checkpoint that training starts from may have seen
+        them.
         """
 
     def draw(self, path: Path) -> None:
-        """Draw a random choice of what the network gets, for people to check."""
+        """Draw a random choice of the network's inputs and targets, as a sanity check."""
 
 
 class Recipe(Protocol):
-    """A way of training: data, network and optimisation, and how the network's output is read.
+    """A way of training: data, network and optimisation, and how the network's output is interpreted.
 
-    A recipe is a frozen dataclass: run.json holds all its fields.
+    A recipe is a frozen dataclass; run.json contains all its fields.
     """
 
     @property
@@ -107,32 +111,32 @@ class Recipe(Protocol):
 
     @property
     def seed(self) -> int:
-        """Of all that is random."""
+        """Seed for everything random."""
 
     @property
     def epochs(self) -> int:
-        """At most so many."""
+        """Maximum number of epochs."""
 
     @property
     def patience(self) -> int:
-        """Epochs without a better validation loss after which training stops."""
+        """Number of epochs without a lower validation loss after which training stops."""
 
     @property
     def batch_size(self) -> int:
-        """Images a step."""
+        """Images per batch."""
 
     @property
     def validation_fraction(self) -> float:
-        """Of the images, drawn at random, where there is no images.csv."""
+        """Share of the images drawn at random for validation if there is no split table."""
 
     def choose(self, sources: Sources) -> Sources:
-        """Return what of the sources it reads, or raise a DatasetError where nothing would be left."""
+        """Return the part of the sources that the recipe reads, or raise a DatasetError if nothing is left."""
 
     def load(self, sources: Sources, advance: Callable[[], None]) -> Any:
-        """Read all chosen images into a `Material`; `advance` is called after each."""
+        """Read all chosen images into a `Material`; `advance` is called after each image."""
 
     def build(self) -> keras.Model:
         """Build and compile the network."""
 
-    def finish(self, best: keras.Model, material: Any, run: Path) -> Outcome:
-        """Score the best checkpoint, draw its predictions into the run folder and say how to run it."""
+    def finish(self, best: keras.Model, material: Any, run: Path) -> TrainedModel:
+        """Score the best checkpoint, write its figures into the run folder and describe the model."""

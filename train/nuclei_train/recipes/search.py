@@ -1,4 +1,4 @@
-"""The parameters of the instances, chosen on the validation images."""
+"""The search for the parameters of instance segmentation on the validation images."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from nuclei_runtime.arrays import Labels, Maps
 from nuclei_runtime.metrics import Matching, match, mean_image_ap
 from nuclei_runtime.resources import cpu_count
 from nuclei_runtime.steps.instances import find_instances
-from nuclei_runtime.steps.preprocess import Step
+from nuclei_runtime.steps.step import Step
 
-THRESHOLDS = (0.4, 0.5, 0.6)
+FOREGROUND_THRESHOLDS = (0.4, 0.5, 0.6)
 MARKER_DISTANCES = (0.4, 0.5, 0.6)
 MARKER_BORDERS = (0.3, 0.5, 0.7, 0.9)
 MIN_MARKER_AREAS_PX = (8,)
 MIN_PEAK_DISTANCES = (0.0, 0.6)
-"""Higher ones gain a little more on validation images, which look like the training's, and cost nuclei of a stain that
-training never saw, of which a network is less certain: on scikit-image's photograph of a brown stain 0.7 left 19 of the
-58 that 0.6 found when this was chosen, and leaves 63 of 69 of the bundled model."""
+"""Higher values gain a little on validation images, which resemble the training images, but lose nuclei in a stain
+that was not in the training data, where a network is less certain. On scikit-image's photograph of a brown stain, 0.7
+kept 19 of the 58 nuclei that 0.6 found when this was chosen; with the bundled model it keeps 63 of 69."""
 
 
 def search_parameters(
@@ -30,26 +30,26 @@ def search_parameters(
     min_area_px: int,
     marker_borders: Sequence[float] = MARKER_BORDERS,
 ) -> tuple[Step, list[dict[str, float]]]:
-    """Try all combinations and keep the one of the highest mean AP (Kaggle's average over images).
+    """Try all combinations and choose the one with the highest mean AP (Kaggle's average over images).
 
-    Of combinations that are equally good the first is kept, which has the lowest thresholds.
+    Of equally good combinations the first is chosen, which has the lowest thresholds.
 
     Parameters
     ----------
     maps : sequence of (H, W, 3) ndarray
-        `nuclei_runtime.steps.instances.MAPS` of each validation image.
+        `nuclei_runtime.steps.step.MAPS` of each validation image.
     truths : sequence of (H, W) ndarray of int32
     min_area_px : int
-        Of a nucleus; not searched for.
+        Smallest area of a nucleus; not searched for.
     marker_borders : sequence of float
-        Other values than the usual ones to try.
+        The limits of the border map to try.
 
     Returns
     -------
-    method : Step
+    postprocessing : Step
         For the model card.
     search : list of dict
-        Each combination with its mean AP and AP@0.5, the best first.
+        Each combination with its mean AP and AP@0.5, best first.
     """
     methods = [
         Step(
@@ -64,11 +64,11 @@ def search_parameters(
             },
         )
         for threshold, distance, border, marker_area, peak in product(
-            THRESHOLDS, MARKER_DISTANCES, marker_borders, MIN_MARKER_AREAS_PX, MIN_PEAK_DISTANCES
+            FOREGROUND_THRESHOLDS, MARKER_DISTANCES, marker_borders, MIN_MARKER_AREAS_PX, MIN_PEAK_DISTANCES
         )
     ]
     if len(maps) != len(truths):
-        raise ValueError(f"found the maps of {len(maps)} images and {len(truths)} truths, expected as many")
+        raise ValueError(f"found the maps of {len(maps)} images but {len(truths)} truths; expected equal numbers")
     with ThreadPoolExecutor(cpu_count()) as threads:
         of_images = list(threads.map(lambda one, truth: _match_all(one, truth, methods), maps, truths))
     tried: list[tuple[Step, dict[str, float]]] = []
@@ -80,8 +80,8 @@ def search_parameters(
 
 
 def _match_all(maps: Maps, truth: Labels, methods: Sequence[Step]) -> list[Matching]:
-    """Match one image's nuclei as each method finds them."""
-    # Markers that differ only in a few small pieces, and neighbouring limits, often give the very same nuclei.
+    """Match the nuclei that each method finds in one image."""
+    # Neighbouring limits, and markers that differ in a few small pieces, often give the same nuclei.
     matchings: list[Matching] = []
     previous: Labels | None = None
     for method in methods:

@@ -1,1 +1,1 @@
-"""TIFF: directories, OME-XML, segments, and pages that only Pillow decodes."""
+"""TIFF: directories, OME-XML, strips and tiles, and pages that only Pillow decodes."""

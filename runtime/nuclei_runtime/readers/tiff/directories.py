@@ -1,4 +1,4 @@
-"""The directories of a TIFF, walked before any library trusts them: loops, floods and lost tags are found here.
+"""Walks the directories of a TIFF before any library trusts them, to find loops, excessive sizes and lost tags.
 
 Structure: TIFF 6.0 specification, section 2; BigTIFF: libtiff's design document; SubIFDs: TIFF technical note 1.
 """
@@ -11,19 +11,17 @@ from typing import BinaryIO
 
 from nuclei_runtime.errors import ImageReadError
 
-TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
 MAX_PAGES = 65_535
-"""What libtiff could count before its version 4.5, in 16 bits; a longer file asks to be split."""
+"""The 16-bit limit of libtiff before version 4.5. The message for a longer file asks to split it."""
 MAX_TAG_BYTES = 1 << 24
-"""Of the tags that are read at once: two million offsets of tiles, or OME-XML of tens of thousands of planes."""
+"""Largest tag that is read at once: two million offsets of tiles, or OME-XML of tens of thousands of planes."""
 MAX_ALL_TAG_BYTES = 1 << 26
-"""Of such tags in all pages together, which may all point to the same bytes."""
+"""Largest sum of such tags over all pages, which may all refer to the same bytes."""
 _MAX_TAGS = 4096
 
 _REDUCED_TAG, _SUB_IFDS = 254, 330
 _LAYOUT_TAGS = frozenset((256, 257, 258, 259, 262, 266, 277, 278, 284, 317, 322, 323, 338, 339, 32997, 32998))
-"""What the pages of one stack must agree in: size, type, compression, photometry, samples, strips or tiles, depth."""
+"""Tags in which pages of a stack must agree: size, type, compression, photometry, samples, strips or tiles, depth."""
 _LOADED_TAGS = _LAYOUT_TAGS | {270, 273, 279, 282, 283, 305, 324, 325, _SUB_IFDS, 347, 513, 514, 42113, 50838, 50839}
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _MAX_LAYOUT_BYTES = 64
@@ -37,11 +35,11 @@ class Directory:
     Attributes
     ----------
     codes : frozenset of int
-        The tags that it says it has.
+        The tags that the page lists.
     layout : tuple of (int, bytes)
-        The tags in which the pages of one stack agree, with their values.
+        The tags in which the pages of one stack must agree, with their values.
     is_reduced : bool
-        Whether it calls itself a smaller copy of another (NewSubfileType, bit 0).
+        Whether it is marked as a smaller copy of another page (NewSubfileType, bit 0).
     """
 
     codes: frozenset[int]
@@ -50,12 +48,12 @@ class Directory:
 
 
 def walk_directories(file: BinaryIO) -> list[Directory]:
-    """Return the pages of a TIFF in their order; their SubIFDs are only checked.
+    """Return the pages of a TIFF in order. Their SubIFDs are checked but not returned.
 
     Raises
     ------
     ImageReadError
-        The directories lie outside the file, lead in a circle, are too many or bear tags that are too large.
+        A directory lies outside the file, the directories form a loop, there are too many, or a tag is too large.
     """
     return _Walk(file).pages()
 
@@ -64,7 +62,7 @@ class _Walk:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._size = file.seek(0, 2)
-        self._known: dict[Directory, Directory] = {}  # pages of a stack are alike: each kind is kept once
+        self._known: dict[Directory, Directory] = {}  # most pages of a stack are equal: each kind is kept once
         self._seen: set[int] = set()
         self._tag_bytes = 0
         file.seek(0)
@@ -90,7 +88,7 @@ class _Walk:
 
     def _directory(self, offset: int) -> tuple[Directory, list[int], int]:
         if offset in self._seen:
-            raise ImageReadError(f"the TIFF is damaged: its directories lead in a circle, back to byte {offset}")
+            raise ImageReadError(f"the TIFF is damaged: its directories form a loop, back to byte {offset}")
         if len(self._seen) >= MAX_PAGES:
             raise ImageReadError(f"the TIFF holds more than {MAX_PAGES} pages; split it")
         self._seen.add(offset)
@@ -120,12 +118,12 @@ class _Walk:
         return self._known.setdefault(page, page), [at for at in sub_ifds if at], following
 
     def _value(self, field: bytes, n_bytes: int) -> bytes:
-        """Return a tag's value, which stands in its entry or where that points to."""
+        """Return the value of a tag, which is in its entry or at the offset given there."""
         if n_bytes <= len(field):
             return field[:n_bytes]
         (at,) = struct.unpack(self._order + self._offset, field)
         if at + n_bytes > self._size:
-            raise ImageReadError("the TIFF is truncated or damaged: a tag's value lies beyond its end")
+            raise ImageReadError("the TIFF is truncated or damaged: the value of a tag lies beyond the end of the file")
         self._file.seek(at)
         return self._bytes(n_bytes)
 

@@ -1,4 +1,4 @@
-"""Whole pages of a TIFF by Pillow: what tifffile alone cannot decode (LZW, JPEG, palettes, CMYK, YCbCr, Lab)."""
+"""Reads whole pages of a TIFF with Pillow where tifffile alone cannot (LZW, JPEG, palettes, CMYK, YCbCr, Lab)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageReadError
-from nuclei_runtime.readers.pictures import decode_picture, form_of
+from nuclei_runtime.readers.pillow_decoding import decode_picture, form_of
 from nuclei_runtime.readers.tiff.segments import has_imagecodecs
 
 # Tags and values of the TIFF 6.0 specification, section 8 (baseline, orientation) and 18 (associated alpha).
@@ -19,12 +19,12 @@ _PHOTOMETRIC, _ORIENTATION = 262, 274
 _WHITE_IS_ZERO, _BLACK_IS_ZERO = 0, 1
 _ASSOCIATED_ALPHA = 1
 _DEEP_TYPES = ("uint16", "int16", "uint32", "int32", "float32")
-"""Of grey; Pillow would cut deep colour to 8 bits, and does not invert deep grey in which 0 is white."""
+"""For grey only: Pillow would reduce deep colour to 8 bits, and does not invert deep grey in which 0 is white."""
 _BYTE_ORDER = "<" if sys.byteorder == "little" else ">"
 
 
 class PillowPages:
-    """Reads pages that are all laid out like `page`.
+    """Reads pages that all have the layout of `page`.
 
     Attributes
     ----------
@@ -34,12 +34,12 @@ class PillowPages:
     Raises
     ------
     ImageReadError
-        Pillow would not read the values that are stored.
+        Pillow would not return the values that are stored.
     """
 
     def __init__(self, file: BinaryIO, page: Any, photometric: int) -> None:
         self._file = file
-        codecs = "" if has_imagecodecs() else ', or install what may read it: pip install "nuclei-edge[codecs]"'
+        codecs = "" if has_imagecodecs() else ', or try with more codecs: pip install "nuclei-edge[codecs]"'
         kind = _name(page.photometric) if _PHOTOMETRIC in page.tags else "no photometric interpretation"
         self._refusal = (
             f"the TIFF's {page.imagelength} x {page.imagewidth} pixels ({kind}, "
@@ -51,19 +51,19 @@ class PillowPages:
             raise ImageReadError(self._refusal)
         with self._open(page.index) as picture:
             shape, self.dtype = form_of(picture)
-        self.shape = (page.imagelength, page.imagewidth, *shape[2:])  # Pillow's may be those of the turned image
-        if is_plain_grey and page.dtype is not None:  # Pillow's 32 bits are signed
+        self.shape = (page.imagelength, page.imagewidth, *shape[2:])  # Pillow may give those of the rotated image
+        if is_plain_grey and page.dtype is not None:  # 32-bit values are always signed in Pillow
             self.dtype = page.dtype
         self._is_inverted_mask = photometric == _WHITE_IS_ZERO and page.dtype == bool
 
     def read(self, index: int) -> Image:
-        """Read a page, by its number in the file."""
+        """Read a page by its number in the file."""
         with self._open(index) as picture:
-            orientation = picture.getexif().get(_ORIENTATION)  # from the page's tag or its XMP, as Pillow finds it
+            orientation = picture.getexif().get(_ORIENTATION)  # from the tag or the XMP of the page, as in Pillow
             image = _turned_back(decode_picture(picture), orientation)
         if image.shape != self.shape:
             raise ImageReadError(f"the TIFF is damaged: page {index} is {image.shape}, expected {self.shape}")
-        if self._is_inverted_mask:  # by Pillow; everywhere else a mask's 1 means 1, whatever is white
+        if self._is_inverted_mask:  # Pillow inverted it; elsewhere the 1 of a mask means 1, whichever is white
             image = np.logical_not(image)
         return image.astype(self.dtype, copy=False) if image.dtype != self.dtype else image
 
@@ -82,22 +82,22 @@ class PillowPages:
 
 
 def _would_be_misread(page: Any, is_plain_grey: bool) -> bool:
-    """Whether Pillow would give other values than those that are stored, without a word."""
-    if _ASSOCIATED_ALPHA in page.extrasamples:  # Pillow would divide the colours by it
+    """Whether Pillow would silently return values other than those that are stored."""
+    if _ASSOCIATED_ALPHA in page.extrasamples:  # Pillow would divide the colours by the alpha
         return True
-    if _PHOTOMETRIC not in page.tags:  # Pillow would take 0 for white, the reader takes it for black
+    if _PHOTOMETRIC not in page.tags:  # Pillow would take 0 as white, where tifffile takes it as black
         return True
     if isinstance(page.bitspersample, int) and page.bitspersample <= 8:
         return False
     if not is_plain_grey or page.dtype is None or page.dtype.name not in _DEEP_TYPES:
         return True
-    # libtiff gives the machine's byte order; Pillow allows for that in uint16 and swaps all others once more.
+    # libtiff returns the byte order of the machine; Pillow allows for that in uint16 but swaps all other types again.
     return bool(page.parent.byteorder != _BYTE_ORDER and page.dtype.name != "uint16")
 
 
 def _turned_back(image: Image, orientation: int | None) -> Image:
-    """Undo how Pillow turns what it decodes, by where the stored row 0 and column 0 are to be shown."""
-    if orientation in (5, 6, 7, 8):  # row 0 at the left or the right
+    """Undo the rotation by Pillow. The orientation says where the stored row 0 and column 0 are to be shown."""
+    if orientation in (5, 6, 7, 8):  # row 0 is at the left or the right
         image = image.swapaxes(0, 1)
     flips_rows, flips_columns = orientation in (3, 4, 6, 7), orientation in (2, 3, 7, 8)
     return image[:: -1 if flips_rows else 1, :: -1 if flips_columns else 1]

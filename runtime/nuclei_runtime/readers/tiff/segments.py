@@ -1,4 +1,4 @@
-"""Regions of one page of a TIFF, from only the strips or tiles that they lie in, by tifffile's decoders."""
+"""Reads regions of a page of a TIFF from only the strips or tiles they touch, with the decoders of tifffile."""
 
 from __future__ import annotations
 
@@ -10,25 +10,21 @@ import numpy as np
 
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageReadError
+from nuclei_runtime.readers.bounds import CACHE_BYTES, MAX_SEGMENT_BYTES
 
-CACHE_BYTES = 1 << 27
-"""For decoded strips and tiles: a band of 1024 rows of 65,536 pixels of 16 bits, so that windows that move along a
-row and then down decode little twice."""
-MAX_SEGMENT_BYTES = 1 << 25
-"""A larger compressed strip or tile is no way to a region: its page counts as read whole."""
 _RAW_BYTES = 1 << 20
-"""Of pixels that lie uncompressed, read at a time."""
+"""Amount of uncompressed pixels read at a time."""
 
 _UNCOMPRESSED, _JPEG, _PACKBITS = 1, 7, 32773
 _DEFLATE = (8, 32946)
 _BOUNDED_BY_TIFFFILE = (_UNCOMPRESSED, *_DEFLATE, _PACKBITS)
 _BOUNDED_BY_IMAGECODECS = (5, _JPEG, 34925, 34926, 50000)
-"""LZW, JPEG, LZMA, Zstandard: decoded into a buffer of the size that is due, or with a size that can be seen before."""
+"""LZW, JPEG, LZMA, Zstandard: decoded into a buffer of the expected size, or of a size that can be checked before."""
 _WHOLE_BITS = (1, 8, 16, 32, 64)
 
 
 def is_decodable(page: Any) -> bool:
-    """Whether tifffile, with imagecodecs where that is installed, decodes this page's strips or tiles."""
+    """Whether tifffile, with imagecodecs if it is installed, can decode the strips or tiles of this page."""
     allowed = _BOUNDED_BY_TIFFFILE + (_BOUNDED_BY_IMAGECODECS if has_imagecodecs() else ())
     if page.compression not in allowed or not (page.bitspersample in _WHOLE_BITS or _is_packed(page)):
         return False
@@ -42,7 +38,7 @@ def is_decodable(page: Any) -> bool:
 
 
 def has_imagecodecs() -> bool:
-    """Whether the extra `codecs` is there."""
+    """Whether the extra `codecs` is installed."""
     try:
         import imagecodecs  # noqa: F401
     except ImportError:
@@ -51,12 +47,12 @@ def has_imagecodecs() -> bool:
 
 
 def _is_packed(page: Any) -> bool:
-    """Whether these are 10, 12 or 14 bits a pixel, as some cameras pack them; Pillow reads fewer than 8."""
+    """Whether pixels have 10, 12 or 14 bits, as some cameras pack them; fewer than 8 bits are left to Pillow."""
     return isinstance(page.bitspersample, int) and page.bitspersample > 8 and has_imagecodecs()
 
 
 class Segments:
-    """Reads regions of pages that are all laid out like `keyframe`, and keeps what it decoded last.
+    """Reads regions of pages that all have the layout of `keyframe`, and caches what it decoded last.
 
     Parameters
     ----------
@@ -64,7 +60,7 @@ class Segments:
         The TIFF, open for reading.
     keyframe : tifffile.TiffPage
     contiguous : bool
-        Whether the file has one directory for many planes, which lie behind each other uncompressed.
+        Whether the file has one directory for many planes, stored uncompressed one after the other.
     """
 
     def __init__(self, file: BinaryIO, keyframe: Any, *, contiguous: bool) -> None:
@@ -83,7 +79,7 @@ class Segments:
 
     @property
     def reads_blocks(self) -> bool:
-        """Whether a region costs about a region."""
+        """Whether reading a region costs only about as much as the region."""
         return bool(self._is_raw or self._segment_bytes() <= MAX_SEGMENT_BYTES)
 
     def _is_plain(self) -> bool:
@@ -102,17 +98,17 @@ class Segments:
         frame : tifffile.TiffPage or TiffFrame
             The page, or the only one of a contiguous file.
         n : int
-            Which of the planes it is.
+            Index of the plane.
         sample : int
-            Which of the samples that are stored apart.
+            Index among the samples that are stored in separate planes.
         rows, columns : slice
         channel : int, optional
-            Which of the samples that are stored together; without it all of them.
+            Index among the samples that are stored interleaved; all of them if None.
 
         Returns
         -------
-        (h, w) or (h, w, samples stored together) ndarray
-            Of its own: of what was decoded for it, nothing hangs on it.
+        (h, w) or (h, w, interleaved samples) ndarray
+            A copy, which keeps nothing of the cache alive.
 
         Raises
         ------
@@ -147,7 +143,7 @@ class Segments:
         n = self._page.shaped[0] * -(-self._height // self._rows) * -(-self._width // self._columns)
         if len(frame.dataoffsets) != n or len(frame.databytecounts) != n:
             found = min(len(frame.dataoffsets), len(frame.databytecounts))
-            raise ImageReadError(f"the TIFF is damaged: it needs {n} strips or tiles and names {found}")
+            raise ImageReadError(f"the TIFF is damaged: it needs {n} strips or tiles but lists {found}")
 
     def _row_bytes(self) -> int:
         return int(self._width * self._samples * self._page.dtype.itemsize)
@@ -156,20 +152,22 @@ class Segments:
         self, frame: Any, index: int, rows: slice, columns: slice, wanted: int | slice, part: Image
     ) -> None:
         start, n_bytes = frame.dataoffsets[index], frame.databytecounts[index]
-        # Some writers put nonsense into the size of an only strip; its place is all that is needed.
+        # Some writers store a wrong size for a single strip; only its offset is needed.
         if len(frame.dataoffsets) > 1 and n_bytes < rows.stop * self._row_bytes():
             raise ImageReadError(f"the TIFF is truncated: strip {index} holds only {n_bytes} bytes")
         self._read_raw(start, rows, columns, wanted, part)
 
     def _read_raw(self, start: int, rows: slice, columns: slice, wanted: int | slice, region: Image) -> None:
-        """Read pixels that lie uncompressed, row behind row, and keep the wanted of their samples."""
+        """Read uncompressed pixels, row by row, and keep the wanted samples."""
         row, pixel = self._row_bytes(), self._samples * self._page.dtype.itemsize
         end = start + rows.stop * row
         if start < 8 or end > self._size:
-            raise ImageReadError(f"the TIFF is truncated: its pixels end at byte {end}, the file at byte {self._size}")
+            raise ImageReadError(
+                f"the TIFF is truncated: its pixels end at byte {end}, but the file at byte {self._size}"
+            )
         stored = self._page.dtype.newbyteorder(self._page.parent.byteorder)
         width = columns.stop - columns.start
-        # Whole rows lie in one piece; not all at once, for there may be many samples of which one is wanted.
+        # Whole rows are contiguous. They are not read all at once, as only one of many samples may be wanted.
         n_rows = max(1, _RAW_BYTES // row) if width == self._width else 1
         for i in range(0, len(region), n_rows):
             band = region[i : i + n_rows]
@@ -197,11 +195,13 @@ class Segments:
         if start < 8 or n_bytes < 1 or start + n_bytes > self._size:
             raise ImageReadError(
                 f"the TIFF is truncated: strip or tile {index} is said to be {n_bytes} bytes from byte {start}, "
-                f"the file ends at byte {self._size}"
+                f"but the file ends at byte {self._size}"
             )
         due = self._segment_bytes()
-        if n_bytes > 2 * due + (1 << 16):  # no codec makes its input that much larger
-            raise ImageReadError(f"the TIFF is damaged: strip or tile {index} holds {n_bytes} bytes for {due}")
+        if n_bytes > 2 * due + (1 << 16):  # no codec expands its input that much
+            raise ImageReadError(
+                f"the TIFF is damaged: strip or tile {index} holds {n_bytes} bytes for {due} bytes of pixels"
+            )
         self._file.seek(start)
         data = self._file.read(n_bytes)
         compression = self._page.compression
@@ -213,12 +213,12 @@ class Segments:
             options = {"jpegtables": frame.jpegtables, "jpegheader": self._page.jpegheader}
         part, _, _ = self._page.decode(data, index, **options)
         if part.dtype != self._page.dtype:
-            raise ImageReadError(f"the TIFF is damaged: found {part.dtype} where {self._page.dtype} was announced")
+            raise ImageReadError(f"the TIFF is damaged: found {part.dtype}, expected {self._page.dtype}")
         return part[0]  # type: ignore[no-any-return]
 
 
 def _check_inflated(data: bytes, due: int) -> None:
-    """Refuse a deflate stream that swells beyond its pixels; tifffile alone would inflate all of it."""
+    """Refuse a deflate stream that inflates beyond its pixels; tifffile alone would inflate all of it."""
     stream = zlib.decompressobj()
     n_bytes, rest = 0, data
     while rest and not stream.eof:
@@ -233,5 +233,5 @@ def _check_jpeg(data: bytes, rows: int, columns: int) -> None:
     from tifffile.tifffile import jpeg_shape
 
     _, height, width, _ = jpeg_shape(data)
-    if height > rows + 16 or width > columns + 16:  # blocks of up to 16 x 16 may be filled up
+    if height > rows + 16 or width > columns + 16:  # padded to blocks of up to 16 x 16
         raise ImageReadError(f"the TIFF is damaged: a JPEG of {height} x {width} in {rows} x {columns} pixels")

@@ -56,14 +56,14 @@ REFUSED = {
     "other file": (
         ome_xml('<TiffData PlaneCount="3"><UUID FileName="../other.ome.tif">urn:uuid:2</UUID></TiffData>'),
         ImageReadError,
-        r"lie in \.\./other\.ome\.tif; export the image to a single OME-TIFF",
+        r"are in \.\./other\.ome\.tif; export the image as a single OME-TIFF",
     ),
-    "missing planes": (ome_xml(z=5), ImageReadError, "announces 5 planes, the file holds 3"),
-    "unplaced planes": (ome_xml('<TiffData IFD="0"/>'), ImageReadError, "says where 1 of 3 planes lie"),
+    "missing planes": (ome_xml(z=5), ImageReadError, "announces 5 planes, but the file holds 3 pages"),
+    "unplaced planes": (ome_xml('<TiffData IFD="0"/>'), ImageReadError, "gives the pages of only 1 of 3 planes"),
     "one page for all": (
         ome_xml("".join(f'<TiffData IFD="0" FirstZ="{z}"/>' for z in range(3))),
         ImageReadError,
-        "says where 1 of 3",
+        "gives the pages of only 1 of 3",
     ),
     "page beyond the end": (ome_xml('<TiffData IFD="1" PlaneCount="3"/>'), ImageReadError, "page 4 of 3"),
     "endless planes": (ome_xml(f'<TiffData PlaneCount="{10**15}"/>'), ImageReadError, "names plane"),
@@ -72,7 +72,7 @@ REFUSED = {
     "companion file": (
         f'<OME {NAMESPACE}><BinaryOnly MetadataFile="x.companion.ome"/></OME>',
         ImageReadError,
-        "lies in another file",
+        "is in another file",
     ),
     "two images": (
         ome_xml().replace("</OME>", '<Image><Pixels DimensionOrder="XYZCT"/></Image></OME>'),
@@ -110,5 +110,5 @@ def test_no_other_file_is_opened(tmp_path: Path) -> None:
             f'<TiffData IFD="{z}" FirstZ="{z}"><UUID FileName="{name}">urn:uuid:2</UUID></TiffData>' for z in (1, 2)
         ]
         path = write(inside / "a.ome.tif", ome_xml('<TiffData IFD="0"/>' + "".join(parts), root='UUID="urn:uuid:1"'))
-        with pytest.raises(ImageError, match="export the image to a single"), open_planes(path, Selection(z="each")):
+        with pytest.raises(ImageError, match="export the image as a single"), open_planes(path, Selection(z="each")):
             pass

@@ -22,7 +22,7 @@ from nuclei_runtime.readers.plane import Selection
 RNG = np.random.default_rng(29)
 GREY = RNG.integers(0, 256, (24, 40)).astype(np.uint8)
 MASK = GREY > 100
-ASK_FOR_CODECS = re.escape("cannot be decoded; save it as uncompressed grey or RGB, or install what may read it: pip ")
+ASK_FOR_CODECS = re.escape("cannot be decoded; save it as uncompressed grey or RGB, or try with more codecs: pip ")
 NATIVE, FOREIGN = ("<", ">") if sys.byteorder == "little" else (">", "<")
 
 

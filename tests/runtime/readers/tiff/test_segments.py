@@ -16,9 +16,10 @@ import pytest
 import tifffile
 
 from nuclei_runtime.errors import ImageReadError
+from nuclei_runtime.readers.bounds import CACHE_BYTES
 from nuclei_runtime.readers.opening import open_planes, read_image
 from nuclei_runtime.readers.plane import Selection
-from nuclei_runtime.readers.tiff.segments import CACHE_BYTES, Segments
+from nuclei_runtime.readers.tiff.segments import Segments
 
 RNG = np.random.default_rng(24)
 GREY = np.cumsum(RNG.integers(-3, 4, (150, 133)), axis=1).astype(np.uint16)

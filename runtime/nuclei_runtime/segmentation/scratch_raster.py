@@ -1,4 +1,4 @@
-"""A raster of any size on disk, in which windows are written and read: what does not fit into memory waits here."""
+"""A scratch raster of any size, read and written window by window. What does not fit into memory goes to disk."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from nuclei_runtime.errors import RuntimeEnvironmentError
+from nuclei_runtime.faults import machine_error
 
 CHUNK_PX = 256
-"""Side of the squares that are moved between file and memory: large enough that a seek costs nothing beside them,
-small enough that a window's edge does not move much more than the window."""
+"""Side of the squares that move between file and memory: large enough to make the cost of a seek negligible, small
+enough that a window drags in little beyond its own edges."""
 
 _Key = tuple[int, int]
 """Row and column of a chunk."""
 
 
-class Spool:
-    """A raster of zeros into which windows are written. To be used in a ``with`` statement.
+class ScratchRaster:
+    """A raster of zeros into which windows are written. Use it in a ``with`` statement.
 
-    As much of it as `memory_bytes` allows lives in memory, the rest in a file without a name in the system's folder
-    for temporary files, which the system removes with the process, however that ends.
+    It keeps up to `memory_bytes` in memory and the rest in an unnamed file in the system's folder for temporary files.
+    The system removes that file when the process ends, however it ends.
 
     Parameters
     ----------
     dtype : dtype
     channels : int, optional
-        Values a pixel, as a last axis; without it the raster has none.
+        Values per pixel, as a last axis. Without it, the raster has no such axis.
     memory_bytes : int
+        How much of the raster to keep in memory.
     """
 
     def __init__(self, dtype: DTypeLike, channels: int | None = None, *, memory_bytes: int) -> None:
@@ -47,7 +48,7 @@ class Spool:
         self._free: list[int] = []
         self._end = 0
 
-    def __enter__(self) -> Spool:
+    def __enter__(self) -> ScratchRaster:
         return self
 
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
@@ -56,7 +57,7 @@ class Spool:
             self._file.close()
 
     def read(self, rows: slice, columns: slice) -> NDArray[Any]:
-        """Return a window; what was never written, or was dropped, is 0."""
+        """Return a window. Pixels that were never written, or were dropped, are 0."""
         shape = (rows.stop - rows.start, columns.stop - columns.start, *self._channels)
         window = np.zeros(shape, self._dtype)
         for key, in_window, in_chunk in _chunks(rows, columns):
@@ -66,7 +67,7 @@ class Spool:
         return window
 
     def write(self, rows: slice, columns: slice, values: NDArray[Any], where: NDArray[np.bool_] | None = None) -> None:
-        """Write a window, or only the pixels in it that `where` marks."""
+        """Write a window, or only those of its pixels that `where` marks."""
         for key, in_window, in_chunk in _chunks(rows, columns):
             if where is not None and not where[in_window].any():
                 continue
@@ -80,7 +81,7 @@ class Spool:
             self._store(key, chunk)
 
     def drop_rows(self, stop: int) -> None:
-        """Give the place of the rows before `stop` to others; whole chunks only."""
+        """Forget the rows before `stop` and reuse their space. Only whole chunks are dropped."""
 
         def is_before(key: _Key) -> bool:
             return (key[0] + 1) * CHUNK_PX <= stop
@@ -106,7 +107,7 @@ class Spool:
             return
         if self._file is None:
             with _temporary_file():
-                # Unbuffered: a full disk tells when it is written to, and not at some later time.
+                # Unbuffered, so that a full disk is noticed at this write and not at a later time.
                 self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 -- closed by __exit__
         if key not in self._places:
             if not self._free:
@@ -122,18 +123,20 @@ class Spool:
 
 @contextmanager
 def _temporary_file() -> Iterator[None]:
-    """Say of an error of the file that it is this file's."""
+    """Say which file an operating system error is about."""
     try:
         yield
     except OSError as error:
-        raise RuntimeEnvironmentError(
-            f"the folder for temporary files: {error.strerror or error}; what does not fit into memory waits there: "
-            "set TMPDIR to a folder on a disk with room, or allow more memory"
+        raise machine_error(
+            error,
+            "the folder for temporary files",
+            "it holds what does not fit into memory: set TMPDIR to a folder on a disk with free space, "
+            "or allow more memory",
         ) from error
 
 
 def _chunks(rows: slice, columns: slice) -> Iterator[tuple[_Key, tuple[slice, slice], tuple[slice, slice]]]:
-    """Yield each chunk that a window meets: its key, where it lies in the window and where the window lies in it."""
+    """Yield each chunk that a window overlaps: its key, its place in the window, and the window's place in it."""
     for row, in_rows, chunk_rows in _spans(rows):
         for column, in_columns, chunk_columns in _spans(columns):
             yield (row, column), (in_rows, in_columns), (chunk_rows, chunk_columns)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nuclei_runtime.errors import RuntimeEnvironmentError
-from nuclei_runtime.segmentation.spool import CHUNK_PX, Spool
+from nuclei_runtime.segmentation.scratch_raster import CHUNK_PX, ScratchRaster
 
 
 @pytest.mark.parametrize("memory_bytes", [1, 4 << 20, 1 << 30])
@@ -19,33 +19,33 @@ def test_windows_come_back_as_they_were_written(memory_bytes: int, channels: int
     size = (2 * CHUNK_PX + 37, CHUNK_PX + 90)
     depth = () if channels is None else (channels,)
     expected = np.zeros((*size, *depth), np.float32)
-    with Spool(np.float32, channels, memory_bytes=memory_bytes) as spool:
+    with ScratchRaster(np.float32, channels, memory_bytes=memory_bytes) as raster:
         for number in range(30):
             rows, columns = (slice(*sorted(rng.integers(0, length + 1, 2).tolist())) for length in size)
             values = rng.random((rows.stop - rows.start, columns.stop - columns.start, *depth), dtype=np.float32)
             where = rng.random(values.shape[:2]) > 0.7 if number % 2 else None
-            spool.write(rows, columns, values, where)
+            raster.write(rows, columns, values, where)
             if where is None:
                 expected[rows, columns] = values
             else:
                 expected[rows, columns][where] = values[where]
-        np.testing.assert_array_equal(spool.read(slice(0, size[0]), slice(0, size[1])), expected)
+        np.testing.assert_array_equal(raster.read(slice(0, size[0]), slice(0, size[1])), expected)
         part = slice(200, 300), slice(250, 260)
-        np.testing.assert_array_equal(spool.read(*part), expected[part])
+        np.testing.assert_array_equal(raster.read(*part), expected[part])
 
 
 def test_the_place_of_dropped_rows_is_used_again() -> None:
     """However long an image is, what waits of it is a band."""
-    with Spool(np.uint8, memory_bytes=1) as spool:
+    with ScratchRaster(np.uint8, memory_bytes=1) as raster:
         ones = np.ones((CHUNK_PX, 2 * CHUNK_PX), np.uint8)
         for row in range(0, 50 * CHUNK_PX, CHUNK_PX):
-            spool.write(slice(row, row + CHUNK_PX), slice(0, 2 * CHUNK_PX), ones)
-            spool.drop_rows(row - CHUNK_PX)
-        assert spool._file is not None
-        assert spool._file.seek(0, 2) <= 4 * 2 * CHUNK_PX**2
+            raster.write(slice(row, row + CHUNK_PX), slice(0, 2 * CHUNK_PX), ones)
+            raster.drop_rows(row - CHUNK_PX)
+        assert raster._file is not None
+        assert raster._file.seek(0, 2) <= 4 * 2 * CHUNK_PX**2
         last = slice(49 * CHUNK_PX, 50 * CHUNK_PX)
-        assert spool.read(last, slice(0, 2 * CHUNK_PX)).all()
-        assert not spool.read(slice(0, CHUNK_PX), slice(0, CHUNK_PX)).any()
+        assert raster.read(last, slice(0, 2 * CHUNK_PX)).all()
+        assert not raster.read(slice(0, CHUNK_PX), slice(0, CHUNK_PX)).any()
 
 
 def test_nothing_can_be_seen_of_it_in_the_folder_for_temporary_files(
@@ -53,9 +53,9 @@ def test_nothing_can_be_seen_of_it_in_the_folder_for_temporary_files(
 ) -> None:
     """Where the system can have files without a name, a kill leaves nothing either."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with Spool(np.uint8, memory_bytes=1) as spool:
-        spool.write(slice(0, 300), slice(0, 300), np.ones((300, 300), np.uint8))
-        assert spool._file is not None
+    with ScratchRaster(np.uint8, memory_bytes=1) as raster:
+        raster.write(slice(0, 300), slice(0, 300), np.ones((300, 300), np.uint8))
+        assert raster._file is not None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -63,14 +63,17 @@ def test_nothing_can_be_seen_of_it_in_the_folder_for_temporary_files(
 def test_a_full_disk_is_told_as_that_of_the_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     with (
         Path("/dev/full").open("r+b", buffering=0) as full,
-        Spool(np.uint8, memory_bytes=1) as spool,
+        ScratchRaster(np.uint8, memory_bytes=1) as raster,
     ):
         monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
         with pytest.raises(RuntimeEnvironmentError, match=r"folder for temporary files: No space left .* set TMPDIR"):
-            spool.write(slice(0, 300), slice(0, 300), np.ones((300, 300), np.uint8))
+            raster.write(slice(0, 300), slice(0, 300), np.ones((300, 300), np.uint8))
 
 
 def test_no_folder_for_temporary_files_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
-    with Spool(np.uint8, memory_bytes=1) as spool, pytest.raises(RuntimeEnvironmentError, match="temporary files: No"):
-        spool.write(slice(0, 300), slice(0, 300), np.ones((300, 300), np.uint8))
+    with (
+        ScratchRaster(np.uint8, memory_bytes=1) as raster,
+        pytest.raises(RuntimeEnvironmentError, match="temporary files: No"),
+    ):
+        raster.write(slice(0, 300), slice(0, 300), np.ones((300, 300), np.uint8))

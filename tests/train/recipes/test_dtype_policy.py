@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nuclei_train.recipes import precision
-from nuclei_train.recipes.precision import HALF, SINGLE, processor_flags, training_policy
+from nuclei_train.recipes import dtype_policy
+from nuclei_train.recipes.dtype_policy import HALF, SINGLE, processor_flags, training_policy
 
 ZEN_3 = "processor\t: 0\nmodel name\t: AMD EPYC\nflags\t\t: fpu sse2 avx2 fma\n\nprocessor\t: 1\nflags\t\t: fpu\n"
 ZEN_4 = ZEN_3.replace("avx2 fma", "avx2 avx512f avx512_bf16 fma")
@@ -36,5 +36,5 @@ def test_half_precision_is_used_where_it_is_fast(
 
     (tmp_path / "cpuinfo").write_text(cpuinfo, encoding="utf-8")
     monkeypatch.setattr(keras.distribution, "list_devices", lambda: devices)
-    monkeypatch.setattr(precision, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(dtype_policy, "CPUINFO", tmp_path / "cpuinfo")
     assert training_policy() == policy

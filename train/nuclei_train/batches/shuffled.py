@@ -1,4 +1,4 @@
-"""Arrays -> an endless stream of shuffled batches in which batch i is always the same batch i."""
+"""Arrays -> an endless, reproducible stream of shuffled batches."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 
 class ShuffledBatches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Batches of images and foreground, shuffled anew each epoch.
+    """Batches of images and foreground, shuffled in each epoch.
 
-    A batch depends on nothing but the seed and its number, so a resumed training sees the batches that it would have
-    seen, however far ahead Keras has fetched. The stream has no length: pass `steps_per_epoch` to `fit`.
+    A batch depends only on the seed and its number, so a resumed training sees the same batches as an uninterrupted
+    one, however far ahead Keras has fetched. The stream has no length: pass `steps_per_epoch` to `fit`.
 
     Parameters
     ----------
@@ -38,12 +38,12 @@ class ShuffledBatches(keras.utils.PyDataset):  # type: ignore[misc]
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in an epoch; the last one may be smaller."""
+        """Number of batches per epoch; the last one may be smaller."""
         return -(-len(self._images) // self._batch_size)
 
     @property
     def num_batches(self) -> None:
-        """None: the stream has no end."""
+        """None, because the stream is endless."""
         return None
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -1,0 +1,27 @@
+"""Every error that the export raises on purpose.
+
+As in `nuclei_runtime.errors`, each class is also the builtin that it is, and bears the exit code of a command.
+
+    NucleiError
+    ├── EvaluationFileError (ValueError)   not the evaluation.json of the model that is exported
+    ├── RunFolderError (ValueError)        a run folder that cannot be exported
+    └── ParityError (ArithmeticError)      ONNX Runtime and Keras disagree beyond the tolerance
+"""
+
+from typing import ClassVar
+
+from nuclei_runtime.errors import NucleiError
+
+
+class EvaluationFileError(NucleiError, ValueError):
+    """The file of scores is not one that nuclei-evaluate wrote of the model that is exported."""
+
+
+class RunFolderError(NucleiError, ValueError):
+    """The run folder does not hold what an export needs."""
+
+
+class ParityError(NucleiError, ArithmeticError):
+    """ONNX Runtime and Keras disagree by more than the declared tolerance."""
+
+    exit_code: ClassVar[int] = 3

@@ -1,0 +1,42 @@
+"""What an export produced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nuclei_export.lint import Finding
+from nuclei_export.parity import Comparison
+from nuclei_export.quantise import Quantisation
+from nuclei_runtime.model.card import ModelCard
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export produced.
+
+    Attributes
+    ----------
+    card : ModelCard
+    comparisons : list of Comparison
+        Of the fp32 graph.
+    tolerance : float
+        For these comparisons; the tolerance of the exported file is in its card.
+    findings : list of Finding
+    quantisation : Quantisation or None
+        How the graph became int8; None for other precisions.
+    report : Path
+    """
+
+    card: ModelCard
+    comparisons: Sequence[Comparison]
+    tolerance: float
+    findings: Sequence[Finding]
+    quantisation: Quantisation | None
+    report: Path
+
+    @property
+    def difference(self) -> float:
+        """Largest absolute difference in probability between ONNX Runtime and Keras, in fp32."""
+        return max(comparison.difference for comparison in self.comparisons)

@@ -1,0 +1,9 @@
+"""What PyInstaller cannot see in the imports of nuclei_runtime."""
+
+from PyInstaller.utils.hooks import collect_data_files, collect_submodules, copy_metadata
+
+# The models with their samples, and the metadata from which the version is read.
+datas = collect_data_files("nuclei_runtime") + copy_metadata("nuclei-edge")
+
+# `nuclei_runtime.__getattr__` imports modules by names that it puts together. A frozen program has no commands.
+hiddenimports = collect_submodules("nuclei_runtime", filter=lambda name: ".cli" not in name)

@@ -1,0 +1,167 @@
+"""How the results of one image get into a results folder: whole, or not at all.
+
+The outputs of an image are first written to a workspace, a folder of their own in DIR/.nuclei-partial. The last file
+written there is the record, which names the results with their digests. Then the results are moved into place, and
+after them the record. A record in place stands for whole results; one in a workspace tells what a killed run had
+already moved. Workers and processes that use the same folder need not talk to each other, since each touches only what
+belongs to its own images.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from nuclei_runtime.errors import ResultsExistError
+from nuclei_runtime.results.layout import (
+    PARTIAL_FOLDER,
+    PROVENANCE_FILE,
+    leads_out,
+    record_path,
+    remove_results,
+    token_of,
+)
+from nuclei_runtime.results.lock import LockFile
+from nuclei_runtime.results.records import Record, digest_file, read_record
+from nuclei_runtime.results.writing import move, write_through, writing
+
+_RECORD_IN_WORKSPACE = "record.json"
+
+
+@dataclass(frozen=True)
+class ResultStore:
+    """A results folder as workers see it. It pickles, so that they may be processes.
+
+    Attributes
+    ----------
+    path : Path
+        The results folder.
+    lock : LockFile
+        What keeps other runs away, held by the process that opened the folder.
+    """
+
+    path: Path
+    lock: LockFile
+
+    def check(self) -> None:
+        """Raise FileNotFoundError if the folder has vanished or another one is in its place."""
+        # An unmounted network share leaves an empty folder behind.
+        if not (self.path / PROVENANCE_FILE).is_file() or not self.lock.is_in_place:
+            raise FileNotFoundError(errno.ENOENT, "the results folder has vanished or was emptied during the run")
+
+    @contextmanager
+    def workspace(self, name: str) -> Iterator[Path]:
+        """Make a folder for the unfinished results of an image, and remove it in the end.
+
+        Parameters
+        ----------
+        name : str
+            The image's.
+
+        Raises
+        ------
+        RuntimeEnvironmentError
+            The results folder has vanished since the run began, or cannot be written to.
+        """
+        with writing(self.path):
+            self.check()
+        with self.new_workspace(token_of(name)) as work:
+            yield work
+
+    @contextmanager
+    def new_workspace(self, token: str) -> Iterator[Path]:
+        """Make a workspace, whether or not the folder is complete, and remove it in the end."""
+        work = self.path / PARTIAL_FOLDER / f"{token}-{secrets.token_hex(8)}"
+        with writing(work):
+            # Without the parent's parents: a results folder that has vanished is not made again.
+            work.parent.mkdir(exist_ok=True)
+            try:
+                work.mkdir()
+            except FileNotFoundError:  # another shard has just ended and removed the empty folder
+                work.parent.mkdir(exist_ok=True)
+                work.mkdir()
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def place(self, record: Record, made: Mapping[str, Path], work: Path) -> None:
+        """Move the results of an image into place, and remove what an earlier run made of it.
+
+        Parameters
+        ----------
+        record : Record
+        made : mapping of str to Path
+            For each path in `record.results` the file in the workspace.
+        work : Path
+            The workspace.
+
+        Raises
+        ------
+        ResultsExistError
+            A file that no run wrote is in the way, or the file system does not take the name.
+        RuntimeEnvironmentError
+            The results cannot be written, for example because the disk is full. What was written before stays.
+        """
+        token = token_of(record.image)
+        earlier = self.earlier_results(token)
+        for target in record.results:
+            path = self.path / target
+            if leads_out(self.path, path.parent):
+                raise ResultsExistError(f"{path}: leads through a link out of the results folder; remove the link")
+            if earlier is not None and target not in earlier and os.path.lexists(path):
+                raise ResultsExistError(
+                    f"{path}: is in the way, and is no result of this image: it is your own file, or the result of "
+                    "an image with the same name; move it away, or rename the image"
+                )
+        journal = work / _RECORD_IN_WORKSPACE
+        placed: list[str] = []
+        try:
+            with writing(self.path, of_one_image=True):
+                write_through(journal, record.to_json())
+                for target, source in made.items():
+                    move(source, self.path / target)
+                    placed.append(target)
+                remove_results(self.path, set(earlier or ()) - set(record.results))
+            with writing(self.path):
+                move(journal, record_path(self.path, token))
+        except BaseException:  # Ctrl-C too: without their record they would pass for the user's own files
+            with suppress(OSError):
+                remove_results(self.path, placed)
+            raise
+
+    def earlier_results(self, token: str) -> set[str] | None:
+        """Return what an earlier run made of an image; None where its record is damaged: anything may be its own."""
+        try:
+            record = read_record(record_path(self.path, token))
+        except FileNotFoundError:
+            return set()
+        return None if record is None else set(record.results)
+
+    def remove_leftover(self, work: Path, token: str) -> None:
+        """Remove the workspace of a killed process, and what that process had moved into place without its record."""
+        journal = None
+        with suppress(OSError):
+            journal = read_record(work / _RECORD_IN_WORKSPACE)
+        if journal is not None:
+            kept = self.earlier_results(token) or set()
+            placed = {path for path in set(journal.results) - kept if self._is(path, journal.results[path])}
+            remove_results(self.path, placed)
+        shutil.rmtree(work) if work.is_dir() and not work.is_symlink() else work.unlink()
+
+    def remove_recorded(self, token: str) -> None:
+        """Remove the results of an image and its record."""
+        remove_results(self.path, self.earlier_results(token) or ())
+        record_path(self.path, token).unlink(missing_ok=True)
+
+    def _is(self, target: str, sha256: str) -> bool:
+        try:
+            return digest_file(self.path / target).sha256 == sha256
+        except OSError:
+            return False

@@ -1,0 +1,77 @@
+"""What a worker is given and what it holds. A job pickles; a worker is made from it in the process that does the work.
+
+Threads share one worker; processes each make their own. Whoever starts them gives each image file to
+`nuclei_runtime.runs.image_file.process_file`, and joins the tables when all files are done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Self
+
+from nuclei_runtime.errors import RuntimeEnvironmentError
+from nuclei_runtime.readers.plane import Selection
+from nuclei_runtime.results.provenance import describe_method, run_key
+from nuclei_runtime.segmentation.admission import Admission
+from nuclei_runtime.segmentation.options import SegmenterOptions
+from nuclei_runtime.segmentation.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do to each image file of a run.
+
+    Attributes
+    ----------
+    options : SegmenterOptions
+        Their threads are for one file at a time.
+    selection : Selection
+    run_key : str
+        See `nuclei_runtime.results.provenance.run_key`.
+    max_memory : int, optional
+        For one process, in bytes; see `nuclei_runtime.segmentation.blocks.segment_plane`.
+    """
+
+    options: SegmenterOptions
+    selection: Selection
+    run_key: str
+    max_memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A job with the loaded model. Several threads may share it.
+
+    Attributes
+    ----------
+    job : Job
+    segmenter : Segmenter
+    admission : Admission
+        Lets planes into the memory of this process.
+    stop : Event
+        Once set, it ends the current segmentation with `SegmentationCancelledError` when pixels are next read.
+    """
+
+    job: Job
+    segmenter: Segmenter
+    admission: Admission = field(default_factory=Admission)
+    stop: Event = field(default_factory=Event)
+
+    @classmethod
+    def load(cls, job: Job) -> Self:
+        """Load the model in this process.
+
+        Raises
+        ------
+        ModelError, RuntimeEnvironmentError
+            See `nuclei_runtime.model.session.load_session`; or this process would give other results than the run.
+        """
+        segmenter = Segmenter.from_options(job.options)
+        found = run_key(describe_method(segmenter, job.selection))
+        if found != job.run_key:
+            raise RuntimeEnvironmentError(
+                f"this worker would give other results than the run that it belongs to: its run key is {found}, the "
+                f"run's {job.run_key}; give all workers the same model file and the same version of nuclei-edge"
+            )
+        return cls(job, segmenter, Admission(max_memory=job.max_memory))

@@ -1,0 +1,30 @@
+"""A flag that ends a segmentation early. It is checked whenever pixels are read, which happens once per tile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+from nuclei_runtime.arrays import Image
+from nuclei_runtime.errors import SegmentationCancelledError
+from nuclei_runtime.readers.plane import Plane
+
+
+class CancelFlag(Protocol):
+    """Tells a call to end early; a `threading.Event`, for example."""
+
+    def is_set(self) -> bool:
+        """Return whether the call is to end."""
+
+
+def cancellable(plane: Plane, cancel: CancelFlag | None) -> Plane:
+    """Return a plane whose reads raise `SegmentationCancelledError` once the flag is set."""
+    if cancel is None:
+        return plane
+
+    def read(rows: slice, columns: slice) -> Image:
+        if cancel.is_set():
+            raise SegmentationCancelledError("the segmentation was cancelled before it was complete")
+        return plane.read(rows, columns)
+
+    return replace(plane, read=read)

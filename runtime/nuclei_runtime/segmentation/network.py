@@ -1,0 +1,100 @@
+"""A loaded model together with how it is shown images: their scale and the test-time augmentation.
+
+Segmenter, blocks and evaluation share this one value, so that what is scored is what ships.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuclei_runtime.errors import ImageValueError, ModelError
+from nuclei_runtime.model.card import ModelCard
+from nuclei_runtime.model.session import Session, load_session
+from nuclei_runtime.segmentation.options import SegmenterOptions
+from nuclei_runtime.steps.scale import Scale, scale_for
+from nuclei_runtime.steps.step import Step
+from nuclei_runtime.steps.tiling import Tiling
+from nuclei_runtime.steps.tta import MAGNIFICATION, average_scales
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A loaded model and how it is shown images.
+
+    Attributes
+    ----------
+    session : Session
+    scale : Scale
+        How the network is shown an image, apart from what test-time augmentation adds.
+    tta : bool
+        Whether the network's output is averaged over two scales.
+    """
+
+    session: Session
+    scale: Scale
+    tta: bool
+
+    @property
+    def card(self) -> ModelCard:
+        """The model's card."""
+        return self.session.card
+
+    @property
+    def magnification(self) -> float:
+        """How much larger than the image, along each side, is the largest input that the network gets for it."""
+        return self.scale.factor * (MAGNIFICATION if self.tta else 1)
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """How images are cut, in their own pixels; None for a network of fixed size."""
+        tiling = self.card.input.tiling
+        return None if tiling is None else self.scale.tiling(tiling)
+
+    @property
+    def postprocessing(self) -> Step:
+        """How nuclei are found in the maps, with areas in pixels of the image."""
+        return self.scale.method(self.card.postprocessing)
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the network; a `nuclei_runtime.steps.tiling.Run` that several threads may call at once.
+
+        Raises
+        ------
+        ImageError
+            See `nuclei_runtime.model.session.Session.run`.
+        ImageValueError
+            The network's output is not finite.
+        """
+        run = average_scales(self.session.run) if self.tta else self.session.run
+        maps = self.scale.run(run)(batch)
+        if not np.isfinite(maps).all():  # every comparison with NaN is false: there would be no nuclei and no error
+            raise ImageValueError("the model gives NaN or infinite probabilities for it; export the model again")
+        return maps
+
+
+def load_network(options: SegmenterOptions) -> Network:
+    """Load the model that the options name.
+
+    Raises
+    ------
+    ModelError, RuntimeEnvironmentError
+        See `nuclei_runtime.model.session.load_session`; or the model takes images of one size only, which excludes
+        test-time augmentation and a diameter.
+    ValueError
+        See `nuclei_runtime.steps.scale.scale_for`.
+    """
+    session = load_session(
+        options.model_path, sha256=options.sha256, provider=options.provider, threads=options.threads
+    )
+    card = session.card
+    if (options.tta or options.diameter_px is not None) and card.input.tiling is None:
+        raise ModelError(
+            f"{card.name} takes images of {card.input.height} x {card.input.width} pixels only, but test-time "
+            "augmentation and a diameter enlarge or reduce the image; leave them out, or use a model for any size"
+        )
+    known_px = card.training_nucleus_diameter_px
+    scale = Scale() if options.diameter_px is None else scale_for(options.diameter_px, known_px)
+    return Network(session, scale, options.tta)

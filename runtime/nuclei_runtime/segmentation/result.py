@@ -1,0 +1,67 @@
+"""The nuclei that were found in one image, and what can be computed from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuclei_runtime.arrays import Image, Labels, check_image
+from nuclei_runtime.errors import ImageShapeError
+from nuclei_runtime.steps.measure import Measures, Regions, measure
+from nuclei_runtime.steps.outlines import trace_outlines
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value to compare by
+class Segmentation:
+    """The nuclei of one image.
+
+    Attributes
+    ----------
+    labels : (H, W) ndarray of int32
+        0 is background, nuclei are 1..N, each one a single 4-connected piece. Read-only.
+    """
+
+    labels: Labels
+
+    @property
+    def count(self) -> int:
+        """How many nuclei there are."""
+        return int(self.labels.max())
+
+    def table(self, image: Image) -> Measures:
+        """Measure each nucleus: the columns of ``nuclei.csv`` from ``label`` to ``intensity_min``.
+
+        Parameters
+        ----------
+        image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) ndarray
+            The image that was segmented, or another channel of the same size: intensities are measured on the mean
+            of its colours, without alpha. It is a parameter because a camera may have overwritten its buffer since.
+
+        Returns
+        -------
+        dict
+            For each column a 1-D array with one value per nucleus, in the order of their numbers. Lengths are in
+            pixels, angles in radians, intensities in the units of `image`.
+
+        Raises
+        ------
+        ImageShapeError, ImageValueError
+            The array is not one finite image of the size of the labels.
+        """
+        check_image(image)
+        if image.shape[:2] != self.labels.shape:
+            size, expected = (" x ".join(map(str, shape)) for shape in (image.shape[:2], self.labels.shape))
+            raise ImageShapeError(
+                f"found an image of {size} pixels, expected {expected} as in the labels; give the image that was "
+                "segmented"
+            )
+        return measure(Regions.of(self.labels), self.labels, image)
+
+    def outlines(self) -> list[NDArray[np.float64]]:
+        """Return the outline of each nucleus as a polygon around its pixels, in the order of their numbers.
+
+        See `nuclei_runtime.steps.outlines.trace_outlines` for the coordinates and for holes.
+        """
+        return trace_outlines(self.labels)

@@ -1,0 +1,53 @@
+"""What every output has in common: one writer per plane, which receives the plane's blocks and finishes one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from nuclei_runtime.readers.plane import Plane
+from nuclei_runtime.segmentation.blocks import Block
+from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
+
+
+class PlaneWriter:
+    """Writes one output of one plane, as a context manager. A subclass overrides what it needs.
+
+    The bytes must depend on nothing but the arguments: no clock, no versions. Memory must not grow with the plane.
+
+    Parameters
+    ----------
+    path : Path
+        The new file. Its name and fate are the caller's business.
+    image : str
+        The image file's name, as results show it.
+    plane : Plane
+    """
+
+    def __init__(self, path: Path, image: str, plane: Plane) -> None:
+        self.path = path
+        self.image = image
+        self.plane = plane
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self.close()
+
+    def write_block(self, block: Block) -> None:
+        """Take one block; together the blocks hold each nucleus of the plane once, in the order of the labels."""
+
+    def finish(self, labels: ScratchRaster, n_nuclei: int) -> None:
+        """Complete the file after the last block.
+
+        Parameters
+        ----------
+        labels : ScratchRaster
+            The label image of the whole plane: (H, W) int32, 0 background, 1..`n_nuclei`.
+        n_nuclei : int
+        """
+
+    def close(self) -> None:
+        """Close what is open, also where a block could not be read."""

@@ -1,0 +1,66 @@
+"""What can be asked of a segmentation: its table is that of nuclei.csv, its outlines are those of its labels."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from nuclei_runtime import ImageShapeError, ImageValueError, Segmenter
+from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.runs.run import FolderRun, RunConfig
+from nuclei_runtime.steps.outlines import trace_outlines
+
+FIELD, _ = fluorescence_field(11, height=128, width=128, n_nuclei=9)
+IMAGES = {"grey": FIELD.astype(np.uint16) * 11, "colour": np.dstack([FIELD, FIELD // 2, FIELD // 3])}
+
+
+@pytest.fixture(scope="module")
+def segmenter(tiled_model: Path) -> Segmenter:
+    return Segmenter(tiled_model, threads=1)
+
+
+@pytest.mark.parametrize("kind", IMAGES)
+def test_the_table_is_that_of_nuclei_csv(segmenter: Segmenter, kind: str, tmp_path: Path) -> None:
+    image = IMAGES[kind]
+    tifffile.imwrite(tmp_path / "image.tif", image, photometric="rgb" if image.ndim == 3 else "minisblack")
+    config = RunConfig((str(tmp_path / "image.tif"),), tmp_path / "out", segmenter.options)
+    with FolderRun(config) as run:
+        assert all(outcome.is_ok for outcome in run.outcomes())
+    with (tmp_path / "out" / "nuclei.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    result = segmenter.segment(image)
+    assert result.count == len(rows) > 4
+
+    table = result.table(image)
+    columns = list(rows[0])
+    assert list(table) == columns[columns.index("label") : columns.index("intensity_min") + 1]
+    for name, values in table.items():
+        assert values.shape == (result.count,)
+        np.testing.assert_allclose(values, [float(row[name]) for row in rows], rtol=1e-7, atol=1e-7)
+
+
+def test_an_image_without_nuclei_has_the_same_columns(segmenter: Segmenter) -> None:
+    blank = np.zeros((40, 50), np.uint8)
+    result = segmenter.segment(blank)
+    table, full = result.table(blank), segmenter.segment(FIELD).table(FIELD)
+    assert list(table) == list(full)
+    assert [(column.shape, column.dtype) for column in table.values()] == [((0,), one.dtype) for one in full.values()]
+    assert result.outlines() == []
+
+
+def test_another_image_is_refused(segmenter: Segmenter) -> None:
+    result = segmenter.segment(FIELD)
+    with pytest.raises(ImageShapeError, match="found an image of 128 x 127 pixels, expected 128 x 128"):
+        result.table(FIELD[:, 1:])
+    with pytest.raises(ImageValueError, match="NaN"):
+        result.table(np.full((128, 128), np.nan))
+
+
+def test_the_outlines_are_those_of_the_labels(segmenter: Segmenter) -> None:
+    result = segmenter.segment(FIELD)
+    for outline, expected in zip(result.outlines(), trace_outlines(result.labels), strict=True):
+        np.testing.assert_array_equal(outline, expected)
