@@ -1,8 +1,8 @@
-"""Score a classical pipeline on the same sets and with the same matching as nuclei-evaluate.
+"""Score a classical pipeline on the same sets, with the same matching, as nuclei-evaluate scores a model.
 
     python -m benchmarks.classical_accuracy DATA
 
-It is the pipeline whose speed is compared: `benchmarks/peers/otsu_watershed.py`.
+The pipeline is the one whose speed is compared: `benchmarks/peers/otsu_watershed.py`.
 """
 
 from __future__ import annotations

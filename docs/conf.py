@@ -14,6 +14,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from enum import Enum
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def command_lines(script: str) -> Iterator[str]:
     yield " ".join([script, *map(_value, arguments), *needed, "[OPTIONS]" * (len(options) > len(needed))]).rstrip()
     yield "```"
     yield ""
-    yield from (command.help or "").splitlines()
+    yield re.sub(r"\.\n(?=\S)", ".\\\n", command.help or "")  # a list of sentences keeps its lines
     for title, rows in (("Argument", arguments), ("Option", options)):
         if rows:
             yield from ("", f"| {title} | Meaning |", "|---|---|")
@@ -138,6 +139,8 @@ def _value(parameter: Any) -> str:
     """Return the placeholder of a parameter's value, nothing for a switch."""
     if getattr(parameter, "is_flag", False):
         return ""
+    if isinstance(parameter.default, Enum):
+        return "|".join(choice.value for choice in type(parameter.default))
     return str(parameter.metavar or parameter.name.upper())
 
 
