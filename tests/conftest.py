@@ -174,7 +174,7 @@ def write_tiled_model(path: Path) -> Path:
         name="tiled",
         description="foreground is where the image, smoothed, is bright; distance is its brightness",
         input=InputSpec("image", None, None, 3, TILING),
-        preprocessing=(Step("percentile_normalisation", {"lower": 1.0, "upper": 99.8}),),
+        preprocessing=(Step("structure_normalisation", {"lower": 1.0, "upper": 99.8}),),
         output=OutputSpec("maps", MAPS),
         postprocessing=Step(
             "marker_watershed",

@@ -64,15 +64,70 @@ function readCard(model) {
 function percentileNormalisation({ data, ...size }, { lower, upper }) {
   if (data instanceof Float32Array && size.height * size.width > 2 ** 22)
     throw new Error("this program takes no float images of more than 4 megapixels, see percentiles in docs/card.md");
-  const sorted = data.slice().sort();
-  const [low, high] = [lower, upper].map((percent) => {
-    const rank = (BigInt(Math.round(percent * 1e6)) * BigInt(sorted.length) + 99_999_999n) / 100_000_000n; // rounded up
-    return sorted[Math.max(Number(rank) - 1, 0)];
-  });
-  const stretch = (value) => (Math.min(Math.max(value, low), high) - low) / (high - low);
-  return { ...size, data: high > low ? Float32Array.from(data, stretch) : new Float32Array(data.length) };
+  const values = data.slice().sort();
+  const [low, high] = [lower, upper].map((percent) => percentile(values, percent));
+  return { ...size, data: stretch(data, low, high) };
 }
 
+// The nearest rank in an array of sorted values.
+function percentile(sorted, percent) {
+  const rank = (BigInt(Math.round(percent * 1e6)) * BigInt(sorted.length) + 99_999_999n) / 100_000_000n; // rounded up
+  return sorted[Math.max(Number(rank) - 1, 0)];
+}
+
+function stretch(data, low, high) {
+  const between = (value) => (Math.min(Math.max(value, low), high) - low) / (high - low);
+  return high > low ? Float32Array.from(data, between) : new Float32Array(data.length);
+}
+
+// The percentiles of the blocks in which there is something.
+function structureNormalisation(image, { lower, upper }) {
+  const { data, ...size } = image;
+  const [down, across] = [Math.ceil(size.height / 4), Math.ceil(size.width / 4)];
+  const square = (row, column, channel) => {
+    const values = new data.constructor(16);
+    for (let i = 0; i < 16; i++) {
+      const y = fold(4 * row + Math.floor(i / 4), size.height);
+      const x = fold(4 * column + (i % 4), size.width);
+      values[i] = data[(y * size.width + x) * size.channels + channel];
+    }
+    return values.sort();
+  };
+  const blocks = [];
+  for (let top = 0; top < down; top += 8)
+    for (let left = 0; left < across; left += 8) {
+      const squares = [];
+      let contrast = 0;
+      for (let channel = 0; channel < size.channels; channel++) {
+        const own = [];
+        for (let row = top; row < Math.min(top + 8, down); row++)
+          for (let column = left; column < Math.min(left + 8, across); column++) own.push(square(row, column, channel));
+        const medians = own.map((values) => values[7]);
+        const ranges = Float64Array.from(own, (values) => values[15] - values[0]).sort();
+        const found = Math.max(...medians) - Math.min(...medians);
+        if (found > 1.5 * ranges[Math.floor((own.length - 1) / 2)]) contrast = Math.max(contrast, found);
+        squares.push(...own);
+      }
+      blocks.push({ contrast, squares });
+    }
+  const largest = blocks.reduce((most, { contrast }) => Math.max(most, contrast), 0);
+  const structure = blocks.filter(({ contrast }) => contrast > 0 && contrast >= largest * 0.002);
+  if (structure.length === 0) return { ...size, data: new Float32Array(data.length) };
+  const every = data instanceof Float32Array ? Math.ceil(structure.length / 4096) : 1;
+  const chosen = structure.filter((_, number) => number % every === 0).flatMap(({ squares }) => squares);
+  const values = new data.constructor(chosen.length * 14);
+  chosen.forEach((sorted, i) => values.set(sorted.subarray(1, 15), i * 14));
+  values.sort();
+  let [low, high] = [lower, upper].map((percent) => percentile(values, percent));
+  const span = 6 * percentile(Float64Array.from(structure, ({ contrast }) => contrast).sort(), 90);
+  if (high - low > span) {
+    const others = values.filter((value) => value <= low + span); // the rest is debris or hot pixels
+    [low, high] = [lower, upper].map((percent) => percentile(others, percent));
+  }
+  return { ...size, data: stretch(data, low, high) };
+}
+
+const fold = (i, n) => (i % (2 * n) < n ? i % (2 * n) : 2 * n - 1 - (i % (2 * n))); // the edge pixel twice
 const mirror = (i, n) => (n === 1 ? 0 : (n - 1) - Math.abs((((i % (2 * n - 2)) + 2 * n - 2) % (2 * n - 2)) - (n - 1)));
 
 // One axis at a time. `along` returns, for a position on the axis, the positions it is made of and their weights.
@@ -112,7 +167,11 @@ function resize(image, { height, width }) {
   return image;
 }
 
-const STEPS = { percentile_normalisation: percentileNormalisation, resize };
+const STEPS = {
+  percentile_normalisation: percentileNormalisation,
+  resize,
+  structure_normalisation: structureNormalisation,
+};
 
 function toImage({ values, shape: [height, width, samples = 1] }) {
   const channels = samples === 4 ? 3 : samples; // without alpha
@@ -133,7 +192,6 @@ async function predict(session, card, image) {
   const { input, output } = card;
   const tiling = input.tiling ?? { core_px: Infinity, halo_px: 0, multiple_of_px: 1 };
   const padded = (n) => Math.ceil(n / tiling.multiple_of_px) * tiling.multiple_of_px;
-  const fold = (i, n) => (i % (2 * n) < n ? i % (2 * n) : 2 * n - 1 - (i % (2 * n)));
   const maps = new Float32Array(image.height * image.width * output.maps.length);
   for (const rows of spans(padded(image.height), tiling))
     for (const columns of spans(padded(image.width), tiling)) {

@@ -19,6 +19,64 @@ MAX_SAMPLED_PX = 1 << 22
 percentile of a picture is uncertain by 0.005 percentage points."""
 
 
+class Values:
+    """Values of which percentiles are taken: integers of up to 16 bits are counted, all others are kept.
+
+    Parameters
+    ----------
+    dtype : dtype
+    """
+
+    def __init__(self, dtype: DTypeLike) -> None:
+        self._dtype = np.dtype(dtype)
+        self.are_counted = self._dtype.kind in "bui" and self._dtype.itemsize <= 2
+        """Whether they are counted, so that any number of them can be added."""
+        self._counts = np.zeros(1 << 16, np.int64)
+        self._kept: list[NDArray[Any]] = []
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Add the values of an array of any shape."""
+        values = values.ravel()
+        if not self.are_counted:
+            self._kept.append(values)
+            return
+        if self._lift:  # bincount takes no negative values
+            values = values.astype(np.int32) + self._lift
+        if values.dtype == np.uint8 and values.size % 2 == 0:  # count pairs of values: it takes half the time
+            pairs = np.bincount(values.view(np.uint16), minlength=1 << 16).reshape(256, 256)
+            self._counts[:256] += pairs.sum(axis=0) + pairs.sum(axis=1)
+        else:
+            self._counts += np.bincount(values, minlength=self._counts.size)
+
+    def up_to(self, half: float) -> Values:
+        """Return those of the values whose halves are at most `half`; half of any value is finite."""
+        result = Values(self._dtype)
+        if self.are_counted:
+            n_values = max(math.floor(2 * half) + self._lift + 1, 0)
+            result._counts[:n_values] = self._counts[:n_values]
+        else:
+            kept = np.concatenate(self._kept)
+            result._kept = [kept[kept.astype(np.float64) / 2 <= half]]
+        return result
+
+    def limits(self, lower: float, upper: float) -> tuple[float, float]:
+        """Return two percentiles of at least one value; see `percentile_limits`."""
+        if self.are_counted:
+            cumulative = np.cumsum(self._counts)
+            ranks = ranks_of(int(cumulative[-1]), lower, upper)
+            low, high = (int(np.searchsorted(cumulative, rank, side="right")) - self._lift for rank in ranks)
+        else:
+            values = np.concatenate(self._kept)
+            ranks = ranks_of(values.size, lower, upper)
+            values.partition(ranks)
+            low, high = values[ranks].tolist()
+        return float(low), float(high)
+
+    @property
+    def _lift(self) -> int:
+        return 1 << 15 if self._dtype.kind == "i" else 0
+
+
 class ValueSample:
     """The values of an image from which percentiles are computed, collected region by region.
 
@@ -34,50 +92,23 @@ class ValueSample:
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
-        self._dtype = np.dtype(dtype)
-        self._counts: NDArray[np.int64] | None = None
+        self._values = Values(dtype)
         self._step = 1
-        self._taken: list[Image] = []
-        if self._dtype.kind in "bui" and self._dtype.itemsize <= 2:
-            self._counts = np.zeros(1 << 16, np.int64)
-        else:
+        if not self._values.are_counted:
             while math.prod(math.ceil(length / self._step) for length in shape[:2]) > MAX_SAMPLED_PX:
                 self._step += 1
 
     def add(self, region: Image, row: int = 0, column: int = 0) -> None:
         """Add the values of a region whose first pixel is at a row and a column of the image."""
-        if self._counts is not None:
-            values = region.ravel()
-            if self._lift:  # bincount takes no negative values
-                values = values.astype(np.int32) + self._lift
-            if values.dtype == np.uint8 and values.size % 2 == 0:  # count pairs of values: it takes half the time
-                pairs = np.bincount(values.view(np.uint16), minlength=1 << 16).reshape(256, 256)
-                self._counts[:256] += pairs.sum(axis=0) + pairs.sum(axis=1)
-            else:
-                self._counts += np.bincount(values, minlength=self._counts.size)
-        else:
-            every = tuple(slice(-first % self._step, None, self._step) for first in (row, column))
-            self._taken.append(region[every[: region.ndim]].ravel())
+        every = tuple(slice(-first % self._step, None, self._step) for first in (row, column))
+        self._values.add(region[every[: region.ndim]])
 
     def limits(self, lower: float, upper: float) -> tuple[float, float]:
         """Return two percentiles of the sample; see `percentile_limits`."""
-        if self._counts is not None:
-            cumulative = np.cumsum(self._counts)
-            ranks = _ranks(int(cumulative[-1]), lower, upper)
-            low, high = (int(np.searchsorted(cumulative, rank, side="right")) - self._lift for rank in ranks)
-        else:
-            values = np.concatenate(self._taken)
-            ranks = _ranks(values.size, lower, upper)
-            values.partition(ranks)
-            low, high = values[ranks].tolist()
-        return float(low), float(high)
-
-    @property
-    def _lift(self) -> int:
-        return 1 << 15 if self._dtype.kind == "i" else 0
+        return self._values.limits(lower, upper)
 
 
-def _ranks(n_values: int, *percents: float) -> list[int]:
+def ranks_of(n_values: int, *percents: float) -> list[int]:
     """Return the indices of the percentiles among the sorted values."""
     # Computed exactly from the decimal: with floats, 1.1 % of 1000 values would be 12.
     return [max(math.ceil(Fraction(str(percent)) * n_values / 100) - 1, 0) for percent in percents]
@@ -166,7 +197,8 @@ def fit_percentile_normalisation(
     return partial(normalise, low=low, high=high)
 
 
-def _check_percentiles(kwargs: Mapping[str, Any]) -> str | None:
+def check_percentiles(kwargs: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the percentiles of a card, or None."""
     return None if kwargs["lower"] < kwargs["upper"] else "lower must be below upper"
 
 
@@ -174,5 +206,5 @@ PERCENTILE_NORMALISATION = PreprocessingStep(
     apply=percentile_normalisation,
     arguments={"lower": number(0, 100), "upper": number(0, 100)},
     fit=fit_percentile_normalisation,
-    check=_check_percentiles,
+    check=check_percentiles,
 )

@@ -15,12 +15,17 @@ from nuclei_runtime.arrays import Image, check_image
 from nuclei_runtime.steps.percentiles import PERCENTILE_NORMALISATION
 from nuclei_runtime.steps.resize import RESIZE
 from nuclei_runtime.steps.step import Step
+from nuclei_runtime.steps.structure import STRUCTURE_NORMALISATION
 
 CHANNELS = 3
 """Channels of the network's input: RGB, or grey three times."""
 
 
-STEPS = {"percentile_normalisation": PERCENTILE_NORMALISATION, "resize": RESIZE}
+STEPS = {
+    "percentile_normalisation": PERCENTILE_NORMALISATION,
+    "resize": RESIZE,
+    "structure_normalisation": STRUCTURE_NORMALISATION,
+}
 
 
 def preprocess(image: Image, steps: Sequence[Step]) -> NDArray[np.float32]:

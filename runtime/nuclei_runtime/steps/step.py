@@ -84,7 +84,8 @@ class Pixels:
     shape : tuple of int
         Shape of the image; the axes after height and width are channels.
     regions : callable
-        ``regions()`` yields (values, row, column): regions that together make up the image, with their origins.
+        ``regions()`` yields (values, row, column): regions that together make up the image, with their origins. A step
+        may ask for them more than once.
     """
 
     shape: tuple[int, ...]

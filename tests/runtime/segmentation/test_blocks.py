@@ -236,8 +236,8 @@ def test_a_real_session_gives_the_nuclei_of_the_whole_image(
     tiled: Segmenter, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Normalisation included: also where the percentiles of floats are those of a sample."""
-    monkeypatch.setattr("nuclei_runtime.steps.percentiles.MAX_SAMPLED_PX", 5000)
-    monkeypatch.setattr("nuclei_runtime.segmentation.plane_input.REGION_PX", 50)
+    monkeypatch.setattr("nuclei_runtime.steps.structure.MAX_SAMPLED_BLOCKS", 50)
+    monkeypatch.setattr("nuclei_runtime.segmentation.plane_input.REGION_PX", 64)
     image = KINDS[kind]
     expected = whole(tiled, image)
     assert expected.max() > 20
@@ -294,9 +294,9 @@ def test_no_more_is_read_at_once_than_a_tile_or_a_block(tiled: Segmenter) -> Non
     image, _ = fluorescence_field(5, height=400, width=420, n_nuclei=60)
     plane, calls = counted(image, reads_blocks=True)
     list(segment_plane(plane, tiled.network, grid=Grid(core_px=64, margin_px=32, max_margin_px=128)))
-    after_percentiles = calls[1:]
-    assert max(rows.stop - rows.start for rows, _ in after_percentiles) <= 64 + 2 * 32
-    assert max(columns.stop - columns.start for _, columns in after_percentiles) <= 64 + 2 * 32
+    after_normalisation = calls[2:]
+    assert max(rows.stop - rows.start for rows, _ in after_normalisation) <= 64 + 2 * 32
+    assert max(columns.stop - columns.start for _, columns in after_normalisation) <= 64 + 2 * 32
 
 
 def test_the_network_sees_each_pixel_of_a_core_once(tiled: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
