@@ -15,13 +15,13 @@ from nuclei_runtime.steps.preprocess import STEPS, as_input, colours_of
 from nuclei_runtime.steps.step import Pixels, Step
 
 REGION_PX = 1024
-"""Side of the regions in which a plane is read for its percentiles."""
+"""Side of the regions in which a plane is read for its percentiles: a multiple of `structure.BLOCK_PX`."""
 
 
 class PlaneInput:
     """The input that a network of any size gets from a plane.
 
-    The constructor fits each step to the whole plane: a normalisation reads the plane once to find its limits.
+    The constructor fits each step to the whole plane: a normalisation reads the plane, once or twice, for its limits.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LIMITATIONS_OF_ALL = (
-    "Contrast is stretched to the brightest pixels, so false nuclei may appear in an image without any nucleus.",
+    "Contrast is stretched to whatever has structure, so false nuclei may appear in an image without any nucleus.",
     "For research; not validated for diagnosis.",
 )
 """Limitations of the models of all recipes, for the model card."""

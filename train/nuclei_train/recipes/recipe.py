@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import keras
 
 
-NORMALISATION = Step("percentile_normalisation", {"lower": 1.0, "upper": 99.8})
-"""The first step of every recipe. The limits are those of StarDist's normalisation (Schmidt et al. 2018, code): robust
-against single hot pixels, and the same image in 8, 12 or 16 bits gives the same input."""
+NORMALISATION = Step("structure_normalisation", {"lower": 1.0, "upper": 99.8})
+"""The first step of every recipe. The percentiles are those of StarDist's normalisation (Schmidt et al. 2018, code), of
+the parts of the image that hold something. The same image in 8, 12 or 16 bits gives the same input."""
 
 
 @dataclass(frozen=True)
