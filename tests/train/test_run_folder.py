@@ -126,5 +126,5 @@ def test_the_versions_are_those_of_what_is_installed() -> None:
 def test_the_baseline_is_the_recipe_that_was_asked_for() -> None:
     assert (Baseline().seed, Baseline().size_px, Baseline().batch_size, Baseline().epochs) == (42, 128, 16, 25)
     assert (Baseline().patience, Baseline().validation_fraction, Baseline().threshold) == (2, 0.1, 0.5)
-    assert [step.id for step in Baseline().preprocessing] == ["percentile_normalisation", "resize"]
+    assert [step.id for step in Baseline().preprocessing] == ["structure_normalisation", "resize"]
     assert Baseline().preprocessing[-1].kwargs == {"height": 128, "width": 128}

@@ -119,7 +119,7 @@ def test_its_description_of_the_model_is_a_card(finished_run: Path) -> None:
     texts = dict.fromkeys(("name", "version", "license"), "x")
     document = {**run["export"]["card"], **texts, "schema_version": 1, "evaluation": []}
     card = parse_card(json.dumps(document), "run.json")
-    assert [step.id for step in card.preprocessing] == ["percentile_normalisation", "resize"]
+    assert [step.id for step in card.preprocessing] == ["structure_normalisation", "resize"]
     assert card.postprocessing.kwargs["threshold"] == 0.5
     assert card.tolerance == 1e-4
     assert 5 < card.training_nucleus_diameter_px < 40

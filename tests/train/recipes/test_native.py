@@ -120,7 +120,7 @@ def test_its_description_of_the_model_is_a_card(native_run: Path) -> None:
     assert (card.input.height, card.input.width) == (None, None)
     assert card.input.tiling == Tiling(64, HALO_PX, MULTIPLE_OF_PX)
     assert card.output.maps == MAPS
-    assert [step.id for step in card.preprocessing] == ["percentile_normalisation"]
+    assert [step.id for step in card.preprocessing] == ["structure_normalisation"]
     assert card.postprocessing.id == "marker_watershed"
     assert 5 < card.training_nucleus_diameter_px < 40
 
