@@ -40,7 +40,7 @@ def share_of_sgemm(row: Row) -> float:
     return times(row, "sgemm") * float(row["flops"]) / float(row["sgemm_flops"])
 
 
-def share_beside_network(row: Row) -> float:
+def share_outside_network(row: Row) -> float:
     """Return the share of processor time spent outside the network."""
     return 1 - times(row, "network")
 
