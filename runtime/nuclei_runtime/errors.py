@@ -10,10 +10,10 @@ same command may succeed elsewhere.
     │   ├── ImageReadError (OSError)           the file cannot be decoded
     │   ├── ImageShapeError (ValueError)       not (H, W) or (H, W, 1 | 3 | 4)
     │   ├── ImageTooLargeError (MemoryError)   does not fit into the memory that may be used
-    │   └── ImageValueError (ValueError)       NaN, infinite, or of a type that holds no intensities
+    │   └── ImageValueError (ValueError)       NaN, infinite, or of a type that cannot hold intensities
     ├── SegmentationCancelledError             the caller's flag ended the segmentation before it was complete
     ├── InputsError (ValueError)               no image where images were named
-    ├── ResultsExistError (FileExistsError)    the output folder already holds results
+    ├── ResultsExistError (FileExistsError)    the output folder already contains results
     ├── ResultsInUseError (BlockingIOError)    another process is writing to the output folder
     ├── ModelError                             exit code 3
     │   ├── ModelNotFoundError (FileNotFoundError)
@@ -65,11 +65,11 @@ class SegmentationCancelledError(NucleiError):
 
 
 class InputsError(NucleiError, ValueError):
-    """The inputs named on the command line hold no image."""
+    """The inputs named on the command line contain no image."""
 
 
 class ResultsExistError(NucleiError, FileExistsError):
-    """The output folder already holds results."""
+    """The output folder already contains results."""
 
 
 class ResultsInUseError(NucleiError, BlockingIOError):

@@ -1,4 +1,4 @@
-"""Decides whose fault an error is: that of the image, of its name or of the machine.
+"""Decides what is at fault for an error: the image, its name or the machine.
 
 A run continues after an image that is at fault. It ends if the machine is at fault: every remaining image would fail
 for the same reason, and would be recorded as failed although nothing is wrong with it.
@@ -23,7 +23,7 @@ _REMEDIES = {
 (EIO) is not among them: only that file may be damaged."""
 
 _OF_A_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
-"""Errors that a name causes which the file system refuses; it may accept the name of the next image."""
+"""Errors caused by a name that the file system refuses; it may accept the name of the next image."""
 
 
 def is_of_machine(error: BaseException) -> TypeGuard[OSError]:
@@ -68,7 +68,7 @@ def reading_error(error: Exception) -> NucleiError:
 
 
 def _behind(error: BaseException | None) -> OSError | None:
-    """Return the error of the machine that caused an error: decoders replace the errors of a read by their own."""
+    """Return the machine's error behind an error: decoders replace read errors with errors of their own."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         if is_of_machine(error):

@@ -80,11 +80,11 @@ def test_the_runtime_names_no_framework_of_training() -> None:
 
 
 def test_a_card_error_lists_its_problems() -> None:
-    error = CardError("model.onnx", ("name: missing, expected a text", "tolerance: expected a number"))
-    assert error.problems == ("name: missing, expected a text", "tolerance: expected a number")
+    error = CardError("model.onnx", ("name: missing, expected a string", "tolerance: expected a number"))
+    assert error.problems == ("name: missing, expected a string", "tolerance: expected a number")
     assert str(error).splitlines() == [
         "model.onnx: the model card has 2 problem(s):",
-        "  - name: missing, expected a text",
+        "  - name: missing, expected a string",
         "  - tolerance: expected a number",
     ]
 

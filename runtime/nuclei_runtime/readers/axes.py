@@ -65,7 +65,7 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
     ImageShapeError
         A dimension, the channel or the choice for a Z stack is not stated, or does not exist in the file.
     ImageValueError
-        The values are of a type that holds no intensities.
+        The values are of a type that cannot hold intensities.
     """
     axes = _named_axes(stack, selection.axes)
     length = dict(zip(axes, stack.shape, strict=True))

@@ -1,4 +1,4 @@
-"""The blocks of a plane -> one file per output, written while the blocks come."""
+"""The blocks of a plane -> one file per output, written as the blocks arrive."""
 
 from __future__ import annotations
 

@@ -263,7 +263,7 @@ def test_what_is_no_card_at_all_is_refused(text: str, problem: str) -> None:
 
 def test_nesting_inside_a_field_is_refused() -> None:
     nested = VALID.replace('"BSD-3-Clause"', "[" * 500 + "]" * 500)
-    assert problems_of(nested) == ["license: expected a text, found a list"]
+    assert problems_of(nested) == ["license: expected a string, found a list"]
 
 
 def test_a_field_that_is_there_twice_is_refused() -> None:

@@ -141,7 +141,7 @@ def test_a_model_whose_card_has_problems_is_refused(tmp_path: Path, make_tiny_mo
     path = make_tiny_model(tmp_path / "bad.onnx", {METADATA_KEY: '{"schema_version": 1}'})
     with pytest.raises(CardError) as caught:
         load_session(path)
-    assert "name: missing, expected a text" in caught.value.problems
+    assert "name: missing, expected a string" in caught.value.problems
     assert str(path) in str(caught.value)
 
 

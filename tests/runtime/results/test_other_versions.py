@@ -105,7 +105,7 @@ def test_a_folder_of_another_version_is_completed(
     code, _, stderr = run_main(infer_main, tmp_path / "in/a.png", *options)
     assert code == 0
     done_again, note = stderr.splitlines()
-    assert done_again.startswith("done again: a.png: its results were made with another model")
+    assert done_again.startswith("segmented again: a.png: its results were made with another model")
     assert note.startswith("note: 1 image(s) in images.csv and nuclei.csv were segmented with another model")
 
     # b.png was not named again: its rows stay, without what the older version did not write.

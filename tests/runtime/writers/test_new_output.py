@@ -108,7 +108,7 @@ def test_a_new_output_is_one_module_and_one_row(tmp_path: Path, tiny_model: Path
     done = infer(package, *arguments, "--verify")
     assert (done.returncode, "middles/a.txt" in done.stdout) == (1, True)
     done = infer(package, *arguments, "--resume")
-    assert (done.returncode, done.stderr) == (0, "done again: a.tif: middles/a.txt is missing or has changed\n")
+    assert (done.returncode, done.stderr) == (0, "segmented again: a.tif: middles/a.txt is missing or has changed\n")
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == whole
 
     # --overwrite removes what an image that is gone gave.

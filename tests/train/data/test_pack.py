@@ -232,7 +232,7 @@ def spoil(content: bytes) -> Callable[[dict[str, bytes]], None]:
         (edit(version=2), "version: expected 1, found 2"),
         (edit(samples=[{"image_id": "a"}]), r"samples\[0\].image: missing"),
         (edit(images_left_out=-1), "images_left_out: expected a whole number"),
-        (edit(files=[]), "files: expected an object of texts"),
+        (edit(files=[]), "files: expected an object of strings"),
         (edit(more=1), "more: unknown field"),
         (spoil(b"{"), "not JSON"),
         (spoil(b"\xff"), "not UTF-8"),
