@@ -36,7 +36,7 @@ def megapixels_per_second(row: Row) -> float:
 
 
 def share_of_sgemm(row: Row) -> float:
-    """Return a network's operations per second, relative to a matrix product's."""
+    """Return a network's operations per second, relative to those of a matrix product."""
     return times(row, "sgemm") * float(row["flops"]) / float(row["sgemm_flops"])
 
 

@@ -195,7 +195,7 @@ def _keras(results: Results) -> list[str]:
 SHOWN_SCORES = ("mean AP", "AP@0.5 mean over images")
 SHOWN_SETS = ("val", "test", "stardist_test")
 SCORES_PAGE = "[scores](../docs/scores.md)"
-"""Where the scores are that a card does not hold: those with test-time augmentation."""
+"""Page of the scores that a card does not contain: those with test-time augmentation."""
 
 
 def _variants(results: Results) -> list[str]:

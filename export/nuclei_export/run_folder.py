@@ -75,7 +75,7 @@ class FinishedRun:
 
 
 def read_finished_run(folder: Path) -> FinishedRun:
-    """Read what a finished run tells an export.
+    """Read what an export needs to know about a finished run.
 
     Raises
     ------

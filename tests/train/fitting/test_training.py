@@ -159,7 +159,7 @@ def test_what_it_prints_can_be_read(finished_run: Path, training_data: Path) -> 
     """Sentences on stderr, of which one says what a random split hides; epochs and scores on stdout."""
     warning, counts = (finished_run.parent / "stderr.txt").read_text(encoding="utf-8").splitlines()
     assert warning.startswith(
-        "There is no splits.csv next to the data, so a random 10 % of the images is used for validation."
+        "There is no splits.csv next to the data, so a random 10% of the images is used for validation."
     )
     assert "the validation scores are too good" in warning
     # The split that was drawn is in the run folder, in the form in which it can be given again.

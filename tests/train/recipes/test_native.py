@@ -214,7 +214,7 @@ def test_a_modality_can_be_left_out_on_both_sides(split: Split) -> None:
     recipe = replace(TINY, leave_out=("purple",))
     chosen = recipe.choose(Sources(split, modality, ())).split
     assert (chosen.train, chosen.val) == (split.train[9:], split.val[1:])
-    with pytest.raises(DatasetError, match=r"no image has the modality pink, which is to be left out.*: purple"):
+    with pytest.raises(DatasetError, match=r"cannot leave out the modality pink: no image has it.*: purple"):
         replace(TINY, leave_out=("pink",)).choose(Sources(split, modality, ()))
     everywhere = {sample.image_id: "purple" for sample in split.val}
     with pytest.raises(DatasetError, match="without purple there are 36 images to fit and 0 to validate"):
