@@ -1,4 +1,4 @@
-"""The benchmarks' page: what it says of a small set of results that was made up, each figure known beforehand."""
+"""The benchmarks' page for made-up results, in which each figure is known; and the contrast benchmark."""
 
 from __future__ import annotations
 

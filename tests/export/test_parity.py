@@ -1,4 +1,4 @@
-"""Whether ONNX Runtime computes what Keras computed, and that what it does not compute is seen."""
+"""ONNX Runtime computes what Keras computes, and a difference is noticed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_weight_that_was_changed_is_seen(exported: Path, checkpoint: keras.Mod
 
 
 def test_a_probability_that_is_no_number_is_an_infinite_difference(tiny_model: Path) -> None:
-    """Noise is brighter than a field on average, and only for noise does this network give NaN."""
+    """Noise is brighter on average than a field, and this network gives NaN only for noise."""
     image = keras.Input((128, 128, 3), name="image")
     mean = keras.ops.mean(image, axis=(1, 2, 3), keepdims=True)
     model = keras.Model(image, keras.ops.sqrt(0.45 - mean) + 0 * image[..., :1])

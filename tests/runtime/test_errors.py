@@ -1,4 +1,4 @@
-"""The tree of errors: each is the builtin that it is, and the drawing in the docstring is the tree."""
+"""The tree of errors: each has the right builtin as base, and the drawing in the docstring matches the classes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def classes_of(module: ModuleType) -> dict[str, type[NucleiError]]:
 
 
 def drawn_tree(module: ModuleType) -> dict[str, tuple[str, str | None]]:
-    """Read class -> (parent, builtin) out of a module's drawing."""
+    """Read class -> (parent, builtin) from the drawing in a module's docstring."""
     tree: dict[str, tuple[str, str | None]] = {}
     ancestors = ["NucleiError"]
     for line in (module.__doc__ or "").splitlines():
@@ -70,7 +70,7 @@ def test_the_model_and_the_machine_exit_with_3_and_all_else_with_2() -> None:
 
 
 def test_the_runtime_names_no_framework_of_training() -> None:
-    """It is installed without them, on a machine at a microscope."""
+    """It is installed without them on a machine at a microscope."""
     package = Path(nuclei_runtime.errors.__file__).parent
     words = re.compile(r"tensorflow|keras|pandas|matplotlib|tf2onnx|pytorch|\btorch\b|\bjax\b", re.IGNORECASE)
     texts = {path: path.read_text(encoding="utf-8") for path in package.rglob("*.py")}

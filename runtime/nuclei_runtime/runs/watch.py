@@ -150,7 +150,7 @@ def watch(config: RunConfig, stop: Event, *, settle_s: float = DEFAULT_SETTLE_S)
     worker = load_worker(config)
     results = open_results(replace(config, mode="resume"), worker)
     arrivals = _Arrivals(settle_s)
-    told: set[str] = set()
+    reported: set[str] = set()
     joined, last_result = False, time.monotonic()  # an earlier watch may have ended before it joined the tables
     try:
         for _ in _looks(folders, arrivals, stop):
@@ -161,8 +161,8 @@ def watch(config: RunConfig, stop: Event, *, settle_s: float = DEFAULT_SETTLE_S)
                         "the watch again; results written so far are kept"
                     )
             notes = arrivals.look(config)
-            yield from (note for note in notes if note not in told)
-            told = set(notes)
+            yield from (note for note in notes if note not in reported)
+            reported = set(notes)
             for arrival in arrivals.complete():
                 if stop.is_set():
                     break

@@ -1,4 +1,4 @@
-"""A program of ten lines, frozen by PyInstaller as installed, segments an image with the bundled model."""
+"""A program of ten lines, frozen by the installed PyInstaller, segments an image with the bundled model."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_frozen_program_does_what_it_does_unfrozen(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "PyInstaller", "--log-level", "WARN", "--specpath", ".", *excluded, "program.py"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     program = tmp_path / "dist" / "program" / "program"
-    # Nothing of this environment: what the program needs is in its folder.
+    # Without this environment: everything the program needs is in its folder.
     environment = {} if os.name == "posix" else {"SYSTEMROOT": os.environ["SYSTEMROOT"]}
     done = subprocess.run([program, "image.npy"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""nuclei-doctor: what it finds, what it calls a problem, and the line that mends it; the sample that it replays."""
+"""nuclei-doctor: what it finds, what it reports as a problem with its fix, and the sample that it replays."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def doctor(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def model(tmp_path: Path, make_tiny_model: Callable[..., Path]) -> Path:
-    """A model with its sample beside it."""
+    """A model with its sample next to it."""
     path = make_tiny_model(tmp_path / "tiny.onnx")
     segmenter = Segmenter(path)
     image = fluorescence_field(5, height=90, width=110, n_nuclei=8)[0]
@@ -109,7 +109,7 @@ def test_a_damaged_sample_is_an_error(model: Path) -> None:
 
 
 def test_a_sample_that_claims_more_than_memory_holds_is_refused(tmp_path: Path) -> None:
-    """In the zip's list, where few bytes may stand for many, and in an array's own header."""
+    """In the zip's directory, where a few bytes may claim to be many, and in the header of an array."""
     path = tmp_path / "model.sample.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("image.npy", b"")

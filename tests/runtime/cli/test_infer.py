@@ -1,4 +1,4 @@
-"""nuclei-infer as its users run it: the installed command, real files, its exit codes and its words."""
+"""nuclei-infer as its users run it: the installed command, real files, exit codes and messages."""
 
 from __future__ import annotations
 
@@ -218,11 +218,11 @@ def test_ctrl_c_leaves_what_was_done(tmp_path: Path, tiny_model: Path) -> None:
     assert process.returncode == 130
     assert complaint.startswith("stopped: ")
     assert "Traceback" not in complaint
-    told = [json.loads(line)["image"] for line in (first + rest).splitlines()]
+    printed = [json.loads(line)["image"] for line in (first + rest).splitlines()]
     rows = read_table(tmp_path / "out/images.csv")
-    assert 1 <= len(told) < 200
-    assert [row["image"] for row in rows][: len(told)] == told
-    # Several workers may have done more than was told of. With one, the signal may come just before it counts a file.
+    assert 1 <= len(printed) < 200
+    assert [row["image"] for row in rows][: len(printed)] == printed
+    # Several workers may have done more than was reported. With one, the signal may come just before a file is counted.
     assert int(complaint.split()[1]) in (len(rows) - 1, len(rows))
     for row in rows:
         assert (tmp_path / "out" / row["labels"]).is_file()
@@ -263,7 +263,7 @@ def test_sigterm_leaves_what_was_done_and_resume_goes_on(tmp_path: Path, tiny_mo
     assert int(complaint.split()[1]) in (n_done - 1, n_done)
     again = infer(*arguments[:-1], "--resume")
     assert again.returncode == 0, again.stderr
-    assert again.stderr == ""  # nothing was done again
+    assert again.stderr == ""  # nothing was segmented again
     assert f"60 of 60 images ({n_done} done before)" in again.stdout
     assert len(read_table(tmp_path / "out/images.csv")) == 60
 
@@ -325,7 +325,7 @@ def test_verify_finds_all_as_it_was_or_says_what_differs(
     assert "differs: a.png" not in out
 
 
-def test_a_terminal_gets_a_bar_and_the_pipe_beside_it_only_json(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_terminal_gets_a_bar_and_the_pipe_only_json(tmp_path: Path, tiny_model: Path) -> None:
     pty = pytest.importorskip("pty", reason="NOT RUN: this system has no pseudo-terminals")
     (tmp_path / "a.png").write_bytes(png_bytes(field()))
     (tmp_path / "b.png").write_bytes(b"")

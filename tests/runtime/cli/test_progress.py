@@ -1,4 +1,4 @@
-"""The progress bar: on a terminal it shows what is done, elsewhere nothing, and standard output is never touched."""
+"""The progress bar: it shows progress on a terminal and nothing elsewhere, and never writes to standard output."""
 
 from __future__ import annotations
 

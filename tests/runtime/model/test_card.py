@@ -1,4 +1,4 @@
-"""The model card: what is written is read back, and what is wrong is all named at once.
+"""The model card: a written card is read back unchanged, and all problems of a card are named at once.
 
 Each file in ``cards/`` is a case: a JSON merge patch (RFC 7396, null removes) on ``valid.json``, or on the card that
 ``base`` names, and the problems that the parser must find.
@@ -103,7 +103,7 @@ def test_a_method_may_be_given_more_maps_than_it_needs() -> None:
 
 
 def test_an_image_may_go_into_the_network_as_it_is() -> None:
-    """Only where the size is fixed something has to give it."""
+    """Only a fixed size needs a step that produces it."""
     document = json.loads(TILED)
     document["preprocessing"] = []
     assert parse_card(json.dumps(document), "bare").preprocessing == ()
@@ -117,7 +117,7 @@ def test_what_is_written_is_read_back(text: str) -> None:
 
 @both_cards
 def test_the_json_is_canonical(text: str) -> None:
-    """The same card gives the same bytes, however its JSON was laid out."""
+    """The same card gives the same bytes, however its JSON was formatted."""
     written = parse_card(text, "first").to_json()
     assert written == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     shuffled = json.dumps(dict(reversed(json.loads(text).items())), indent=3)
@@ -209,7 +209,7 @@ def test_extensions_that_cannot_be_kept_are_refused(extensions: str) -> None:
 
 @both_cards
 def test_every_field_is_needed(text: str) -> None:
-    """One by one, at every depth: what is removed is what is missed."""
+    """One by one, at every depth: the field that is removed is the one reported as missing."""
 
     def removed(document: Any, location: str) -> list[tuple[str, Any]]:
         found = []
@@ -229,7 +229,7 @@ def test_every_field_is_needed(text: str) -> None:
     assert len(cases) > 30
     for location, document in cases:
         problem, *others = problems_of(json.dumps(document))
-        if text != TILED or location != "input.tiling":  # without it the size is missed as well
+        if text != TILED or location != "input.tiling":  # without it, the size is reported as missing as well
             assert others == []
         assert problem.startswith((f"{location}: missing, expected", f"{location}: found null"))
 

@@ -44,7 +44,7 @@ def test_what_the_network_cannot_take_is_a_sentence(tiny_model: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="NOT RUN: the ceiling is Linux's")
 def test_too_little_memory_for_the_network_is_a_sentence() -> None:
-    """In a process that may have no more than it has."""
+    """In a process that may not allocate any more memory."""
     code = (
         "import resource, numpy as np, psutil\n"
         "from nuclei_runtime import NucleiError, Segmenter\n"

@@ -1,4 +1,4 @@
-"""Stacks with every way to say what a dimension means, and with none."""
+"""Stacks that state the meaning of their dimensions in every possible way, and stacks that do not."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_axes_say_what_the_file_does_not(unnamed: Path, axes: str, planes: list[
 
 
 def test_axes_of_several_unknown_dimensions_are_taken_in_their_order(tmp_path: Path) -> None:
-    path = write(tmp_path / "unnamed.tif", HYPERSTACK)  # tifffile notes the shape, and no axes
+    path = write(tmp_path / "unnamed.tif", HYPERSTACK)  # tifffile records the shape but no axes
     with open_planes(path, Selection(axes="TCZYX", channel=0, z="each")) as planes:
         assert np.array_equal(whole(planes[6]), HYPERSTACK[1, 0, 2])
 

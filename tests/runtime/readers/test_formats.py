@@ -1,4 +1,4 @@
-"""What a format costs: one module and one row. The rows that there are name what exists and know no other format."""
+"""Adding a format takes one module and one row. The existing rows name existing modules and are independent."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CONTENT = b"TOY" + bytes(IMAGES.shape) + IMAGES.tobytes()
 
 @pytest.fixture
 def _toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Add one module and its rows: a file, and a folder, that hold an image."""
+    """Add one module and its rows: for a file and for a folder that contains an image."""
     folder = tmp_path / "code"
     folder.mkdir()
     (folder / "toy_format.py").write_text(TOY, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Sizes of pixels from every place where files state them, and numbers there that mean something else."""
+"""Pixel sizes from every place where files state them, and numbers there that mean something else."""
 
 from __future__ import annotations
 

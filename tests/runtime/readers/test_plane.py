@@ -1,4 +1,4 @@
-"""What is asked for of a file, and planes of files that hold one image."""
+"""Selections, and the planes of files that contain one image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process a share of a results folder: held against real processes, living and killed."""
+"""One process per share of a results folder, tested with real processes, running and killed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ lock.release()
 
 @contextmanager
 def held(out: Path, shard: Shard) -> Iterator[subprocess.Popen[str]]:
-    """Have another process at work on a share; ended, it lets go of it."""
+    """Let another process work on a share; it releases the share when it ends."""
     command = [sys.executable, "-c", HOLDER, str(out), str(shard.index), str(shard.count)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""What Windows does differently, as far as it can be tested elsewhere: its refusals are faked, the code is real."""
+"""What Windows does differently, as far as it can be tested elsewhere: its errors are faked, the code is real."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ fcntl = pytest.importorskip("fcntl")
 
 @pytest.fixture
 def windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the lock believe that it runs on Windows, which locks otherwise and removes no open file."""
+    """Make the lock believe that it runs on Windows, which locks differently and does not remove open files."""
 
     def locking(descriptor: int, mode: int, n_bytes: int) -> None:
         assert (mode, n_bytes) == (2, 1)
@@ -63,7 +63,7 @@ def test_a_lock_keeps_others_away_and_is_removed_though_open_files_are_not(tmp_p
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, n_times: int) -> None:
-    """Let moving a file fail so many times, as while a virus scanner reads it."""
+    """Make moving a file fail a number of times, as while a virus scanner reads it."""
     replace, left = Path.replace, [n_times]
 
     def refusing(source: Path, target: Path) -> Path:

@@ -79,12 +79,12 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
     [
         (["a.png", "a.tif", "b.png"], ["a.png", "a.tif", "b"]),
         (["s/a.png", "t/a.tif"], ["s/a", "t/a"]),
-        (["A1.png", "a1.jpg"], ["A1.png", "a1.jpg"]),  # the results may lie where case does not count
-        (["a.png", "a.png.jpg", "a.tif"], ["a.png", "a.png.jpg", "a.tif"]),  # a whole name meets a stem
+        (["A1.png", "a1.jpg"], ["A1.png", "a1.jpg"]),  # the results may be on a case-insensitive file system
+        (["a.png", "a.png.jpg", "a.tif"], ["a.png", "a.png.jpg", "a.tif"]),  # a whole name equals a stem
         (["a.b.png", "a.c.png"], ["a.b", "a.c"]),
         (["m.tif", "m_t000.tif"], ["m", "m_t000.tif"]),  # the first frame of a series
         (["M.tif", "m_T001_z002.tif", "m_z10.tif"], ["M", "m_T001_z002.tif", "m_z10"]),
-        (["m_t000.tif", "m_t001.tif"], ["m_t000", "m_t001"]),  # frames, but no series
+        (["m_t000.tif", "m_t001.tif"], ["m_t000", "m_t001"]),  # names like frames, but no series
     ],
 )
 def test_images_of_one_stem_keep_their_whole_names(tmp_path: Path, files: list[str], stems: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""What can be asked of a segmentation: its table is that of nuclei.csv, its outlines are those of its labels."""
+"""What a segmentation provides: its table is that of nuclei.csv, and its outlines match its labels."""
 
 from __future__ import annotations
 

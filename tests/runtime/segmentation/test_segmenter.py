@@ -26,7 +26,7 @@ def segmenter(tiny_model: Path) -> Segmenter:
 
 @pytest.fixture(scope="module", params=["tiny", "tiled", "bundled"])
 def model(request: pytest.FixtureRequest, tiny_model: Path, tiled_model: Path) -> Path:
-    """What must hold for any network, held for one that takes any size and for a real one as well."""
+    """Models for what must be true of any network: one that takes any size, and one built like the real one."""
     return {"tiny": tiny_model, "tiled": tiled_model, "bundled": BUNDLED_MODEL}[request.param]
 
 
@@ -182,7 +182,7 @@ def test_a_wrong_shape_is_refused(either: Segmenter, shape: tuple[int, ...]) -> 
     ids=lambda frame: type(frame).__name__,
 )
 def test_what_is_no_plain_array_is_refused(either: Segmenter, frame: Any) -> None:
-    """A frame that a camera dropped is None; of a masked array the values that do not count would count."""
+    """A dropped frame is None, and the masked values of a masked array would be counted."""
     with pytest.raises(ImageShapeError, match=f"found {type(frame).__name__}, expected a NumPy array"):
         either.segment(frame)
     with pytest.raises(ImageShapeError, match="expected a NumPy array"):

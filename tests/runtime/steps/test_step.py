@@ -1,4 +1,4 @@
-"""What a step costs: one module and one row. Its function, its arguments and what a scale does to them stand there."""
+"""Adding a step takes one module and one row. They define its function, its arguments and how these scale."""
 
 from __future__ import annotations
 

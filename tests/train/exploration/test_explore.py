@@ -36,7 +36,7 @@ def run_cli(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def run(data: Path, out: Path) -> list[str]:
-    """Explore within this process and return the sentences that were said."""
+    """Explore within this process and return the messages."""
     sentences: list[str] = []
     explore(data, out, sentences.append, lambda _done, _total: None)
     return sentences
@@ -195,7 +195,7 @@ def test_data_without_anything_to_draw_is_no_crash(tmp_path: Path, content: byte
 
 
 def test_the_tables_are_never_taken_for_the_split_table(data: Path) -> None:
-    """Not even in the data's own folder or the one above, where that table is looked for."""
+    """Not even in the data folder or the one above it, where the split table is searched for."""
     before = (data / "splits.csv").read_bytes()
     for out in (data, data.parent):
         assert all("unpacked" in sentence for sentence in run(data, out))

@@ -1,4 +1,4 @@
-"""Every kind of oddity, from files that have it."""
+"""Every kind of oddity, in files that have it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Directories of TIFFs that lead in circles, are without end, lie outside the file or bear absurd tags."""
+"""Directories of TIFFs that form loops, never end, lie outside the file or have absurd tags."""
 
 from __future__ import annotations
 

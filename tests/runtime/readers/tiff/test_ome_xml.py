@@ -1,4 +1,4 @@
-"""OME-XML that is whole, scattered over files, incomplete, damaged or hostile."""
+"""OME-XML that is complete, spread over several files, incomplete, damaged or hostile."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_xml_that_its_file_belies_is_refused(case: str, tmp_path: Path) -> None:
 
 
 def test_no_other_file_is_opened(tmp_path: Path) -> None:
-    """Neither the neighbour that the XML names nor one outside the folder, though both are there."""
+    """Neither the neighbouring file that the XML names nor one outside the folder, although both exist."""
     inside = tmp_path / "folder"
     inside.mkdir()
     for neighbour in (inside / "b.ome.tif", tmp_path / "b.ome.tif"):
