@@ -99,7 +99,7 @@ def test_one_network_has_one_digest_whatever_its_metadata() -> None:
     assert graph_digest(convert(model, 17)) != graph_digest(proto)
 
 
-def test_layers_whose_names_begin_alike_are_told_apart() -> None:
+def test_layers_whose_names_begin_alike_are_distinguished() -> None:
     image = keras.Input((4, 4, 3), name="image")
     tensor = keras.layers.Conv2D(2, 1, name="level_1")(image)
     tensor = keras.layers.Conv2D(2, 1, name="level_10")(tensor)

@@ -196,7 +196,9 @@ def test_the_scores_of_this_graph_go_into_the_card(
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"model": {"graph_sha256": null}}'])
-def test_what_is_no_evaluation_is_a_sentence(finished_run: Path, tmp_path: Path, content: str | None) -> None:
+def test_a_file_that_is_not_an_evaluation_is_refused_with_a_message(
+    finished_run: Path, tmp_path: Path, content: str | None
+) -> None:
     path = tmp_path / "evaluation.json"
     if content is not None:
         path.write_text(content)

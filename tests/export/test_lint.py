@@ -42,7 +42,7 @@ def named(findings: list[Finding]) -> dict[str, tuple[str, ...]]:
     return {finding.what.partition(":")[0]: finding.nodes for finding in findings}
 
 
-def test_layout_changes_at_the_ends_are_no_finding() -> None:
+def test_layout_changes_at_the_ends_are_not_a_finding() -> None:
     assert lint(graph_of([TO_CHANNELS, TO_ONE, FROM_CHANNELS], kernel=KERNEL)) == []
 
 

@@ -115,7 +115,7 @@ def test_seven_bit_weights_stay_within_seven_bits(native_run: Path, tmp_path: Pa
     assert max(int(np.abs(kernel.astype(int)).max()) for kernel in kernels) <= 64
 
 
-def test_what_one_nucleus_makes_may_be_lost() -> None:
+def test_the_cost_of_one_nucleus_may_be_lost() -> None:
     """Two images of 3 and 1 nuclei: if one of n no longer matches, n - 1 of the n + 1 true or found ones match."""
     images = [np.array([[0, 2, 5, 9]]), np.array([[0, 0, 7, 7]])]
     limits = quantise._largest_losses(images)
@@ -134,7 +134,7 @@ def test_what_loses_too_much_is_not_written(native_run: Path, tmp_path: Path, mo
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_without_the_data_is_told_how_to_get_it(native_run: Path, tmp_path: Path) -> None:
+def test_a_run_without_the_data_gets_a_message_on_how_to_get_it(native_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     for name in ("run.json", "inference.keras"):

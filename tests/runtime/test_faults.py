@@ -87,7 +87,7 @@ def test_what_is_sorted_already_stays(error: NucleiError) -> None:
             image_failure(error)
 
 
-def test_what_nobody_foresaw_fails_the_image_and_bears_its_type() -> None:
+def test_an_unforeseen_error_fails_the_image_and_names_its_type() -> None:
     assert image_failure(KeyError("x")) == "KeyError: 'x'"
     assert image_failure(MemoryError()) == "there is not enough memory for this image"
 

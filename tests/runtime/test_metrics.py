@@ -83,7 +83,7 @@ def test_one_empty_side_scores_nothing(n_true: int) -> None:
 
 
 @pytest.mark.parametrize("index", range(10))
-def test_iou_at_a_threshold_is_no_match(index: int) -> None:
+def test_iou_equal_to_a_threshold_is_not_a_match(index: int) -> None:
     # A truth of 20 pixels and `inside` of them found: IoU inside / 20, which is one of the thresholds.
     inside = 10 + index
     truth = label_boxes((0, 1, 0, 20))

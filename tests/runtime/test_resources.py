@@ -42,7 +42,7 @@ def test_the_quota_of_version_2_limits(cgroup: Path, text: str, granted: int | N
 
 
 @pytest.mark.parametrize("text", ["max 100000\n", "", "nonsense\n", "100000 0\n", "-1 100000\n", "1 2 3\n"])
-def test_what_is_no_quota_does_not_limit(cgroup: Path, text: str) -> None:
+def test_an_invalid_quota_does_not_limit(cgroup: Path, text: str) -> None:
     unlimited = resources.cpu_count()
     write(cgroup / "cpu.max", text)
     assert resources.cpu_count() == unlimited

@@ -97,7 +97,7 @@ def test_a_package_of_an_extra_that_is_missing_is_one_sentence(package: str, ext
     assert done.stderr == f'error: {top} is not installed; install it with: pip install "nuclei-edge[{extra}]"\n'
 
 
-def test_a_missing_module_that_is_no_extra_is_a_bug_and_shows_where() -> None:
+def test_a_missing_module_that_is_not_an_extra_is_a_bug_and_shows_where() -> None:
     done = run("import no_such_module_anywhere")
     assert done.returncode == 1
     assert "Traceback" in done.stderr

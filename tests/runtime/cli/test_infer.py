@@ -123,7 +123,7 @@ def test_a_mixed_folder_is_finished(tmp_path: Path, tiny_model: Path) -> None:
     assert len(done.stdout.splitlines()) == 2
 
 
-def test_an_image_without_nuclei_is_no_failure_and_a_pipe_stays_quiet(tmp_path: Path, tiny_model: Path) -> None:
+def test_an_image_without_nuclei_is_not_a_failure_and_a_pipe_stays_quiet(tmp_path: Path, tiny_model: Path) -> None:
     Image.fromarray(np.zeros((40, 60), np.uint8)).save(tmp_path / "black.png")
     done = infer(tmp_path / "black.png", "--out", tmp_path / "out", "--model", tiny_model)
     assert (done.returncode, done.stderr) == (0, "")
@@ -231,7 +231,7 @@ def test_ctrl_c_leaves_what_was_done(tmp_path: Path, tiny_model: Path) -> None:
     assert [path.name for path in (tmp_path / "out/labels").iterdir()] == ["000.tif"]
 
 
-def test_a_signal_while_images_are_listed_is_no_crash(
+def test_a_signal_while_images_are_listed_is_not_a_crash(
     tmp_path: Path, run_main: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:

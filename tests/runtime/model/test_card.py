@@ -235,7 +235,7 @@ def test_every_field_is_needed(text: str) -> None:
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" + "0" * 400])
-def test_numbers_that_are_none_or_huge_are_refused(number: str) -> None:
+def test_invalid_or_huge_numbers_are_refused(number: str) -> None:
     (problem,) = problems_of(VALID.replace("1e-05", number))
     assert problem.startswith("tolerance: expected a number from 0 to 1, found ")
     assert len(problem) < 130
@@ -257,7 +257,7 @@ def test_numbers_that_are_none_or_huge_are_refused(number: str) -> None:
     ],
     ids=["nothing", "a word", "cut", "deep list", "deep object", "long number", "null", "list", "number", "huge"],
 )
-def test_what_is_no_card_at_all_is_refused(text: str, problem: str) -> None:
+def test_text_that_is_not_a_card_is_refused(text: str, problem: str) -> None:
     assert problems_of(text)[0].startswith(problem)
 
 

@@ -131,7 +131,7 @@ def test_a_misspelt_card_is_refused_with_its_problems_or_written_again(text: str
     read(text)
 
 
-def test_chance_also_makes_cards_that_are_taken() -> None:
+def test_some_random_cards_are_accepted() -> None:
     """Otherwise the tests above would only ever see refusals."""
     taken = []
 

@@ -68,7 +68,7 @@ def test_another_model_than_the_one_asked_for_is_refused(tiny_model: Path, tmp_p
 
 
 @pytest.mark.parametrize("sha256", ["", "abc", "g" * 64, "0" * 63, "0" * 64 + "\n", "sha256:" + "0" * 64])
-def test_what_is_no_digest_is_refused_before_the_file_is_read(tmp_path: Path, sha256: str) -> None:
+def test_an_invalid_digest_is_refused_before_the_file_is_read(tmp_path: Path, sha256: str) -> None:
     with pytest.raises(ModelDigestError, match="64 hexadecimal digits"):
         load_session(tmp_path / "absent.onnx", sha256=sha256)
 
@@ -111,7 +111,7 @@ def test_a_file_that_may_not_be_read_is_named(tiny_model: Path, tmp_path: Path) 
         read_model_file(path)
 
 
-def test_a_pipe_is_no_model(tmp_path: Path) -> None:
+def test_a_pipe_is_not_a_model(tmp_path: Path) -> None:
     if not hasattr(os, "mkfifo"):
         pytest.skip("NOT RUN: this system has no named pipes")
     os.mkfifo(tmp_path / "pipe.onnx")
@@ -240,7 +240,7 @@ HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
 
 
 @pytest.mark.parametrize("how", HOSTILE)
-def test_what_reaches_beyond_the_file_is_refused_wherever_it_hides(tiny_model: Path, tmp_path: Path, how: str) -> None:
+def test_references_to_other_files_are_refused_wherever_they_hide(tiny_model: Path, tmp_path: Path, how: str) -> None:
     change, problem = HOSTILE[how]
     model = onnx.load(tiny_model)
     change(model)

@@ -107,7 +107,7 @@ def test_a_session_starts_no_more_threads_than_asked(tiny_model: Path) -> None:
     assert started(3) == 2
 
 
-def test_there_is_no_model_there(tmp_path: Path) -> None:
+def test_a_missing_model_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError, match=r"absent\.onnx: no model file there; name an ONNX file"):
         load_session(tmp_path / "absent.onnx")
     with pytest.raises(FileNotFoundError, match="no model file there"):

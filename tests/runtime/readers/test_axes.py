@@ -122,7 +122,7 @@ def test_axes_that_say_the_same_as_the_file_do_no_harm(ome: Path, tmp_path: Path
             assert plane.suffix == ""
 
 
-def test_samples_that_are_no_colour_are_channels(tmp_path: Path) -> None:
+def test_samples_that_are_not_a_colour_are_channels(tmp_path: Path) -> None:
     image = np.moveaxis(HYPERSTACK[:, 0, 0], 0, -1)
     for planar in ("contig", "separate"):
         stored = image if planar == "contig" else np.moveaxis(image, -1, 0)

@@ -106,7 +106,7 @@ def test_messages_name_the_formats_that_there_are(tmp_path: Path) -> None:
         read_image(tmp_path / "other")
 
 
-def test_without_its_row_it_is_no_format(data: Path, tmp_path: Path) -> None:
+def test_without_its_row_it_is_not_a_format(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ImageReadError, match=r"known format; expected PNG, JPEG, BMP or TIFF$"):
         read_image(data / "a.toy")
     assert find_images([data], out=tmp_path / "out", may_be_none=True).files == ()
@@ -134,7 +134,7 @@ def test_a_format_is_imported_when_its_first_image_is_opened() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_a_folder_that_must_not_be_looked_into_is_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_read_permission_is_not_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> bool:
         raise PermissionError(13, "Permission denied", str(path))
 

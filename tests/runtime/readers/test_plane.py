@@ -30,7 +30,7 @@ def test_axes_that_a_file_can_have_are_taken(axes: str) -> None:
     assert Selection(axes=axes).axes == axes
 
 
-def test_a_z_that_is_neither_and_a_channel_that_is_none_are_refused() -> None:
+def test_an_invalid_z_and_an_invalid_channel_are_refused() -> None:
     with pytest.raises(InputsError, match="z 'mean': expected each or max"):
         Selection(z="mean")
     for channel in ("", -1):

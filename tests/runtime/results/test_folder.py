@@ -343,7 +343,7 @@ def test_a_damaged_record_does_not_stand_in_the_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", [b"", bytes(200_000)], ids=["empty", "zeros"])
-def test_tables_that_a_power_cut_left_empty_are_written_anew(tmp_path: Path, left: bytes) -> None:
+def test_tables_that_a_power_cut_left_empty_are_written_again(tmp_path: Path, left: bytes) -> None:
     write(tmp_path, "a.png")
     before = contents(tmp_path)
     for name in ("images.csv", "nuclei.csv"):
@@ -380,7 +380,7 @@ def test_a_name_that_only_one_image_has_trouble_with_is_its_own_failure(tmp_path
     assert not (tmp_path / "labels/sub").exists()
 
 
-def test_a_folder_that_vanishes_is_not_made_anew(tmp_path: Path) -> None:
+def test_a_folder_that_vanishes_is_not_created_again(tmp_path: Path) -> None:
     with opened(tmp_path / "out") as results:
         add(results, "a.png")
         (tmp_path / "out").rename(tmp_path / "unmounted")

@@ -155,7 +155,7 @@ def test_nothing_is_made_through_a_link(tmp_path: Path) -> None:
     assert not (tmp_path / "victim").exists()
 
 
-def test_a_file_system_that_numbers_files_anew_does_not_hold_a_run_up(
+def test_a_file_system_with_changing_inodes_does_not_stop_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = iter(range(1000))

@@ -130,7 +130,7 @@ def test_an_error_that_windows_does_not_explain_comes_with_advice(
         "é" * 125 + ".png",
     ],
 )
-def test_an_image_that_windows_can_hold_has_results_that_it_can_hold(name: str) -> None:
+def test_an_image_that_windows_can_store_has_results_that_it_can_store(name: str) -> None:
     for output in OUTPUTS:
         for suffix in ("", "_t000_z01"):
             path = PureWindowsPath(result_path(output, name.removesuffix(".png").removesuffix(".tif"), suffix))

@@ -148,7 +148,7 @@ def test_a_format_whose_package_is_missing_fails_alone(tmp_path: Path, tiny_mode
     assert "pip install" in str(outcomes[0].reason)
 
 
-def test_a_name_that_is_no_text_fails_alone(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_name_that_is_not_text_fails_alone(tmp_path: Path, tiny_model: Path) -> None:
     save_fields(tmp_path, "a.png")
     try:
         (tmp_path / os.fsdecode(b"b\xff.png")).write_bytes((tmp_path / "a.png").read_bytes())

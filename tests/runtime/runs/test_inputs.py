@@ -54,7 +54,7 @@ def test_a_glob_that_the_shell_left_alone_is_expanded(tmp_path: Path, monkeypatc
     assert names(find_images([str(tmp_path / "p?")], out="out")) == ["p1/a.png", "p2/b.png"]
 
 
-def test_brackets_in_a_name_are_no_glob_where_the_file_exists(tmp_path: Path) -> None:
+def test_brackets_in_a_name_are_not_a_glob_if_the_file_exists(tmp_path: Path) -> None:
     touch(tmp_path, "well[1].png")
     assert names(find_images([tmp_path / "well[1].png"], out=tmp_path / "out")) == ["well[1].png"]
 
@@ -123,7 +123,7 @@ def test_the_images_may_lie_in_a_folder_inside_the_results(tmp_path: Path, monke
     assert names(find_images(["**/*"], out=".")) == ["plate/a.png"]
 
 
-def test_a_folder_called_labels_that_is_no_result_is_read(tmp_path: Path) -> None:
+def test_a_folder_called_labels_that_is_not_a_result_is_read(tmp_path: Path) -> None:
     touch(tmp_path, "in/labels/a.png", "in/overlays/b.png")
     assert names(find_images([tmp_path / "in"], out=tmp_path / "out")) == ["labels/a.png", "overlays/b.png"]
 

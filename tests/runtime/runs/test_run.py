@@ -76,7 +76,7 @@ def test_a_run_that_was_stopped_and_resumed_leaves_what_an_undisturbed_one_leave
     assert contents(resumed.out) == contents(config.out)
 
 
-def test_resuming_touches_nothing_that_is_whole(config: RunConfig) -> None:
+def test_resuming_touches_nothing_that_is_complete(config: RunConfig) -> None:
     do(config)
     times = {path: path.stat().st_mtime_ns for path in config.out.glob("labels/**/*.tif")}
     before = contents(config.out)
@@ -206,7 +206,7 @@ def test_threads_do_not_change_a_bit(config: RunConfig, tmp_path: Path, tiled_mo
     assert np.asarray(Image.open(runs[0].out / "overlays/a.png")).any()
 
 
-def test_files_are_done_at_the_same_time_and_told_of_in_their_order(
+def test_files_are_segmented_in_parallel_and_reported_in_order(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = Barrier(2, timeout=20)  # fails if the first ends before the second begins

@@ -100,7 +100,7 @@ def disks(shape: tuple[int, int], *placed: tuple[int, int, int]) -> NDArray[np.f
     return maps
 
 
-def test_nuclei_on_borders_and_corners_come_out_whole_and_once(identity: Segmenter) -> None:
+def test_nuclei_on_borders_and_corners_are_complete_and_found_once(identity: Segmenter) -> None:
     """One disk at every position relative to a cut: a radius of 8 px on cores of 32 px."""
     placed = [(16 + 29 * i, 14 + 29 * j, 8) for i in range(6) for j in range(7)]
     image = disks((181, 207), *placed)

@@ -39,7 +39,7 @@ class Camera(list[Any]):
     shape, dtype = (96, 128), np.dtype(np.uint16)
 
 
-def test_the_loop_runs_and_goes_on_after_a_bad_frame(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_loop_continues_after_a_bad_frame(caplog: pytest.LogCaptureFixture) -> None:
     good = [fluorescence_field(seed, height=96, width=128)[0].astype(np.uint16) for seed in (1, 2)]
     shown: list[tuple[Any, ...]] = []
     camera = Camera([good[0], np.full((4, 4), np.nan), good[1]])

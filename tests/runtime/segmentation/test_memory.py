@@ -140,7 +140,7 @@ def test_an_image_that_does_not_fit_fails_alone_with_the_reason(
     assert not (tmp_path / "out/labels/huge.tif").exists()
 
 
-def test_a_ceiling_that_is_no_amount_is_a_usage_error(
+def test_a_ceiling_that_is_not_an_amount_is_a_usage_error(
     tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     done = run_script("nuclei-infer", tmp_path, "--out", tmp_path / "out", "--max-memory", "plenty")

@@ -60,7 +60,7 @@ def test_nothing_can_be_seen_of_it_in_the_folder_for_temporary_files(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="NOT RUN: this system has no file that is always full")
-def test_a_full_disk_is_told_as_that_of_the_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_as_that_of_the_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     with (
         Path("/dev/full").open("r+b", buffering=0) as full,
         ScratchRaster(np.uint8, memory_bytes=1) as raster,

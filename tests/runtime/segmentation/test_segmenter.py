@@ -181,7 +181,7 @@ def test_a_wrong_shape_is_refused(either: Segmenter, shape: tuple[int, ...]) -> 
     [None, [[0, 1], [2, 3]], "a.png", np.ma.masked_equal(FIELD, 0), np.asmatrix(FIELD)],
     ids=lambda frame: type(frame).__name__,
 )
-def test_what_is_no_plain_array_is_refused(either: Segmenter, frame: Any) -> None:
+def test_anything_but_a_plain_array_is_refused(either: Segmenter, frame: Any) -> None:
     """A dropped frame is None, and the masked values of a masked array would be counted."""
     with pytest.raises(ImageShapeError, match=f"found {type(frame).__name__}, expected a NumPy array"):
         either.segment(frame)

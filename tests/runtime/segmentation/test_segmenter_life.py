@@ -118,7 +118,7 @@ def test_it_goes_to_another_process(tiled_model: Path) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
-def test_a_pickled_one_takes_no_other_model(
+def test_a_pickled_segmenter_loads_no_other_model(
     tiled_model: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "model.onnx"

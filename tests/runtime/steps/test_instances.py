@@ -180,7 +180,7 @@ def test_a_marker_that_is_too_small_does_not_count() -> None:
     np.testing.assert_array_equal(merged > 0, maps[..., 0] > 0.5)
 
 
-def test_nuclei_that_are_too_small_are_dropped_and_the_others_numbered_anew() -> None:
+def test_nuclei_that_are_too_small_are_dropped_and_the_others_renumbered() -> None:
     maps = np.maximum(disks((12, 15), radius=4), disks((30, 50), radius=10))
     small, large = sorted(np.bincount(marker_watershed(maps, **PARAMETERS).ravel())[1:])
     for min_area_px, count in ((small, 2), (small + 1, 1), (large, 1), (large + 1, 0)):

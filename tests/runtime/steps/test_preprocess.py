@@ -152,7 +152,7 @@ def test_the_input_is_left_as_it_was() -> None:
     assert np.array_equal(image, before)
 
 
-def test_what_is_no_image_is_refused_before_any_step() -> None:
+def test_an_invalid_image_is_refused_before_any_step() -> None:
     with pytest.raises(ImageShapeError):
         preprocess(np.zeros((4, 4, 5)), ())
     with pytest.raises(ImageValueError):

@@ -121,7 +121,7 @@ def many_nuclei(n: int) -> Iterator[Block]:
 
 @pytest.mark.parametrize(("n", "dtype"), [(65_535, np.uint16), (65_536, np.uint32)])
 @pytest.mark.parametrize("tiled", [False, True])
-def test_labels_are_32_bits_deep_only_where_16_do_not_hold_them(
+def test_labels_have_32_bits_only_if_16_are_not_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int, dtype: type, tiled: bool
 ) -> None:
     monkeypatch.setattr(label_tiff, "MAX_STRIPS_PX", 100 if tiled else 4096)

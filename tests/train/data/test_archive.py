@@ -208,7 +208,7 @@ def test_a_truncated_zip_that_was_written_to_a_stream_names_its_last_entry(tmp_p
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"PK\x03\x04", b"not a zip at all" * 100])
-def test_what_is_no_zip_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_zip_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "none.zip"
     path.write_bytes(content)
     with pytest.raises(ArchiveError, match="is not a readable zip"):

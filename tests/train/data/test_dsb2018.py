@@ -178,7 +178,7 @@ def test_labels_follow_the_order_of_the_masks_and_the_first_keeps_shared_pixels(
     assert np.bincount(labels.ravel())[1:].tolist() == [25, 21, 25]
 
 
-def test_an_empty_first_mask_takes_no_number(tmp_path: Path) -> None:
+def test_an_empty_first_mask_gets_no_number(tmp_path: Path) -> None:
     labels = write_sample(tmp_path, {"a.png": square(0, 0, value=0), "b.png": square(0, 0)}).read_labels()
     assert np.unique(labels).tolist() == [0, 1]
 

@@ -184,7 +184,7 @@ def test_bad_samples_are_listed_and_the_others_explored(tmp_path: Path, make_dsb
 
 
 @pytest.mark.parametrize("content", [b"no image", png(np.zeros((8, 9), np.uint8))], ids=["unreadable", "no truth"])
-def test_data_without_anything_to_draw_is_no_crash(tmp_path: Path, content: bytes) -> None:
+def test_data_without_anything_to_draw_do_not_crash(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "in" / "a" / "images").mkdir(parents=True)
     (tmp_path / "in" / "a" / "images" / "a.png").write_bytes(content)
     done = run_cli(tmp_path / "in", tmp_path / "out")

@@ -168,7 +168,7 @@ def test_another_split_is_not_resumed(small_data: Path, small_run: tuple[Path, L
     assert (small_run[0] / "run.json").read_bytes() == before
 
 
-def test_a_finished_run_without_a_whole_checkpoint_is_a_sentence(
+def test_a_finished_run_without_a_complete_checkpoint_is_refused_with_a_message(
     small_data: Path, small_run: tuple[Path, Listener], tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"

@@ -83,7 +83,7 @@ def test_the_network_for_inference_is_not_enough(native_run: Path) -> None:
         read_start(native_run / "inference.keras", NATIVE)
 
 
-def test_what_is_no_checkpoint_is_a_sentence(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_refused_with_a_message(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"best\.keras: there is no such checkpoint"):
         read_start(tmp_path, NATIVE)
     (tmp_path / "best.keras").write_bytes(b"no zip")

@@ -168,7 +168,7 @@ def test_with_imagecodecs_no_extra_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("signature", [b"MM*\0", b"II\0*"])
-def test_a_signature_that_is_no_tiffs_does_not_lead_past_the_checks(signature: bytes) -> None:
+def test_a_signature_that_is_not_a_tiff_does_not_bypass_the_checks(signature: bytes) -> None:
     """Pillow would open these files, and rotate, crop or invert their contents."""
     with pytest.raises(ImageReadError, match="expected PNG, JPEG, BMP or TIFF"):
         read_image(signature + tiff(GREY, byteorder="<" if signature[:2] == b"II" else ">")[4:])

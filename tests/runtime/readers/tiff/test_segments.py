@@ -67,7 +67,7 @@ def windows(height: int, width: int) -> list[tuple[slice, slice]]:
 
 
 @pytest.mark.parametrize("case", STORED)
-def test_any_region_is_what_the_whole_has_there(case: str, tmp_path: Path) -> None:
+def test_any_region_equals_that_part_of_the_whole(case: str, tmp_path: Path) -> None:
     path = tmp_path / "image.tif"
     image = write(path, case)
     with open_planes(path, Selection()) as (plane,):
@@ -263,7 +263,7 @@ def test_what_is_kept_of_decoded_tiles_is_bounded() -> None:
     assert 0 < sum(part.nbytes for part in segments._cache.values()) <= CACHE_BYTES < image.nbytes
 
 
-def test_one_huge_compressed_strip_is_no_way_to_regions(tmp_path: Path) -> None:
+def test_one_huge_compressed_strip_is_not_read_in_regions(tmp_path: Path) -> None:
     image = np.zeros((5000, 7000), np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", image, compression="zlib", rowsperstrip=5000)
     with open_planes(tmp_path / "a.tif", Selection()) as (plane,):
