@@ -33,7 +33,7 @@ def test_ome_states_sizes_in_its_unit(unit: str, factor: float, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("metadata", [{}, {"PhysicalSizeX": 0.2}, {"PhysicalSizeX": 0.0, "PhysicalSizeY": 0.2}])
-def test_a_size_in_one_direction_only_is_ignored(metadata: dict[str, Any], tmp_path: Path) -> None:
+def test_a_missing_or_zero_size_is_ignored(metadata: dict[str, Any], tmp_path: Path) -> None:
     assert pixel_size(tmp_path / "a.ome.tif", ome=True, metadata=metadata) is None
 
 
