@@ -58,7 +58,7 @@ def test_the_card_is_the_recipes(exported: tuple[Path, ExportResult], native_run
     card = load_session(model).card
     assert card == result.card
     assert (card.name, card.version, card.license) == ("small", "0.1", "CC0-1.0")
-    assert card.postprocessing.kwargs == run["model"]["postprocessing"]["kwargs"]
+    assert card.postprocessing.kwargs == run["export"]["card"]["postprocessing"]["kwargs"]
     assert card.provenance["recipe"] == "native"
     assert card.output.maps == MAPS
 

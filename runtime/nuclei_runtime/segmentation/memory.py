@@ -63,8 +63,8 @@ SETTLING_BYTES = 8 << 20
 """What the first plane leaves in memory for good, such as code that is loaded only then. 3 MiB were measured."""
 
 START_SPREAD_BYTES = 16 << 20
-"""How much more memory the next process may hold at its start than this one did. Forty starts on one machine differed
-by up to 0.7 MiB, and by up to 2.2 MiB when glibc used huge pages. The rest is a margin for other systems."""
+"""How much more memory the next process may hold at its start than this one did. On one machine
+24 starts differed by up to 0.7 MiB, and two with huge pages by up to 2.2 MiB. The rest is for other systems."""
 
 SHARE = 0.5
 """Share of the memory of the machine or container that a run uses by default. The microscope's own program needs the
