@@ -41,9 +41,9 @@ def draw_nuclei(n: int, side_px: int, rng: np.random.Generator) -> NDArray[np.in
 
 def add_camera(truth: NDArray[np.int32], rng: np.random.Generator, noise: float = NOISE) -> NDArray[np.uint16]:
     """Return the image that a camera gives of these nuclei."""
-    blurred = ndimage.gaussian_filter((truth > 0).astype(np.float64), 1.2)
+    blurred: NDArray[np.float64] = ndimage.gaussian_filter((truth > 0).astype(np.float64), 1.2)
     image = BACKGROUND + SIGNAL * blurred + noise * rng.standard_normal(truth.shape)
-    return image.clip(0, MAX_VALUE).astype(np.uint16)
+    return np.clip(image, 0, MAX_VALUE).astype(np.uint16)
 
 
 def cases() -> Iterator[tuple[str, NDArray[np.int32], NDArray[np.uint16]]]:
