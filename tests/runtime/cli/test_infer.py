@@ -197,6 +197,7 @@ def test_what_the_user_got_wrong_is_exit_2(tmp_path: Path, tiny_model: Path) -> 
     nothing = infer(tmp_path, *rest)
     assert nothing.returncode == 2
     assert "no image found" in nothing.stderr
+    assert "skipped 1 other file(s) (.txt); save images in other formats as OME-TIFF" in nothing.stderr
     assert infer(tmp_path / "absent", *rest).returncode == 2
     assert infer(*rest).returncode == 2
     assert not (tmp_path / "out").exists()
