@@ -254,8 +254,8 @@ def spoil(run: Path, how: str) -> None:
         ("no folder", r"run\.json: cannot be read .* name a folder that nuclei-train made"),
         ("no run.json", r"run\.json: cannot be read"),
         ("half a run.json", r"run\.json: cannot be read"),
-        ("a list", "the run is None, expected 'complete'"),
-        ("unfinished", "the run is 'running', expected 'complete'; finish it with nuclei-train --resume"),
+        ("a list", r"the training is not complete \(status None\)"),
+        ("unfinished", r"the training is not complete \(status 'running'\); finish it with nuclei-train --resume"),
         ("no description", r"run\.json: lacks what the model card needs .*'card'"),
         ("provenance as a list", r"run\.json: lacks what the model card needs"),
         (
