@@ -93,12 +93,16 @@ class OutcomeReporter:
                 )
                 print_stderr(f"failed: {plane.image}{indices}: {plane.reason}")
 
-    def summary(self, n_files: int, n_skipped: int) -> str:
-        """Return the totals of a run over `n_files` images that skipped `n_skipped` other files."""
+    def summary(self, n_files: int, n_skipped: int, n_unreadable: int) -> str:
+        """Return the totals of a run over `n_files` images that skipped `n_skipped` other files.
+
+        `n_unreadable` folders could not be listed: nobody knows how many images they hold.
+        """
         kept = f" ({self.n_kept} done before)" if self.n_kept else ""
+        unreadable = f"; folders that could not be listed: {n_unreadable}" if n_unreadable else ""
         return (
             f"{self.n_files - self.n_failed} of {n_files} images{kept}, {self.n_nuclei} nuclei, "
-            f"{self.n_failed} failed; other files skipped: {n_skipped}"
+            f"{self.n_failed} failed; other files skipped: {n_skipped}{unreadable}"
         )
 
 

@@ -220,6 +220,7 @@ def _nothing_found(sources: Iterable[str | os.PathLike[str]], search: _Search) -
     if search.skipped:
         suffixes = sorted({path.suffix.lower() or "no suffix" for path in search.skipped})
         parts.append(f"skipped {len(search.skipped)} other file(s) ({', '.join(suffixes)})")
+        parts.append("save images in other formats as OME-TIFF")
     if search.earlier:
         parts.append(f"left out the earlier results in {', '.join(map(str, sorted(search.earlier)))}")
     return "; ".join([*parts, *search.unreadable])

@@ -197,9 +197,20 @@ def test_what_the_user_got_wrong_is_exit_2(tmp_path: Path, tiny_model: Path) -> 
     nothing = infer(tmp_path, *rest)
     assert nothing.returncode == 2
     assert "no image found" in nothing.stderr
+    assert "skipped 1 other file(s) (.txt); save images in other formats as OME-TIFF" in nothing.stderr
     assert infer(tmp_path / "absent", *rest).returncode == 2
     assert infer(*rest).returncode == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_only_the_shard_that_joins_the_tables_names_them(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png_bytes(field()))
+    out = tmp_path / "out"
+    arguments = (tmp_path / "a.png", "--out", out, "--model", tiny_model, "--shard")
+    first, last = infer(*arguments, "1/2"), infer(*arguments, "2/2")
+    assert f"results in {out}: overlays, labels\nthe last shard writes" in first.stdout
+    assert last.stdout.endswith(f"results in {out}: overlays, labels, nuclei.csv, images.csv\n")
+    assert (out / "nuclei.csv").exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="NOT RUN: Windows sends Ctrl-C to a whole console, this test's too")

@@ -131,6 +131,12 @@ def test_samples_that_are_not_a_colour_are_channels(tmp_path: Path) -> None:
             assert np.array_equal(whole(plane), image[..., 2])
 
 
+def test_a_file_of_one_channel_names_it_and_no_range(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "grey.tif", np.zeros((21, 17), np.uint8))
+    with pytest.raises(ImageShapeError, match=r"no channel 1 .*; its channels: 0$"):
+        open_planes(tmp_path / "grey.tif", Selection(channel=1)).__enter__()
+
+
 @pytest.mark.parametrize(
     ("fixture", "selection", "reason"),
     [

@@ -13,6 +13,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -21,6 +22,7 @@ from nuclei_train.cli import explore_main
 from nuclei_train.data.split_table import read_split_table
 from nuclei_train.errors import DatasetError
 from nuclei_train.exploration.explore import explore
+from nuclei_train.exploration.summary import format_summary
 
 MakeZip = Callable[..., Path]
 
@@ -298,3 +300,11 @@ def test_an_out_that_cannot_be_made_is_a_sentence(data: Path, tmp_path: Path) ->
         assert done.returncode == 2
         assert "'out'" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_the_summary_separates_the_thousands_of_every_number() -> None:
+    image = {"dataset": "a", "n_nuclei": 1200, "height": 9, "width": 9, "channels": 1, "dtype": "uint8"}
+    images = pd.DataFrame([image | {"modality": None, "modality_guess": "fluorescence"}])
+    summary = format_summary(images, pd.DataFrame(columns=["kind", "dataset", "image_id"]), np.array([8224, 8225]))
+    assert "per image: 1,200 to 1,200, median 1,200" in summary
+    assert "area: 8,224 to 8,225 px, median 8,224.5 px" in summary
