@@ -39,8 +39,8 @@ def check_form(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         raise ImageValueError(f"found values of type {dtype}, expected bool, integers or floats up to 64 bits")
 
 
-def check_image(image: Image) -> None:
-    """Raise an error unless `image` is one finite image of a shape and type that can be segmented.
+def check_array(image: Image) -> None:
+    """Raise an error unless `image` is an array of a shape and type that can be segmented, whatever its values.
 
     This also refuses whatever a camera returned instead of a frame, and arrays in which some values are masked.
 
@@ -55,6 +55,17 @@ def check_image(image: Image) -> None:
             "is it a dropped frame, a path, or a masked array (fill it first)?"
         )
     check_form(image.shape, image.dtype)
+
+
+def check_image(image: Image) -> None:
+    """Raise an error unless `image` is one finite image: what `check_array` checks, and the values.
+
+    Raises
+    ------
+    ImageShapeError, ImageValueError
+        See `nuclei_runtime.readers.opening.read_image`.
+    """
+    check_array(image)
     if image.dtype.kind == "f" and not _are_finite(image):
         bad = int(image.size - np.isfinite(image).sum())
         raise ImageValueError(f"{bad} of {image.size} values are NaN or infinite; replace them before segmenting")
