@@ -25,6 +25,8 @@ same command may succeed elsewhere.
         └── ProviderError                      the execution provider asked for is not the one obtained
 """
 
+from __future__ import annotations
+
 from typing import ClassVar
 
 
@@ -99,14 +101,19 @@ class CardError(ModelError, ValueError):
 
     Attributes
     ----------
+    source : str
+        Where the card comes from.
     problems : tuple of str
         Each is ``location: what is wrong``.
     """
 
     def __init__(self, source: str, problems: tuple[str, ...]) -> None:
-        self.problems = problems
+        self.source, self.problems = source, problems
         listed = "\n".join(f"  - {problem}" for problem in problems)
         super().__init__(f"{source}: the model card has {len(problems)} problem(s):\n{listed}")
+
+    def __reduce__(self) -> tuple[type[CardError], tuple[str, tuple[str, ...]]]:
+        return type(self), (self.source, self.problems)
 
 
 class RuntimeEnvironmentError(NucleiError, RuntimeError):
@@ -116,10 +123,19 @@ class RuntimeEnvironmentError(NucleiError, RuntimeError):
 
 
 class MissingExtraError(RuntimeEnvironmentError, ImportError):
-    """A package of an optional extra is not installed."""
+    """A package of an optional extra is not installed.
+
+    Attributes
+    ----------
+    package, extra : str
+    """
 
     def __init__(self, package: str, extra: str) -> None:
+        self.package, self.extra = package, extra
         super().__init__(f'{package} is not installed; install it with: pip install "nuclei-edge[{extra}]"')
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return type(self), (self.package, self.extra)
 
 
 class ProviderError(RuntimeEnvironmentError):

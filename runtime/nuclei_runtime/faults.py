@@ -7,9 +7,18 @@ for the same reason, and would be recorded as failed although nothing is wrong w
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeGuard
 
-from nuclei_runtime.errors import ImageError, ImageReadError, MissingExtraError, NucleiError, RuntimeEnvironmentError
+from nuclei_runtime.errors import (
+    ImageError,
+    ImageReadError,
+    ImageTooLargeError,
+    MissingExtraError,
+    NucleiError,
+    RuntimeEnvironmentError,
+)
 
 _REMEDIES = {
     errno.EMFILE: "raise the limit on open files (ulimit -n), or use fewer --threads",
@@ -95,6 +104,32 @@ def image_failure(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "there is not enough memory for this image"
     return f"{type(error).__name__}: {error}"  # an unforeseen error: its type may say more than its message
+
+
+@contextmanager
+def allocating_for(shape: tuple[int, ...]) -> Iterator[None]:
+    """Turn a failed allocation into an error of the image, whose size is to blame.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the image.
+
+    Raises
+    ------
+    ImageTooLargeError
+        There is not enough memory.
+    """
+    try:
+        yield
+    except ImageTooLargeError:  # a MemoryError that says more
+        raise
+    except MemoryError as error:
+        size = " x ".join(map(str, shape[:2]))
+        raise ImageTooLargeError(
+            f"there is not enough memory for {size} pixels ({str(error) or 'MemoryError'}); allow the process more "
+            "memory, or use smaller images"
+        ) from error
 
 
 def machine_error(error: OSError, what: str, advice: str = "") -> RuntimeEnvironmentError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import inspect
+import pickle
 import re
 from pathlib import Path
 from types import ModuleType
@@ -93,3 +94,14 @@ def test_a_missing_extra_names_the_line_that_installs_it() -> None:
     with pytest.raises(ImportError, match=r'pip install "nuclei-edge\[cpu\]"') as caught:
         raise MissingExtraError("onnxruntime", "cpu")
     assert isinstance(caught.value, NucleiError)
+
+
+@pytest.mark.parametrize(
+    "item", [item for module in MODULES for item in classes_of(module).values()], ids=lambda item: item.__name__
+)
+def test_an_error_survives_the_way_out_of_a_worker_process(item: type[NucleiError]) -> None:
+    """A pool of processes that cannot unpickle an error waits forever for its result."""
+    arguments = {CardError: ("model.onnx", ("name: missing",)), MissingExtraError: ("onnxruntime", "cpu")}
+    error = item(*arguments.get(item, ("what was found",)))
+    arrived = pickle.loads(pickle.dumps(error))
+    assert (type(arrived), str(arrived), vars(arrived)) == (item, str(error), vars(error))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from numpy.typing import DTypeLike
 
-from nuclei_runtime.arrays import Image
+from nuclei_runtime.arrays import Image, check_array
 from nuclei_runtime.errors import InputsError
 
 AXES = "TCZYXS"
@@ -103,5 +103,17 @@ def series_stem(stem: str) -> str | None:
 
 
 def plane_of(image: Image) -> Plane:
-    """Return an image in memory as a plane."""
+    """Return an image in memory as a plane.
+
+    Parameters
+    ----------
+    image : (H, W), (H, W, 3) or (H, W, 4) ndarray
+        Not copied. Its values are checked when they are read.
+
+    Raises
+    ------
+    ImageShapeError, ImageValueError
+        This is not an array of a shape and type that can be segmented.
+    """
+    check_array(image)
     return Plane(None, None, image.shape, image.dtype, None, lambda rows, columns: image[rows, columns], True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -44,6 +45,15 @@ def test_pyinstaller_finds_the_hook() -> None:
     assert found.load() is hook_directories
     (folder,) = hook_directories()
     assert [path.name for path in Path(folder).glob("hook-*.py")] == ["hook-nuclei_runtime.py"]
+
+
+def test_the_hook_collects_the_library_and_neither_its_commands_nor_itself() -> None:
+    pytest.importorskip("PyInstaller", reason="NOT RUN: PyInstaller is not installed; pip install pyinstaller")
+    (hook,) = Path(hook_directories()[0]).glob("hook-*.py")
+    collected = runpy.run_path(str(hook))["hiddenimports"]
+    rooms = {name.split(".")[1] for name in collected if "." in name}
+    assert {"segmentation", "model", "readers", "checks"} <= rooms
+    assert not {"cli", "_pyinstaller"} & rooms
 
 
 def test_a_frozen_program_does_what_it_does_unfrozen(tmp_path: Path) -> None:

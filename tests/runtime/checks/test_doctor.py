@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,6 +78,12 @@ def test_a_replay_measures_the_difference(model: Path) -> None:
     assert other.difference > 0.5
     change(model, maps=read_sample(path).maps + np.float32(np.nan))
     assert not replay_sample(segmenter, path).ok
+
+
+@pytest.mark.parametrize("option", [{"tta": True}, {"diameter_px": 50}], ids=["tta", "diameter_px"])
+def test_a_segmenter_that_scales_images_is_not_replayed(option: dict[str, Any], tiled_model: Path) -> None:
+    with pytest.raises(ValueError, match="a sample is replayed without tta and diameter_px"):
+        replay_sample(Segmenter(tiled_model, **option), sample_path(tiled_model))
 
 
 def test_a_replay_finds_other_labels(model: Path) -> None:

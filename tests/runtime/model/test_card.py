@@ -181,6 +181,15 @@ def test_extensions_cannot_be_changed() -> None:
     assert json.loads(read.to_json())["extensions"] == EXTENSIONS
 
 
+@both_cards
+def test_the_arguments_of_a_step_cannot_be_changed(text: str) -> None:
+    """A card is frozen: a program that looks at it cannot change what the next image gives."""
+    card = parse_card(text, "model.onnx")
+    for step in (*card.preprocessing, card.postprocessing):
+        with pytest.raises(TypeError, match="read-only"):
+            step.kwargs["threshold"] = 0.1
+
+
 def test_a_card_with_extensions_can_be_copied_pickled_and_taken_apart() -> None:
     read = parse_card(json.dumps({**json.loads(VALID), "extensions": EXTENSIONS}), "extended")
     for again in (copy.deepcopy(read), pickle.loads(pickle.dumps(read)), pickle.loads(pickle.dumps(card()))):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,24 @@ def test_a_file_that_may_not_be_read_is_named(tiny_model: Path, tmp_path: Path) 
         pytest.skip("NOT RUN: this user may read every file")
     with pytest.raises(ModelNotFoundError, match=r"secret\.onnx: cannot be read: "):
         read_model_file(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="NOT RUN: the limit is that of POSIX systems")
+@pytest.mark.parametrize("read", ["read_model_file(BUNDLED_MODEL)", "read_sample(sample_path(BUNDLED_MODEL))"])
+def test_the_machine_is_at_fault_for_too_many_open_files(read: str) -> None:
+    code = (
+        "import resource\n"
+        "from nuclei_runtime import NucleiError\n"
+        "from nuclei_runtime.checks.sample import read_sample, sample_path\n"
+        "from nuclei_runtime.model.bundled import BUNDLED_MODEL\n"
+        "from nuclei_runtime.model.model_file import read_model_file\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        f"try: {read}\n"
+        "except NucleiError as error: print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("RuntimeEnvironmentError "), done.stderr
+    assert "cannot be read: Too many open files; raise the limit on open files" in done.stdout
 
 
 def test_a_pipe_is_not_a_model(tmp_path: Path) -> None:

@@ -133,6 +133,15 @@ def test_a_pickled_segmenter_loads_no_other_model(
         pickle.loads(content)
 
 
+def test_a_relative_path_is_that_of_the_folder_in_which_the_segmenter_was_made(
+    tiled_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiled_model.parent)
+    segmenter = Segmenter(tiled_model.name, threads=1)
+    monkeypatch.chdir(tmp_path)
+    assert pickle.loads(pickle.dumps(segmenter)).options.model == segmenter.options.model == tiled_model
+
+
 class SetAfter:
     """A flag that is set while the network runs its n-th tile."""
 
