@@ -39,7 +39,7 @@ from nuclei_train.run_folder import RUN_FILE, read_run
 
 REFERENCE = "reference"
 STEPS = 1500
-"""Far too few to converge, but enough to tell what matters."""
+"""Far too few to converge, but enough to show what matters."""
 
 
 def shortened(recipe: Native, steps: int) -> Native:

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.beside import Beside, measure_beside
 from benchmarks.hardware import describe_hardware
 from benchmarks.peers.harness import read_images
+from benchmarks.side_by_side import SideBySide, measure_side_by_side
 
 _not_measured: dict[str, str] = {}
 
@@ -64,6 +64,6 @@ def sample(request: pytest.FixtureRequest) -> list[bytes]:
 
 
 @pytest.fixture
-def beside(benchmark: BenchmarkFixture) -> Beside:
-    """Return `benchmarks.beside.measure_beside` with this test's benchmark."""
-    return partial(measure_beside, benchmark)
+def side_by_side(benchmark: BenchmarkFixture) -> SideBySide:
+    """Return `benchmarks.side_by_side.measure_side_by_side` with this test's benchmark."""
+    return partial(measure_side_by_side, benchmark)

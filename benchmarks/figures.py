@@ -36,11 +36,11 @@ def megapixels_per_second(row: Row) -> float:
 
 
 def share_of_sgemm(row: Row) -> float:
-    """Return a network's operations per second, relative to a matrix product's."""
+    """Return a network's operations per second, relative to those of a matrix product."""
     return times(row, "sgemm") * float(row["flops"]) / float(row["sgemm_flops"])
 
 
-def share_beside_network(row: Row) -> float:
+def share_outside_network(row: Row) -> float:
     """Return the share of processor time spent outside the network."""
     return 1 - times(row, "network")
 

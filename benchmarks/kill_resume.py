@@ -50,7 +50,7 @@ def n_records(out: Path) -> int:
 
 
 def run_and_kill(command: list[str], out: Path, chance: random.Random, *, n_done: int, while_writing: bool) -> bool:
-    """Kill a run after so many more images; return whether it was killed before it ended."""
+    """Kill a run after a number of further images; return whether it was killed before it ended."""
     wanted = n_records(out) + n_done
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and n_records(out) < wanted:
@@ -90,7 +90,7 @@ def main() -> None:
             if not run_and_kill(command, out, chance, n_done=n_done, while_writing=n_kills % 2 == 0):
                 n_runs_ended += 1
                 if contents(out) != expected:
-                    problems.append("a run that came to its end differs from the undisturbed one")
+                    problems.append("a run that finished differs from the undisturbed one")
                 shutil.rmtree(out)
                 continue
             n_kills += 1
@@ -98,7 +98,7 @@ def main() -> None:
             found = contents(out)
             final = {name: found[name] for name in found if name.partition("/")[0] in RESULT_FOLDERS}
             wrong = sorted(name for name, content in final.items() if expected.get(name) != content)
-            problems += [f"after kill {n_kills}: {name} is not whole" for name in wrong]
+            problems += [f"after kill {n_kills}: {name} is incomplete" for name in wrong]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             problems.append(f"the last run ended with {done.returncode}: {done.stderr}")

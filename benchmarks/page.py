@@ -14,8 +14,8 @@ from benchmarks.figures import (
     peer_times,
     reference,
     rows_of,
-    share_beside_network,
     share_of_sgemm,
+    share_outside_network,
     times,
 )
 from benchmarks.peers.run import REFERENCE, ratio_table
@@ -105,7 +105,7 @@ def _bars(results: Results) -> list[str]:
     for name, other in product((name for name in peers if name not in others), others):
         speeds = f"{peer_speed(peers[name]):.2f} and {peer_speed(peers[other]):.2f} MP/s"
         body.append((f"{name}, compared with {other}", f"{speeds}: **{peer_times(peers, name, other):.2f} times**"))
-    for row in rows_of(results["own"], "network_beside_sgemm"):
+    for row in rows_of(results["own"], "network_and_sgemm"):
         if row["params"]["precision"] == "fp32":
             body.append(
                 (f"network alone, fp32, relative to sgemm's rate, {cores} threads", f"{share_of_sgemm(row):.0%}")
@@ -114,17 +114,17 @@ def _bars(results: Results) -> list[str]:
             body.append((f"network alone, {row['params']['precision']} relative to fp32", f"{times(row, 'fp32'):.2f}"))
     for row in rows_of(results["own"], "stages"):
         precision = row["params"]["precision"]
-        body.append((f"all but the network, share of CPU time, {precision}", f"{share_beside_network(row):.0%}"))
+        body.append((f"all but the network, share of CPU time, {precision}", f"{share_outside_network(row):.0%}"))
     for name, one in peers.items():
         if name.endswith("a folder"):
             busy = busy_ratio(one["seconds"], one["cpu_seconds"], cores)
             body.append((f"{name}: wall time divided by CPU time per core, {cores} cores", f"{busy:.2f}"))
             body.append((f"{name}: peak memory", f"{one['peak_mib']:.0f} MiB"))
-    for row in rows_of(results["own"], "one_image_beside_the_libraries"):
+    for row in rows_of(results["own"], "one_image_and_its_libraries"):
         libraries = reference(row, "used parts")
         figure = f"{median(row):.2f} s and {libraries:.2f} s"
         body.append(("one 256 x 256 image from a cold start, compared with importing its libraries", figure))
-    for row in rows_of(results["own"], "import_beside_numpy"):
+    for row in rows_of(results["own"], "import_and_numpy"):
         start = reference(row, "nothing")
         figure = f"{1e3 * (median(row) - start):.0f} and {1e3 * (reference(row, 'numpy') - start):.0f} ms"
         body.append(("`import nuclei_runtime`, compared with `import numpy`", figure))
@@ -187,7 +187,7 @@ def _keras(results: Results) -> list[str]:
                 f"{row['megapixels'] / reference(row, 'onnxruntime'):.2f}",
                 f"{1 / times(row, 'onnxruntime'):.1f}",
             )
-            for row in rows_of(results["own"], "keras_predict_beside_onnx_runtime")
+            for row in rows_of(results["own"], "keras_and_onnx_runtime")
         ),
     )
 
@@ -195,7 +195,7 @@ def _keras(results: Results) -> list[str]:
 SHOWN_SCORES = ("mean AP", "AP@0.5 mean over images")
 SHOWN_SETS = ("val", "test", "stardist_test")
 SCORES_PAGE = "[scores](../docs/scores.md)"
-"""Where the scores are that a card does not hold: those with test-time augmentation."""
+"""Page of the scores that a card does not contain: those with test-time augmentation."""
 
 
 def _variants(results: Results) -> list[str]:
@@ -276,7 +276,7 @@ def _libraries(results: Results) -> list[str]:
 
 def _cold(results: Results) -> list[str]:
     body = []
-    for row in rows_of(results["own"], "one_image_beside_the_libraries"):
+    for row in rows_of(results["own"], "one_image_and_its_libraries"):
         body += [
             ("`nuclei-infer` on one 256 x 256 image, from process start to end", f"{median(row):.2f} s"),
             ("`import numpy, scipy, skimage, onnxruntime`", f"{reference(row, 'libraries'):.2f} s"),
@@ -285,7 +285,7 @@ def _cold(results: Results) -> list[str]:
                 f"{reference(row, 'used parts'):.2f} s",
             ),
         ]
-    for row in rows_of(results["own"], "import_beside_numpy"):
+    for row in rows_of(results["own"], "import_and_numpy"):
         for what, seconds in (
             ("`import nuclei_runtime`", median(row)),
             ("`import numpy`", reference(row, "numpy")),

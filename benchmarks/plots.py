@@ -42,13 +42,13 @@ def _peers(axes: Any, results: dict[str, Any]) -> None:
 def _area(axes: Any, results: dict[str, Any]) -> None:
     rows = list(rows_of(results["own"], "area"))
     axes.loglog([row["megapixels"] for row in rows], [1 / megapixels_per_second(row) for row in rows], "o-")
-    axes.set(xlabel="megapixels", ylabel="seconds a megapixel")
+    axes.set(xlabel="megapixels", ylabel="seconds per megapixel")
 
 
 def _nuclei(axes: Any, results: dict[str, Any]) -> None:
     rows = list(rows_of(results["own"], "nuclei"))
     numbers = [row["nuclei"] for row in rows]
     axes.plot(numbers, [median(row) for row in rows], "o-", label="segmented and measured")
-    axes.plot(numbers, [reference(row, "table") for row in rows], "o-", label="of which the table")
+    axes.plot(numbers, [reference(row, "table") for row in rows], "o-", label="the table alone")
     axes.set(xlabel="nuclei in 1024 x 1024 pixels", ylabel="seconds", ylim=(0, None))
     axes.legend()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.beside import Beside
 from benchmarks.fields import mosaic
+from benchmarks.side_by_side import SideBySide
 
 LIBRARIES = "import numpy, scipy, skimage, onnxruntime"
 USED_PARTS = "import numpy, scipy.ndimage, skimage.measure, skimage.segmentation, onnxruntime"
@@ -23,7 +23,7 @@ def python(code: str, *arguments: str) -> Callable[[], object]:
     return lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def test_one_image_beside_the_libraries(beside: Beside, tmp_path: Path) -> None:
+def test_one_image_and_its_libraries(side_by_side: SideBySide, tmp_path: Path) -> None:
     image = tmp_path / "image.png"
     Image.fromarray(mosaic(256)).save(image)
     numbers = count()
@@ -33,8 +33,10 @@ def test_one_image_beside_the_libraries(beside: Beside, tmp_path: Path) -> None:
         python(INFER, str(image), "--out", str(out))()
         assert (out / "labels" / "image.tif").is_file()
 
-    beside(run, {"libraries": python(LIBRARIES), "used parts": python(USED_PARTS)}, rounds=7)
+    side_by_side(run, {"libraries": python(LIBRARIES), "used parts": python(USED_PARTS)}, rounds=7)
 
 
-def test_import_beside_numpy(beside: Beside) -> None:
-    beside(python("import nuclei_runtime"), {"numpy": python("import numpy"), "nothing": python("pass")}, rounds=7)
+def test_import_and_numpy(side_by_side: SideBySide) -> None:
+    side_by_side(
+        python("import nuclei_runtime"), {"numpy": python("import numpy"), "nothing": python("pass")}, rounds=7
+    )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.beside import Beside
 from benchmarks.environments import ROOT
+from benchmarks.side_by_side import SideBySide
 from nuclei_runtime.model.bundled import BUNDLED_MODELS
 from nuclei_runtime.model.session import load_session
 
@@ -16,7 +16,7 @@ CHECKPOINT = ROOT / "train" / "nuclei_train" / "models" / "model_for_nuclei.h5"
 
 
 @pytest.mark.parametrize("precision", BUNDLED_MODELS)
-def test_network_beside_sgemm(beside: Beside, precision: str) -> None:
+def test_network_and_sgemm(side_by_side: SideBySide, precision: str) -> None:
     """NumPy takes its number of threads from OPENBLAS_NUM_THREADS; without it, the number of cores."""
     import onnx
 
@@ -26,7 +26,7 @@ def test_network_beside_sgemm(beside: Beside, precision: str) -> None:
     left, right = rng.random((2, MATRIX, MATRIX), np.float32)
     image = rng.random((1, TILE_PX, TILE_PX, 3), np.float32)
     sessions = {name: load_session(BUNDLED_MODELS[name]) for name in ("fp32", precision)}
-    beside(
+    side_by_side(
         lambda: sessions[precision].run(image),
         {"sgemm": lambda: left @ right, "fp32": lambda: sessions["fp32"].run(image)},
         rounds=15,
@@ -38,7 +38,7 @@ def test_network_beside_sgemm(beside: Beside, precision: str) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-def test_keras_predict_beside_onnx_runtime(beside: Beside, batch: int) -> None:
+def test_keras_and_onnx_runtime(side_by_side: SideBySide, batch: int) -> None:
     """The checkpoint that the bundled model was exported from, at the size of its training, and its float32 export."""
     from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
 
@@ -48,7 +48,7 @@ def test_keras_predict_beside_onnx_runtime(beside: Beside, batch: int) -> None:
         model = keras.models.load_model(CHECKPOINT, compile=False)
     images = np.random.default_rng(0).random((batch, *model.input_shape[1:]), np.float32)
     session = load_session(BUNDLED_MODELS["fp32"])
-    beside(
+    side_by_side(
         lambda: model.predict(images, verbose=0),
         {"onnxruntime": lambda: session.run(images)},
         megapixels=images[..., 0].size / 1e6,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks.beside import Beside
+from benchmarks.side_by_side import SideBySide
 from benchmarks.test_stages import decode
 from nuclei_runtime import Segmenter, SegmenterOptions
 from nuclei_runtime.model.bundled import BUNDLED_MODELS
@@ -17,7 +17,7 @@ from nuclei_runtime.runs.run import FolderRun, RunConfig
 
 
 @pytest.mark.parametrize("precision", BUNDLED_MODELS)
-def test_folder_with_writing(beside: Beside, sample: list[bytes], tmp_path: Path, precision: str) -> None:
+def test_folder_with_writing(side_by_side: SideBySide, sample: list[bytes], tmp_path: Path, precision: str) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
     megapixels = 0.0
@@ -35,16 +35,16 @@ def test_folder_with_writing(beside: Beside, sample: list[bytes], tmp_path: Path
         with FolderRun(config) as running:
             assert all(outcome.is_ok for outcome in running.outcomes())
 
-    beside(run, rounds=3, megapixels=megapixels, images=len(sample))
+    side_by_side(run, rounds=3, megapixels=megapixels, images=len(sample))
 
 
 @pytest.mark.parametrize("tta", [False, True])
 @pytest.mark.parametrize("precision", BUNDLED_MODELS)
-def test_variants(beside: Beside, sample: list[bytes], precision: str, tta: bool) -> None:
+def test_variants(side_by_side: SideBySide, sample: list[bytes], precision: str, tta: bool) -> None:
     """One image at a time; the scores are those in the model's card, which are without test-time augmentation."""
     segmenter = Segmenter(precision=precision, tta=tta)
     images = [decode(content) for content in sample]
-    beside(
+    side_by_side(
         lambda: [segmenter.segment(image) for image in images],
         rounds=2,
         megapixels=sum(image.shape[0] * image.shape[1] for image in images) / 1e6,

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.beside import Beside
+from benchmarks.side_by_side import SideBySide
 from benchmarks.test_stages import decode
 from nuclei_runtime import Segmenter
 
@@ -122,7 +122,7 @@ def _agree(task: str, one: NDArray[Any], other: NDArray[Any]) -> bool:
 @pytest.mark.parametrize(
     ("task", "index"), [(task, index) for task, libraries in TASKS.items() for index in range(len(libraries))]
 )
-def test_libraries(beside: Beside, sample: list[bytes], task: str, index: int) -> None:
+def test_libraries(side_by_side: SideBySide, sample: list[bytes], task: str, index: int) -> None:
     library = TASKS[task][index]
     module = pytest.importorskip(library.module)
     if library.module == "cv2":
@@ -133,7 +133,7 @@ def test_libraries(beside: Beside, sample: list[bytes], task: str, index: int) -
     given = [library.call(module, *picture) for picture in pictures]
     agrees = sum(_agree(task, *pair) for pair in zip(given, expected, strict=True))
     paths = [Path(path.locate()) for path in files(library.distribution) or ()]
-    beside(
+    side_by_side(
         lambda: [library.call(module, *picture) for picture in pictures],
         megapixels=sum(picture[0].size for picture in pictures) / 1e6,
         library=f"{library.distribution} {version(library.distribution)}",

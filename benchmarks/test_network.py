@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from benchmarks.beside import Beside
+from benchmarks.side_by_side import SideBySide
 from nuclei_runtime.checks.bench import PROVIDERS, thread_counts
 from nuclei_runtime.errors import RuntimeEnvironmentError
 from nuclei_runtime.model.bundled import BUNDLED_MODELS
@@ -29,7 +29,7 @@ def session_of(provider: str, precision: str, threads: int) -> Session:
 @pytest.mark.parametrize("batch", BATCHES)
 @pytest.mark.parametrize("precision", BUNDLED_MODELS)
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_network(beside: Beside, provider: str, precision: str, batch: int, tile: int, threads: int) -> None:
+def test_network(side_by_side: SideBySide, provider: str, precision: str, batch: int, tile: int, threads: int) -> None:
     if provider not in available_providers():
         pytest.skip("not in this ONNX Runtime")
     if provider != CPU_PROVIDER and threads != cpu_count():
@@ -43,4 +43,4 @@ def test_network(beside: Beside, provider: str, precision: str, batch: int, tile
         session.run(images)
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         pytest.skip(f"does not run it: {error}")
-    beside(lambda: session.run(images), megapixels=images[..., 0].size / 1e6)
+    side_by_side(lambda: session.run(images), megapixels=images[..., 0].size / 1e6)

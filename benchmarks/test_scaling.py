@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import tifffile
 
-from benchmarks.beside import Beside
 from benchmarks.fields import mosaic
 from benchmarks.huge_image import measure
+from benchmarks.side_by_side import SideBySide
 from nuclei_runtime import Segmenter
 from nuclei_runtime.writers.nuclei_csv import nucleus_rows
 
@@ -26,17 +26,19 @@ def segmenter() -> Segmenter:
 
 
 @pytest.mark.parametrize("side", SIDES_PX)
-def test_area(beside: Beside, segmenter: Segmenter, side: int) -> None:
+def test_area(side_by_side: SideBySide, segmenter: Segmenter, side: int) -> None:
     image = mosaic(side)
     is_small = side <= SMALL_PX
-    beside(lambda: segmenter.segment(image), rounds=3 if is_small else 1, warmup=is_small, megapixels=side * side / 1e6)
+    side_by_side(
+        lambda: segmenter.segment(image), rounds=3 if is_small else 1, warmup=is_small, megapixels=side * side / 1e6
+    )
 
 
 @pytest.mark.parametrize("nuclei", NUCLEI_A_FIELD)
-def test_nuclei(beside: Beside, segmenter: Segmenter, nuclei: int) -> None:
+def test_nuclei(side_by_side: SideBySide, segmenter: Segmenter, nuclei: int) -> None:
     image = mosaic(1024, nuclei)
     labels = segmenter.segment(image).labels
-    beside(
+    side_by_side(
         lambda: nucleus_rows("image", image, segmenter.segment(image).labels),
         {"table": lambda: nucleus_rows("image", image, labels)},
         rounds=3,
@@ -46,12 +48,12 @@ def test_nuclei(beside: Beside, segmenter: Segmenter, nuclei: int) -> None:
 
 
 @pytest.mark.parametrize("side", SIDES_PX)
-def test_memory(beside: Beside, tmp_path: Path, side: int) -> None:
+def test_memory(side_by_side: SideBySide, tmp_path: Path, side: int) -> None:
     """Run nuclei-infer on a tiled TIFF with a memory limit, in a process of its own."""
     image = tmp_path / "image.tif"
     tifffile.imwrite(image, mosaic(side), tile=(256, 256))
     peaks: list[int] = []
-    beside(
+    side_by_side(
         lambda: peaks.append(measure(image, tmp_path / "out", None, MAX_MEMORY).peak_bytes),
         rounds=1,
         warmup=False,

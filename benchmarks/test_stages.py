@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.beside import Beside
 from benchmarks.peers.nuclei_edge import counter
+from benchmarks.side_by_side import SideBySide
 from nuclei_runtime import Segmenter
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.model.bundled import BUNDLED_MODELS
@@ -34,7 +34,7 @@ def each(function: Callable[..., Any], *columns: Sequence[Any]) -> Callable[[], 
 
 @pytest.mark.benchmark(timer=time.process_time)
 @pytest.mark.parametrize("precision", BUNDLED_MODELS)
-def test_stages(beside: Beside, sample: list[bytes], precision: str) -> None:
+def test_stages(side_by_side: SideBySide, sample: list[bytes], precision: str) -> None:
     segmenter = Segmenter(BUNDLED_MODELS[precision], threads=1)
     card, tiling = segmenter.card, segmenter.card.input.tiling
     assert tiling is not None
@@ -60,4 +60,4 @@ def test_stages(beside: Beside, sample: list[bytes], precision: str) -> None:
         "table": each(lambda image, found: nucleus_rows("image", image, found), images, labels),
     }
     # No warm-up: the stages have already run once, and a round takes seconds.
-    beside(each(counter(segmenter), sample), stages, rounds=2, warmup=False, timer=time.process_time)
+    side_by_side(each(counter(segmenter), sample), stages, rounds=2, warmup=False, timer=time.process_time)

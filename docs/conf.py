@@ -42,6 +42,8 @@ exclude_patterns = [".git", ".venv", "build", "shared", "**/node_modules", "test
 html_theme = "furo"
 html_title = f"{project} {version}"
 html_copy_source = False
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 smartquotes = False  # "--option" keeps its two hyphens
 
 myst_heading_anchors = 3
@@ -159,6 +161,12 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def show_default_factories(*hooked: Any) -> tuple[str, str] | None:
+    """Write ``...`` for the default of a field that a dataclass computes: Sphinx cannot parse ``<factory>``."""
+    signature, returned = hooked[-2:]
+    return (signature.replace("<factory>", "..."), returned) if signature else None
+
+
 def add_navigation(_: Sphinx, docname: str, source: list[str]) -> None:
     """Make the lists of links under the headings of docs/index.md the site's navigation."""
     if docname != root_doc:
@@ -179,5 +187,6 @@ def setup(app: Sphinx) -> None:
     """Register what this file adds to Sphinx."""
     app.add_directive("api", ApiReference)
     app.add_directive("command", CommandReference)
+    app.connect("autodoc-process-signature", show_default_factories)
     app.connect("source-read", add_navigation)
     app.connect("build-finished", write_home)

@@ -43,7 +43,7 @@ AFTER_TRAINING = ("tests/export/", "tests/train/fitting/", "tests/train/recipes/
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give each process whole files, and one process all tests of the trained networks, to train these once."""
+    """Give each process whole files, and one process all tests of the trained networks, so that it trains them once."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Files(LoadScopeScheduling):

@@ -1,4 +1,4 @@
-"""The rules that hold the project together, each run by the tool that knows it and tried on code that breaks it."""
+"""The rules of the code base, each checked by its tool and tested on code that breaks it."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_the_code_is_formatted() -> None:
     ],
 )
 def test_the_linter_finds_what_breaks_its_rules(code: str, rule: str) -> None:
-    """No import that only POSIX has or that leads to a network, no code out of data, docstrings for all public."""
+    """No POSIX-only or network imports, no code from data, and docstrings for everything public."""
     name = "runtime/nuclei_runtime/new.py"
     done = run(
         "-m", "ruff", "check", "--no-cache", "--output-format=concise", "--stdin-filename", name, "-", stdin=code
@@ -114,7 +114,7 @@ def test_the_linter_finds_what_breaks_its_rules(code: str, rule: str) -> None:
 
 
 def test_arrays_are_read_without_pickle() -> None:
-    """NumPy can hold pickles in its files, and keras in its own ones: neither is let in anywhere."""
+    """NumPy's and Keras's files can contain pickles: neither is allowed anywhere."""
     lines = [line for path in MODULES for line in path.read_text(encoding="utf-8").splitlines()]
     loads = [line for line in lines if re.search(r"\b(np|numpy)\.load\(", line)]
     assert loads
@@ -136,7 +136,7 @@ def test_a_stage_is_one_typed_package() -> None:
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    """Imports for type checking count: whoever reads one module of a circle has to read them all."""
+    """Imports for type checking count: to understand one module of a circle, one has to read them all."""
     for package in PACKAGES:
         graph = grimp.build_graph(package, cache_dir=None)
         arrows = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
@@ -147,7 +147,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 
 def test_tests_lie_where_the_code_lies() -> None:
-    """tests/runtime/readers holds the tests of nuclei_runtime.readers."""
+    """tests/runtime/readers contains the tests of nuclei_runtime.readers."""
     for name, folder in PACKAGES.items():
         rooms = {path.parent.relative_to(folder / name) for path in MODULES if path.is_relative_to(folder / name)}
         tests = ROOT / "tests" / folder.name

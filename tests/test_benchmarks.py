@@ -1,4 +1,4 @@
-"""The benchmarks' page: what it says of a small set of results that was made up, each figure known beforehand."""
+"""The benchmarks' page for made-up results, in which each figure is known; and the contrast benchmark."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation, label
 
-from benchmarks.figures import busy_ratio, peer_times, share_beside_network, share_of_sgemm
+from benchmarks.contrast import area_ratio, draw_nuclei
+from benchmarks.figures import busy_ratio, peer_times, share_of_sgemm, share_outside_network
 from benchmarks.page import SCORES_PAGE, render
 from benchmarks.peers.run import REFERENCE, ratio_table
 from benchmarks.plots import draw
@@ -41,19 +44,19 @@ def row(what: str, seconds: list[float], params: dict[str, Any] | None = None, *
 def results() -> dict[str, Any]:
     fp32, int8 = {"precision": "fp32"}, {"precision": "int8"}
     network = {"provider": "CPUExecutionProvider", "batch": 1, "threads": 2}
-    beside = {"flops": 2e9, "sgemm_flops": 8e9}
+    flops = {"flops": 2e9, "sgemm_flops": 8e9}
     rows = [
         row("network", [0.5], {**network, **fp32, "tile": 256}, megapixels=1.0),
         row("network", [0.25], {**network, **int8, "tile": 256}, megapixels=1.0),
         row("network", [2.0], {**network, **fp32, "tile": 512}, megapixels=3.0),
-        row("network_beside_sgemm", [1.0, 2.0], fp32, reference_seconds={"sgemm": [2.0, 4.0]}, **beside),
-        row("network_beside_sgemm", [1.0], int8, reference_seconds={"sgemm": [2.0], "fp32": [1.7]}, **beside),
+        row("network_and_sgemm", [1.0, 2.0], fp32, reference_seconds={"sgemm": [2.0, 4.0]}, **flops),
+        row("network_and_sgemm", [1.0], int8, reference_seconds={"sgemm": [2.0], "fp32": [1.7]}, **flops),
         row("stages", [10.0], int8, reference_seconds={"decode": [0.5], "network": [6.0]}),
-        row("one_image_beside_the_libraries", [0.9], reference_seconds={"libraries": [0.2], "used parts": [0.4]}),
-        row("import_beside_numpy", [0.025], reference_seconds={"numpy": [0.1], "nothing": [0.015]}),
+        row("one_image_and_its_libraries", [0.9], reference_seconds={"libraries": [0.2], "used parts": [0.4]}),
+        row("import_and_numpy", [0.025], reference_seconds={"numpy": [0.1], "nothing": [0.015]}),
         row("folder_with_writing", [2.0], int8, megapixels=4.0, images=8),
         row(
-            "keras_predict_beside_onnx_runtime",
+            "keras_and_onnx_runtime",
             [4.0],
             {"batch": 4},
             megapixels=2.0,
@@ -121,7 +124,7 @@ def test_the_ratio_table_holds_medians_and_the_median_of_the_rounds_ratios() -> 
 def test_shares_and_ratios_are_of_the_same_round(results: dict[str, Any]) -> None:
     rows = results["own"]["rows"]
     assert share_of_sgemm(rows[3]) == 0.5
-    assert share_beside_network(rows[5]) == pytest.approx(0.4)
+    assert share_outside_network(rows[5]) == pytest.approx(0.4)
     assert busy_ratio([2.0, 3.0], [4.0, 3.0], 2) == 1.5
 
 
@@ -203,3 +206,14 @@ def test_of_pytest_benchmarks_document_nothing_is_kept_that_names_the_machine() 
     kept = compact(document)
     assert kept["rows"] == [{"what": "area", "params": {"side": 256}, "seconds": [1.0, 2.0], "megapixels": 0.5}]
     assert "secret" not in json.dumps(kept)
+
+
+def test_the_fields_of_the_contrast_benchmark_hold_separate_nuclei_whose_areas_are_compared() -> None:
+    truth = draw_nuclei(6, 1024, np.random.default_rng(0))
+    assert label(truth > 0)[1] == truth.max() == 6
+    larger, _ = label(binary_dilation(truth > 0))
+    ratio = area_ratio(truth, larger)
+    assert ratio is not None
+    assert ratio > 1.1
+    assert area_ratio(truth, truth) == 1.0
+    assert area_ratio(truth, np.zeros_like(truth)) is None

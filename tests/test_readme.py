@@ -1,4 +1,4 @@
-"""The README: its first screen, its length, and that what it tells people to do works."""
+"""The README: its first screen, its length, and the commands in it, which must work."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """This project under the peers' conditions: images decoded from memory, segmented and measured, nothing written.
 
-``--mode folder``: as many workers as cores, an image each, one thread in the network: what a run over a folder does.
-``--mode single``: one image after the other, all cores in the network: what an instrument does.
+``--mode folder``: one worker per core, each with its own image and one thread, as in a run over a folder.
+``--mode single``: one image after the other, with all cores in the network, as in an instrument.
 """
 
 from __future__ import annotations

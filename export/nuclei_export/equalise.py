@@ -1,4 +1,4 @@
-"""Cross-channel equalisation: the channels of a tensor get one range, so that a single 8-bit scale suits them all."""
+"""Cross-layer equalisation: gives all channels of a tensor the same range, so that one 8-bit scale suits them all."""
 
 from __future__ import annotations
 

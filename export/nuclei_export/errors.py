@@ -1,6 +1,6 @@
 """Every error that the export raises on purpose.
 
-As in `nuclei_runtime.errors`, each class is also the builtin that it is, and bears the exit code of a command.
+As in `nuclei_runtime.errors`, each class is also a subclass of the matching builtin, and has an exit code.
 
     NucleiError
     ├── EvaluationFileError (ValueError)   not the evaluation.json of the model that is exported
@@ -14,11 +14,11 @@ from nuclei_runtime.errors import NucleiError
 
 
 class EvaluationFileError(NucleiError, ValueError):
-    """The file of scores is not one that nuclei-evaluate wrote of the model that is exported."""
+    """The file of scores is not one that nuclei-evaluate wrote for the model that is exported."""
 
 
 class RunFolderError(NucleiError, ValueError):
-    """The run folder does not hold what an export needs."""
+    """The run folder does not contain what an export needs."""
 
 
 class ParityError(NucleiError, ArithmeticError):

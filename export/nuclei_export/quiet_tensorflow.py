@@ -1,4 +1,4 @@
-"""TensorFlow, imported without its remarks on the user's terminal."""
+"""Imports TensorFlow without its messages on the user's terminal."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from nuclei_runtime.cli.command import silence_stderr
 
 @contextmanager
 def quiet_tensorflow() -> Iterator[None]:
-    """Keep TensorFlow's remarks on processors and drivers, and absl's on file formats, off the user's terminal.
+    """Keep TensorFlow's messages on processors and drivers, and absl's on file formats, off the user's terminal.
 
-    Import TensorFlow inside. Version 2.21 prints the remarks before it reads any setting, so stderr itself is silenced
-    for as long. TF_CPP_MIN_LOG_LEVEL=0 in the environment lets everything through.
+    Import TensorFlow inside. Version 2.21 prints the messages before it reads any setting, so stderr itself is silenced
+    meanwhile. TF_CPP_MIN_LOG_LEVEL=0 in the environment lets everything through.
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
         yield

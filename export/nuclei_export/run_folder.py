@@ -75,7 +75,7 @@ class FinishedRun:
 
 
 def read_finished_run(folder: Path) -> FinishedRun:
-    """Read what a finished run tells an export.
+    """Read what an export needs to know about a finished run.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def read_finished_run(folder: Path) -> FinishedRun:
     status = run.get("status") if isinstance(run, dict) else None
     if status != "complete":
         raise RunFolderError(
-            f"{folder}: the run is {status!r}, expected 'complete'; finish it with nuclei-train --resume"
+            f"{folder}: the training is not complete (status {status!r}); finish it with nuclei-train --resume"
         )
     try:
         described = run["export"]

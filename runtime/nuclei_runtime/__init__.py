@@ -76,7 +76,7 @@ __all__ = [
     "segment_plane",
 ]
 
-_HOMES = {
+_MODULES = {
     "BUNDLED_MODELS": "model.bundled",
     "Block": "segmentation.blocks",
     "ModelCard": "model.card",
@@ -93,7 +93,7 @@ _HOMES = {
     "sample_path": "checks.sample",
     "segment_plane": "segmentation.blocks",
 }
-"""The module of each name, errors apart: all of those live in `nuclei_runtime.errors`."""
+"""The module of each name, except for the errors, which are all in `nuclei_runtime.errors`."""
 
 
 def __getattr__(name: str) -> Any:
@@ -103,7 +103,7 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("nuclei-edge")
-    return getattr(import_module(f"nuclei_runtime.{_HOMES.get(name, 'errors')}"), name)
+    return getattr(import_module(f"nuclei_runtime.{_MODULES.get(name, 'errors')}"), name)
 
 
 def __dir__() -> list[str]:

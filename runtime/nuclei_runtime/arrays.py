@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.errors import ImageShapeError, ImageValueError
+from nuclei_runtime.faults import allocating_for
 
 Image = NDArray[np.generic]
 """(H, W), (H, W, 1), (H, W, 3) or (H, W, 4), rows first, with the values as stored in the file."""
@@ -38,8 +39,8 @@ def check_form(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         raise ImageValueError(f"found values of type {dtype}, expected bool, integers or floats up to 64 bits")
 
 
-def check_image(image: Image) -> None:
-    """Raise an error unless `image` is one finite image of a shape and type that can be segmented.
+def check_array(image: Image) -> None:
+    """Raise an error unless `image` is an array of a shape and type that can be segmented, whatever its values.
 
     This also refuses whatever a camera returned instead of a frame, and arrays in which some values are masked.
 
@@ -54,9 +55,42 @@ def check_image(image: Image) -> None:
             "is it a dropped frame, a path, or a masked array (fill it first)?"
         )
     check_form(image.shape, image.dtype)
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
+
+
+def check_image(image: Image) -> None:
+    """Raise an error unless `image` is one finite image: what `check_array` checks, and the values.
+
+    Raises
+    ------
+    ImageShapeError, ImageValueError
+        See `nuclei_runtime.readers.opening.read_image`.
+    """
+    check_array(image)
+    if image.dtype.kind == "f" and not _are_finite(image):
         bad = int(image.size - np.isfinite(image).sum())
         raise ImageValueError(f"{bad} of {image.size} values are NaN or infinite; replace them before segmenting")
+
+
+def check_maps(maps: Maps, n_maps: int) -> None:
+    """Raise an error unless `maps` are the maps of one image, (H, W, `n_maps`), with finite values.
+
+    Raises
+    ------
+    ImageShapeError, ImageValueError
+        The array has another shape or another type than float, or values that are not finite.
+    """
+    if not isinstance(maps, np.ndarray) or maps.ndim != 3 or maps.shape[2] != n_maps or 0 in maps.shape:
+        found = f"an array of shape {maps.shape}" if isinstance(maps, np.ndarray) else type(maps).__name__
+        raise ImageShapeError(f"found {found}, expected maps of shape (H, W, {n_maps}) as `predict` gives them")
+    if maps.dtype.kind != "f":
+        raise ImageValueError(f"found maps of type {maps.dtype}, expected floats in [0, 1] as `predict` gives them")
+    if not _are_finite(maps):  # every comparison with NaN is false: there would be no nuclei and no error
+        raise ImageValueError("found maps with NaN or infinite values, expected those that `predict` gives")
+
+
+def _are_finite(values: NDArray[Any]) -> bool:
+    with allocating_for(values.shape):
+        return bool(np.isfinite(values).all())
 
 
 def to_uint8(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:

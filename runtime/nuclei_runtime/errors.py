@@ -10,10 +10,10 @@ same command may succeed elsewhere.
     │   ├── ImageReadError (OSError)           the file cannot be decoded
     │   ├── ImageShapeError (ValueError)       not (H, W) or (H, W, 1 | 3 | 4)
     │   ├── ImageTooLargeError (MemoryError)   does not fit into the memory that may be used
-    │   └── ImageValueError (ValueError)       NaN, infinite, or of a type that holds no intensities
+    │   └── ImageValueError (ValueError)       NaN, infinite, or of a type that cannot hold intensities
     ├── SegmentationCancelledError             the caller's flag ended the segmentation before it was complete
     ├── InputsError (ValueError)               no image where images were named
-    ├── ResultsExistError (FileExistsError)    the output folder already holds results
+    ├── ResultsExistError (FileExistsError)    the output folder already contains results
     ├── ResultsInUseError (BlockingIOError)    another process is writing to the output folder
     ├── ModelError                             exit code 3
     │   ├── ModelNotFoundError (FileNotFoundError)
@@ -24,6 +24,8 @@ same command may succeed elsewhere.
         ├── MissingExtraError (ImportError)    a package of an extra is not installed
         └── ProviderError                      the execution provider asked for is not the one obtained
 """
+
+from __future__ import annotations
 
 from typing import ClassVar
 
@@ -65,11 +67,11 @@ class SegmentationCancelledError(NucleiError):
 
 
 class InputsError(NucleiError, ValueError):
-    """The inputs named on the command line hold no image."""
+    """The inputs named on the command line contain no image."""
 
 
 class ResultsExistError(NucleiError, FileExistsError):
-    """The output folder already holds results."""
+    """The output folder already contains results."""
 
 
 class ResultsInUseError(NucleiError, BlockingIOError):
@@ -99,14 +101,19 @@ class CardError(ModelError, ValueError):
 
     Attributes
     ----------
+    source : str
+        Where the card comes from.
     problems : tuple of str
         Each is ``location: what is wrong``.
     """
 
     def __init__(self, source: str, problems: tuple[str, ...]) -> None:
-        self.problems = problems
+        self.source, self.problems = source, problems
         listed = "\n".join(f"  - {problem}" for problem in problems)
         super().__init__(f"{source}: the model card has {len(problems)} problem(s):\n{listed}")
+
+    def __reduce__(self) -> tuple[type[CardError], tuple[str, tuple[str, ...]]]:
+        return type(self), (self.source, self.problems)
 
 
 class RuntimeEnvironmentError(NucleiError, RuntimeError):
@@ -116,10 +123,19 @@ class RuntimeEnvironmentError(NucleiError, RuntimeError):
 
 
 class MissingExtraError(RuntimeEnvironmentError, ImportError):
-    """A package of an optional extra is not installed."""
+    """A package of an optional extra is not installed.
+
+    Attributes
+    ----------
+    package, extra : str
+    """
 
     def __init__(self, package: str, extra: str) -> None:
+        self.package, self.extra = package, extra
         super().__init__(f'{package} is not installed; install it with: pip install "nuclei-edge[{extra}]"')
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return type(self), (self.package, self.extra)
 
 
 class ProviderError(RuntimeEnvironmentError):

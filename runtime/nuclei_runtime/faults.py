@@ -1,4 +1,4 @@
-"""Decides whose fault an error is: that of the image, of its name or of the machine.
+"""Decides what is at fault for an error: the image, its name or the machine.
 
 A run continues after an image that is at fault. It ends if the machine is at fault: every remaining image would fail
 for the same reason, and would be recorded as failed although nothing is wrong with it.
@@ -7,9 +7,18 @@ for the same reason, and would be recorded as failed although nothing is wrong w
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeGuard
 
-from nuclei_runtime.errors import ImageError, ImageReadError, MissingExtraError, NucleiError, RuntimeEnvironmentError
+from nuclei_runtime.errors import (
+    ImageError,
+    ImageReadError,
+    ImageTooLargeError,
+    MissingExtraError,
+    NucleiError,
+    RuntimeEnvironmentError,
+)
 
 _REMEDIES = {
     errno.EMFILE: "raise the limit on open files (ulimit -n), or use fewer --threads",
@@ -23,7 +32,7 @@ _REMEDIES = {
 (EIO) is not among them: only that file may be damaged."""
 
 _OF_A_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
-"""Errors that a name causes which the file system refuses; it may accept the name of the next image."""
+"""Errors caused by a name that the file system refuses; it may accept the name of the next image."""
 
 
 def is_of_machine(error: BaseException) -> TypeGuard[OSError]:
@@ -68,7 +77,7 @@ def reading_error(error: Exception) -> NucleiError:
 
 
 def _behind(error: BaseException | None) -> OSError | None:
-    """Return the error of the machine that caused an error: decoders replace the errors of a read by their own."""
+    """Return the machine's error behind an error: decoders replace read errors with errors of their own."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         if is_of_machine(error):
@@ -95,6 +104,32 @@ def image_failure(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "there is not enough memory for this image"
     return f"{type(error).__name__}: {error}"  # an unforeseen error: its type may say more than its message
+
+
+@contextmanager
+def allocating_for(shape: tuple[int, ...]) -> Iterator[None]:
+    """Turn a failed allocation into an error of the image, whose size is to blame.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the image.
+
+    Raises
+    ------
+    ImageTooLargeError
+        There is not enough memory.
+    """
+    try:
+        yield
+    except ImageTooLargeError:  # a MemoryError that says more
+        raise
+    except MemoryError as error:
+        size = " x ".join(map(str, shape[:2]))
+        raise ImageTooLargeError(
+            f"there is not enough memory for {size} pixels ({str(error) or 'MemoryError'}); allow the process more "
+            "memory, or use smaller images"
+        ) from error
 
 
 def machine_error(error: OSError, what: str, advice: str = "") -> RuntimeEnvironmentError:

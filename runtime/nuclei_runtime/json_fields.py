@@ -71,20 +71,20 @@ class Fields:
         return value
 
     def text(self, key: str) -> str:
-        """Return a non-empty text."""
-        return str(self.take(key, lambda v: _is_text(v) and v != "", "a text", ""))
+        """Return a non-empty string."""
+        return str(self.take(key, lambda v: _is_text(v) and v != "", "a string", ""))
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """Return a list of texts."""
-        return tuple(self.take(key, lambda v: isinstance(v, list) and all(map(_is_text, v)), "a list of texts", []))
+        """Return a list of strings."""
+        return tuple(self.take(key, lambda v: isinstance(v, list) and all(map(_is_text, v)), "a list of strings", []))
 
     def texts_by_name(self, key: str) -> dict[str, str]:
-        """Return an object whose values are texts."""
+        """Return an object whose values are strings."""
 
         def valid(value: object) -> bool:
             return isinstance(value, dict) and all(_is_text(text) for item in value.items() for text in item)
 
-        return dict(self.take(key, valid, "an object of texts", {}))
+        return dict(self.take(key, valid, "an object of strings", {}))
 
     def count(self, key: str, high: int) -> int:
         """Return a whole number from 1 to a bound, inclusive."""
@@ -118,7 +118,7 @@ class Fields:
         """
         if key not in self.fields:
             return ReadOnlyObject()
-        expected = f"an object of at most {max_bytes} bytes of JSON, {MAX_DEPTH} levels deep, with texts as elsewhere"
+        expected = f"an object of at most {max_bytes} bytes of JSON, {MAX_DEPTH} levels deep, with strings as elsewhere"
 
         def valid(value: object) -> bool:
             return isinstance(value, dict) and _is_writable(value) and len(canonical_json(value).encode()) <= max_bytes
@@ -164,7 +164,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _is_writable(value: object, depth: int = 1) -> bool:
-    """Whether a parsed JSON value can be written to a file and shown in a terminal: finite numbers, printable texts."""
+    """Whether a parsed JSON value can be written to a file and shown in a terminal: finite and printable."""
     if isinstance(value, dict | list):
         items = [item for pair in value.items() for item in pair] if isinstance(value, dict) else value
         return depth <= MAX_DEPTH and all(_is_writable(item, depth + 1) for item in items)
@@ -181,7 +181,7 @@ def _is_number(value: object) -> bool:
 
 
 def _is_text(value: object) -> bool:
-    """Whether this is a text that can be written to a file and shown in a terminal.
+    """Whether this is a string that can be written to a file and shown in a terminal.
 
     JSON can contain lone surrogates, which are half characters, and control characters, which can control a terminal.
     """

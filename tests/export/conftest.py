@@ -1,4 +1,4 @@
-"""The model that the installed command exports from the finished training, and run folders to be spoilt."""
+"""The model that the installed command exports from the finished training, and copies of run folders to damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The converted graph: names that a person can read, the weights under their layers' names, any batch."""
+"""The converted graph: readable names, weights named after their layers, any batch size."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def graph(exported: Path) -> onnx.GraphProto:
 
 
 def tiny_network(seed: int = 0) -> keras.Model:
-    """Return a network with all kinds of layers of the baseline, at one hundredth of its size."""
+    """Return a network with every kind of layer that the baseline has, at one hundredth of its size."""
     keras.utils.set_random_seed(seed)
     image = keras.Input((8, 12, 3), name="image")
     wide = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="wide")(image)
@@ -63,7 +63,7 @@ def test_every_name_is_a_layers(graph: onnx.GraphProto, checkpoint: Any) -> None
     for piece in ("unk__", "ReadVariableOp", ":", "StatefulPartitionedCall", "const_fold"):
         assert [name for name in {*names, *tensors} if piece in name] == []
     assert graph.name == "unet"
-    assert list(graph.value_info) == []  # no names of before
+    assert list(graph.value_info) == []  # no old names left
 
 
 def test_every_layers_weights_are_found_under_its_name(graph: onnx.GraphProto, checkpoint: Any) -> None:
@@ -94,12 +94,12 @@ def test_one_network_has_one_digest_whatever_its_metadata() -> None:
     assert proto.SerializeToString(deterministic=True) == again.SerializeToString(deterministic=True)
     onnx.helper.set_model_props(again, {"author": "somebody"})
     assert graph_digest(proto) == graph_digest(again)
-    assert len(again.metadata_props) == 1  # taking it changes nothing
+    assert len(again.metadata_props) == 1  # leaving it out changes nothing
     assert graph_digest(convert(tiny_network(seed=1), 18)) != graph_digest(proto)
     assert graph_digest(convert(model, 17)) != graph_digest(proto)
 
 
-def test_layers_whose_names_begin_alike_are_told_apart() -> None:
+def test_layers_whose_names_begin_alike_are_distinguished() -> None:
     image = keras.Input((4, 4, 3), name="image")
     tensor = keras.layers.Conv2D(2, 1, name="level_1")(image)
     tensor = keras.layers.Conv2D(2, 1, name="level_10")(tensor)

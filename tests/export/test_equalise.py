@@ -1,4 +1,4 @@
-"""A network whose channels differ in range computes the same once they do not, and better in 8 bits."""
+"""Equalising the ranges of a network's channels leaves its output unchanged and makes it more accurate in 8 bits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHANNELS = 6
 
 
 def network(scales: NDArray[np.float32]) -> Any:
-    """A U-Net of two levels; `scales` are what the channels of its first convolution are multiplied by, and undone."""
+    """A U-Net of two levels. Its first convolution is multiplied by `scales`, channel by channel; the next undo it."""
     rng = np.random.default_rng(0)
 
     def kernel(name: str, *shape: int) -> Any:
@@ -91,7 +91,7 @@ def test_it_computes_the_same_and_its_channels_have_one_range(scales: NDArray[np
     assert expected.std() > 0.05
     for tensor in (skip, deep, wide):
         largest = np.abs(tensor).max(axis=(0, 2, 3))
-        loud = largest > 0.01 * largest.max()  # of a channel that hardly gives anything the noise stays small
+        loud = largest > 0.01 * largest.max()  # the noise of a nearly silent channel stays small
         np.testing.assert_allclose(largest[loud], largest.max(), rtol=1e-4)
         assert loud.sum() >= len(largest) - 1
 
@@ -104,7 +104,7 @@ def test_what_a_sigmoid_reads_stays_as_it_is() -> None:
 
 
 def test_eight_bits_of_one_scale_lose_less() -> None:
-    """What is rounded to 255 steps of the tensor's range, as int8 does it."""
+    """Values are rounded to 255 steps of the tensor's range, as in int8."""
     proto = network(SCALES["far apart"])
     errors = []
     for graph in (proto, equalise(proto, IMAGES)):

@@ -1,4 +1,4 @@
-"""From a finished training to one file that holds all that running it takes: by the command, and within Python."""
+"""From a finished training to one file that contains everything needed to run it, by the command and from Python."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RunMain = Callable[..., tuple[int, str, str]]
 
 
 def config(run: Path, model: Path, **changes: Any) -> ExportConfig:
-    """Return what the command asks for where nothing but the two paths is named."""
+    """Return the configuration of the command when only the two paths are given."""
     named = ExportConfig(run, model, 18, "nuclei-unet", "1.0.0", "BSD-3-Clause", None)
     return replace(named, **changes)
 
@@ -62,12 +62,12 @@ def test_the_command_writes_three_files_and_says_what_they_are_worth(exported: P
     assert first.startswith(f"{exported}: ONNX Runtime and Keras differ by at most ")
     assert first.endswith(" (tolerance 0.0001)")
     assert second == f"report: {exported.with_name('nuclei.report.md')}"
-    assert (exported.parents[1] / "stderr.txt").read_text(encoding="utf-8") == ""  # no lint, none of TensorFlow's
+    assert (exported.parents[1] / "stderr.txt").read_text(encoding="utf-8") == ""  # no lint, no messages of TensorFlow
 
 
 def test_the_card_is_what_the_run_says(exported: Path, finished_run: Path) -> None:
     card, run = embedded_card(exported), read_run(finished_run)
-    document = json.loads(json.dumps(asdict(card)))  # tuples to lists
+    document = json.loads(card.to_json())
     of_run = {**run["export"]["card"], "provenance": document["provenance"]}
     assert {key: document[key] for key in of_run} == of_run
     assert run["export"]["card"]["provenance"].items() <= card.provenance.items()
@@ -90,7 +90,7 @@ def test_the_card_is_what_the_run_says(exported: Path, finished_run: Path) -> No
 
 
 def test_the_same_run_gives_the_same_bytes(exported: Path, finished_run: Path, tmp_path: Path) -> None:
-    """In another process, too: the first was the command's."""
+    """Even in another process: the first export was made by the command."""
     result = export(config(finished_run, tmp_path / "nuclei.onnx"))
     for name in ("nuclei.onnx", "nuclei.report.md", "nuclei.sample.npz"):
         assert (tmp_path / name).read_bytes() == (exported.parent / name).read_bytes(), name
@@ -127,7 +127,7 @@ def test_the_sample_replays_and_shows_something(exported: Path) -> None:
 
 
 def test_the_segmenter_gives_what_keras_gives(exported: Path, finished_run: Path, training_data: Path) -> None:
-    """On images of the training's own data set, in other sizes than the network's and not square."""
+    """On images of the training data, of other sizes than the network's and not square."""
     keras_model = load_checkpoint(finished_run / "best.keras")
     segmenter = Segmenter(exported)
     images = [sample.read_image() for sample in open_data(training_data)[0].samples[:3]]
@@ -196,7 +196,9 @@ def test_the_scores_of_this_graph_go_into_the_card(
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"model": {"graph_sha256": null}}'])
-def test_what_is_no_evaluation_is_a_sentence(finished_run: Path, tmp_path: Path, content: str | None) -> None:
+def test_a_file_that_is_not_an_evaluation_is_refused_with_a_message(
+    finished_run: Path, tmp_path: Path, content: str | None
+) -> None:
     path = tmp_path / "evaluation.json"
     if content is not None:
         path.write_text(content)
@@ -208,7 +210,7 @@ def test_what_is_no_evaluation_is_a_sentence(finished_run: Path, tmp_path: Path,
 
 
 def test_above_the_tolerance_nothing_is_written(copied_run: Path, run_main: RunMain, tmp_path: Path) -> None:
-    """The difference of two runtimes is real: 1e-12 is below what float32 can keep."""
+    """The two runtimes really differ: 1e-12 is below the precision of float32."""
     change_run(copied_run, lambda run: run["export"]["card"].update(tolerance=1e-12))
     out = tmp_path / "out"
     out.mkdir()
@@ -254,14 +256,11 @@ def spoil(run: Path, how: str) -> None:
         ("no folder", r"run\.json: cannot be read .* name a folder that nuclei-train made"),
         ("no run.json", r"run\.json: cannot be read"),
         ("half a run.json", r"run\.json: cannot be read"),
-        ("a list", "the run is None, expected 'complete'"),
-        ("unfinished", "the run is 'running', expected 'complete'; finish it with nuclei-train --resume"),
+        ("a list", r"the training is not complete \(status None\)"),
+        ("unfinished", r"the training is not complete \(status 'running'\); finish it with nuclei-train --resume"),
         ("no description", r"run\.json: lacks what the model card needs .*'card'"),
         ("provenance as a list", r"run\.json: lacks what the model card needs"),
-        (
-            "a checkpoint elsewhere",
-            r"run\.json: lacks .* found '\.\./best\.keras', expected the name of a file in the folder",
-        ),
+        ("a checkpoint elsewhere", r"run\.json: lacks .* expected the name of a file in the folder"),
         ("no checkpoint", r"best\.keras: not a checkpoint that Keras can read"),
         ("half a checkpoint", r"best\.keras: not a checkpoint that Keras can read"),
     ],

@@ -1,4 +1,4 @@
-"""Nodes that should not be in a graph are named, and its work is counted as by hand."""
+"""Nodes that should not be in a graph are named, and its operations are counted as by hand."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def graph_of(nodes: list[onnx.NodeProto], **constants: np.ndarray) -> onnx.Model
 
 
 def node(kind: str, inputs: str, outputs: str, domain: str = "", **attributes: object) -> onnx.NodeProto:
-    """Return a node that is named after what it gives."""
+    """Return a node that is named after its output."""
     return helper.make_node(kind, inputs.split(), outputs.split(), f"{outputs}/{kind}", domain=domain, **attributes)
 
 
@@ -42,7 +42,7 @@ def named(findings: list[Finding]) -> dict[str, tuple[str, ...]]:
     return {finding.what.partition(":")[0]: finding.nodes for finding in findings}
 
 
-def test_layout_changes_at_the_ends_are_no_finding() -> None:
+def test_layout_changes_at_the_ends_are_not_a_finding() -> None:
     assert lint(graph_of([TO_CHANNELS, TO_ONE, FROM_CHANNELS], kernel=KERNEL)) == []
 
 
@@ -86,7 +86,7 @@ def test_keras_nearest_upsampling_is_found() -> None:
 
 
 def test_a_size_computed_at_every_run_is_found() -> None:
-    """A transposed convolution of any height and width asks for them at every run, unless it is converted at one."""
+    """A transposed convolution for any size computes that size in every run, unless it is converted at one size."""
     image = keras.Input((None, None, 3), name="image")
     model = keras.Model(image, keras.layers.Conv2DTranspose(1, 2, strides=2, name="foreground")(image))
     computed, _ = tf2onnx.convert.from_keras(model, opset=18)
@@ -102,7 +102,7 @@ def test_nothing_is_found_in_the_exported_model(exported: Path) -> None:
 
 
 def test_the_work_of_a_small_graph_is_counted_as_by_hand() -> None:
-    """Two operations a multiply-add, over the 8 x 8 pixels of the image."""
+    """Two operations per multiply-add, over the 8 x 8 pixels of the image."""
     nodes = [
         TO_CHANNELS,
         node("Conv", "channels_first wide", "halved", strides=[2, 2], pads=[1, 1, 1, 1]),
@@ -124,7 +124,7 @@ def test_the_work_of_a_small_graph_is_counted_as_by_hand() -> None:
 
 
 def test_the_work_of_the_baseline(exported: Path) -> None:
-    """By hand, level by level: 3 x 3 convolutions of 16 to 256 filters, halved in height and width at each level."""
+    """By hand, level by level: 3 x 3 convolutions with 16 to 256 filters; height and width are halved at each level."""
     filters = (16, 32, 64, 128, 256)
     total = 0.0
     before = 3
@@ -133,7 +133,7 @@ def test_the_work_of_the_baseline(exported: Path) -> None:
         before = n
     for level in range(4):
         n = filters[level]
-        total += (2 * n) * n / 4**level  # transposed: a pixel each from one pixel's channels
+        total += (2 * n) * n / 4**level  # transposed: each pixel from the channels of one pixel
         total += 9 * (2 * n * n + n * n) / 4**level
     total += 16
     assert flops_per_pixel(onnx.load(exported)) == pytest.approx(2 * total)

@@ -26,7 +26,7 @@ from nuclei_train.networks.architectures import ARCHITECTURES
 
 @pytest.fixture(scope="module")
 def exported(native_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ExportResult]:
-    """The model, and what the export said of it."""
+    """The model, and what the export printed about it."""
     model = tmp_path_factory.mktemp("native export") / "native.onnx"
     return model, export(ExportConfig(native_run, model, 18, "small", "0.1", "CC0-1.0", None))
 
@@ -38,7 +38,7 @@ def test_the_graph_takes_any_batch_height_and_width(exported: tuple[Path, Export
         (value,) = values
         shape = [dimension.dim_param or dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
         assert (value.name, shape) == (name, ["batch", "height", "width", channels])
-    assert result.findings == []  # no shape arithmetic among others
+    assert result.findings == []  # in particular, no shape arithmetic
     assert not any(node.op_type == "BatchNormalization" for node in graph.node)  # folded into the convolutions
 
 
@@ -58,7 +58,7 @@ def test_the_card_is_the_recipes(exported: tuple[Path, ExportResult], native_run
     card = load_session(model).card
     assert card == result.card
     assert (card.name, card.version, card.license) == ("small", "0.1", "CC0-1.0")
-    assert card.postprocessing.kwargs == run["model"]["postprocessing"]["kwargs"]
+    assert card.postprocessing.kwargs == run["export"]["card"]["postprocessing"]["kwargs"]
     assert card.provenance["recipe"] == "native"
     assert card.output.maps == MAPS
 
@@ -93,7 +93,7 @@ def whole(model: Path, image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def test_tiles_equal_the_whole(exported: tuple[Path, ExportResult]) -> None:
-    """Up to float32's rounding: another width may be summed in another order."""
+    """Up to rounding in float32: another width may be summed in another order."""
     model, result = exported
     tiling = result.card.input.tiling
     assert tiling is not None

@@ -1,4 +1,4 @@
-"""Whether ONNX Runtime computes what Keras computed, and that what it does not compute is seen."""
+"""ONNX Runtime computes what Keras computes, and a difference is noticed."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_a_weight_that_was_changed_is_seen(exported: Path, checkpoint: keras.Mod
     assert 1e-4 < max(c.difference for c in compare(checkpoint, load_session(path))) < 1e-2
 
 
-def test_a_probability_that_is_no_number_is_an_infinite_difference(tiny_model: Path) -> None:
-    """Noise is brighter than a field on average, and only for noise does this network give NaN."""
+def test_a_nan_probability_is_an_infinite_difference(tiny_model: Path) -> None:
+    """Noise is brighter on average than a field, and this network gives NaN only for noise."""
     image = keras.Input((128, 128, 3), name="image")
     mean = keras.ops.mean(image, axis=(1, 2, 3), keepdims=True)
     model = keras.Model(image, keras.ops.sqrt(0.45 - mean) + 0 * image[..., :1])

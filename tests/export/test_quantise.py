@@ -1,4 +1,4 @@
-"""int8 and fp16: the same network, what it loses measured, the way to it refused where it cannot be measured."""
+"""int8 and fp16: the same network, a measured loss, and a refusal if the loss cannot be measured."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_int8_computes_its_convolutions_in_int8(models: dict[Precision, tuple[Pa
     assert result is not None
     left_out = result.trials[-1].left_out
     *convolutions, last = (node for node in graph.node if node.op_type == "Conv")
-    assert last.input[1] in weights  # its kernel is taken as it is stored, in fp32
+    assert last.input[1] in weights  # its kernel stays in fp32, as stored
     assert weights[last.input[1]] == TensorProto.FLOAT
     assert not any(node.op_type == "ConvTranspose" for node in graph.node)
     for node in convolutions:
@@ -95,14 +95,14 @@ def test_the_report_says_what_was_lost_and_left_out(models: dict[Precision, tupl
     assert result.quantisation is not None
     assert "## Quantisation" in text
     of_means, of_pooled = result.quantisation.limits
-    assert of_means != of_pooled  # few nuclei validate this run
+    assert of_means != of_pooled  # this run is validated on few nuclei
     assert f"loses no more than {of_means:.3g} (mean over images) and {of_pooled:.3g} (pooled)." in text
     assert (result.quantisation.ap_lost.mean(axis=1) <= result.quantisation.limits).all()
     for name, _, share in result.quantisation.sensitivity:
         kept = "fp32" if name in result.quantisation.trials[-1].left_out else "int8"
         assert f"| {name} | " in text
         assert f"| {share:.1%} | {kept} |" in text
-    assert 0.9 < sum(share for _, _, share in result.quantisation.sensitivity) < 1  # without the last one's
+    assert 0.9 < sum(share for _, _, share in result.quantisation.sensitivity) < 1  # except for the last one
     assert "## Quantisation" not in models[Precision.FP32][1].report.read_text(encoding="utf-8")
 
 
@@ -115,8 +115,8 @@ def test_seven_bit_weights_stay_within_seven_bits(native_run: Path, tmp_path: Pa
     assert max(int(np.abs(kernel.astype(int)).max()) for kernel in kernels) <= 64
 
 
-def test_what_one_nucleus_makes_may_be_lost() -> None:
-    """Two images of 3 and 1 nuclei: where one of n no longer matches, n - 1 are right of n + 1 true or found ones."""
+def test_the_cost_of_one_nucleus_may_be_lost() -> None:
+    """Two images of 3 and 1 nuclei: if one of n no longer matches, n - 1 of the n + 1 true or found ones match."""
     images = [np.array([[0, 2, 5, 9]]), np.array([[0, 0, 7, 7]])]
     limits = quantise._largest_losses(images)
     one_of_three, one_of_one = 1 - 2 / 4, 1 - 0 / 2
@@ -134,7 +134,7 @@ def test_what_loses_too_much_is_not_written(native_run: Path, tmp_path: Path, mo
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_without_the_data_is_told_how_to_get_it(native_run: Path, tmp_path: Path) -> None:
+def test_a_run_without_the_data_gets_a_message_on_how_to_get_it(native_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     for name in ("run.json", "inference.keras"):
@@ -168,4 +168,4 @@ def test_a_transposed_convolution_is_a_convolution_and_a_shuffle() -> None:
     np.testing.assert_allclose(one, other, atol=1e-5)
     operators = [node.op_type for node in replace_transposed(proto).graph.node]
     assert operators == ["Conv", "Transpose", "Reshape", "Transpose", "Reshape", "Reshape", "Transpose"]
-    assert proto.graph.node[0].op_type == "ConvTranspose"  # the first is left as it was
+    assert proto.graph.node[0].op_type == "ConvTranspose"  # the first remains unchanged

@@ -1,4 +1,4 @@
-"""What an export reads of a run folder, and that the training writes just that."""
+"""What an export reads from a run folder, which is exactly what the training writes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nuclei_train.recipes.recipe import Sources
 
 @pytest.fixture
 def run(native_run: Path, tmp_path: Path) -> Path:
-    """A copy of what an export reads."""
+    """A copy of the files that an export reads."""
     folder = tmp_path / "run"
     folder.mkdir()
     for name in ("run.json", INFERENCE_CHECKPOINT, "quantisation.npz"):
@@ -37,7 +37,7 @@ def change(run: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 
 
 def test_the_training_writes_what_the_export_reads(native_run: Path, training_data: Path) -> None:
-    """Every field, down to the pixels: the crops are the training's, the images those used for validation."""
+    """Every field, down to the pixels: crops of the training images, and the images used for validation."""
     found = read_finished_run(native_run)
     assert found.checkpoint == native_run / INFERENCE_CHECKPOINT
     assert found.checkpoint.is_file()

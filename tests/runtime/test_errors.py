@@ -1,9 +1,10 @@
-"""The tree of errors: each is the builtin that it is, and the drawing in the docstring is the tree."""
+"""The tree of errors: each has the right builtin as base, and the drawing in the docstring matches the classes."""
 
 from __future__ import annotations
 
 import builtins
 import inspect
+import pickle
 import re
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +24,7 @@ def classes_of(module: ModuleType) -> dict[str, type[NucleiError]]:
 
 
 def drawn_tree(module: ModuleType) -> dict[str, tuple[str, str | None]]:
-    """Read class -> (parent, builtin) out of a module's drawing."""
+    """Read class -> (parent, builtin) from the drawing in a module's docstring."""
     tree: dict[str, tuple[str, str | None]] = {}
     ancestors = ["NucleiError"]
     for line in (module.__doc__ or "").splitlines():
@@ -70,7 +71,7 @@ def test_the_model_and_the_machine_exit_with_3_and_all_else_with_2() -> None:
 
 
 def test_the_runtime_names_no_framework_of_training() -> None:
-    """It is installed without them, on a machine at a microscope."""
+    """It is installed without them on a machine at a microscope."""
     package = Path(nuclei_runtime.errors.__file__).parent
     words = re.compile(r"tensorflow|keras|pandas|matplotlib|tf2onnx|pytorch|\btorch\b|\bjax\b", re.IGNORECASE)
     texts = {path: path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
@@ -80,11 +81,11 @@ def test_the_runtime_names_no_framework_of_training() -> None:
 
 
 def test_a_card_error_lists_its_problems() -> None:
-    error = CardError("model.onnx", ("name: missing, expected a text", "tolerance: expected a number"))
-    assert error.problems == ("name: missing, expected a text", "tolerance: expected a number")
+    error = CardError("model.onnx", ("name: missing, expected a string", "tolerance: expected a number"))
+    assert error.problems == ("name: missing, expected a string", "tolerance: expected a number")
     assert str(error).splitlines() == [
         "model.onnx: the model card has 2 problem(s):",
-        "  - name: missing, expected a text",
+        "  - name: missing, expected a string",
         "  - tolerance: expected a number",
     ]
 
@@ -93,3 +94,14 @@ def test_a_missing_extra_names_the_line_that_installs_it() -> None:
     with pytest.raises(ImportError, match=r'pip install "nuclei-edge\[cpu\]"') as caught:
         raise MissingExtraError("onnxruntime", "cpu")
     assert isinstance(caught.value, NucleiError)
+
+
+@pytest.mark.parametrize(
+    "item", [item for module in MODULES for item in classes_of(module).values()], ids=lambda item: item.__name__
+)
+def test_an_error_survives_the_way_out_of_a_worker_process(item: type[NucleiError]) -> None:
+    """A pool of processes that cannot unpickle an error waits forever for its result."""
+    arguments = {CardError: ("model.onnx", ("name: missing",)), MissingExtraError: ("onnxruntime", "cpu")}
+    error = item(*arguments.get(item, ("what was found",)))
+    arrived = pickle.loads(pickle.dumps(error))
+    assert (type(arrived), str(arrived), vars(arrived)) == (item, str(error), vars(error))

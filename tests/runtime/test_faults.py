@@ -1,4 +1,4 @@
-"""Whose fault an error is: trouble of the machine ends a run and keeps what is done, in real processes too."""
+"""What is at fault for an error: a fault of the machine ends a run and keeps its results, also in real processes."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_what_is_sorted_already_stays(error: NucleiError) -> None:
             image_failure(error)
 
 
-def test_what_nobody_foresaw_fails_the_image_and_bears_its_type() -> None:
+def test_an_unforeseen_error_fails_the_image_and_names_its_type() -> None:
     assert image_failure(KeyError("x")) == "KeyError: 'x'"
     assert image_failure(MemoryError()) == "there is not enough memory for this image"
 
@@ -105,7 +105,7 @@ def test_the_remedy_stands_before_the_advice() -> None:
 
 
 class FullDisk(io.FileIO):
-    """A file on a network share whose cache has no room left."""
+    """A file on a network share whose cache is full."""
 
     n_reads = 0
     """How many reads there still is room for."""
@@ -126,7 +126,7 @@ class FullDisk(io.FileIO):
 
 @pytest.fixture
 def _full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the files themselves fail, below all that reads them."""
+    """Make the files themselves fail, below all code that reads them."""
     watched = type("Watched", (nuclei_runtime.readers.opening._ImageFile, FullDisk), {})
     monkeypatch.setattr(nuclei_runtime.readers.opening, "_ImageFile", watched)
     monkeypatch.setattr(FullDisk, "n_reads", 0)
@@ -145,7 +145,7 @@ def encoded(form: str) -> bytes:
 @pytest.mark.usefixtures("_full_disk")
 @pytest.mark.parametrize("form", ["tif", "tif zlib", "PNG", "JPEG", "BMP"])
 def test_a_read_that_finds_the_disk_full_is_the_machine_s_fault_wherever_it_happens(form: str, tmp_path: Path) -> None:
-    """At the first read, and at each later one until the image is whole; tifffile takes some of them for damage."""
+    """At the first read and at each later one until the image is complete; tifffile mistakes some for damage."""
     content, path = encoded(form), tmp_path / "a"
     path.write_bytes(content)
     messages, n_failed = set(), 0
@@ -211,7 +211,7 @@ def limit(event, arguments):
     if event == "open" and isinstance(arguments[0], (str, os.PathLike)) and Path(arguments[0]).name == name:
         n_opened -= 1
         if n_opened == 0:
-            # As many as are open: the system itself refuses the next one, which is this image.
+            # The limit equals the number of open files: the system refuses the next one, which is this image.
             hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]
             for one in taken:
@@ -229,7 +229,7 @@ main()
 def test_a_run_without_files_left_to_open_ends_with_3_and_can_be_resumed(
     n_opened: int, at: str, tmp_path: Path, tiny_model: Path
 ) -> None:
-    """Too many open files are the limit's fault and not the image's: it is real, set by the process itself."""
+    """Too many open files are not the image's fault. The limit is real: the process sets it itself."""
     save_fields(tmp_path / "in", "a.png", "b.png", "c.png")
     command = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--model", str(tiny_model), "--threads", "1"]
     done = subprocess.run(
@@ -258,7 +258,7 @@ def test_a_run_without_files_left_to_open_ends_with_3_and_can_be_resumed(
 
 @pytest.mark.skipif(os.name == "nt", reason="NOT RUN: Windows has no limit on open files that a process can set")
 def test_wherever_the_files_run_out_no_image_is_to_blame(tmp_path: Path, tiny_model: Path) -> None:
-    """While packages are loaded, results are written or images are read."""
+    """Whether packages are being loaded, results written or images read."""
     save_fields(tmp_path / "in", "a.png", "b.png")
     codes = set()
     for limit in range(4, 9):

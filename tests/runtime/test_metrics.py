@@ -83,7 +83,7 @@ def test_one_empty_side_scores_nothing(n_true: int) -> None:
 
 
 @pytest.mark.parametrize("index", range(10))
-def test_iou_at_a_threshold_is_no_match(index: int) -> None:
+def test_iou_equal_to_a_threshold_is_not_a_match(index: int) -> None:
     # A truth of 20 pixels and `inside` of them found: IoU inside / 20, which is one of the thresholds.
     inside = 10 + index
     truth = label_boxes((0, 1, 0, 20))
@@ -106,7 +106,7 @@ def test_different_shapes_are_refused() -> None:
 
 
 def matches_by_assignment(truth: np.ndarray, predicted: np.ndarray, threshold: float) -> int:
-    """Most pairs with an IoU above the threshold, from one mask a nucleus and an optimal assignment."""
+    """The most pairs with an IoU above the threshold, from one mask per nucleus and an optimal assignment."""
     true_masks = [truth == label for label in sorted(set(truth.ravel().tolist()) - {0})]
     predicted_masks = [predicted == label for label in sorted(set(predicted.ravel().tolist()) - {0})]
     if not true_masks or not predicted_masks:
@@ -139,7 +139,7 @@ def test_matching_equals_an_optimal_assignment(seed: int) -> None:
 
 
 def test_the_two_averages_differ_as_computed_by_hand() -> None:
-    # 9 of 9 found in one image; in the other 1 of 3, with 2 false ones beside it.
+    # 9 of 9 found in one image; in the other, 1 of 3, plus 2 false ones.
     crowded = Matching(9, 9, (9,) * 10)
     sparse = Matching(3, 3, (1,) * 5 + (0,) * 5)
     matchings = [crowded, sparse]

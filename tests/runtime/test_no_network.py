@@ -1,4 +1,4 @@
-"""Nothing leaves the machine: the commands work where there is no network, and ask for none where there is one."""
+"""Nothing leaves the machine: the commands work without a network, and do not use one if there is one."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_installed_commands_work_without_a_network(tmp_path: Path) -> None:
     alone = [unshare or "", "--map-root-user", "--net", "--"]
     if unshare is None or run(*alone, "true", cwd=tmp_path, check=False).returncode != 0:
         pytest.skip("NOT RUN: unshare cannot take the network away here")
-    # Only the loopback device, and that is down.
+    # Only the loopback device, which is down.
     devices = run(*alone, "cat", "/proc/net/dev", cwd=tmp_path).stdout.splitlines()[2:]
     assert [line.split(":")[0].strip() for line in devices] == ["lo"]
     home = tmp_path / "home"
@@ -71,7 +71,7 @@ def test_the_installed_commands_work_without_a_network(tmp_path: Path) -> None:
 
 
 def test_no_socket_is_asked_for(tmp_path: Path) -> None:
-    """Python reports each to the hook, whichever package asks."""
+    """Python reports each socket to the audit hook, whichever package opens it."""
     write_image(tmp_path)
     code = WATCHED + SEGMENT
     done = run(sys.executable, "-c", code, "image.png", "--out", "results", cwd=tmp_path)
@@ -81,7 +81,7 @@ def test_no_socket_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_onnx_runtime_sends_and_keeps_nothing(tmp_path: Path) -> None:
-    """Left alone, its builds from 1.29 on write an identifier and a queue of events into the home, and send them."""
+    """By default, builds from 1.29 on write an identifier and a queue of events into the home folder, and send them."""
     home = tmp_path / "home"
     home.mkdir()
     code = (

@@ -42,7 +42,7 @@ def test_the_quota_of_version_2_limits(cgroup: Path, text: str, granted: int | N
 
 
 @pytest.mark.parametrize("text", ["max 100000\n", "", "nonsense\n", "100000 0\n", "-1 100000\n", "1 2 3\n"])
-def test_what_is_no_quota_does_not_limit(cgroup: Path, text: str) -> None:
+def test_an_invalid_quota_does_not_limit(cgroup: Path, text: str) -> None:
     unlimited = resources.cpu_count()
     write(cgroup / "cpu.max", text)
     assert resources.cpu_count() == unlimited
@@ -79,13 +79,13 @@ def test_the_memory_limit_is_the_smallest(cgroup: Path, name: str) -> None:
         ("0::/system.slice/nuclei.service\n", "system.slice/nuclei.service"),
         ("0::/slurm/job_7/step_0/task_1\n", "slurm/job_7"),
         ("9:name=systemd:/\n5:cpuacct,cpu:/a/b\n4:memory:/a/b\n0::/\n", "{controller}/a/b"),
-        ("4:cpu,memory:/docker/elsewhere\n", "{controller}"),  # what a container sees of its own group is the root
+        ("4:cpu,memory:/docker/elsewhere\n", "{controller}"),  # inside a container, its own group is the root
     ],
 )
 def test_a_limit_of_any_group_around_the_process_counts(
     cgroup: Path, monkeypatch: pytest.MonkeyPatch, own: str, limited: str
 ) -> None:
-    """Those of systemd's services and of Slurm's jobs lie deep."""
+    """The groups of systemd services and Slurm jobs are deeply nested."""
     monkeypatch.setattr(resources, "_OWN_CGROUPS", cgroup / "own")
     write(cgroup / "own", own)
     if "{controller}" in limited:  # version 1

@@ -1,4 +1,4 @@
-"""How the tests of training spare themselves TensorFlow's compiler."""
+"""Lets the tests of training avoid TensorFlow's compiler."""
 
 from __future__ import annotations
 

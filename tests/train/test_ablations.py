@@ -1,4 +1,4 @@
-"""The benchmark of what each ingredient is worth: which trainings it makes, and how it shows them."""
+"""The ablation benchmark: which trainings it runs, and how it shows them."""
 
 from __future__ import annotations
 

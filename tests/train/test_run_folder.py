@@ -17,7 +17,7 @@ IDENTITY = {"recipe": {"name": "baseline", "limitations": ("a", "b")}, "backend"
 def test_a_new_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
     prepare(tmp_path / "a" / "b", IDENTITY, {}, resume=False)
     assert (tmp_path / "a" / "b").is_dir()
-    prepare(tmp_path / "a" / "b", IDENTITY, {}, resume=False)  # an empty one will do
+    prepare(tmp_path / "a" / "b", IDENTITY, {}, resume=False)  # an empty folder is accepted
 
 
 def test_the_same_run_can_be_resumed_but_not_begun_again(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_run_of_something_else_is_refused(tmp_path: Path, changed: dict[str, o
 
 
 def test_the_same_split_is_the_same_whatever_drew_it(tmp_path: Path) -> None:
-    """A random split whose table was then copied next to the data."""
+    """A random split, after its table was copied next to the data."""
     write_run(tmp_path, {"status": "running", **IDENTITY, "split": {"source": "random", "digest": "ab"}})
     prepare(tmp_path, {**IDENTITY, "split": {"source": "splits.csv", "digest": "ab"}}, {}, resume=True)
 

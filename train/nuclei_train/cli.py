@@ -27,7 +27,8 @@ EXTRAS = {"pandas": "data", "matplotlib": "data", "tensorflow": "train", "keras"
 DataArgument = Annotated[
     Path,
     typer.Argument(
-        help="The data: a folder with Kaggle's zips, one of these zips, an unpacked zip, or a file made by nuclei-pack."
+        help="The data: a folder with images/ and masks/, an unpacked Kaggle zip, a folder with such zips, a zip, or "
+        "a file made by nuclei-pack."
     ),
 ]
 

@@ -1,9 +1,9 @@
 """Every error that training and evaluation raise on purpose.
 
-As in `nuclei_runtime.errors`, each class is also the builtin that it is, and bears the exit code of a command.
+As in `nuclei_runtime.errors`, each class is also a subclass of the matching builtin, and has an exit code.
 
     NucleiError
-    ├── DatasetError (ValueError)         training or truth data whose form is not known
+    ├── DatasetError (ValueError)         training or truth data in an unknown form
     │   └── ArchiveError (OSError)        a damaged or unsafe zip
     └── RunFolderError (ValueError)       a run folder that cannot be started or resumed
 """
@@ -12,7 +12,7 @@ from nuclei_runtime.errors import NucleiError
 
 
 class DatasetError(NucleiError, ValueError):
-    """Training or truth data are not in a form that is known."""
+    """Training or truth data are not in a known form."""
 
 
 class ArchiveError(DatasetError, OSError):

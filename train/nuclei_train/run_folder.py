@@ -39,7 +39,7 @@ IDENTITY = ("recipe", "backend", "data", "split", "data_digests", "start", "teac
 """The fields of run.json that define a run; a run with other values cannot be resumed. The last two are optional."""
 
 _INCIDENTAL = {"split.source"}
-"""Part of them that may differ: the same images on the same sides are the same split, whatever drew it."""
+"""Part of them that may differ: the same images on the same sides are the same split, however it was drawn."""
 
 
 def prepare(folder: Path, identity: dict[str, Any], defaults: dict[str, Any], *, resume: bool) -> None:

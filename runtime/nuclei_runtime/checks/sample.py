@@ -15,6 +15,8 @@ import numpy as np
 
 from nuclei_runtime.arrays import Image, Labels, Maps
 from nuclei_runtime.errors import ModelFormatError, ModelNotFoundError
+from nuclei_runtime.faults import is_of_machine, machine_error
+from nuclei_runtime.segmentation.blocks import label_maps
 from nuclei_runtime.segmentation.segmenter import Segmenter
 
 MAX_SAMPLE_BYTES = 1 << 28
@@ -90,6 +92,8 @@ def read_sample(path: str | os.PathLike[str]) -> ReplaySample:
         There is no such file.
     ModelFormatError
         The file is damaged, unpacks to more than `MAX_SAMPLE_BYTES`, or does not contain the arrays of a sample.
+    RuntimeEnvironmentError
+        The machine is at fault: for example, the process may open no more files.
     """
     try:
         with ZipFile(path) as archive:
@@ -107,10 +111,12 @@ def read_sample(path: str | os.PathLike[str]) -> ReplaySample:
         ) from None
     except ModelFormatError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, BadZipFile) as error:
-        raise ModelFormatError(
-            f"{path}: the sample cannot be read: {error}; copy it again, or export the model again"
-        ) from error
+    except OSError as error:
+        if is_of_machine(error):
+            raise machine_error(error, f"{path}: cannot be read") from error
+        raise _damaged(path, error) from error
+    except (ValueError, KeyError, TypeError, EOFError, MemoryError, BadZipFile) as error:
+        raise _damaged(path, error) from error
     shapes = {sample.image.shape[:2], sample.maps.shape[:2], sample.labels.shape}
     if len(shapes) > 1:
         raise ModelFormatError(
@@ -119,14 +125,29 @@ def read_sample(path: str | os.PathLike[str]) -> ReplaySample:
     return sample
 
 
+def _damaged(path: str | os.PathLike[str], error: Exception) -> ModelFormatError:
+    return ModelFormatError(f"{path}: the sample cannot be read: {error}; copy it again, or export the model again")
+
+
 def replay_sample(segmenter: Segmenter, path: str | os.PathLike[str]) -> Replay:
     """Run a model on its sample and compare the results.
 
+    Parameters
+    ----------
+    segmenter : Segmenter
+        One without test-time augmentation and diameter: the sample shows what the model gives without them.
+    path : path
+        See `sample_path`.
+
     Raises
     ------
+    ValueError
+        The segmenter has test-time augmentation or a diameter.
     ModelNotFoundError, ModelFormatError
         See `read_sample`; or the sample belongs to another model.
     """
+    if segmenter.options.tta or segmenter.options.diameter_px is not None:
+        raise ValueError("a sample is replayed without tta and diameter_px; make a segmenter without them")
     sample = read_sample(path)
     (maps,) = segmenter.predict([sample.image])
     if maps.shape != sample.maps.shape:
@@ -134,7 +155,7 @@ def replay_sample(segmenter: Segmenter, path: str | os.PathLike[str]) -> Replay:
             f"{path}: the sample's maps are {sample.maps.shape}, the model gives {maps.shape}; "
             "copy the sample that belongs to the model, or export the model again"
         )
-    labels = segmenter.find_instances(sample.maps).labels
+    labels = label_maps(sample.maps, segmenter.network)  # whatever their values: the difference tells
     return Replay(
         difference=float(np.nan_to_num(np.abs(maps - sample.maps), nan=np.inf).max()),
         tolerance=segmenter.card.tolerance,

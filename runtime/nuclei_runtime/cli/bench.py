@@ -15,8 +15,8 @@ def main() -> NoReturn:
 def bench() -> None:
     """Measure how fast the bundled models run on this machine, and recommend options for nuclei-infer.
 
-    Tries each execution provider, precision and number of threads on synthetic images. Takes less than a minute; run
-    nothing else meanwhile.
+    Tries each execution provider, precision and number of threads on synthetic images. Takes less than a minute. Do
+    not run anything else at the same time.
     """
     from nuclei_runtime.checks.bench import report, survey
 

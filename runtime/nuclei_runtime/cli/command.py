@@ -46,7 +46,7 @@ def run_command(command: Callable[..., None], extras: Mapping[str, str] | None =
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="PIL")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # The encoding of a pipe may lack a letter of a file's name; stderr escapes such letters anyway.
+        # The encoding of a pipe may lack a character of a file's name; stderr escapes such characters anyway.
         sys.stdout.reconfigure(errors="backslashreplace")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command)

@@ -189,8 +189,9 @@ def _segment(config: RunConfig, *, as_json: bool) -> None:
             raise typer.Exit(signals.exit_code) from None
     _print_notes(run)
     if not as_json:
-        print(reporter.summary(n_files, run.inputs.n_skipped))
-        print(f"results in {config.out}: overlays, labels, nuclei.csv, images.csv")
+        print(reporter.summary(n_files, run.inputs.n_skipped, len(run.inputs.unreadable)))
+        tables = "" if run.joined is None else ", nuclei.csv, images.csv"
+        print(f"results in {config.out}: overlays, labels{tables}")
         if run.joined is None:
             print("the last shard writes nuclei.csv and images.csv, or a run with --resume and without --shard")
     if reporter.n_failed or run.inputs.unreadable:

@@ -33,7 +33,7 @@ def progress_bar(description: str, total: int | None = None) -> Iterator[UpdateP
     description : str
         What is counted.
     total : int, optional
-        How many there are; None where only a later update tells.
+        How many there are; None if only a later update gives it.
 
     Yields
     ------
@@ -59,7 +59,7 @@ def _show_nothing(done: int, total: int | None = None) -> None:  # the names are
 
 
 class OutcomeReporter:
-    """Prints what became of each file, and counts.
+    """Prints the outcome of each file, and counts.
 
     Parameters
     ----------
@@ -77,12 +77,12 @@ class OutcomeReporter:
         self._as_json = as_json
 
     def report(self, outcome: FileOutcome) -> None:
-        """Print what became of a file."""
+        """Print the outcome of a file."""
         self.n_files += 1
         self.n_failed += not outcome.is_ok
         self.n_kept += outcome.is_kept
         if outcome.redone is not None:
-            print_stderr(f"done again: {outcome.planes[0].image}: {outcome.redone}")
+            print_stderr(f"segmented again: {outcome.planes[0].image}: {outcome.redone}")
         for plane in outcome.planes:
             self.n_nuclei += plane.n_nuclei or 0
             if self._as_json:
@@ -93,12 +93,16 @@ class OutcomeReporter:
                 )
                 print_stderr(f"failed: {plane.image}{indices}: {plane.reason}")
 
-    def summary(self, n_files: int, n_skipped: int) -> str:
-        """Return the totals of a run over `n_files` images that skipped `n_skipped` other files."""
+    def summary(self, n_files: int, n_skipped: int, n_unreadable: int) -> str:
+        """Return the totals of a run over `n_files` images that skipped `n_skipped` other files.
+
+        `n_unreadable` folders could not be listed: nobody knows how many images they hold.
+        """
         kept = f" ({self.n_kept} done before)" if self.n_kept else ""
+        unreadable = f"; folders that could not be listed: {n_unreadable}" if n_unreadable else ""
         return (
             f"{self.n_files - self.n_failed} of {n_files} images{kept}, {self.n_nuclei} nuclei, "
-            f"{self.n_failed} failed; other files skipped: {n_skipped}"
+            f"{self.n_failed} failed; other files skipped: {n_skipped}{unreadable}"
         )
 
 

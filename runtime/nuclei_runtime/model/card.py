@@ -198,7 +198,7 @@ def _step(reader: Fields, known: Mapping[str, PreprocessingStep | InstanceMethod
     if step_id:
         kwargs.close()
     reader.close()
-    return Step(step_id, values)
+    return Step(step_id, ReadOnlyObject(values))
 
 
 def _input(reader: Fields) -> InputSpec:

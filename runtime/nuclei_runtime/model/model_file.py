@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nuclei_runtime.errors import ModelDigestError, ModelFormatError, ModelNotFoundError
+from nuclei_runtime.faults import is_of_machine, machine_error
 from nuclei_runtime.model.onnx_contents import check_contents
 
 MAX_MODEL_BYTES = 1 << 28
@@ -48,6 +49,8 @@ def read_model_file(path: str | os.PathLike[str], sha256: str | None = None) -> 
         The file has another SHA-256, or `sha256` is not a digest.
     ModelFormatError
         The file is larger than `MAX_MODEL_BYTES`, or `nuclei_runtime.model.onnx_contents.check_contents` refuses it.
+    RuntimeEnvironmentError
+        The machine is at fault: for example, the process may open no more files.
     """
     if sha256 is not None and re.fullmatch(r"[0-9a-fA-F]{64}", sha256) is None:
         raise ModelDigestError(f"sha256 {sha256!r}: expected the digest of the model: 64 hexadecimal digits")
@@ -56,8 +59,10 @@ def read_model_file(path: str | os.PathLike[str], sha256: str | None = None) -> 
     try:
         with Path(path).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            content = file.read(MAX_MODEL_BYTES) if size <= MAX_MODEL_BYTES else b""
+            content = file.read(size) if size <= MAX_MODEL_BYTES else b""
     except OSError as error:
+        if is_of_machine(error):
+            raise machine_error(error, f"{path}: cannot be read") from error
         raise ModelNotFoundError(f"{path}: cannot be read: {error.strerror or error}; check its permissions") from error
     if size > MAX_MODEL_BYTES:
         raise ModelFormatError(

@@ -20,6 +20,7 @@ from nuclei_runtime.errors import (
     MissingExtraError,
     ModelFormatError,
     ProviderError,
+    RuntimeEnvironmentError,
 )
 from nuclei_runtime.model import int8_sums
 from nuclei_runtime.model.bundled import BUNDLED_MODEL
@@ -99,9 +100,7 @@ class Session:
 
     def release(self) -> None:
         """Release the memory that ONNX Runtime keeps for the next run, which is then about a fifth slower."""
-        if (
-            self._process != os.getpid()
-        ):  # the threads of ONNX Runtime do not exist after a fork: the run would wait forever
+        if self._process != os.getpid():  # after a fork, the threads of ONNX Runtime do not exist
             return
         options = import_onnxruntime().RunOptions()
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -185,9 +184,14 @@ def load_session(
         The provider is not in this ONNX Runtime, or did not load. There is no silent fallback to the CPU.
     MissingExtraError
         ONNX Runtime is not installed.
+    RuntimeEnvironmentError
+        There is not enough memory for the model, or the machine cannot read the file.
     """
     path = Path(model) if model is not None else BUNDLED_MODEL
-    file = read_model_file(path, sha256)
+    try:
+        file = read_model_file(path, sha256)
+    except MemoryError as error:
+        raise _no_memory_for(path, error) from error
     ort = import_onnxruntime()
     if provider not in ort.get_available_providers():
         raise ProviderError(
@@ -215,6 +219,8 @@ def load_session(
             file.content, options, providers=[(provider, _PROVIDER_OPTIONS.get(provider, {}))], enable_fallback=0
         )
     except Exception as error:  # ONNX Runtime's exceptions share no base class
+        if isinstance(error, MemoryError) or "bad_alloc" in str(error):
+            raise _no_memory_for(path, error) from error
         if provider == CPU_PROVIDER or type(error).__name__ in _BAD_MODEL:
             raise ModelFormatError(f"{path}: not an ONNX model that this ONNX Runtime can load: {error}") from error
         raise ProviderError(f"{provider} did not load: {error}") from error
@@ -235,6 +241,11 @@ def load_session(
     session = Session(card, provider, n_threads, file.sha256, inference)
     _loaded.append(ref(session, _loaded.remove))
     return session
+
+
+def _no_memory_for(path: Path, error: Exception) -> RuntimeEnvironmentError:
+    reason = f"{path}: there is not enough memory to load the model"
+    return RuntimeEnvironmentError(f"{reason} ({str(error) or type(error).__name__}); allow the process more memory")
 
 
 def _check_graph(found: dict[str, list[_Value]], card: ModelCard, path: Path) -> None:

@@ -65,7 +65,7 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
     ImageShapeError
         A dimension, the channel or the choice for a Z stack is not stated, or does not exist in the file.
     ImageValueError
-        The values are of a type that holds no intensities.
+        The values are of a type that cannot hold intensities.
     """
     axes = _named_axes(stack, selection.axes)
     length = dict(zip(axes, stack.shape, strict=True))
@@ -157,7 +157,8 @@ def _choices(found: str) -> str:
 
 def _channel(stack: Stack, n: int, names: Sequence[str], asked: str | int | None) -> int:
     """Return the index of the channel with a name or index; a name takes precedence, even one that is a number."""
-    listed = ", ".join(f"{i} {name}" for i, name in enumerate(names)) if len(names) == n else f"0 to {n - 1}"
+    numbered = "0" if n == 1 else f"0 to {n - 1}"
+    listed = ", ".join(f"{i} {name}" for i, name in enumerate(names)) if len(names) == n else numbered
     if asked is None:
         raise ImageShapeError(
             f"the file holds a stack of {n} channels ({stack.found}); choose one with --channel: {listed}"

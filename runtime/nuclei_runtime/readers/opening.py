@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING, BinaryIO
 
 from nuclei_runtime.arrays import Image
@@ -78,7 +78,9 @@ def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) ->
         with _attributed(troubles):
             planes = _find(source, selection, resources, troubles)
         lock = Lock()  # the planes share one file and its position
-        yield [replace(plane, read=_guarded(plane.read, lock, troubles)) for plane in planes]
+        closed = Event()
+        resources.callback(closed.set)
+        yield [replace(plane, read=_guarded(plane.read, lock, troubles, closed)) for plane in planes]
 
 
 def _find(
@@ -160,10 +162,12 @@ def _attributed(troubles: list[OSError]) -> Iterator[None]:
 
 
 def _guarded(
-    read: Callable[[slice, slice], Image], lock: Lock, troubles: list[OSError]
+    read: Callable[[slice, slice], Image], lock: Lock, troubles: list[OSError], closed: Event
 ) -> Callable[[slice, slice], Image]:
     def guarded(rows: slice, columns: slice) -> Image:
         with lock, _attributed(troubles):
+            if closed.is_set():
+                raise ImageReadError("the file is closed; read its planes within the with statement that opened it")
             return read(rows, columns)
 
     return guarded

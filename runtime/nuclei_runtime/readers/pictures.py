@@ -98,7 +98,7 @@ def _deep_colour_png(file: BinaryIO) -> tuple[tuple[int, ...], Any]:
 
 
 def _check_inflated(file: BinaryIO, due: int) -> None:
-    """Refuse a PNG whose pixels inflate far beyond its rows, all of which pypng would inflate."""
+    """Refuse a PNG whose pixels inflate far beyond its rows, because pypng would inflate them all."""
     import png
 
     file.seek(0)

@@ -1,4 +1,4 @@
-"""Planes: the single grey or colour images of a file, of which only the regions that are needed are read."""
+"""Planes: the single grey or colour images in a file, read only in the regions that are needed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from numpy.typing import DTypeLike
 
-from nuclei_runtime.arrays import Image
+from nuclei_runtime.arrays import Image, check_array
 from nuclei_runtime.errors import InputsError
 
 AXES = "TCZYXS"
@@ -87,7 +87,7 @@ class Plane:
 
     @property
     def suffix(self) -> str:
-        """A suffix such as ``_t003_z001`` that tells apart the results of the planes of one file; or nothing."""
+        """A suffix such as ``_t003_z001``, which distinguishes the results of the planes of one file; or nothing."""
         parts = [f"_{letter}{index:03d}" for letter, index in (("t", self.time), ("z", self.z)) if index is not None]
         return "".join(parts)
 
@@ -97,11 +97,23 @@ _SERIES_STEM = re.compile(r"(.+?)(?:_t\d{3,}(?:_z\d{3,})?|_z\d{3,})")
 
 
 def series_stem(stem: str) -> str | None:
-    """Return the stem of the series of which one plane would have this stem: ``a`` for ``a_t003_z001``."""
+    """Return the stem of the series that a plane with this stem would belong to: ``a`` for ``a_t003_z001``."""
     match = _SERIES_STEM.fullmatch(stem)
     return None if match is None else match[1]
 
 
 def plane_of(image: Image) -> Plane:
-    """Return an image in memory as a plane."""
+    """Return an image in memory as a plane.
+
+    Parameters
+    ----------
+    image : (H, W), (H, W, 3) or (H, W, 4) ndarray
+        Not copied. Its values are checked when they are read.
+
+    Raises
+    ------
+    ImageShapeError, ImageValueError
+        This is not an array of a shape and type that can be segmented.
+    """
+    check_array(image)
     return Plane(None, None, image.shape, image.dtype, None, lambda rows, columns: image[rows, columns], True)

@@ -1,4 +1,4 @@
-"""A results folder, opened for one run. Whatever ends the run leaves whole files, and the user's own untouched."""
+"""A results folder, opened for one run. However the run ends, all files are complete and the user's are untouched."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from nuclei_runtime.results.store import ResultStore
 from nuclei_runtime.results.writing import move, writing
 
 Mode = Literal["new", "resume", "overwrite"]
-"""What to do about results that are there: refuse them, continue with them, or remove them first."""
+"""What to do if there already are results: refuse to run, continue with them, or remove them first."""
 
 
 class ResultsFolder:
@@ -38,7 +38,7 @@ class ResultsFolder:
     Parameters
     ----------
     out : path
-        It is made if it does not exist.
+        Created if it does not exist.
     mode : Mode
     shard : Shard
         Results and leftovers of other shards are left alone.
@@ -47,7 +47,7 @@ class ResultsFolder:
     ----------
     path : Path
     store : ResultStore
-        What workers write the results of single images with.
+        Writes the results of single images, for the workers.
 
     Raises
     ------
@@ -86,7 +86,7 @@ class ResultsFolder:
                 raise
 
     def write_provenance(self, text: str) -> None:
-        """Write how the run segments; from then on the absence of the file tells that the folder has vanished."""
+        """Write how the run segments. From then on, a missing file means that the folder has vanished."""
         with writing(self.path), self.store.new_workspace("provenance") as work:
             (work / PROVENANCE_FILE).write_text(text, encoding="utf-8", newline="\n")
             move(work / PROVENANCE_FILE, self.path / PROVENANCE_FILE)
@@ -143,7 +143,7 @@ class ResultsFolder:
             found = [RECORDS_FOLDER] if any(map(self._shard.owns, recorded_tokens(self.path))) else []
         if found:
             raise ResultsExistError(
-                f"{self.path}: already holds results ({', '.join(found)}); "
+                f"{self.path}: already contains results ({', '.join(found)}); "
                 "name another folder, continue with --resume, or replace them with --overwrite"
             )
 

@@ -1,4 +1,4 @@
-"""``images.csv`` and ``nuclei.csv``, joined from records and tables: the same whoever made them, and in which order."""
+"""``images.csv`` and ``nuclei.csv``, joined from the records and tables of the images, however these were made."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _HEADER = (",".join(NUCLEI_COLUMNS) + "\r\n").encode()
 
 @dataclass(frozen=True)
 class Joined:
-    """What the joined tables hold.
+    """What the joined tables contain.
 
     Attributes
     ----------
     run_keys : frozenset of str
         Of the images in the tables.
     n_made_otherwise : int
-        Images whose run key is not that of the present run.
+        Images whose run key differs from that of the present run.
     left_out : tuple of str
         Images with a record whose table is missing.
     """
@@ -47,7 +47,7 @@ class Joined:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """One sentence on each thing that the user should know."""
+        """One sentence for each thing that the user should know."""
         notes = []
         if self.n_made_otherwise:
             notes.append(
@@ -63,10 +63,10 @@ class Joined:
 
 
 def refuse_foreign_tables(out: Path) -> None:
-    """Raise if a file with a table's name is not one of nuclei-edge's.
+    """Raise if a file with a table's name was not written by nuclei-edge.
 
-    A table of another version, which has more columns or fewer, is one where there is a provenance too. An empty
-    file, or one of zeros, is what a power cut may leave.
+    A table with more or fewer columns counts as one of another version if there is a provenance as well. A power cut
+    may leave a file that is empty or full of zeros.
 
     Raises
     ------
@@ -97,13 +97,13 @@ def write_tables(
     out : Path
         The results folder.
     names : iterable of str
-        The images', in the order of the rows. Those without a record are left out.
+        Of the images, in the order of the rows. Those without a record are left out.
     run_key : str
         Of the present run.
     work : Path
-        The folder that the tables are written to.
+        Folder to write the tables to.
     needed : collection of str
-        Images without which there are to be no tables.
+        Images that must have a record: without one, no tables are written.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def _append_nuclei(out: Path, record: Record, nuclei: BinaryIO) -> None:
 
 
 def _rows_of_another_version(table: BinaryIO) -> Iterator[bytes]:
-    """Yield the rows of a table with other columns: what it lacks is empty, what this version does not know is not."""
+    """Yield the rows of a table with other columns: missing cells are empty, and unknown columns are left out."""
     text = io.TextIOWrapper(table, encoding="utf-8", errors="replace", newline="")
     for row in csv.DictReader(text):
         line = io.StringIO(newline="")

@@ -3,7 +3,7 @@
 DIR/labels/STEM.tif       label image: 0 is background, each nucleus has its number
 DIR/overlays/STEM.png     the image with its nuclei outlined
 DIR/tables/STEM.csv       one row per nucleus of this image
-DIR/records/TOKEN.json    what became of an image file; see `nuclei_runtime.results.records`
+DIR/records/TOKEN.json    the outcome of an image file; see `nuclei_runtime.results.records`
 DIR/nuclei.csv            one row per nucleus, joined from the tables
 DIR/images.csv            one row per image or plane, joined from the records
 DIR/provenance.json       how the results were made
@@ -40,9 +40,9 @@ _MARK_LENGTH, _TOKEN_LENGTH = 8, 32
 
 
 def token_of(name: str) -> str:
-    """Return what stands for an image's name in file names, where the name itself may be too long or not text.
+    """Return the token that stands for an image's name in file names: the name itself may be too long, or not text.
 
-    It is 32 hexadecimal digits of the SHA-256 of the name.
+    It is the first 32 hexadecimal digits of the SHA-256 of the name.
     """
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_TOKEN_LENGTH]
 

@@ -1,4 +1,4 @@
-"""One living process per shard of a results folder, held by a lock on a file that the system releases with the process.
+"""Allows one process per shard of a results folder, by a lock that the system releases when the process ends.
 
 A run that resumes removes what a killed run left unfinished. It must not do that to a run that is still alive.
 """
@@ -33,7 +33,7 @@ _IS_HELD = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK}
 
 @dataclass(frozen=True)
 class LockFile:
-    """The lock file as its holder found it. It pickles, so that worker processes can check it too.
+    """The lock file as its holder found it. It can be pickled, so that worker processes can check it too.
 
     Attributes
     ----------
@@ -55,8 +55,8 @@ class LockFile:
 class ResultsLock:
     """Keeps other living processes away from a shard of a results folder, until `release`.
 
-    Shards of the same count have no image in common. Shards of two counts may, and so may a shard and the
-    whole. On file systems without locks every process is let in, since nobody can tell.
+    Shards of the same count have no image in common. Shards of different counts may, and so may a shard and a run
+    without shards. On file systems without locks, every process is admitted, because other ones cannot be detected.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def _open_locked(out: Path, shard: Shard) -> tuple[LockFile, int]:
             if not path.exists():
                 raise
             raise ResultsInUseError(
-                f"{out}: another user's process is or was using this folder; if none is, have {path} removed"
+                f"{out}: another user's process is or was using this folder; if none is running, have {path} removed"
             ) from error
         is_free, is_late = _try_lock(descriptor), time.monotonic() > until
         status = os.fstat(descriptor)
@@ -148,7 +148,7 @@ def _release(file: LockFile, close: Callable[[], object]) -> None:
 
 
 def _try_lock(descriptor: int) -> bool:
-    """Lock a file unless another process has; True also where the file system has no locks."""
+    """Lock a file unless another process has locked it; also return True if the file system has no locks."""
     try:
         if sys.platform == "win32":
             import msvcrt

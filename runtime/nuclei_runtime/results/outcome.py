@@ -1,4 +1,4 @@
-"""What became of one plane of an image file: a row of ``images.csv``."""
+"""The outcome of one plane of an image file: a row of ``images.csv``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nuclei_runtime.writers.overlay_png import overlay_scale
 
 @dataclass(frozen=True)
 class PlaneOutcome:
-    """What became of one plane: a row of ``images.csv``.
+    """The outcome of one plane: a row of ``images.csv``.
 
     Attributes
     ----------

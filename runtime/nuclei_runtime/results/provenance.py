@@ -22,9 +22,9 @@ _DEFAULT_PRECISION = "fp32"
 
 
 def describe_method(segmenter: Segmenter, selection: Selection) -> dict[str, Any]:
-    """Return everything, besides the images, that the bits of the results depend on.
+    """Return everything that the bits of the results depend on, apart from the images.
 
-    They do not depend on threads, shards and memory.
+    They do not depend on threads, shards or memory.
     """
     card = segmenter.card
     return {
@@ -51,7 +51,7 @@ def run_key(method: dict[str, Any]) -> str:
 
 
 def provenance_json(method: dict[str, Any], n_threads: int, earlier_methods: dict[str, Any] | None = None) -> str:
-    """Return ``provenance.json``: the method, its run key, and the machine, which has no part in the run key.
+    """Return ``provenance.json``: the method, its run key, and the machine, which the run key ignores.
 
     The digests of the images and of their results are in the records.
 
@@ -81,7 +81,7 @@ def provenance_json(method: dict[str, Any], n_threads: int, earlier_methods: dic
 def read_earlier_methods(path: Path, run_key: str) -> dict[str, Any]:
     """Return the methods that a ``provenance.json`` names, by run key, except that of `run_key`; none if it is damaged.
 
-    A run that replaces the file keeps them: its folder may hold results of each.
+    A run that replaces the file keeps them, because the folder may contain results of each.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8", errors="replace"))
@@ -93,7 +93,7 @@ def read_earlier_methods(path: Path, run_key: str) -> dict[str, Any]:
 
 
 def without_unused_methods(text: str, run_keys: Collection[str]) -> str:
-    """Return a ``provenance.json`` without the earlier methods of which the folder has no results any more."""
+    """Return a ``provenance.json`` without earlier methods that have no results left in the folder."""
     document = json.loads(text)
     earlier = document.pop(_EARLIER_METHODS, {})
     if earlier.keys() <= set(run_keys):

@@ -1,4 +1,4 @@
-"""What became of an image file: the record next to its results, which tells whether they are complete."""
+"""The record of an image file, which is stored with its results and shows whether they are complete."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class FileDigest:
 
 @dataclass(frozen=True)
 class Record:
-    """What became of an image file.
+    """The outcome of an image file.
 
     Attributes
     ----------
@@ -76,8 +76,9 @@ _Stored = TypeVar("_Stored", FileDigest, PlaneOutcome)
 def read_record(path: Path) -> Record | None:
     """Read a record; None if it is damaged.
 
-    Records may grow: a field that is missing, in the record of an older version, is None; one that is unknown, in
-    that of a newer version, is left out. A record that cannot be read in this way has another `RECORD_FORMAT`.
+    Records may gain fields. One that is missing, because an older version wrote the record, is None; one that is
+    unknown, because a newer version did, is left out. A record that cannot be read in this way has another
+    `RECORD_FORMAT`.
 
     Raises
     ------

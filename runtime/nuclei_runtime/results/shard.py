@@ -1,4 +1,4 @@
-"""Which of the images each of several processes segments, without the processes talking to each other."""
+"""Divides images among processes that do not communicate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nuclei_runtime.errors import InputsError
 class Shard:
     """One of several parts of a run.
 
-    The name of an image alone decides its shard, so that an image that is added or removed moves no other one.
+    The name of an image alone decides its shard, so adding or removing an image moves no other one.
 
     Attributes
     ----------

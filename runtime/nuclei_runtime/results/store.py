@@ -1,10 +1,10 @@
-"""How the results of one image get into a results folder: whole, or not at all.
+"""Puts the results of one image into a results folder: all of them, or none.
 
 The outputs of an image are first written to a workspace, a folder of their own in DIR/.nuclei-partial. The last file
 written there is the record, which names the results with their digests. Then the results are moved into place, and
-after them the record. A record in place stands for whole results; one in a workspace tells what a killed run had
-already moved. Workers and processes that use the same folder need not talk to each other, since each touches only what
-belongs to its own images.
+after them the record. A record in its place means that the results are complete; one in a workspace shows what a killed
+run had already moved. Workers and processes that use the same folder need not communicate, because each touches only
+the files of its own images.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _RECORD_IN_WORKSPACE = "record.json"
 
 @dataclass(frozen=True)
 class ResultStore:
-    """A results folder as workers see it. It pickles, so that they may be processes.
+    """A results folder as workers see it. It can be pickled, so that they may be processes.
 
     Attributes
     ----------
     path : Path
         The results folder.
     lock : LockFile
-        What keeps other runs away, held by the process that opened the folder.
+        Keeps other runs away; held by the process that opened the folder.
     """
 
     path: Path
@@ -57,12 +57,12 @@ class ResultStore:
 
     @contextmanager
     def workspace(self, name: str) -> Iterator[Path]:
-        """Make a folder for the unfinished results of an image, and remove it in the end.
+        """Make a folder for the unfinished results of an image, and remove it at the end.
 
         Parameters
         ----------
         name : str
-            The image's.
+            Of the image.
 
         Raises
         ------
@@ -76,10 +76,10 @@ class ResultStore:
 
     @contextmanager
     def new_workspace(self, token: str) -> Iterator[Path]:
-        """Make a workspace, whether or not the folder is complete, and remove it in the end."""
+        """Make a workspace, whether or not the folder is complete, and remove it at the end."""
         work = self.path / PARTIAL_FOLDER / f"{token}-{secrets.token_hex(8)}"
         with writing(work):
-            # Without the parent's parents: a results folder that has vanished is not made again.
+            # Without the parent's parents: a results folder that has vanished must not be made again.
             work.parent.mkdir(exist_ok=True)
             try:
                 work.mkdir()
@@ -92,7 +92,7 @@ class ResultStore:
             shutil.rmtree(work, ignore_errors=True)
 
     def place(self, record: Record, made: Mapping[str, Path], work: Path) -> None:
-        """Move the results of an image into place, and remove what an earlier run made of it.
+        """Move the results of an image into place, and remove those of an earlier run.
 
         Parameters
         ----------
@@ -105,7 +105,7 @@ class ResultStore:
         Raises
         ------
         ResultsExistError
-            A file that no run wrote is in the way, or the file system does not take the name.
+            A file that no run wrote is in the way, or the file system refuses the name.
         RuntimeEnvironmentError
             The results cannot be written, for example because the disk is full. What was written before stays.
         """
@@ -117,7 +117,7 @@ class ResultStore:
                 raise ResultsExistError(f"{path}: leads through a link out of the results folder; remove the link")
             if earlier is not None and target not in earlier and os.path.lexists(path):
                 raise ResultsExistError(
-                    f"{path}: is in the way, and is no result of this image: it is your own file, or the result of "
+                    f"{path}: is in the way, and is not a result of this image: it is your own file, or the result of "
                     "an image with the same name; move it away, or rename the image"
                 )
         journal = work / _RECORD_IN_WORKSPACE
@@ -137,7 +137,7 @@ class ResultStore:
             raise
 
     def earlier_results(self, token: str) -> set[str] | None:
-        """Return what an earlier run made of an image; None where its record is damaged: anything may be its own."""
+        """Return an earlier run's record of an image; None if it is damaged: then any file may be a result."""
         try:
             record = read_record(record_path(self.path, token))
         except FileNotFoundError:

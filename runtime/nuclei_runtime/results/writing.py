@@ -30,12 +30,12 @@ def writing(path: Path, *, of_one_image: bool = False) -> Iterator[None]:
     path : Path
         What is written, for the sentence where the error names no file.
     of_one_image : bool
-        Whether a name that the file system does not take is the fault of one image.
+        Whether a name that the file system refuses is the fault of one image.
 
     Raises
     ------
     ResultsExistError
-        With `of_one_image`, for a name that the file system does not take.
+        With `of_one_image`, for a name that the file system refuses.
     RuntimeEnvironmentError
         For any other error.
     """

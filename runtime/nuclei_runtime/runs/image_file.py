@@ -27,7 +27,7 @@ from nuclei_runtime.writers.plane_files import write_plane_files
 
 @dataclass(frozen=True)
 class FileOutcome:
-    """What became of an image file.
+    """The outcome of an image file.
 
     Attributes
     ----------

@@ -71,7 +71,7 @@ def find_images(
     out : path
         The results folder of this run. It may be inside a source, be a source, or contain one.
     may_be_none : bool
-        Whether it is fine that there is no image yet.
+        Whether it is acceptable that there is no image yet.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def find_images(
     try:
         root = Path(os.path.commonpath([path if _is_folder_of_images(path) else path.parent for path in named]))
     except ValueError as error:
-        raise InputsError("the inputs are on several drives; segment each drive's in a run of their own") from error
+        raise InputsError("the inputs are on several drives; segment those of each drive in a separate run") from error
     paths = sorted(search.images.values(), key=lambda path: path.parts)
     names = [PurePath(os.path.relpath(path, root)).as_posix() for path in paths]
     stems = _stems(names)
@@ -220,6 +220,7 @@ def _nothing_found(sources: Iterable[str | os.PathLike[str]], search: _Search) -
     if search.skipped:
         suffixes = sorted({path.suffix.lower() or "no suffix" for path in search.skipped})
         parts.append(f"skipped {len(search.skipped)} other file(s) ({', '.join(suffixes)})")
+        parts.append("save images in other formats as OME-TIFF")
     if search.earlier:
         parts.append(f"left out the earlier results in {', '.join(map(str, sorted(search.earlier)))}")
     return "; ".join([*parts, *search.unreadable])

@@ -28,7 +28,7 @@ from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.segmentation.segmenter import Segmenter
 
 FILES_AHEAD = 4
-"""For each file at a time, how many may be finished or begun before the one whose outcome is next."""
+"""For each file at a time, how many may be begun or finished ahead of the one whose outcome is next."""
 
 _INTERRUPTIBLE_S = 0.5
 """How long to wait at a time: Windows delivers Ctrl-C only between waits."""
@@ -45,7 +45,7 @@ class RunConfig:
     out : Path
         The results folder.
     options : SegmenterOptions
-        Their threads are those of the whole run. The results do not depend on their number.
+        Their threads are for the whole run. The results do not depend on their number.
     max_memory : int, optional
         See `nuclei_runtime.segmentation.blocks.segment_plane`. The results do not depend on it.
     selection : Selection
@@ -111,7 +111,7 @@ class FolderRun:
     Attributes
     ----------
     inputs : Inputs
-        All images, whatever the shard.
+        All images, of every shard.
     files : tuple of ImageFile
         Those of this shard.
     worker : Worker
@@ -157,7 +157,7 @@ class FolderRun:
             self._results.close(is_last=self.joined is not None)
 
     def outcomes(self) -> Iterator[FileOutcome]:
-        """Segment the files and yield what became of each, in their order.
+        """Segment the files and yield the outcome of each, in their order.
 
         Raises
         ------

@@ -2,7 +2,7 @@
 
 Events of the system (watchfiles) say when to look; a look at the whole folder says what is new. Events that are lost,
 or that a network share does not send, delay an image by `LOOK_S` at most. The records in the results folder say what
-is done; memory grows by about a hundred bytes per image.
+is done; memory grows slightly with each image.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nuclei_runtime.runs.inputs import ImageFile, find_images
 from nuclei_runtime.runs.run import RunConfig, load_worker, open_results
 
 DEFAULT_SETTLE_S = 3.0
-"""A file that has not changed for so long is complete. Network shares report a change up to three seconds late
+"""A file that has not changed for this long is complete. Network shares report a change up to three seconds late
 (``acregmin`` in nfs(5))."""
 
 GIVE_UP_SETTLES = 10
@@ -61,7 +61,7 @@ class _Arrival:
 
 @dataclass
 class _Arrivals:
-    """Tells complete files from those that are still being written.
+    """Distinguishes complete files from those that are still being written.
 
     Attributes
     ----------
@@ -117,7 +117,7 @@ class _Arrivals:
 
 
 def watch(config: RunConfig, stop: Event, *, settle_s: float = DEFAULT_SETTLE_S) -> Iterator[FileOutcome | str]:
-    """Segment what is in a folder and what appears in it, until told to stop; the current image is finished first.
+    """Segment what is in a folder and what appears in it, until asked to stop; the current image is finished first.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def watch(config: RunConfig, stop: Event, *, settle_s: float = DEFAULT_SETTLE_S)
     Yields
     ------
     FileOutcome or str
-        What became of an image file; or a sentence on a problem.
+        The outcome of an image file; or a sentence on a problem.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def watch(config: RunConfig, stop: Event, *, settle_s: float = DEFAULT_SETTLE_S)
     worker = load_worker(config)
     results = open_results(replace(config, mode="resume"), worker)
     arrivals = _Arrivals(settle_s)
-    told: set[str] = set()
+    reported: set[str] = set()
     joined, last_result = False, time.monotonic()  # an earlier watch may have ended before it joined the tables
     try:
         for _ in _looks(folders, arrivals, stop):
@@ -161,8 +161,8 @@ def watch(config: RunConfig, stop: Event, *, settle_s: float = DEFAULT_SETTLE_S)
                         "the watch again; results written so far are kept"
                     )
             notes = arrivals.look(config)
-            yield from (note for note in notes if note not in told)
-            told = set(notes)
+            yield from (note for note in notes if note not in reported)
+            reported = set(notes)
             for arrival in arrivals.complete():
                 if stop.is_set():
                     break

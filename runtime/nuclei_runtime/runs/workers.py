@@ -1,7 +1,7 @@
-"""What a worker is given and what it holds. A job pickles; a worker is made from it in the process that does the work.
+"""Workers, and the jobs they are made from. A job can be pickled; the process that does the work makes a worker of it.
 
-Threads share one worker; processes each make their own. Whoever starts them gives each image file to
-`nuclei_runtime.runs.image_file.process_file`, and joins the tables when all files are done.
+Threads share one worker; each process makes its own. The code that starts them passes each image file to
+`nuclei_runtime.runs.image_file.process_file` and joins the tables when all files are done.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ import numpy as np
 
 from nuclei_runtime.arrays import Image, Labels, Maps
 from nuclei_runtime.errors import ImageError
+from nuclei_runtime.faults import allocating_for
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.cancelling import CancelFlag, cancellable
 from nuclei_runtime.segmentation.memory import Budget
@@ -115,7 +116,11 @@ def segment_plane(
     SegmentationCancelledError
         The flag was set.
     """
-    plane = cancellable(plane, cancel)
+    with allocating_for(plane.shape):
+        yield from _segment(cancellable(plane, cancel), network, max_memory, grid)
+
+
+def _segment(plane: Plane, network: Network, max_memory: int | None, grid: Grid) -> Iterator[Block]:
     budget = Budget(plane, max_memory, network.magnification)
     height, width = plane.shape[:2]
     if network.tiling is None:
@@ -126,7 +131,7 @@ def segment_plane(
         return
     tiling = budget.tiling(network.tiling, grid.window_px)
     method = network.postprocessing
-    n_maps, memory_bytes = len(METHODS[method.id].maps), budget.spool_bytes
+    n_maps, memory_bytes = len(METHODS[method.id].maps), budget.in_memory_bytes
     with (
         PlaneMaps(plane, network, tiling, n_maps, memory_bytes=memory_bytes) as maps,
         ScratchRaster(np.bool_, memory_bytes=memory_bytes) as taken,

@@ -14,7 +14,7 @@ class CancelFlag(Protocol):
     """Tells a call to end early; a `threading.Event`, for example."""
 
     def is_set(self) -> bool:
-        """Return whether the call is to end."""
+        """Return whether the call should end."""
 
 
 def cancellable(plane: Plane, cancel: CancelFlag | None) -> Plane:

@@ -53,18 +53,18 @@ WAITING_BYTES_PER_PX = 17
 """Per pixel of the plane that is kept until it is needed: three maps in float32, 32-bit labels, and one byte that says
 whether a nucleus has taken the pixel."""
 
-LABEL_SPOOL_BYTES = 32 << 20
+LABELS_IN_MEMORY_BYTES = 32 << 20
 """How much of the labels is kept in memory until their number decides the bit depth of the file."""
 
-MAX_SPOOL_BYTES = 256 << 20
+MAX_MAPS_IN_MEMORY_BYTES = 256 << 20
 """The most that is kept of the maps in memory, enough for 4096 x 4096 pixels."""
 
 SETTLING_BYTES = 8 << 20
 """What the first plane leaves in memory for good, such as code that is loaded only then. 3 MiB were measured."""
 
 START_SPREAD_BYTES = 16 << 20
-"""How much more memory the next process may hold at its start than this one did. Forty starts on one machine differed
-by up to 0.7 MiB, and by up to 2.2 MiB when glibc used huge pages. The rest is a margin for other systems."""
+"""How much more memory the next process may hold at its start than this one did. On one machine
+24 starts differed by up to 0.7 MiB, and two with huge pages by up to 2.2 MiB. The rest is for other systems."""
 
 SHARE = 0.5
 """Share of the memory of the machine or container that a run uses by default. The microscope's own program needs the
@@ -141,7 +141,7 @@ class Budget:
     max_memory : int, optional
         Ceiling in bytes for the whole process. Without it, `default_max_memory`.
     magnification : float
-        See `nuclei_runtime.segmentation.segmenter.Segmenter.magnification`.
+        See `nuclei_runtime.segmentation.network.Network.magnification`.
     """
 
     def __init__(self, plane: Plane, max_memory: int | None, magnification: float = 1) -> None:
@@ -154,9 +154,9 @@ class Budget:
         self._ceiling = default_max_memory() if max_memory is None else max_memory
 
     @property
-    def spool_bytes(self) -> int:
+    def in_memory_bytes(self) -> int:
         """How much of the maps, and of the pixels taken, may be kept in memory. The rest goes into temporary files."""
-        return _spool_bytes(self._ceiling)
+        return _in_memory_bytes(self._ceiling)
 
     def check_whole(self) -> None:
         """Refuse a plane that does not fit into memory as a whole, for a network of fixed size.
@@ -250,7 +250,7 @@ class Budget:
 
     def _held(self, ceiling: int) -> int:
         """Return the bytes that are held all the time: by the reader, and for maps, labels and the pixels taken."""
-        waiting = 2 * _spool_bytes(ceiling) + LABEL_SPOOL_BYTES
+        waiting = 2 * _in_memory_bytes(ceiling) + LABELS_IN_MEMORY_BYTES
         return self._reading() + min(waiting, WAITING_BYTES_PER_PX * math.prod(self._plane.shape[:2]))
 
     def _make_room(self, needed: int) -> None:
@@ -286,5 +286,5 @@ class Budget:
         )
 
 
-def _spool_bytes(ceiling: int) -> int:
-    return min(ceiling // 32, MAX_SPOOL_BYTES)
+def _in_memory_bytes(ceiling: int) -> int:
+    return min(ceiling // 32, MAX_MAPS_IN_MEMORY_BYTES)

@@ -59,7 +59,7 @@ class Network:
         return self.scale.method(self.card.postprocessing)
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the network; a `nuclei_runtime.steps.tiling.Run` that several threads may call at once.
+        """Run the network; a `nuclei_runtime.steps.tiling.NetworkFunction` that several threads may call at once.
 
         Raises
         ------

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image, Labels, check_image
 from nuclei_runtime.errors import ImageShapeError
+from nuclei_runtime.faults import allocating_for
 from nuclei_runtime.steps.measure import Measures, Regions, measure
 from nuclei_runtime.steps.outlines import trace_outlines
 
@@ -24,6 +25,13 @@ class Segmentation:
     """
 
     labels: Labels
+
+    def __post_init__(self) -> None:
+        self.labels.flags.writeable = False
+
+    def __reduce__(self) -> tuple[type[Segmentation], tuple[Labels]]:
+        """Pickle by the constructor, because arrays come out of a pickle writeable."""
+        return Segmentation, (self.labels,)
 
     @property
     def count(self) -> int:
@@ -49,6 +57,8 @@ class Segmentation:
         ------
         ImageShapeError, ImageValueError
             The array is not one finite image of the size of the labels.
+        ImageTooLargeError
+            There is not enough memory.
         """
         check_image(image)
         if image.shape[:2] != self.labels.shape:
@@ -57,7 +67,8 @@ class Segmentation:
                 f"found an image of {size} pixels, expected {expected} as in the labels; give the image that was "
                 "segmented"
             )
-        return measure(Regions.of(self.labels), self.labels, image)
+        with allocating_for(image.shape):
+            return measure(Regions.of(self.labels), self.labels, image)
 
     def outlines(self) -> list[NDArray[np.float64]]:
         """Return the outline of each nucleus as a polygon around its pixels, in the order of their numbers.

@@ -12,8 +12,9 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import DTypeLike
 
-from nuclei_runtime.arrays import Image, Labels, Maps, check_image
+from nuclei_runtime.arrays import Image, Maps, check_image, check_maps
 from nuclei_runtime.errors import ModelError
+from nuclei_runtime.faults import allocating_for
 from nuclei_runtime.model.card import ModelCard
 from nuclei_runtime.model.session import CPU_PROVIDER
 from nuclei_runtime.readers.plane import plane_of
@@ -79,8 +80,10 @@ class Segmenter:
         diameter_px: float | None = None,
     ) -> None:
         path = None if model is None else Path(model)
-        self._options = SegmenterOptions(path, precision, sha256, provider, threads, tta, diameter_px)
-        self._network: Network | None = load_network(self._options)
+        options = SegmenterOptions(path, precision, sha256, provider, threads, tta, diameter_px)
+        self._network: Network | None = load_network(options)
+        # The program may work in another folder by the time it pickles this.
+        self._options = options if path is None else replace(options, model=path.absolute())
 
     @classmethod
     def from_options(cls, options: SegmenterOptions) -> Segmenter:
@@ -89,8 +92,7 @@ class Segmenter:
 
     def __reduce__(self) -> tuple[Callable[[SegmenterOptions], Segmenter], tuple[SegmenterOptions]]:
         """Pickle the options, with the file's absolute path and digest: another process loads the same model."""
-        model = None if self._options.model is None else self._options.model.absolute()
-        return type(self).from_options, (replace(self._options, model=model, sha256=self.model_sha256),)
+        return type(self).from_options, (replace(self._options, sha256=self.model_sha256),)
 
     def __enter__(self) -> Segmenter:
         return self
@@ -99,12 +101,16 @@ class Segmenter:
         self.close()
 
     def close(self) -> None:
-        """Release the model and its memory. Calls that are running in other threads are completed first."""
+        """Release the model and its memory.
+
+        This does not wait for the calls that are running in other threads. They are completed, and the last of them
+        releases the model.
+        """
         self._network = None
 
     @property
     def options(self) -> SegmenterOptions:
-        """The options that this segmenter was made from."""
+        """The options that this segmenter was made from, with the absolute path of the model."""
         return self._options
 
     @property
@@ -153,8 +159,12 @@ class Segmenter:
         ------
         ImageShapeError, ImageValueError
             An array of this shape and type is not an image.
+        ImageTooLargeError
+            There is not enough memory.
         """
-        self.segment(np.zeros(shape, dtype))
+        with allocating_for(shape):
+            blank = np.zeros(shape, dtype)
+        self.segment(blank)
 
     def segment(self, image: Image, *, cancel: CancelFlag | None = None) -> Segmentation:
         """Find the nuclei of one image.
@@ -171,23 +181,26 @@ class Segmenter:
         ------
         ImageShapeError, ImageValueError
             The array is not one finite image.
+        ImageTooLargeError
+            There is not enough memory.
         SegmentationCancelledError
             The flag was set.
         """
         network = self.network
         check_image(image)
-        labels = np.zeros(image.shape[:2], np.int32)
+        with allocating_for(image.shape):
+            labels = np.zeros(image.shape[:2], np.int32)
         for block in segment_plane(plane_of(image), network, max_memory=sys.maxsize, cancel=cancel):
             labels[block.rows, block.columns] += block.labels
-        return _segmentation(labels)
+        return Segmentation(labels)
 
     def segment_batch(self, images: Sequence[Image]) -> list[Segmentation]:
         """Find the nuclei of several images, which may differ in size and type. The results are in the same order.
 
         Raises
         ------
-        ImageShapeError, ImageValueError
-            One of the arrays is not one finite image.
+        ImageError
+            See `segment`.
         """
         return [self.segment(image) for image in images]
 
@@ -200,19 +213,33 @@ class Segmenter:
         ------
         ImageShapeError, ImageValueError
             One of the arrays is not one finite image.
+        ImageTooLargeError
+            There is not enough memory.
         """
         for image in images:
             check_image(image)
-            yield image_maps(image, self.network)
+            with allocating_for(image.shape):
+                maps = image_maps(image, self.network)
+            yield maps
 
     def find_instances(self, maps: Maps) -> Segmentation:
         """Label the nuclei in an image's maps with the method in the model's card.
 
         The labels are the same as those that `segment` gives for the image.
+
+        Parameters
+        ----------
+        maps : (H, W, M) ndarray of float32 in [0, 1]
+            All the maps of one image, as `predict` yields them.
+
+        Raises
+        ------
+        ImageShapeError, ImageValueError
+            The array is not that.
+        ImageTooLargeError
+            There is not enough memory.
         """
-        return _segmentation(label_maps(maps, self.network))
-
-
-def _segmentation(labels: Labels) -> Segmentation:
-    labels.flags.writeable = False
-    return Segmentation(labels)
+        network = self.network
+        check_maps(maps, len(network.card.output.maps))
+        with allocating_for(maps.shape):
+            return Segmentation(label_maps(maps, network))

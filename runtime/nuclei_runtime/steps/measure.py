@@ -152,14 +152,14 @@ def _perimeters(regions: Regions, labels: Labels) -> NDArray[np.float64]:
     places = (regions.rows + 1) * width + regions.columns + 1
     flat = padded.ravel()
     numbers = flat[places]
-    beside = (-width, -1, 1, width)
+    adjacent = (-width, -1, 1, width)
     is_border = np.zeros(places.size, bool)
-    for step in beside:
+    for step in adjacent:
         is_border |= flat[places + step] != numbers
     border = np.zeros_like(flat)
     border[places[is_border]] = numbers[is_border]
     code = np.ones(places.size, np.intp)
-    for steps, weight in ((beside, 2), ((-width - 1, -width + 1, width - 1, width + 1), 10)):
+    for steps, weight in ((adjacent, 2), ((-width - 1, -width + 1, width - 1, width + 1), 10)):
         for step in steps:
             code[is_border] += weight * (border[places[is_border] + step] == numbers[is_border])
     return regions.sums(np.where(is_border, _PERIMETER[code], 0.0))

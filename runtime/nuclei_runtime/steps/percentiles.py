@@ -110,7 +110,7 @@ class ValueSample:
 
 def ranks_of(n_values: int, *percents: float) -> list[int]:
     """Return the indices of the percentiles among the sorted values."""
-    # Computed exactly from the decimal: with floats, 1.1 % of 1000 values would be 12.
+    # Computed exactly from the decimal: with floats, 1.1% of 1000 values would be 12.
     return [max(math.ceil(Fraction(str(percent)) * n_values / 100) - 1, 0) for percent in percents]
 
 

@@ -1,4 +1,4 @@
-"""The outputs: what each image gives, one row per output.
+"""The outputs: what is written for each image, one row per output.
 
 A new output is one module with a `PlaneWriter` and one row here. Everything else follows from the rows: the folder in
 the results, the digests in the records, and what is resumed, overwritten and verified.
@@ -30,7 +30,7 @@ class Output:
     writer : callable
         ``writer(path, image, plane)``: the `PlaneWriter` of one plane.
     join_planes : callable, optional
-        ``join_planes(paths, joined)``: makes one file of those of an image file's planes, in their order. Without it
+        ``join_planes(paths, joined)``: joins the files of an image file's planes, in order, into one. Without it,
         each plane keeps its own file.
     """
 

@@ -1,4 +1,4 @@
-"""The blocks of a plane -> one file per output, written while the blocks come."""
+"""The blocks of a plane -> one file per output, written as the blocks arrive."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.blocks import Block
-from nuclei_runtime.segmentation.memory import LABEL_SPOOL_BYTES
+from nuclei_runtime.segmentation.memory import LABELS_IN_MEMORY_BYTES
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
 from nuclei_runtime.writers.outputs import Output
 
@@ -42,7 +42,7 @@ def write_plane_files(image: str, plane: Plane, blocks: Iterable[Block], files: 
     """
     n_nuclei = 0
     with ExitStack() as opened:
-        labels = opened.enter_context(ScratchRaster(np.int32, memory_bytes=LABEL_SPOOL_BYTES))
+        labels = opened.enter_context(ScratchRaster(np.int32, memory_bytes=LABELS_IN_MEMORY_BYTES))
         writers = [opened.enter_context(output.writer(path, image, plane)) for output, path in files.items()]
         for block in blocks:
             labels.write(block.rows, block.columns, block.labels, block.labels > 0)

@@ -19,7 +19,7 @@ class PlaneWriter:
     Parameters
     ----------
     path : Path
-        The new file. Its name and fate are the caller's business.
+        The new file. The caller decides its name, and what happens to it.
     image : str
         The image file's name, as results show it.
     plane : Plane
@@ -50,4 +50,4 @@ class PlaneWriter:
         """
 
     def close(self) -> None:
-        """Close what is open, also where a block could not be read."""
+        """Close what is open, even if a block could not be read."""

@@ -1,9 +1,10 @@
-"""A program of ten lines, frozen by PyInstaller as installed, segments an image with the bundled model."""
+"""A program of ten lines, frozen by the installed PyInstaller, segments an image with the bundled model."""
 
 from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -46,6 +47,15 @@ def test_pyinstaller_finds_the_hook() -> None:
     assert [path.name for path in Path(folder).glob("hook-*.py")] == ["hook-nuclei_runtime.py"]
 
 
+def test_the_hook_collects_the_library_and_neither_its_commands_nor_itself() -> None:
+    pytest.importorskip("PyInstaller", reason="NOT RUN: PyInstaller is not installed; pip install pyinstaller")
+    (hook,) = Path(hook_directories()[0]).glob("hook-*.py")
+    collected = runpy.run_path(str(hook))["hiddenimports"]
+    rooms = {name.split(".")[1] for name in collected if "." in name}
+    assert {"segmentation", "model", "readers", "checks"} <= rooms
+    assert not {"cli", "_pyinstaller"} & rooms
+
+
 def test_a_frozen_program_does_what_it_does_unfrozen(tmp_path: Path) -> None:
     pytest.importorskip("PyInstaller", reason="NOT RUN: PyInstaller is not installed; pip install pyinstaller")
     image = fluorescence_field(1, height=160, width=160)[0]
@@ -55,7 +65,7 @@ def test_a_frozen_program_does_what_it_does_unfrozen(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "PyInstaller", "--log-level", "WARN", "--specpath", ".", *excluded, "program.py"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     program = tmp_path / "dist" / "program" / "program"
-    # Nothing of this environment: what the program needs is in its folder.
+    # Without this environment: everything the program needs is in its folder.
     environment = {} if os.name == "posix" else {"SYSTEMROOT": os.environ["SYSTEMROOT"]}
     done = subprocess.run([program, "image.npy"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""nuclei-bench: real sessions on tiny models; that something was measured, not how fast it is."""
+"""nuclei-bench: real sessions on tiny models. The tests check that something was measured, not how fast it is."""
 
 from __future__ import annotations
 

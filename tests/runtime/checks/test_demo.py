@@ -70,8 +70,8 @@ def test_the_command_that_it_prints_works(tmp_path: Path, tiny_model: Path) -> N
     folder = "a demo for $HOME"
     made = subprocess.run([demo, folder], capture_output=True, text=True, cwd=tmp_path)
     assert (made.returncode, made.stderr) == (0, "")
-    told, following = made.stdout.splitlines()
-    assert told.startswith("6 images")
+    printed, following = made.stdout.splitlines()
+    assert printed.startswith("6 images")
     command = f'{following.removeprefix("next: ")} --model "{tiny_model}"'
     path = os.pathsep.join([BIN, os.environ["PATH"]])
     done = subprocess.run(

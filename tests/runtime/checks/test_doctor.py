@@ -1,4 +1,4 @@
-"""nuclei-doctor: what it finds, what it calls a problem, and the line that mends it; the sample that it replays."""
+"""nuclei-doctor: what it finds, what it reports as a problem with its fix, and the sample that it replays."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def doctor(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def model(tmp_path: Path, make_tiny_model: Callable[..., Path]) -> Path:
-    """A model with its sample beside it."""
+    """A model with its sample next to it."""
     path = make_tiny_model(tmp_path / "tiny.onnx")
     segmenter = Segmenter(path)
     image = fluorescence_field(5, height=90, width=110, n_nuclei=8)[0]
@@ -79,6 +80,12 @@ def test_a_replay_measures_the_difference(model: Path) -> None:
     assert not replay_sample(segmenter, path).ok
 
 
+@pytest.mark.parametrize("option", [{"tta": True}, {"diameter_px": 50}], ids=["tta", "diameter_px"])
+def test_a_segmenter_that_scales_images_is_not_replayed(option: dict[str, Any], tiled_model: Path) -> None:
+    with pytest.raises(ValueError, match="a sample is replayed without tta and diameter_px"):
+        replay_sample(Segmenter(tiled_model, **option), sample_path(tiled_model))
+
+
 def test_a_replay_finds_other_labels(model: Path) -> None:
     labels = read_sample(sample_path(model)).labels.copy()
     labels[labels == labels.max()] = 0
@@ -109,7 +116,7 @@ def test_a_damaged_sample_is_an_error(model: Path) -> None:
 
 
 def test_a_sample_that_claims_more_than_memory_holds_is_refused(tmp_path: Path) -> None:
-    """In the zip's list, where few bytes may stand for many, and in an array's own header."""
+    """In the zip's directory, where a few bytes may claim to be many, and in the header of an array."""
     path = tmp_path / "model.sample.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("image.npy", b"")

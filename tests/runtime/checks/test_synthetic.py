@@ -1,4 +1,4 @@
-"""The generator of fields: the same seed gives the same field, and the truth is the truth."""
+"""The generator of fields: the same seed gives the same field, and the truth matches the image."""
 
 from __future__ import annotations
 

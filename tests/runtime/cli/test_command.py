@@ -1,4 +1,4 @@
-"""What all commands share, seen from outside: sentences, exit codes, and nothing but what was asked for."""
+"""What all commands share, as seen from outside: messages, exit codes, and no other output."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_an_error_is_a_sentence_and_a_code(error: str, code: int) -> None:
     [("onnxruntime", "cpu"), ("watchfiles", "watch"), ("colour_science.io", "colour")],
 )
 def test_a_package_of_an_extra_that_is_missing_is_one_sentence(package: str, extra: str) -> None:
-    """Python itself raises: the import is blocked as if the package were not installed."""
+    """Python itself raises the error: the import is blocked as if the package were not installed."""
     top = package.partition(".")[0]
     block = (
         "import importlib.abc\n    class Block(importlib.abc.MetaPathFinder):\n"
@@ -97,7 +97,7 @@ def test_a_package_of_an_extra_that_is_missing_is_one_sentence(package: str, ext
     assert done.stderr == f'error: {top} is not installed; install it with: pip install "nuclei-edge[{extra}]"\n'
 
 
-def test_a_missing_module_that_is_no_extra_is_a_bug_and_shows_where() -> None:
+def test_a_missing_module_that_is_not_an_extra_is_a_bug_and_shows_where() -> None:
     done = run("import no_such_module_anywhere")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
@@ -127,8 +127,8 @@ def test_what_native_code_prints_on_stderr_can_be_silenced() -> None:
     assert run(body).stderr == "heard"
 
 
-def test_damaged_files_are_told_of_once(tmp_path: Path) -> None:
-    """Neither tifffile's log nor Pillow's warnings reach the terminal beside the reader's own sentence."""
+def test_damaged_files_are_reported_once(tmp_path: Path) -> None:
+    """Neither tifffile's log nor Pillow's warnings reach the terminal in addition to the reader's own message."""
     import numpy as np
     import tifffile
     from PIL import Image

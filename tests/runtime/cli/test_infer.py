@@ -1,4 +1,4 @@
-"""nuclei-infer as its users run it: the installed command, real files, its exit codes and its words."""
+"""nuclei-infer as its users run it: the installed command, real files, exit codes and messages."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_mixed_folder_is_finished(tmp_path: Path, tiny_model: Path) -> None:
     assert len(done.stdout.splitlines()) == 2
 
 
-def test_an_image_without_nuclei_is_no_failure_and_a_pipe_stays_quiet(tmp_path: Path, tiny_model: Path) -> None:
+def test_an_image_without_nuclei_is_not_a_failure_and_a_pipe_stays_quiet(tmp_path: Path, tiny_model: Path) -> None:
     Image.fromarray(np.zeros((40, 60), np.uint8)).save(tmp_path / "black.png")
     done = infer(tmp_path / "black.png", "--out", tmp_path / "out", "--model", tiny_model)
     assert (done.returncode, done.stderr) == (0, "")
@@ -197,9 +197,20 @@ def test_what_the_user_got_wrong_is_exit_2(tmp_path: Path, tiny_model: Path) -> 
     nothing = infer(tmp_path, *rest)
     assert nothing.returncode == 2
     assert "no image found" in nothing.stderr
+    assert "skipped 1 other file(s) (.txt); save images in other formats as OME-TIFF" in nothing.stderr
     assert infer(tmp_path / "absent", *rest).returncode == 2
     assert infer(*rest).returncode == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_only_the_shard_that_joins_the_tables_names_them(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png_bytes(field()))
+    out = tmp_path / "out"
+    arguments = (tmp_path / "a.png", "--out", out, "--model", tiny_model, "--shard")
+    first, last = infer(*arguments, "1/2"), infer(*arguments, "2/2")
+    assert f"results in {out}: overlays, labels\nthe last shard writes" in first.stdout
+    assert last.stdout.endswith(f"results in {out}: overlays, labels, nuclei.csv, images.csv\n")
+    assert (out / "nuclei.csv").exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="NOT RUN: Windows sends Ctrl-C to a whole console, this test's too")
@@ -218,11 +229,11 @@ def test_ctrl_c_leaves_what_was_done(tmp_path: Path, tiny_model: Path) -> None:
     assert process.returncode == 130
     assert complaint.startswith("stopped: ")
     assert "Traceback" not in complaint
-    told = [json.loads(line)["image"] for line in (first + rest).splitlines()]
+    printed = [json.loads(line)["image"] for line in (first + rest).splitlines()]
     rows = read_table(tmp_path / "out/images.csv")
-    assert 1 <= len(told) < 200
-    assert [row["image"] for row in rows][: len(told)] == told
-    # Several workers may have done more than was told of. With one, the signal may come just before it counts a file.
+    assert 1 <= len(printed) < 200
+    assert [row["image"] for row in rows][: len(printed)] == printed
+    # Several workers may have done more than was reported. With one, the signal may come just before a file is counted.
     assert int(complaint.split()[1]) in (len(rows) - 1, len(rows))
     for row in rows:
         assert (tmp_path / "out" / row["labels"]).is_file()
@@ -231,7 +242,7 @@ def test_ctrl_c_leaves_what_was_done(tmp_path: Path, tiny_model: Path) -> None:
     assert [path.name for path in (tmp_path / "out/labels").iterdir()] == ["000.tif"]
 
 
-def test_a_signal_while_images_are_listed_is_no_crash(
+def test_a_signal_while_images_are_listed_is_not_a_crash(
     tmp_path: Path, run_main: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
@@ -263,7 +274,7 @@ def test_sigterm_leaves_what_was_done_and_resume_goes_on(tmp_path: Path, tiny_mo
     assert int(complaint.split()[1]) in (n_done - 1, n_done)
     again = infer(*arguments[:-1], "--resume")
     assert again.returncode == 0, again.stderr
-    assert again.stderr == ""  # nothing was done again
+    assert again.stderr == ""  # nothing was segmented again
     assert f"60 of 60 images ({n_done} done before)" in again.stdout
     assert len(read_table(tmp_path / "out/images.csv")) == 60
 
@@ -325,7 +336,7 @@ def test_verify_finds_all_as_it_was_or_says_what_differs(
     assert "differs: a.png" not in out
 
 
-def test_a_terminal_gets_a_bar_and_the_pipe_beside_it_only_json(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_terminal_gets_a_bar_and_the_pipe_only_json(tmp_path: Path, tiny_model: Path) -> None:
     pty = pytest.importorskip("pty", reason="NOT RUN: this system has no pseudo-terminals")
     (tmp_path / "a.png").write_bytes(png_bytes(field()))
     (tmp_path / "b.png").write_bytes(b"")

@@ -1,4 +1,4 @@
-"""The progress bar: on a terminal it shows what is done, elsewhere nothing, and standard output is never touched."""
+"""The progress bar: it shows progress on a terminal and nothing elsewhere, and never writes to standard output."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from nuclei_runtime.cli.progress import progress_bar
+from nuclei_runtime.cli.progress import OutcomeReporter, progress_bar
 
 
 class Terminal(io.StringIO):
@@ -37,3 +37,9 @@ def test_a_terminal_shows_what_is_done(
 def test_a_pipe_shows_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert draw(monkeypatch, io.StringIO(), 4) == ""
     assert capsys.readouterr().out == ""
+
+
+def test_the_totals_count_the_folders_that_nobody_could_list() -> None:
+    reporter = OutcomeReporter(as_json=False)
+    assert reporter.summary(0, 2, 0) == "0 of 0 images, 0 nuclei, 0 failed; other files skipped: 2"
+    assert reporter.summary(0, 2, 1).endswith("other files skipped: 2; folders that could not be listed: 1")

@@ -1,4 +1,4 @@
-"""The model card: what is written is read back, and what is wrong is all named at once.
+"""The model card: a written card is read back unchanged, and all problems of a card are named at once.
 
 Each file in ``cards/`` is a case: a JSON merge patch (RFC 7396, null removes) on ``valid.json``, or on the card that
 ``base`` names, and the problems that the parser must find.
@@ -103,7 +103,7 @@ def test_a_method_may_be_given_more_maps_than_it_needs() -> None:
 
 
 def test_an_image_may_go_into_the_network_as_it_is() -> None:
-    """Only where the size is fixed something has to give it."""
+    """Only a fixed size needs a step that produces it."""
     document = json.loads(TILED)
     document["preprocessing"] = []
     assert parse_card(json.dumps(document), "bare").preprocessing == ()
@@ -117,7 +117,7 @@ def test_what_is_written_is_read_back(text: str) -> None:
 
 @both_cards
 def test_the_json_is_canonical(text: str) -> None:
-    """The same card gives the same bytes, however its JSON was laid out."""
+    """The same card gives the same bytes, however its JSON was formatted."""
     written = parse_card(text, "first").to_json()
     assert written == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     shuffled = json.dumps(dict(reversed(json.loads(text).items())), indent=3)
@@ -181,6 +181,15 @@ def test_extensions_cannot_be_changed() -> None:
     assert json.loads(read.to_json())["extensions"] == EXTENSIONS
 
 
+@both_cards
+def test_the_arguments_of_a_step_cannot_be_changed(text: str) -> None:
+    """A card is frozen: a program that looks at it cannot change what the next image gives."""
+    card = parse_card(text, "model.onnx")
+    for step in (*card.preprocessing, card.postprocessing):
+        with pytest.raises(TypeError, match="read-only"):
+            step.kwargs["threshold"] = 0.1
+
+
 def test_a_card_with_extensions_can_be_copied_pickled_and_taken_apart() -> None:
     read = parse_card(json.dumps({**json.loads(VALID), "extensions": EXTENSIONS}), "extended")
     for again in (copy.deepcopy(read), pickle.loads(pickle.dumps(read)), pickle.loads(pickle.dumps(card()))):
@@ -209,7 +218,7 @@ def test_extensions_that_cannot_be_kept_are_refused(extensions: str) -> None:
 
 @both_cards
 def test_every_field_is_needed(text: str) -> None:
-    """One by one, at every depth: what is removed is what is missed."""
+    """One by one, at every depth: the field that is removed is the one reported as missing."""
 
     def removed(document: Any, location: str) -> list[tuple[str, Any]]:
         found = []
@@ -229,13 +238,13 @@ def test_every_field_is_needed(text: str) -> None:
     assert len(cases) > 30
     for location, document in cases:
         problem, *others = problems_of(json.dumps(document))
-        if text != TILED or location != "input.tiling":  # without it the size is missed as well
+        if text != TILED or location != "input.tiling":  # without it, the size is reported as missing as well
             assert others == []
         assert problem.startswith((f"{location}: missing, expected", f"{location}: found null"))
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" + "0" * 400])
-def test_numbers_that_are_none_or_huge_are_refused(number: str) -> None:
+def test_invalid_or_huge_numbers_are_refused(number: str) -> None:
     (problem,) = problems_of(VALID.replace("1e-05", number))
     assert problem.startswith("tolerance: expected a number from 0 to 1, found ")
     assert len(problem) < 130
@@ -257,13 +266,13 @@ def test_numbers_that_are_none_or_huge_are_refused(number: str) -> None:
     ],
     ids=["nothing", "a word", "cut", "deep list", "deep object", "long number", "null", "list", "number", "huge"],
 )
-def test_what_is_no_card_at_all_is_refused(text: str, problem: str) -> None:
+def test_text_that_is_not_a_card_is_refused(text: str, problem: str) -> None:
     assert problems_of(text)[0].startswith(problem)
 
 
 def test_nesting_inside_a_field_is_refused() -> None:
     nested = VALID.replace('"BSD-3-Clause"', "[" * 500 + "]" * 500)
-    assert problems_of(nested) == ["license: expected a text, found a list"]
+    assert problems_of(nested) == ["license: expected a string, found a list"]
 
 
 def test_a_field_that_is_there_twice_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""docs/card.md names every field of the card, with its range, and no other."""
+"""docs/card.md names every field of the card with its range, and no other fields."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CARDS = [
 
 
 def rows(title: str) -> list[list[str]]:
-    """Return the cells of the table whose first title this is."""
+    """Return the cells of the table whose first column has this title."""
     table = re.search(rf"^\| {title} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
     assert table is not None
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[1].splitlines()]
@@ -40,7 +40,7 @@ def names(cell: str) -> list[str]:
 
 
 def fields_of(document: Any, location: str = "") -> set[str]:
-    """Return every field, those of a step's arguments and of provenance left out."""
+    """Return every field except the arguments of a step and those of provenance."""
     if isinstance(document, list):
         return {name for item in document for name in fields_of(item, f"{location}[]")}
     found = set()
@@ -53,7 +53,7 @@ def fields_of(document: Any, location: str = "") -> set[str]:
 def test_every_field_is_on_the_page_and_no_other() -> None:
     on_page = {name for field, *_ in rows("field") for name in names(field)}
     on_page |= {name for *_, meaning in rows("field") for name in names(meaning) if name.startswith("preprocessing[]")}
-    containers = {"input", "output", "postprocessing"}  # named by what is in them
+    containers = {"input", "output", "postprocessing"}  # the page names them by their contents
     assert on_page == set.union(*map(fields_of, CARDS)) - containers | {"extensions"}
 
 
@@ -116,7 +116,7 @@ def test_the_ranges_of_the_steps_are_the_parsers() -> None:
 
 
 def test_the_watershed_on_the_page_is_the_one_that_runs() -> None:
-    """Written down again from the page alone."""
+    """Implemented again from the page alone."""
     random = np.random.default_rng(11)
     maps = ndimage.gaussian_filter(random.random((60, 70, 3)), (2, 2, 0)).astype(np.float32)
     maps = (maps - maps.min()) / (maps.max() - maps.min())
@@ -163,7 +163,7 @@ def neighbours(row: int, column: int, shape: tuple[int, ...]) -> list[tuple[int,
 
 
 def pieces(mask: np.ndarray) -> list[list[tuple[int, int]]]:
-    """Return the 4-connected pieces, each as its pixels."""
+    """Return the 4-connected pieces, each as a list of its pixels."""
     left = {(int(row), int(column)) for row, column in np.argwhere(mask)}
     found = []
     while left:

@@ -47,7 +47,7 @@ def test_the_probe_is_what_it_says() -> None:
 
 
 def test_a_wrong_sum_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a processor would give it that stops at 32,767: about half."""
+    """The result of a processor whose sums saturate at 32,767: about half."""
     wrong = tmp_path / "probe.onnx"
     wrong.write_bytes(make_probe(weight=64))
     monkeypatch.setattr(int8_sums, "PROBE", wrong)

@@ -1,9 +1,11 @@
-"""Model files that are too large, are others than asked for, reach beyond themselves, or are damaged."""
+"""Model files that are too large, have the wrong digest, refer to other files, or are damaged."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,7 @@ def test_the_model_that_was_asked_for_is_loaded(tiny_model: Path, spelt: Callabl
 
 
 def test_another_model_than_the_one_asked_for_is_refused(tiny_model: Path, tmp_path: Path) -> None:
-    """One bit of a weight is another: nothing else would notice it."""
+    """One bit of a weight differs: nothing else would notice it."""
     content = bytearray(tiny_model.read_bytes())
     steepness = content.index(np.float32(30).tobytes())
     content[steepness] ^= 1
@@ -68,7 +70,7 @@ def test_another_model_than_the_one_asked_for_is_refused(tiny_model: Path, tmp_p
 
 
 @pytest.mark.parametrize("sha256", ["", "abc", "g" * 64, "0" * 63, "0" * 64 + "\n", "sha256:" + "0" * 64])
-def test_what_is_no_digest_is_refused_before_the_file_is_read(tmp_path: Path, sha256: str) -> None:
+def test_an_invalid_digest_is_refused_before_the_file_is_read(tmp_path: Path, sha256: str) -> None:
     with pytest.raises(ModelDigestError, match="64 hexadecimal digits"):
         load_session(tmp_path / "absent.onnx", sha256=sha256)
 
@@ -76,7 +78,7 @@ def test_what_is_no_digest_is_refused_before_the_file_is_read(tmp_path: Path, sh
 def test_the_bytes_that_were_checked_are_the_ones_that_are_loaded(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_tiny_model: Callable[..., Path]
 ) -> None:
-    """The file is exchanged between its check and its loading."""
+    """The file is replaced between its check and its loading."""
     path = tmp_path / "exchanged.onnx"
     path.write_bytes(tiny_model.read_bytes())
     other = make_tiny_model(tmp_path / "other.onnx", size=64)
@@ -96,7 +98,7 @@ def test_the_bytes_that_were_checked_are_the_ones_that_are_loaded(
 def test_a_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "huge.onnx"
     with path.open("wb") as file:
-        file.truncate(MAX_MODEL_BYTES + 1)  # a hole in the disk, where the file system knows them
+        file.truncate(MAX_MODEL_BYTES + 1)  # a sparse file, if the file system supports it
     with pytest.raises(ModelFormatError, match=f"{MAX_MODEL_BYTES + 1} bytes, expected at most {MAX_MODEL_BYTES}"):
         read_model_file(path)
 
@@ -111,7 +113,25 @@ def test_a_file_that_may_not_be_read_is_named(tiny_model: Path, tmp_path: Path) 
         read_model_file(path)
 
 
-def test_a_pipe_is_no_model(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="NOT RUN: the limit is that of POSIX systems")
+@pytest.mark.parametrize("read", ["read_model_file(BUNDLED_MODEL)", "read_sample(sample_path(BUNDLED_MODEL))"])
+def test_the_machine_is_at_fault_for_too_many_open_files(read: str) -> None:
+    code = (
+        "import resource\n"
+        "from nuclei_runtime import NucleiError\n"
+        "from nuclei_runtime.checks.sample import read_sample, sample_path\n"
+        "from nuclei_runtime.model.bundled import BUNDLED_MODEL\n"
+        "from nuclei_runtime.model.model_file import read_model_file\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        f"try: {read}\n"
+        "except NucleiError as error: print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("RuntimeEnvironmentError "), done.stderr
+    assert "cannot be read: Too many open files; raise the limit on open files" in done.stdout
+
+
+def test_a_pipe_is_not_a_model(tmp_path: Path) -> None:
     if not hasattr(os, "mkfifo"):
         pytest.skip("NOT RUN: this system has no named pipes")
     os.mkfifo(tmp_path / "pipe.onnx")
@@ -137,14 +157,14 @@ def weight_outside(graph: Any, location: str) -> None:
         tensor.external_data.add(key=key, value=value)
 
 
-@pytest.mark.parametrize("where", ["beside", "above", "absolute"])
+@pytest.mark.parametrize("where", ["next to it", "above", "absolute"])
 def test_weights_in_another_file_are_refused_wherever_it_lies(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    locations = {"beside": "weights.bin", "above": "../weights.bin", "absolute": str(tmp_path / "weights.bin")}
+    locations = {"next to it": "weights.bin", "above": "../weights.bin", "absolute": str(tmp_path / "weights.bin")}
     (folder / locations[where]).write_bytes(np.float32(30).tobytes())
     model = onnx.load(tiny_model)
     weight_outside(model.graph, locations[where])
@@ -154,7 +174,7 @@ def test_weights_in_another_file_are_refused_wherever_it_lies(
 
 
 def test_onnx_runtime_itself_would_have_read_the_other_file(tiny_model: Path, tmp_path: Path) -> None:
-    """Else the refusal above would guard nothing."""
+    """Otherwise the refusal above would protect nothing."""
     import onnxruntime
 
     model = onnx.load(tiny_model)
@@ -240,7 +260,7 @@ HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
 
 
 @pytest.mark.parametrize("how", HOSTILE)
-def test_what_reaches_beyond_the_file_is_refused_wherever_it_hides(tiny_model: Path, tmp_path: Path, how: str) -> None:
+def test_references_to_other_files_are_refused_wherever_they_hide(tiny_model: Path, tmp_path: Path, how: str) -> None:
     change, problem = HOSTILE[how]
     model = onnx.load(tiny_model)
     change(model)
@@ -308,7 +328,7 @@ def varint(value: int) -> bytes:
         (b"\x3b\x3c", "a field has the type 3"),
         (b"\x3e", "a field has the type 6"),
         (b"\x39\x00", "it ends within a field"),
-        # Protocol Buffers takes 32 bits of a field's number: this one is a graph in disguise.
+        # Protocol Buffers uses 32 bits of a field's number: this one is a graph in disguise.
         (varint(1 << 32 | 7 << 3 | 2) + b"\x00", "a field has the number 536870919"),
     ],
 )
@@ -320,7 +340,7 @@ def test_damaged_bytes_are_named_as_such(content: bytes, problem: str) -> None:
 
 
 def test_a_later_field_hides_nothing() -> None:
-    """Where a field stands twice, the last one counts for ONNX Runtime, and messages are joined."""
+    """If a field occurs twice, ONNX Runtime uses the last one and merges messages."""
     foreign, standard = field(7, b"com.evil"), field(7, b"")
     operator = field(4, b"Evil")
     graph = field(1, operator + foreign + standard)
@@ -336,7 +356,7 @@ def test_a_file_of_too_many_fields_is_refused() -> None:
 
 
 def test_the_walk_finds_what_the_onnx_package_finds(tiled_model: Path) -> None:
-    """Every operator and every tensor of real files is met: a foreign domain put at each is found."""
+    """Every operator and tensor of real files is visited: a foreign domain is found at each of them."""
     for source in (tiled_model, BUNDLED_MODEL):
         model = onnx.load(source)
         for node in model.graph.node:
@@ -370,7 +390,7 @@ def reaches_out(model: Any) -> bool:
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """A hostile model in whose bytes some were changed, put in or taken out."""
+    """A hostile model with some of its bytes changed, inserted or removed."""
     model = onnx.load_from_string(write_small().SerializeToString())
     HOSTILE[draw(st.sampled_from(sorted(HOSTILE)))][0](model)
     content = bytearray(model.SerializeToString())
@@ -392,7 +412,7 @@ def write_small() -> Any:
 @settings(max_examples=int(HUNT or 300), derandomize=HUNT is None, database=None, deadline=None)
 @given(damaged())
 def test_what_passes_is_harmless_also_for_another_reader_of_the_format(content: bytes) -> None:
-    """Two readers of the same bytes must not see two models: the one that checks and the one that runs."""
+    """The reader that checks a file and the one that runs it must see the same model in the same bytes."""
     try:
         check_contents(content, "some.onnx")
     except ModelFormatError:
@@ -405,7 +425,7 @@ def test_what_passes_is_harmless_also_for_another_reader_of_the_format(content: 
 
 
 def test_onnx_runtimes_own_format_is_refused(tiny_model: Path, tmp_path: Path) -> None:
-    """Whatever four bytes in it say, the file is taken for ONNX."""
+    """The file is read as ONNX even if four of its bytes identify the other format."""
     import onnxruntime
 
     path = tmp_path / "model.ort"
@@ -416,7 +436,7 @@ def test_onnx_runtimes_own_format_is_refused(tiny_model: Path, tmp_path: Path) -
     assert path.read_bytes()[4:8] == b"ORTM"
     with pytest.raises(ModelFormatError, match="not an ONNX model that this ONNX Runtime can load"):
         load_session(path)
-    # A field of four bytes in front, whose content names the other format, is no field of the standard: passed over.
+    # A field of four bytes at the front identifies the other format. It is not in the standard and is skipped.
     disguised = varint(100 << 3 | 2)[:2] + b"\x06" + b"\x00ORTM\x00" + tiny_model.read_bytes()
     assert disguised[4:8] == b"ORTM"
     path.write_bytes(disguised)

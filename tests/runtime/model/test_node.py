@@ -1,4 +1,4 @@
-"""The Node.js program beside docs/card.md: another language, the same file, the same probabilities."""
+"""The Node.js program that implements docs/card.md: another language, the same file, the same probabilities."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Run = Callable[[Path, Path, Path], subprocess.CompletedProcess[str]]
 
 
 def execute(*command: str | Path, cwd: Path, seconds: float = 300) -> subprocess.CompletedProcess[str]:
-    """Run with no home of the user's to write to."""
+    """Run without a home folder to write to."""
     variables = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
     return subprocess.run(
         list(map(str, command)),
@@ -42,7 +42,7 @@ def execute(*command: str | Path, cwd: Path, seconds: float = 300) -> subprocess
 
 @pytest.fixture(scope="module")
 def run_node() -> Iterator[Run]:
-    """The program with its pinned packages in a folder of its own, which goes when the tests are done: 300 MB."""
+    """The program with its pinned packages (300 MB) in a folder that is removed after the tests."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         pytest.skip("NOT RUN: Node.js or npm is not installed")
@@ -76,7 +76,7 @@ def write_sample_of(model: Path, image: np.ndarray, folder: Path) -> Path:
 
 
 def compare(run_node: Run, model: Path, sample: Path, folder: Path) -> None:
-    """Unpack the sample as docs/embedding.md says, and hold Node's maps against it."""
+    """Unpack the sample as docs/embedding.md says, and compare Node's maps with it."""
     with zipfile.ZipFile(sample) as archive:
         archive.extract("image.npy", folder)
     expected = read_sample(sample).maps

@@ -22,6 +22,7 @@ from nuclei_runtime.errors import (
     NucleiError,
     ProviderError,
 )
+from nuclei_runtime.model.bundled import BUNDLED_MODEL
 from nuclei_runtime.model.card import METADATA_KEY
 from nuclei_runtime.model.session import CPU_PROVIDER, available_providers, load_session
 from nuclei_runtime.resources import cpu_count
@@ -44,7 +45,7 @@ def test_what_the_network_cannot_take_is_a_sentence(tiny_model: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="NOT RUN: the ceiling is Linux's")
 def test_too_little_memory_for_the_network_is_a_sentence() -> None:
-    """In a process that may have no more than it has."""
+    """In a process that may not allocate any more memory."""
     code = (
         "import resource, numpy as np, psutil\n"
         "from nuclei_runtime import NucleiError, Segmenter\n"
@@ -57,6 +58,29 @@ def test_too_little_memory_for_the_network_is_a_sentence() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.startswith("ImageTooLargeError True there is not enough memory for the network on "), done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="NOT RUN: the ceiling is Linux's")
+@pytest.mark.parametrize("limit_mib", [1, 10], ids=["to read it", "to load it"])
+def test_too_little_memory_for_the_model_is_not_blamed_on_the_model(limit_mib: int, tmp_path: Path) -> None:
+    """A model of 24 MiB, in a process that may have no more than it has."""
+    path = tmp_path / "large.onnx"
+    model = onnx.load(BUNDLED_MODEL)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(RNG.random(6 << 20, np.float32), "weights"))
+    onnx.save(model, path)
+    code = (
+        "import resource, sys, psutil\n"
+        "from nuclei_runtime import NucleiError, Segmenter\n"
+        "segmenter = Segmenter(threads=1)\n"
+        "most = psutil.Process().memory_info().vms + (int(sys.argv[2]) << 20)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"
+        "try: Segmenter(sys.argv[1], threads=1)\n"
+        "except NucleiError as error: print(type(error).__name__, error)\n"
+    )
+    command = [sys.executable, "-c", code, str(path), str(limit_mib)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    expected = f"RuntimeEnvironmentError {path}: there is not enough memory to load the model ("
+    assert done.stdout.startswith(expected), done.stdout + done.stderr
 
 
 def test_the_network_is_run(tiny_model: Path) -> None:
@@ -107,7 +131,7 @@ def test_a_session_starts_no_more_threads_than_asked(tiny_model: Path) -> None:
     assert started(3) == 2
 
 
-def test_there_is_no_model_there(tmp_path: Path) -> None:
+def test_a_missing_model_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError, match=r"absent\.onnx: no model file there; name an ONNX file"):
         load_session(tmp_path / "absent.onnx")
     with pytest.raises(FileNotFoundError, match="no model file there"):
@@ -141,7 +165,7 @@ def test_a_model_whose_card_has_problems_is_refused(tmp_path: Path, make_tiny_mo
     path = make_tiny_model(tmp_path / "bad.onnx", {METADATA_KEY: '{"schema_version": 1}'})
     with pytest.raises(CardError) as caught:
         load_session(path)
-    assert "name: missing, expected a text" in caught.value.problems
+    assert "name: missing, expected a string" in caught.value.problems
     assert str(path) in str(caught.value)
 
 

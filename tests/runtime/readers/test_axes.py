@@ -1,4 +1,4 @@
-"""Stacks with every way to say what a dimension means, and with none."""
+"""Stacks that state the meaning of their dimensions in every possible way, and stacks that do not."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_axes_say_what_the_file_does_not(unnamed: Path, axes: str, planes: list[
 
 
 def test_axes_of_several_unknown_dimensions_are_taken_in_their_order(tmp_path: Path) -> None:
-    path = write(tmp_path / "unnamed.tif", HYPERSTACK)  # tifffile notes the shape, and no axes
+    path = write(tmp_path / "unnamed.tif", HYPERSTACK)  # tifffile records the shape but no axes
     with open_planes(path, Selection(axes="TCZYX", channel=0, z="each")) as planes:
         assert np.array_equal(whole(planes[6]), HYPERSTACK[1, 0, 2])
 
@@ -122,13 +122,19 @@ def test_axes_that_say_the_same_as_the_file_do_no_harm(ome: Path, tmp_path: Path
             assert plane.suffix == ""
 
 
-def test_samples_that_are_no_colour_are_channels(tmp_path: Path) -> None:
+def test_samples_that_are_not_a_colour_are_channels(tmp_path: Path) -> None:
     image = np.moveaxis(HYPERSTACK[:, 0, 0], 0, -1)
     for planar in ("contig", "separate"):
         stored = image if planar == "contig" else np.moveaxis(image, -1, 0)
         path = write(tmp_path / f"{planar}.tif", stored, planarconfig=planar)
         with open_planes(path, Selection(channel=2)) as (plane,):
             assert np.array_equal(whole(plane), image[..., 2])
+
+
+def test_a_file_of_one_channel_names_it_and_no_range(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "grey.tif", np.zeros((21, 17), np.uint8))
+    with pytest.raises(ImageShapeError, match=r"no channel 1 .*; its channels: 0$"):
+        open_planes(tmp_path / "grey.tif", Selection(channel=1)).__enter__()
 
 
 @pytest.mark.parametrize(

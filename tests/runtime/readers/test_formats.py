@@ -1,4 +1,4 @@
-"""What a format costs: one module and one row. The rows that there are name what exists and know no other format."""
+"""Adding a format takes one module and one row. The existing rows name existing modules and are independent."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CONTENT = b"TOY" + bytes(IMAGES.shape) + IMAGES.tobytes()
 
 @pytest.fixture
 def _toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Add one module and its rows: a file, and a folder, that hold an image."""
+    """Add one module and its rows: for a file and for a folder that contains an image."""
     folder = tmp_path / "code"
     folder.mkdir()
     (folder / "toy_format.py").write_text(TOY, encoding="utf-8")
@@ -106,7 +106,7 @@ def test_messages_name_the_formats_that_there_are(tmp_path: Path) -> None:
         read_image(tmp_path / "other")
 
 
-def test_without_its_row_it_is_no_format(data: Path, tmp_path: Path) -> None:
+def test_without_its_row_it_is_not_a_format(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ImageReadError, match=r"known format; expected PNG, JPEG, BMP or TIFF$"):
         read_image(data / "a.toy")
     assert find_images([data], out=tmp_path / "out", may_be_none=True).files == ()
@@ -134,7 +134,7 @@ def test_a_format_is_imported_when_its_first_image_is_opened() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_a_folder_that_must_not_be_looked_into_is_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_read_permission_is_not_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> bool:
         raise PermissionError(13, "Permission denied", str(path))
 

@@ -48,7 +48,7 @@ def bmp() -> bytes:
 
 
 def tiff(image: np.ndarray, changes: dict[int, int], **options: Any) -> bytes:
-    """Return a TIFF in which the numbers of some tags are others."""
+    """Return a TIFF in which the codes of some tags are changed."""
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, image, **{"metadata": None, "photometric": "minisblack", **options})
     data = bytearray(buffer.getvalue())
@@ -109,7 +109,7 @@ FILES: dict[str, Callable[[], bytes]] = {
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]:
-    """What became of each file, and of the memory: kind of error and message by case."""
+    """The outcome of each file: the kind of error, the message and the memory used, by case."""
     folder = tmp_path_factory.mktemp("hostile")
     for i, make in enumerate(FILES.values()):
         (folder / f"{i:02d}.dat").write_bytes(make())

@@ -29,13 +29,13 @@ DEEP_RGB = RGB.astype(np.uint16) * 250 + 7
 PALETTE = Image.fromarray(RGB).quantize(16)
 
 
-# Pillow warns of damaged tags; what matters is what the reader makes of them.
+# Pillow warns about damaged tags; what matters is how the reader handles them.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 
 @pytest.fixture(autouse=True)
 def quiet_tifffile() -> Iterator[None]:
-    """Damaged files make tifffile log hundreds of lines; its logger's level is put back."""
+    """Damaged files make tifffile log hundreds of lines; the level of its logger is restored afterwards."""
     logger = logging.getLogger("tifffile")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -158,7 +158,7 @@ def test_a_lossy_file_gives_nearly_the_values(case: str) -> None:
 
 
 def lzw_uint32() -> bytes:
-    """An LZW TIFF of 32-bit values above 2**31, which Pillow takes for negative ones."""
+    """An LZW TIFF of 32-bit values above 2**31, which Pillow reads as negative."""
     data = bytearray(pillow(Image.fromarray(np.full((8, 8), -5, np.int32)), "TIFF", compression="tiff_lzw"))
     with tifffile.TiffFile(io.BytesIO(bytes(data))) as file:
         sample_format = file.pages[0].tags[339].valueoffset  # type: ignore[union-attr]
@@ -174,7 +174,7 @@ def test_large_unsigned_values_stay_positive_in_every_compression() -> None:
 
 def test_the_orientation_is_ignored_so_that_labels_lie_on_the_stored_pixels() -> None:
     turned = Image.Exif()
-    turned[274] = 6  # to be shown turned by 90 degrees
+    turned[274] = 6  # displayed rotated by 90 degrees
     assert read_image(pillow(GREY, "PNG", exif=turned)).shape == GREY.shape
     assert read_image(pillow(GREY, "JPEG", exif=turned)).shape == GREY.shape
     assert np.array_equal(read_image(tiff(GREY, extratags=[(274, "H", 1, 6, True)])), GREY)
@@ -273,7 +273,7 @@ def test_a_truncated_file_is_refused_or_read_whole(case: str) -> None:
             image = read_image(data[:length])
         except ImageError:
             continue
-        # The rest was not the picture: a trailing chunk, say.
+        # The remainder was not part of the picture: a trailing chunk, for example.
         assert image.dtype == whole.dtype, f"{length} of {len(data)} bytes"
         assert np.array_equal(image, whole), f"{length} of {len(data)} bytes"
 

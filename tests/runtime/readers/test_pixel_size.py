@@ -1,4 +1,4 @@
-"""Sizes of pixels from every place where files state them, and numbers there that mean something else."""
+"""Pixel sizes from every place where files state them, and numbers there that mean something else."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def test_ome_states_sizes_in_its_unit(unit: str, factor: float, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("metadata", [{}, {"PhysicalSizeX": 0.2}, {"PhysicalSizeX": 0.0, "PhysicalSizeY": 0.2}])
-def test_half_a_size_is_none(metadata: dict[str, Any], tmp_path: Path) -> None:
+def test_a_missing_or_zero_size_is_ignored(metadata: dict[str, Any], tmp_path: Path) -> None:
     assert pixel_size(tmp_path / "a.ome.tif", ome=True, metadata=metadata) is None
 
 
 @pytest.mark.parametrize("unit", ["reference frame", "pixel"])
-def test_a_unit_that_is_no_length_gives_no_size(unit: str, tmp_path: Path) -> None:
+def test_a_unit_that_is_not_a_length_gives_no_size(unit: str, tmp_path: Path) -> None:
     metadata = {"PhysicalSizeX": 1, "PhysicalSizeY": 1, "PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
     assert pixel_size(tmp_path / "a.ome.tif", ome=True, metadata=metadata) is None
 
@@ -54,7 +54,7 @@ def test_imagej_without_a_unit_gives_no_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("unit", "per_unit"), [("inch", 300.0), ("cm", 40.0), ("inch", 1200.0)])
-def test_a_printers_resolution_that_imagej_handed_on_is_no_size(unit: str, per_unit: float, tmp_path: Path) -> None:
+def test_a_printers_resolution_that_imagej_copied_is_not_a_size(unit: str, per_unit: float, tmp_path: Path) -> None:
     options = {"imagej": True, "metadata": {"unit": unit}}
     assert pixel_size(tmp_path / "a.tif", resolution=(per_unit, per_unit), **options) is None
     fine = pixel_size(tmp_path / "a.tif", resolution=(50_000.0, 25_000.0), **options)
@@ -62,7 +62,7 @@ def test_a_printers_resolution_that_imagej_handed_on_is_no_size(unit: str, per_u
 
 
 @pytest.mark.parametrize("dpi", [72, 96, 300, 600, 1200])
-def test_the_resolution_of_a_printer_or_a_screen_is_no_size(dpi: int, tmp_path: Path) -> None:
+def test_the_resolution_of_a_printer_or_a_screen_is_not_a_size(dpi: int, tmp_path: Path) -> None:
     assert pixel_size(tmp_path / "a.tif", resolution=(dpi, dpi), resolutionunit="INCH") is None
 
 
@@ -74,6 +74,6 @@ def test_tiff_states_the_resolution_of_a_microscope_in_centimetres_or_inches(tmp
 
 
 @pytest.mark.parametrize("size", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_number_that_is_no_size_gives_none(size: float) -> None:
+def test_a_number_that_cannot_be_a_size_is_ignored(size: float) -> None:
     assert in_micrometres(size, 1.0, "um") is None
     assert in_micrometres(1.0, size, "um") is None

@@ -1,4 +1,4 @@
-"""What is asked for of a file, and planes of files that hold one image."""
+"""Selections, and the planes of files that contain one image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from nuclei_runtime.errors import ImageReadError, ImageShapeError, InputsError
+from nuclei_runtime.errors import ImageError, ImageReadError, ImageShapeError, InputsError
 from nuclei_runtime.readers.opening import open_planes, read_image
 from nuclei_runtime.readers.plane import Selection, plane_of, series_stem
 
@@ -30,7 +30,7 @@ def test_axes_that_a_file_can_have_are_taken(axes: str) -> None:
     assert Selection(axes=axes).axes == axes
 
 
-def test_a_z_that_is_neither_and_a_channel_that_is_none_are_refused() -> None:
+def test_an_invalid_z_and_an_invalid_channel_are_refused() -> None:
     with pytest.raises(InputsError, match="z 'mean': expected each or max"):
         Selection(z="mean")
     for channel in ("", -1):
@@ -58,11 +58,25 @@ def test_a_header_is_believed_only_until_the_pixels_are_read(tmp_path: Path) -> 
             plane.read(slice(0, 9), slice(0, 9))
 
 
+def test_a_plane_of_a_closed_file_says_so_and_not_that_it_is_damaged(tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "a.tif")
+    with open_planes(tmp_path / "a.tif", Selection()) as (plane,):
+        pass
+    with pytest.raises(ImageReadError, match=r"^the file is closed; read its planes within the with statement"):
+        plane.read(slice(0, 9), slice(0, 9))
+
+
 def test_an_array_in_memory_is_a_plane() -> None:
     plane = plane_of(GREY)
     assert plane.shape == GREY.shape
     assert plane.reads_blocks
     assert np.array_equal(plane.read(slice(2, 5), slice(3, 4)), GREY[2:5, 3:4])
+
+
+@pytest.mark.parametrize("frame", [None, "frame.png", np.ma.array(GREY), np.zeros((9, 9, 5)), np.zeros((9, 9), "U3")])
+def test_what_is_no_image_is_no_plane(frame: Any) -> None:
+    with pytest.raises(ImageError, match=r"found .*, expected "):
+        plane_of(frame)
 
 
 CHANNELS = np.stack([GREY, GREY // 2, GREY // 3, GREY // 4, GREY // 5])

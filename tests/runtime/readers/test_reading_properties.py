@@ -1,6 +1,6 @@
-"""Properties of the readers, tried on files that Hypothesis makes: round trips, and damage of every kind.
+"""Properties of the readers, tested on files that Hypothesis generates: round trips, and damage of every kind.
 
-A long run: ``NUCLEI_FUZZ_EXAMPLES=5000 pytest tests/runtime/test_reading_properties.py``.
+A long run: ``NUCLEI_FUZZ_EXAMPLES=5000 pytest tests/runtime/readers/test_reading_properties.py``.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def pixels(shape: tuple[int, ...], dtype: str, start: int) -> np.ndarray:
 
 @st.composite
 def tiffs(draw: st.DrawFn) -> tuple[bytes, str, np.ndarray]:
-    """Return a TIFF, its axes and what it holds, in the order T, C, Z, Y, X, S."""
+    """Return a TIFF, its axes and its contents, in the order T, C, Z, Y, X, S."""
     dtype = draw(st.sampled_from(DTYPES))
     described = draw(st.sampled_from(["ome", "shaped", "none"]))
     lead = draw(st.sampled_from(["", "T", "C", "Z", *(["TC", "CZ", "TZ", "TCZ"] if described != "none" else [])]))
@@ -80,7 +80,7 @@ def tiffs(draw: st.DrawFn) -> tuple[bytes, str, np.ndarray]:
     else:
         options["rowsperstrip"] = draw(st.integers(1, height))
     options |= {"byteorder": draw(st.sampled_from("<>")), "bigtiff": draw(st.booleans())}
-    ome = described == "ome" and dtype != "float16"  # which OME does not have
+    ome = described == "ome" and dtype != "float16"  # a type that OME does not have
     options["metadata"] = None if described == "none" else {"axes": axes}
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, stored, ome=ome, **options)
@@ -153,7 +153,7 @@ REPLACEMENTS = st.one_of(
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """Return a file with bytes replaced, cut out or put in, or its end cut off; what is small is hit more often."""
+    """Return a file with bytes replaced, removed or inserted, or truncated; small parts are hit more often."""
     data = bytearray(SOUND[draw(st.sampled_from(sorted(SOUND)))])
     for _ in range(draw(st.integers(1, 6))):
         at = draw(st.one_of(st.integers(0, len(data) - 1), st.integers(0, min(700, len(data) - 1))))

@@ -1,4 +1,4 @@
-"""What a results folder holds, and what is never touched in one."""
+"""What a results folder contains, and which files in it are never touched."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_each_image_gets_labels_an_overlay_a_table_and_a_record(tmp_path: Path) 
 
 def test_a_nucleus_is_measured_in_the_files_own_units(tmp_path: Path) -> None:
     image = np.zeros((40, 50, 4), np.uint16)
-    image[..., 3] = 65_535  # alpha is no intensity
+    image[..., 3] = 65_535  # alpha is not an intensity
     image[5:10, 20:30, :3] = (300, 600, 900)
     image[5, 20, :3] = (0, 0, 0)
     with opened(tmp_path) as results:
@@ -278,7 +278,7 @@ def test_a_link_that_took_a_results_place_is_replaced_and_not_followed(tmp_path:
 
 
 def kill_while_placing(out: Path, name: str, keep_record: bool) -> None:
-    """Leave what a process leaves that is killed after it has put one of an image's results in place."""
+    """Leave the files of a process that is killed after it has moved one of an image's results into place."""
     with opened(out, "resume") as results:
         once = Path.replace
 
@@ -333,7 +333,7 @@ def test_leftovers_of_another_share_are_left_to_it(tmp_path: Path) -> None:
 
 
 def test_a_damaged_record_does_not_stand_in_the_way(tmp_path: Path) -> None:
-    """After a power cut a file may be empty."""
+    """After a power cut, a file may be empty."""
     write(tmp_path, "a.png")
     before = contents(tmp_path)
     (tmp_path / "records" / f"{token_of('a.png')}.json").write_bytes(b"")
@@ -343,7 +343,7 @@ def test_a_damaged_record_does_not_stand_in_the_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", [b"", bytes(200_000)], ids=["empty", "zeros"])
-def test_tables_that_a_power_cut_left_empty_are_written_anew(tmp_path: Path, left: bytes) -> None:
+def test_tables_that_a_power_cut_left_empty_are_written_again(tmp_path: Path, left: bytes) -> None:
     write(tmp_path, "a.png")
     before = contents(tmp_path)
     for name in ("images.csv", "nuclei.csv"):
@@ -380,7 +380,7 @@ def test_a_name_that_only_one_image_has_trouble_with_is_its_own_failure(tmp_path
     assert not (tmp_path / "labels/sub").exists()
 
 
-def test_a_folder_that_vanishes_is_not_made_anew(tmp_path: Path) -> None:
+def test_a_folder_that_vanishes_is_not_created_again(tmp_path: Path) -> None:
     with opened(tmp_path / "out") as results:
         add(results, "a.png")
         (tmp_path / "out").rename(tmp_path / "unmounted")
@@ -395,7 +395,7 @@ def test_a_folder_that_vanishes_is_not_made_anew(tmp_path: Path) -> None:
 
 
 def test_a_share_that_ends_takes_no_folder_from_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It removes the folder of what is not whole just when the other is about to make its own in there."""
+    """It removes the folder of unfinished results just when the other share is about to create its own in it."""
     mkdir, removed = Path.mkdir, []
 
     def interrupted(path: Path, *arguments: Any, **options: Any) -> None:
@@ -414,7 +414,7 @@ def test_a_share_that_ends_takes_no_folder_from_another(tmp_path: Path, monkeypa
 def test_a_folder_that_one_worker_empties_and_removes_is_made_again_by_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Just when the other is about to move its own results there."""
+    """Just when the other worker is about to move its own results there."""
     replace, removed = Path.replace, []
 
     def interrupted(source: Path, target: Path) -> Path:
@@ -448,7 +448,7 @@ def test_workers_that_empty_and_fill_one_folder_do_not_disturb_each_other(tmp_pa
 
 @contextmanager
 def small_disk(folder: Path, options: str) -> Iterator[None]:
-    """Mount a file system in memory on a folder."""
+    """Mount an in-memory file system on a folder."""
     folder.mkdir(exist_ok=True)
     if os.name != "posix" or subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder]).returncode:
         pytest.skip("NOT RUN: this user may not mount a file system")
@@ -509,7 +509,7 @@ def test_the_outline_stands_out_on_dark_and_on_bright(background: int, channels:
     assert edge[5:10, 20].all()
     assert not edge[6:9, 21:29].any()
     assert not edge[labels == 0].any()
-    # Beside the line, inside and outside, something differs from it by at least half the range in some channel.
+    # On both sides of the line, a pixel differs from it by at least half the range in some channel.
     for row, column in ((7, 19), (7, 21)):
         assert np.abs(picture[row, column] - OUTLINE_RGB).max() > 127
     assert (picture[0, 0] == background).all()

@@ -1,4 +1,4 @@
-"""One process a share of a results folder: held against real processes, living and killed."""
+"""One process per share of a results folder, tested with real processes, running and killed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ lock.release()
 
 @contextmanager
 def held(out: Path, shard: Shard) -> Iterator[subprocess.Popen[str]]:
-    """Have another process at work on a share; ended, it lets go of it."""
+    """Let another process work on a share; it releases the share when it ends."""
     command = [sys.executable, "-c", HOLDER, str(out), str(shard.index), str(shard.count)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -155,7 +155,7 @@ def test_nothing_is_made_through_a_link(tmp_path: Path) -> None:
     assert not (tmp_path / "victim").exists()
 
 
-def test_a_file_system_that_numbers_files_anew_does_not_hold_a_run_up(
+def test_a_file_system_with_changing_inodes_does_not_stop_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = iter(range(1000))

@@ -1,4 +1,4 @@
-"""Results that another version of nuclei-edge left: completed, or refused with what to do, never taken for damage."""
+"""Results of another version of nuclei-edge: completed, or refused with advice, but never treated as damaged."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def as_another_version_left_it(
     change_plane: Callable[[dict[str, Any]], dict[str, Any]],
     **more: object,
 ) -> None:
-    """Rewrite tables, records and provenance as a version would have written them."""
+    """Rewrite tables, records and provenance as another version would have written them."""
     for path in (out / "nuclei.csv", out / "images.csv", *out.glob("tables/*.csv")):
         rewrite_table(path, change_row)
     for name in NAMES:
@@ -105,10 +105,10 @@ def test_a_folder_of_another_version_is_completed(
     code, _, stderr = run_main(infer_main, tmp_path / "in/a.png", *options)
     assert code == 0
     done_again, note = stderr.splitlines()
-    assert done_again.startswith("done again: a.png: its results were made with another model")
+    assert done_again.startswith("segmented again: a.png: its results were made with another model")
     assert note.startswith("note: 1 image(s) in images.csv and nuclei.csv were segmented with another model")
 
-    # b.png was not named again: its rows stay, without what the older version did not write.
+    # b.png was not named again: its rows stay, without the cells that the older version did not write.
     missing = {"overlay_scale", "perimeter", "perimeter_um"} if version is OLDER else set()
 
     def expected(rows: list[Row]) -> list[Row]:
@@ -123,7 +123,7 @@ def test_a_folder_of_another_version_is_completed(
     provenance = json.loads((out / "provenance.json").read_text(encoding="utf-8"))
     assert provenance["earlier_methods"]["0" * 64]["nuclei_edge"] == "another"
 
-    # All named again, it is the folder that this version makes.
+    # Once all are named again, the folder equals one made by this version.
     code, _, stderr = run_main(infer_main, tmp_path / "in", *options)
     assert (code, stderr.count("\n")) == (0, 1)
     assert {name: content for name, content in contents(out).items() if name not in more} == fresh

@@ -1,4 +1,4 @@
-"""What Windows does differently, as far as it can be tested elsewhere: its refusals are faked, the code is real."""
+"""What Windows does differently, as far as it can be tested elsewhere: its errors are faked, the code is real."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ fcntl = pytest.importorskip("fcntl")
 
 @pytest.fixture
 def windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the lock believe that it runs on Windows, which locks otherwise and removes no open file."""
+    """Make the lock believe that it runs on Windows, which locks differently and does not remove open files."""
 
     def locking(descriptor: int, mode: int, n_bytes: int) -> None:
         assert (mode, n_bytes) == (2, 1)
@@ -63,7 +63,7 @@ def test_a_lock_keeps_others_away_and_is_removed_though_open_files_are_not(tmp_p
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, n_times: int) -> None:
-    """Let moving a file fail so many times, as while a virus scanner reads it."""
+    """Make moving a file fail a number of times, as while a virus scanner reads it."""
     replace, left = Path.replace, [n_times]
 
     def refusing(source: Path, target: Path) -> Path:
@@ -130,7 +130,7 @@ def test_an_error_that_windows_does_not_explain_comes_with_advice(
         "é" * 125 + ".png",
     ],
 )
-def test_an_image_that_windows_can_hold_has_results_that_it_can_hold(name: str) -> None:
+def test_an_image_that_windows_can_store_has_results_that_it_can_store(name: str) -> None:
     for output in OUTPUTS:
         for suffix in ("", "_t000_z01"):
             path = PureWindowsPath(result_path(output, name.removesuffix(".png").removesuffix(".tif"), suffix))

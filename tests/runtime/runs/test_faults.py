@@ -1,4 +1,4 @@
-"""The demonstrations in benchmarks/, made small: real processes that are killed, and watched folders full of faults."""
+"""Small versions of the demonstrations in benchmarks/: real processes are killed, and watched folders have faults."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def demonstrate(script: str, *arguments: object) -> str:
 def test_a_run_that_is_killed_while_it_writes_and_resumed_leaves_what_an_undisturbed_one_leaves(
     tiny_model: Path,
 ) -> None:
-    told = demonstrate("kill_resume.py", tiny_model, "--images", 8, "--kills", 4)
-    assert "8 images, 4 kills" in told
-    assert "0 problem(s)" in told
+    printed = demonstrate("kill_resume.py", tiny_model, "--images", 8, "--kills", 4)
+    assert "8 images, 4 kills" in printed
+    assert "0 problem(s)" in printed
 
 
 def test_a_watched_folder_is_finished_whatever_befalls_its_files(tiny_model: Path) -> None:
-    told = demonstrate("soak_watch.py", tiny_model, "--images", 30, "--settle", "0.4")
-    assert "27 images accounted for, 3 of them broken; 0 problem(s)" in told
+    printed = demonstrate("soak_watch.py", tiny_model, "--images", 30, "--settle", "0.4")
+    assert "27 images accounted for, 3 of them broken; 0 problem(s)" in printed

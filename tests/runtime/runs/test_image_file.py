@@ -1,4 +1,4 @@
-"""Many images in a row: order, memory, and that one image's failure is its own."""
+"""Many images in a row: order, memory, and failures that affect only one image."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_an_image_is_read_when_its_turn_comes(tmp_path: Path, tiny_model: Path) 
 
 @contextmanager
 def planes_changed(change: Callable[[Path, Plane], list[Plane]]) -> Iterator[None]:
-    """Let the planes of every file be others than they are, as its format's reader gives them."""
+    """Change the planes that the reader returns for every file."""
     real = nuclei_runtime.readers.opening._find
 
     def changed(path: Path, selection: Selection, resources: ExitStack, troubles: list[OSError]) -> list[Plane]:
@@ -97,7 +97,7 @@ def planes_changed(change: Callable[[Path, Plane], list[Plane]]) -> Iterator[Non
 
 
 def while_reading(plane: Plane, action: Callable[[], None]) -> Plane:
-    """Return the plane with something that happens while it is read."""
+    """Return the plane with an action that runs while it is read."""
 
     def read(rows: slice, columns: slice) -> np.ndarray:
         action()
@@ -114,7 +114,7 @@ def fail_with(error: Exception) -> Callable[[], None]:
 
 
 def several_planes(n: int, broken: int | None = None) -> AbstractContextManager[None]:
-    """Let every file hold its picture at several times, one of which cannot be read."""
+    """Let every file contain its picture at several times, one of which cannot be read."""
     failing = fail_with(OSError(errno.EIO, "Input/output error"))
 
     def change(_: Path, plane: Plane) -> list[Plane]:
@@ -148,7 +148,7 @@ def test_a_format_whose_package_is_missing_fails_alone(tmp_path: Path, tiny_mode
     assert "pip install" in str(outcomes[0].reason)
 
 
-def test_a_name_that_is_no_text_fails_alone(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_name_that_is_not_text_fails_alone(tmp_path: Path, tiny_model: Path) -> None:
     save_fields(tmp_path, "a.png")
     try:
         (tmp_path / os.fsdecode(b"b\xff.png")).write_bytes((tmp_path / "a.png").read_bytes())
@@ -254,7 +254,7 @@ def test_a_file_that_changes_while_it_is_read_fails(tmp_path: Path, tiny_model: 
 
 
 def test_a_full_disk_that_shows_while_reading_is_not_the_images_fault(tmp_path: Path, tiny_model: Path) -> None:
-    """What does not fit into memory waits on disk while an image is segmented."""
+    """Data that does not fit into memory is kept on disk while an image is segmented."""
     save_fields(tmp_path, "a.png")
     full = fail_with(OSError(errno.ENOSPC, "No space left on device"))
     with (

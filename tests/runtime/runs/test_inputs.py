@@ -54,7 +54,7 @@ def test_a_glob_that_the_shell_left_alone_is_expanded(tmp_path: Path, monkeypatc
     assert names(find_images([str(tmp_path / "p?")], out="out")) == ["p1/a.png", "p2/b.png"]
 
 
-def test_brackets_in_a_name_are_no_glob_where_the_file_exists(tmp_path: Path) -> None:
+def test_brackets_in_a_name_are_not_a_glob_if_the_file_exists(tmp_path: Path) -> None:
     touch(tmp_path, "well[1].png")
     assert names(find_images([tmp_path / "well[1].png"], out=tmp_path / "out")) == ["well[1].png"]
 
@@ -79,12 +79,12 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
     [
         (["a.png", "a.tif", "b.png"], ["a.png", "a.tif", "b"]),
         (["s/a.png", "t/a.tif"], ["s/a", "t/a"]),
-        (["A1.png", "a1.jpg"], ["A1.png", "a1.jpg"]),  # the results may lie where case does not count
-        (["a.png", "a.png.jpg", "a.tif"], ["a.png", "a.png.jpg", "a.tif"]),  # a whole name meets a stem
+        (["A1.png", "a1.jpg"], ["A1.png", "a1.jpg"]),  # the results may be on a case-insensitive file system
+        (["a.png", "a.png.jpg", "a.tif"], ["a.png", "a.png.jpg", "a.tif"]),  # a whole name equals a stem
         (["a.b.png", "a.c.png"], ["a.b", "a.c"]),
         (["m.tif", "m_t000.tif"], ["m", "m_t000.tif"]),  # the first frame of a series
         (["M.tif", "m_T001_z002.tif", "m_z10.tif"], ["M", "m_T001_z002.tif", "m_z10"]),
-        (["m_t000.tif", "m_t001.tif"], ["m_t000", "m_t001"]),  # frames, but no series
+        (["m_t000.tif", "m_t001.tif"], ["m_t000", "m_t001"]),  # names like frames, but no series
     ],
 )
 def test_images_of_one_stem_keep_their_whole_names(tmp_path: Path, files: list[str], stems: list[str]) -> None:
@@ -123,7 +123,7 @@ def test_the_images_may_lie_in_a_folder_inside_the_results(tmp_path: Path, monke
     assert names(find_images(["**/*"], out=".")) == ["plate/a.png"]
 
 
-def test_a_folder_called_labels_that_is_no_result_is_read(tmp_path: Path) -> None:
+def test_a_folder_called_labels_that_is_not_a_result_is_read(tmp_path: Path) -> None:
     touch(tmp_path, "in/labels/a.png", "in/overlays/b.png")
     assert names(find_images([tmp_path / "in"], out=tmp_path / "out")) == ["labels/a.png", "overlays/b.png"]
 

@@ -1,4 +1,4 @@
-"""Rows belong to records: the tables have a row for everything in the folder, whatever run made it."""
+"""Rows follow records: the tables have a row for everything in the folder, whichever run produced it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def first(tmp_path: Path, tiny_model: Path) -> RunConfig:
 
 @pytest.fixture
 def second(tmp_path: Path, first: RunConfig) -> RunConfig:
-    """The run of one more image with another selection, into the same results."""
+    """A run over one more image, with another selection, into the same results folder."""
     tifffile.imwrite(tmp_path / "z.ome.tif", np.stack([field(7)] * 3), metadata={"axes": "ZYX"})
     return replace(first, sources=(str(tmp_path / "z.ome.tif"),), selection=Selection(z="max"), mode="resume")
 
@@ -84,7 +84,7 @@ def test_another_selection_of_other_images_keeps_all_earlier_rows(first: RunConf
     assert {name: rows(first.out, "nuclei.csv")[name] for name in NAMES} == nuclei
     (added,) = rows(first.out)["z.ome.tif"]
     assert len(rows(first.out, "nuclei.csv")["z.ome.tif"]) == int(added["n_nuclei"]) > 0
-    # How the earlier rows were made is still known: each record names its run key, the provenance what that means.
+    # How the earlier rows were made is still known: records name run keys, and the provenance explains them.
     record = record_of(first.out, "a.png")
     assert record is not None
     assert record.run_key == first_key != run_key(second)

@@ -1,4 +1,4 @@
-"""Runs that are resumed, shared or broken off: in the end the folder is the one of a run that nothing disturbed."""
+"""Runs that are resumed, shared or interrupted end with the same folder as an undisturbed run."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def optioned(config: RunConfig, **options: Any) -> RunConfig:
 
 
 def do(config: RunConfig, stop_after: int | None = None) -> dict[str, FileOutcome]:
-    """Run, as far as wanted."""
+    """Run, and stop after a number of files if asked to."""
     outcomes: dict[str, FileOutcome] = {}
     with FolderRun(config) as run:
         for outcome in run.outcomes():
@@ -57,7 +57,7 @@ def do(config: RunConfig, stop_after: int | None = None) -> dict[str, FileOutcom
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return all that is in a folder, empty folders too."""
+    """Return everything in a folder, including empty folders."""
     paths = folder.rglob("*")
     return {path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b"" for path in paths}
 
@@ -65,7 +65,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_run_that_was_stopped_and_resumed_leaves_what_an_undisturbed_one_leaves(config: RunConfig) -> None:
     do(config)
     resumed = replace(config, out=config.out.with_name("resumed"), mode="resume")
-    in_turn = optioned(resumed, threads=1)  # none runs ahead
+    in_turn = optioned(resumed, threads=1)  # no worker runs ahead
     assert list(do(in_turn, stop_after=3)) == ["a.png", "b.png", "broken.png"]
     assert (resumed.out / "images.csv").read_bytes().count(b"\n") == 4
     outcomes = do(resumed)
@@ -76,7 +76,7 @@ def test_a_run_that_was_stopped_and_resumed_leaves_what_an_undisturbed_one_leave
     assert contents(resumed.out) == contents(config.out)
 
 
-def test_resuming_touches_nothing_that_is_whole(config: RunConfig) -> None:
+def test_resuming_touches_nothing_that_is_complete(config: RunConfig) -> None:
     do(config)
     times = {path: path.stat().st_mtime_ns for path in config.out.glob("labels/**/*.tif")}
     before = contents(config.out)
@@ -177,7 +177,7 @@ def test_shares_make_what_one_run_makes_and_the_last_joins_the_tables(
         assert (shared.out / "images.csv").exists() == (count == 2)
     assert sorted(done) == sorted([*NAMES, "broken.png"])
     different = {name for name, content in contents(shared.out).items() if content != contents(config.out).get(name)}
-    assert different <= {"provenance.json"}  # the machine's part of it names the threads
+    assert different <= {"provenance.json"}  # its section on the machine names the threads
     assert contents(shared.out).keys() == contents(config.out).keys()
 
 
@@ -206,10 +206,10 @@ def test_threads_do_not_change_a_bit(config: RunConfig, tmp_path: Path, tiled_mo
     assert np.asarray(Image.open(runs[0].out / "overlays/a.png")).any()
 
 
-def test_files_are_done_at_the_same_time_and_told_of_in_their_order(
+def test_files_are_segmented_in_parallel_and_reported_in_order(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together = Barrier(2, timeout=20)  # breaks where the first is over before the second begins
+    together = Barrier(2, timeout=20)  # fails if the first ends before the second begins
     second_ended = Event()
     ended: list[str] = []
 

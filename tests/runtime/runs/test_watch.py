@@ -1,4 +1,4 @@
-"""A watched folder behind a backlog: what changes or goes while others are done. The rest: test_faults.py."""
+"""A watched folder with a backlog: files that change or vanish meanwhile. For the rest, see test_faults.py."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_what_changes_or_goes_while_others_are_done_is_not_tried(
 def test_tables_that_a_killed_watch_has_not_joined_are_joined(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Though no new image comes."""
+    """Even if no new image appears."""
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     save(folder / "a.png")

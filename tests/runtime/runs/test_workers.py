@@ -1,4 +1,4 @@
-"""Workers can be replaced: what a worker needs pickles, and processes give the results that threads give."""
+"""Workers can be replaced: what a worker needs can be pickled, and processes give the same results as threads."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ def test_processes_give_the_results_that_threads_give(tmp_path: Path, config: Ru
     with FolderRun(config) as run:
         expected = [(outcome.planes[0].image, outcome.planes[0].status) for outcome in run.outcomes()]
     out = tmp_path / "processes"
-    told = in_processes(tmp_path, config, out, "new")
-    assert told == [f"False {name} {status} False" for name, status in expected]
+    printed = in_processes(tmp_path, config, out, "new")
+    assert printed == [f"False {name} {status} False" for name, status in expected]
     assert contents(out) == contents(config.out)
-    # What one process removes and empties, another may be about to write to.
+    # One process may empty and remove a folder that another is about to write to.
     for name in ("plate 1/c.png", "plate 1/d.png", "plate 2/e.png"):
         Image.fromarray(fluorescence_field(50, height=96, width=120, n_nuclei=8)[0]).save(tmp_path / "in" / name)
-    told = in_processes(tmp_path, config, out, "resume")
-    assert [line for line in told if line.endswith("True")] == ["False a.png ok True", "False b.png ok True"]
+    printed = in_processes(tmp_path, config, out, "resume")
+    assert [line for line in printed if line.endswith("True")] == ["False a.png ok True", "False b.png ok True"]
     with FolderRun(replace(config, mode="resume")) as run:
         list(run.outcomes())
     assert contents(out) == contents(config.out)

@@ -1,4 +1,4 @@
-"""Planes in memory at the same time: those that fit together, and one that has to be alone."""
+"""Planes in memory at the same time: some that fit together, and one that must be alone."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_small_planes_are_in_at_the_same_time(segmenter: Segmenter) -> None:
 
     def enter(_: int) -> int:
         with admitting.admit(plane(64), segmenter.network):
-            return together.wait()  # breaks if not all three are in
+            return together.wait()  # fails unless all three are admitted
 
     with ThreadPoolExecutor(3) as pool:
         assert sorted(pool.map(enter, range(3))) == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""Nuclei found block by block are those of the whole image: whole, once, and numbered without a gap."""
+"""Nuclei found block by block are those of the whole image: complete, once each, and numbered without gaps."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def tiled(tiled_model: Path) -> Segmenter:
 
 
 def whole(segmenter: Segmenter, image: NDArray) -> NDArray[np.int32]:
-    """The nuclei of an image whose maps are found and labelled in one piece."""
+    """The nuclei of an image whose maps are computed and labelled in one piece."""
     (maps,) = segmenter.predict([image])
     return find_instances(maps, segmenter.card.postprocessing)
 
 
 def together(blocks: Iterator[Block], shape: tuple[int, ...]) -> NDArray[np.int32]:
-    """Put blocks together, and hold them to what `Block` promises."""
+    """Put blocks together, and check what `Block` promises."""
     labels = np.zeros(shape[:2], np.int32)
     covered = np.zeros(shape[:2], bool)
     count = 0
@@ -67,7 +67,7 @@ def in_blocks(segmenter: Segmenter, image: NDArray, grid: Grid = SMALL) -> NDArr
 
 
 def by_first_pixel(labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Number nuclei in the order in which a row-by-row scan meets them."""
+    """Number nuclei in the order in which a row-by-row scan finds them."""
     numbers, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     first[numbers == 0] = -1
     order = np.argsort(np.argsort(first)) + (0 if 0 in numbers else 1)
@@ -75,33 +75,33 @@ def by_first_pixel(labels: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def smooth(rng: np.random.Generator, shape: tuple[int, int], sigma: float) -> NDArray[np.float32]:
-    """Smooth noise, spread evenly over 0 to 1, no two values alike."""
+    """Smooth noise, evenly distributed from 0 to 1, without equal values."""
     noise = ndimage.gaussian_filter(rng.standard_normal(shape), sigma)
     return ((noise.ravel().argsort().argsort() + 0.5) / noise.size).reshape(shape).astype(np.float32)
 
 
 def random_maps(seed: int, shape: tuple[int, int], share: float, sigma: float) -> NDArray[np.float32]:
-    """Maps of which a share is foreground; from 0.6 on nearly all of it is one connected piece."""
+    """Maps with a given share of foreground; from 0.6 on, nearly all of it is one connected piece."""
     rng = np.random.default_rng(seed)
     foreground = smooth(rng, shape, 2 * sigma) * 0.5 + share * 0.5
     return np.dstack([foreground, smooth(rng, shape, sigma), smooth(rng, shape, sigma) * 0.7]).astype(np.float32)
 
 
 def disks(shape: tuple[int, int], *placed: tuple[int, int, int]) -> NDArray[np.float32]:
-    """Maps of one nucleus for each row, column, radius; the deepest wins where they overlap."""
+    """Maps with one nucleus per row, column and radius; where they overlap, the deepest wins."""
     rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]]
     maps = np.zeros((*shape, 3), np.float32)
     for row, column, radius in placed:
         depth = 1 - np.hypot(rows - row, columns - column) / (radius + 0.5)
-        # A slope of its own, so that no two values are alike.
+        # Each has a different slope, so that no two values are equal.
         depth += 1e-4 * (rows + np.pi * columns) / max(shape)
         maps[..., 1] = np.maximum(maps[..., 1], np.clip(depth, 0, 1))
     maps[..., 0] = maps[..., 1] > 0.05
     return maps
 
 
-def test_nuclei_on_borders_and_corners_come_out_whole_and_once(identity: Segmenter) -> None:
-    """One disk on every place that a cut can have to a nucleus: 8 px of radius on cores of 32 px."""
+def test_nuclei_on_borders_and_corners_are_complete_and_found_once(identity: Segmenter) -> None:
+    """One disk at every position relative to a cut: a radius of 8 px on cores of 32 px."""
     placed = [(16 + 29 * i, 14 + 29 * j, 8) for i in range(6) for j in range(7)]
     image = disks((181, 207), *placed)
     expected = whole(identity, image)
@@ -132,7 +132,7 @@ def test_what_is_larger_than_any_window_is_refused_with_its_place(identity: Segm
 
 
 def test_a_piece_without_a_marker_is_one_nucleus_across_blocks(identity: Segmenter) -> None:
-    """Its marker would be its whole; a marker too small for one lies where a window ends."""
+    """The whole piece is its marker; a set of pixels too small to be a marker lies where a window ends."""
     image = np.zeros((120, 120, 3), np.float32)
     image[10:100, 50:56, 0] = 0.9
     image[46:50, 52, 1] = 0.9
@@ -161,7 +161,7 @@ def test_any_size_is_cut_into_blocks(identity: Segmenter, shape: tuple[int, int]
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.7, 1.0])
 def test_random_maps_give_the_nuclei_of_the_whole_image(identity: Segmenter, share: float) -> None:
-    """Also where all is one piece of foreground, as long as a window's margin holds two nuclei or more."""
+    """Even if everything is one piece of foreground, as long as a window's margin spans two nuclei or more."""
     equal = 0
     for seed in range(8):
         image = random_maps(seed, (150, 170), share, 3.0)
@@ -191,7 +191,7 @@ def test_each_seed_gives_one_nucleus_in_one_piece_whatever_the_cuts(
     core_px: int,
     margin_px: int,
 ) -> None:
-    """Even where margins are far too narrow: `together` holds that no pixel has two."""
+    """Even with margins that are far too narrow: `together` checks that no pixel belongs to two nuclei."""
     image = random_maps(seed, shape, share, sigma)
     expected = whole(identity, image)
     found = in_blocks(identity, image, Grid(core_px, margin_px, 2048))
@@ -235,7 +235,7 @@ KINDS = {
 def test_a_real_session_gives_the_nuclei_of_the_whole_image(
     tiled: Segmenter, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Normalisation included: also where the percentiles of floats are those of a sample."""
+    """Including normalisation, also if the percentiles of floats are estimated from a sample."""
     monkeypatch.setattr("nuclei_runtime.steps.structure.MAX_SAMPLED_BLOCKS", 50)
     monkeypatch.setattr("nuclei_runtime.segmentation.plane_input.REGION_PX", 64)
     image = KINDS[kind]
@@ -260,7 +260,7 @@ def test_arrays_and_planes_go_the_same_way(identity: Segmenter) -> None:
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_maps_in_memory_give_the_labels_of_the_plane(identity: Segmenter, share: float) -> None:
-    """Also where cuts move borders: what is scored is what ships."""
+    """Even where cuts move borders: evaluation scores the same labels that users get."""
     n_moved = 0
     for seed in range(6):
         image = random_maps(seed, (150, 170), share, 3.0)
@@ -280,7 +280,7 @@ def test_a_plane_that_a_network_takes_in_one_piece_is_one_block(tiny_model: Path
 
 
 def counted(image: NDArray, *, reads_blocks: bool) -> tuple[Plane, list[tuple[slice, slice]]]:
-    """A plane that notes what is read of it."""
+    """A plane that records what is read from it."""
     calls: list[tuple[slice, slice]] = []
 
     def read(rows: slice, columns: slice) -> NDArray:
@@ -339,9 +339,9 @@ def test_a_format_read_in_one_piece_that_does_not_fit_is_refused_before_it_is_re
 def test_a_ceiling_that_nothing_fits_under_is_refused_with_the_least_that_works(
     stem_unet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What this process holds differs from one moment to the next, and so would the least that works.
+    # The memory of this process varies from moment to moment, and so would the smallest ceiling that works.
     monkeypatch.setattr(memory, "resident_bytes", lambda: 90 << 20)
-    monkeypatch.setattr(memory, "START_SPREAD_BYTES", 0)  # what is named over that is no part of the least
+    monkeypatch.setattr(memory, "START_SPREAD_BYTES", 0)  # the margin in the message is not part of the minimum
     segmenter = Segmenter(stem_unet, threads=1)
     plane = replace(plane_of(np.broadcast_to(np.uint8(0), (9000, 9000))), reads_blocks=True)
     with pytest.raises(ImageTooLargeError, match=r"need about (\d+) MiB.*100 MiB may be used.*--max-memory") as caught:
@@ -354,17 +354,17 @@ def test_a_ceiling_that_nothing_fits_under_is_refused_with_the_least_that_works(
     with pytest.raises(ImageTooLargeError):
         Budget(plane, (needed - 1) << 20).tiling(tiling, 1536)
     cores = [Budget(plane, ceiling << 20).tiling(tiling, 1536).core_px for ceiling in range(needed, needed + 50)]
-    # Smaller ones would fit under less, and compute each pixel ten times and more.
+    # Smaller tiles would fit into less memory, but would compute each pixel more than ten times.
     assert min(cores) == tiling.halo_px
     assert max(cores) < tiling.core_px
     assert Budget(plane, 8 << 30).tiling(tiling, 1536) == tiling
-    # What the network sees twice as large takes four times as much.
+    # An image that is shown twice as large takes four times as much.
     assert Budget(plane, 800 << 20).tiling(tiling, 1536) == tiling
     assert Budget(plane, 800 << 20, 2).tiling(tiling, 1536).core_px < tiling.core_px
 
 
 def test_nuclei_do_not_depend_on_the_memory(stem_unet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network with the real one's kernels: its tiles differ, its nuclei and their numbers do not."""
+    """A network with the kernels of the real one: the tiles differ, but the nuclei and their numbers do not."""
     segmenter = Segmenter(stem_unet, threads=2)
     image, _ = fluorescence_field(6, height=336, width=800, n_nuclei=30)
     plane = replace(plane_of(image), reads_blocks=True)

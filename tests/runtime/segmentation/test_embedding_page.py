@@ -1,4 +1,4 @@
-"""docs/embedding.md: its code runs, its table holds the errors that people catch, and what it names is there."""
+"""docs/embedding.md: its code runs, its table lists the errors that people catch, and the names in it exist."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ CONFIG = {"model": BUNDLED_MODEL, "sha256": hashlib.sha256(BUNDLED_MODEL.read_by
 
 
 class Camera(list[Any]):
-    """Frames, one of them bad."""
+    """An iterator over frames, one of which is bad."""
 
     shape, dtype = (96, 128), np.dtype(np.uint16)
 
 
-def test_the_loop_runs_and_goes_on_after_a_bad_frame(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_loop_continues_after_a_bad_frame(caplog: pytest.LogCaptureFixture) -> None:
     good = [fluorescence_field(seed, height=96, width=128)[0].astype(np.uint16) for seed in (1, 2)]
     shown: list[tuple[Any, ...]] = []
     camera = Camera([good[0], np.full((4, 4), np.nan), good[1]])
@@ -122,7 +122,7 @@ def test_the_self_test_runs() -> None:
 
 
 def test_the_list_of_wheels_is_one_that_pip_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two wheels of nothing are installed from it into a folder, and a changed one is not."""
+    """Two empty wheels are installed from the list into a folder, and a changed one is refused."""
     monkeypatch.chdir(tmp_path)
     Path("wheelhouse").mkdir()
     for name in ("first_part", "second"):
@@ -210,7 +210,7 @@ def test_the_page_uses_public_names_only() -> None:
 
 
 def test_the_library_says_nothing_on_its_own(tmp_path: Path) -> None:
-    """In a process of its own, on file descriptors that libraries in C++ write to as well."""
+    """In a separate process, on the file descriptors that C++ libraries also write to."""
     code = (
         "import numpy as np; from nuclei_runtime import Segmenter\n"
         "Segmenter().segment(np.eye(50))\n"

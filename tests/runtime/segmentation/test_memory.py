@@ -72,7 +72,7 @@ def repeated_field(side: int) -> np.ndarray:
 def peak_of_infer(
     image: Path, out: Path, model: Path, ceiling: str, *options: str, more_at_start_bytes: int = 0
 ) -> int:
-    """Run nuclei-infer under a ceiling; return the most that its processes held at any time, in bytes."""
+    """Run nuclei-infer under a ceiling; return the peak memory of its processes, in bytes."""
     code = (
         f"import numpy; held = numpy.ones({more_at_start_bytes}, numpy.uint8)\n"
         "from nuclei_runtime.cli.infer import main; main()"
@@ -111,7 +111,7 @@ def test_a_tiled_image_stays_below_the_ceiling(tmp_path: Path, large_tiles: Path
     tifffile.imwrite(tmp_path / "image.tif", image, tile=(256, 256))
     peak = peak_of_infer(tmp_path / "image.tif", tmp_path / "out", large_tiles, "550MiB")
     assert peak < ceiling
-    assert peak > 100 << 20  # else nothing was measured
+    assert peak > 100 << 20  # otherwise nothing was measured
     labels = tifffile.imread(tmp_path / "out/labels/image.tif")
     assert labels.shape == image.shape
     a_corner = Segmenter(large_tiles).segment(image[:1000, :1000]).count
@@ -140,7 +140,7 @@ def test_an_image_that_does_not_fit_fails_alone_with_the_reason(
     assert not (tmp_path / "out/labels/huge.tif").exists()
 
 
-def test_a_ceiling_that_is_no_amount_is_a_usage_error(
+def test_a_ceiling_that_is_not_an_amount_is_a_usage_error(
     tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     done = run_script("nuclei-infer", tmp_path, "--out", tmp_path / "out", "--max-memory", "plenty")
@@ -158,7 +158,7 @@ def stated_need(message: str) -> int:
 def test_as_much_as_is_asked_for_is_enough_for_one_image_after_the_other(
     tmp_path: Path, stem_unet: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    """The memory that the network and the C library keep after the first image was counted twice for the second."""
+    """The memory that the network and the C library keep after an image was once counted twice for the next one."""
     (tmp_path / "in").mkdir()
     for name, side in (("a", 500), ("b", 500), ("c", 250), ("d", 500)):
         tifffile.imwrite(tmp_path / f"in/{name}.tif", repeated_field(side))
@@ -172,7 +172,7 @@ def test_as_much_as_is_asked_for_is_enough_for_one_image_after_the_other(
 def test_as_much_as_is_asked_for_is_enough_for_a_process_that_holds_more_at_its_start(
     tmp_path: Path, stem_unet: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    """The next run was refused because it began with 1 MiB more than the one that named the amount."""
+    """The next run was once refused because it began with 1 MiB more than the one that named the amount."""
     tifffile.imwrite(tmp_path / "image.tif", repeated_field(250))
     image, options = tmp_path / "image.tif", ("--threads", "1")
     refused = run_script(
@@ -245,7 +245,7 @@ def test_what_a_plane_leaves_is_released(stem_unet: Path) -> None:
 
 
 def test_a_session_that_cannot_release_still_works(tiny_model: Path) -> None:
-    """One whose ONNX Runtime has no arena, and one made before a fork, whose threads do not exist here."""
+    """One whose ONNX Runtime has no arena, and one that was made before a fork, so its threads do not exist here."""
     asked: list[Any] = []
 
     class Inference:
@@ -309,7 +309,7 @@ def test_a_file_of_many_channels_stays_below_the_ceiling(
     run_script: Callable[..., subprocess.CompletedProcess[str]],
     stored: dict[str, Any],
 ) -> None:
-    """One of 60 channels is read, and all 115 MiB were held for it."""
+    """Only one of 60 channels is read, but all 115 MiB were once kept for it."""
     channels = np.repeat(repeated_field(1000).astype(np.uint16)[..., np.newaxis], 60, axis=2)
     layout = {"photometric": "minisblack", "planarconfig": "contig", "metadata": {"axes": "YXC"}}
     tifffile.imwrite(tmp_path / "image.tif", channels, **layout, **stored)

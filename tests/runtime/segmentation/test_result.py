@@ -1,15 +1,18 @@
-"""What can be asked of a segmentation: its table is that of nuclei.csv, its outlines are those of its labels."""
+"""What a segmentation provides: its table is that of nuclei.csv, and its outlines match its labels."""
 
 from __future__ import annotations
 
+import copy
 import csv
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
-from nuclei_runtime import ImageShapeError, ImageValueError, Segmenter
+from nuclei_runtime import ImageShapeError, ImageValueError, Segmentation, Segmenter
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.runs.run import FolderRun, RunConfig
 from nuclei_runtime.steps.outlines import trace_outlines
@@ -50,6 +53,15 @@ def test_an_image_without_nuclei_has_the_same_columns(segmenter: Segmenter) -> N
     assert list(table) == list(full)
     assert [(column.shape, column.dtype) for column in table.values()] == [((0,), one.dtype) for one in full.values()]
     assert result.outlines() == []
+
+
+@pytest.mark.parametrize("copied", [lambda one: pickle.loads(pickle.dumps(one)), copy.deepcopy], ids=["pickle", "copy"])
+def test_a_copy_cannot_be_changed_either(segmenter: Segmenter, copied: Callable[[Segmentation], Segmentation]) -> None:
+    result = segmenter.segment(FIELD)
+    other = copied(result)
+    np.testing.assert_array_equal(other.labels, result.labels)
+    with pytest.raises(ValueError, match="read-only"):
+        other.labels[0, 0] = 1
 
 
 def test_another_image_is_refused(segmenter: Segmenter) -> None:

@@ -1,4 +1,4 @@
-"""A raster that waits on disk."""
+"""A raster that is kept on disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nuclei_runtime.segmentation.scratch_raster import CHUNK_PX, ScratchRaster
 @pytest.mark.parametrize("memory_bytes", [1, 4 << 20, 1 << 30])
 @pytest.mark.parametrize("channels", [None, 3])
 def test_windows_come_back_as_they_were_written(memory_bytes: int, channels: int | None) -> None:
-    """Against an array in memory, over the edges of chunks, all of a window or some pixels of it."""
+    """Compared with an array in memory, across the edges of chunks, for whole windows and for some pixels of them."""
     rng = np.random.default_rng(1)
     size = (2 * CHUNK_PX + 37, CHUNK_PX + 90)
     depth = () if channels is None else (channels,)
@@ -35,7 +35,7 @@ def test_windows_come_back_as_they_were_written(memory_bytes: int, channels: int
 
 
 def test_the_place_of_dropped_rows_is_used_again() -> None:
-    """However long an image is, what waits of it is a band."""
+    """However long an image is, only a band of it is kept."""
     with ScratchRaster(np.uint8, memory_bytes=1) as raster:
         ones = np.ones((CHUNK_PX, 2 * CHUNK_PX), np.uint8)
         for row in range(0, 50 * CHUNK_PX, CHUNK_PX):
@@ -51,7 +51,7 @@ def test_the_place_of_dropped_rows_is_used_again() -> None:
 def test_nothing_can_be_seen_of_it_in_the_folder_for_temporary_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the system can have files without a name, a kill leaves nothing either."""
+    """If the system supports files without a name, a killed process leaves nothing behind either."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with ScratchRaster(np.uint8, memory_bytes=1) as raster:
         raster.write(slice(0, 300), slice(0, 300), np.ones((300, 300), np.uint8))
@@ -60,7 +60,7 @@ def test_nothing_can_be_seen_of_it_in_the_folder_for_temporary_files(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="NOT RUN: this system has no file that is always full")
-def test_a_full_disk_is_told_as_that_of_the_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_as_that_of_the_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     with (
         Path("/dev/full").open("r+b", buffering=0) as full,
         ScratchRaster(np.uint8, memory_bytes=1) as raster,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from scipy import ndimage
 
 from nuclei_runtime import Segmentation, Segmenter
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_runtime.errors import ImageShapeError, ImageValueError, ModelNotFoundError
+from nuclei_runtime.errors import ImageError, ImageShapeError, ImageValueError, ModelNotFoundError
 from nuclei_runtime.model.bundled import BUNDLED_MODEL
 from nuclei_runtime.model.session import CPU_PROVIDER
 
@@ -26,7 +28,7 @@ def segmenter(tiny_model: Path) -> Segmenter:
 
 @pytest.fixture(scope="module", params=["tiny", "tiled", "bundled"])
 def model(request: pytest.FixtureRequest, tiny_model: Path, tiled_model: Path) -> Path:
-    """What must hold for any network, held for one that takes any size and for a real one as well."""
+    """Models for what must be true of any network: one that takes any size, and one built like the real one."""
     return {"tiny": tiny_model, "tiled": tiled_model, "bundled": BUNDLED_MODEL}[request.param]
 
 
@@ -181,8 +183,8 @@ def test_a_wrong_shape_is_refused(either: Segmenter, shape: tuple[int, ...]) -> 
     [None, [[0, 1], [2, 3]], "a.png", np.ma.masked_equal(FIELD, 0), np.asmatrix(FIELD)],
     ids=lambda frame: type(frame).__name__,
 )
-def test_what_is_no_plain_array_is_refused(either: Segmenter, frame: Any) -> None:
-    """A frame that a camera dropped is None; of a masked array the values that do not count would count."""
+def test_anything_but_a_plain_array_is_refused(either: Segmenter, frame: Any) -> None:
+    """A dropped frame is None, and the masked values of a masked array would be counted."""
     with pytest.raises(ImageShapeError, match=f"found {type(frame).__name__}, expected a NumPy array"):
         either.segment(frame)
     with pytest.raises(ImageShapeError, match="expected a NumPy array"):
@@ -195,6 +197,56 @@ def test_values_that_are_not_finite_are_refused(either: Segmenter, value: float)
     image[4, 4] = value
     with pytest.raises(ImageValueError, match="1 of 81 values are NaN or infinite"):
         either.segment_batch([FIELD, image])
+
+
+@pytest.mark.parametrize(
+    ("maps", "message"),
+    [
+        (np.full((8, 9, 3), np.nan, np.float32), "maps with NaN or infinite values"),
+        (np.full((8, 9, 3), 200, np.uint8), "maps of type uint8, expected floats"),
+        (np.zeros((3, 8, 9), np.float32), r"shape \(3, 8, 9\), expected maps of shape \(H, W, 3\)"),
+        (np.zeros((8, 9), np.float32), r"shape \(8, 9\), expected maps"),
+        (np.zeros((0, 9, 3), np.float32), r"shape \(0, 9, 3\), expected maps"),
+        (None, "found NoneType, expected maps"),
+    ],
+)
+def test_what_are_no_maps_is_refused(tiled_model: Path, maps: Any, message: str) -> None:
+    segmenter = Segmenter(tiled_model, threads=1)
+    with pytest.raises(ImageError, match=message):
+        segmenter.find_instances(maps)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="NOT RUN: the ceiling is Linux's")
+def test_too_little_memory_for_an_image_is_an_error_of_the_image() -> None:
+    """In a process that may have little more than it has. A loop that skips frames with an `ImageError` goes on."""
+    code = (
+        "import resource, numpy as np, psutil\n"
+        "from nuclei_runtime import ImageTooLargeError, Segmentation, Segmenter, plane_of, segment_plane\n"
+        "segmenter = Segmenter(threads=1)\n"
+        "small, large = np.zeros((64, 64), np.uint8), np.broadcast_to(np.uint8(9), (7000, 7000))\n"
+        "count = segmenter.segment(small).count\n"
+        "labels = np.zeros((5000, 5000), np.int32)\n"
+        "labels[1:-1, 1:-1] = 1\n"
+        "most = psutil.Process().memory_info().vms + (90 << 20)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"
+        "uses = (\n"
+        "    lambda: segmenter.segment(large),\n"
+        "    lambda: segmenter.segment(np.broadcast_to(np.float32(9), (7000, 7000))),\n"
+        "    lambda: segmenter.warm_up(large.shape, np.float64),\n"
+        "    lambda: next(segmenter.predict([large])),\n"
+        "    lambda: segmenter.find_instances(np.broadcast_to(np.float32(1), (9000, 9000, 3))),\n"
+        "    lambda: Segmentation(labels).table(labels),\n"
+        "    lambda: list(segment_plane(plane_of(large), segmenter.network, max_memory=1 << 40)),\n"
+        ")\n"
+        "for use in uses:\n"
+        "    try: use()\n"
+        "    except ImageTooLargeError as error: print(ascii(str(error)))\n"
+        "print(segmenter.segment(small).count == count)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    *errors, works = done.stdout.splitlines()
+    assert (len(errors), works) == (7, "True"), done.stdout + done.stderr
+    assert all(error[1:].startswith("there is not enough memory for ") for error in errors), errors
 
 
 def test_several_threads_share_one_segmenter(model: Path) -> None:

@@ -1,4 +1,4 @@
-"""A segmenter from its options to its end: warmed up, pickled, cancelled, closed; with real ONNX sessions."""
+"""The life of a segmenter: warmed up, pickled, cancelled and closed, with real ONNX sessions."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_precision_selects_a_bundled_model() -> None:
     assert Segmenter().model_sha256 == Segmenter(precision="fp32").model_sha256
 
 
-def test_a_precision_that_is_unknown_or_beside_a_model_is_refused(tiled_model: Path) -> None:
+def test_an_unknown_precision_or_one_for_a_named_model_is_refused(tiled_model: Path) -> None:
     with pytest.raises(ValueError, match="precision must be one of fp32, int8, found 'fp16'"):
         Segmenter(precision="fp16")
     with pytest.raises(ValueError, match=r"precision='int8' selects a bundled model, and .*\.onnx has its own"):
@@ -63,7 +63,7 @@ def test_a_precision_that_is_unknown_or_beside_a_model_is_refused(tiled_model: P
 
 
 def shapes_run(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """Note the shape of each batch that a session runs."""
+    """Record the shape of each batch that a session runs."""
     shapes: list[tuple[int, ...]] = []
     run = Session.run
 
@@ -109,7 +109,7 @@ def labels_of(segmenter: Segmenter, image: NDArray[np.uint8]) -> NDArray[np.int3
 
 
 def test_it_goes_to_another_process(tiled_model: Path) -> None:
-    """A spawned one, which inherits nothing: the segmenter comes to it pickled, and its labels come back."""
+    """A spawned process inherits nothing: it receives the pickled segmenter and sends back labels."""
     segmenter = Segmenter(tiled_model, threads=1, diameter_px=30)
     expected = segmenter.segment(FIELD).labels
     assert expected.max() > 3
@@ -118,19 +118,28 @@ def test_it_goes_to_another_process(tiled_model: Path) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
-def test_a_pickled_one_takes_no_other_model(
+def test_a_pickled_segmenter_loads_no_other_model(
     tiled_model: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(tiled_model.read_bytes())
     monkeypatch.chdir(tmp_path)
     content = pickle.dumps(Segmenter("model.onnx", threads=1))
-    monkeypatch.chdir(tmp_path.parent)  # the path is kept whole
+    monkeypatch.chdir(tmp_path.parent)  # the path is kept as an absolute path
     again = pickle.loads(content)
     assert again.options == SegmenterOptions(path, sha256=again.model_sha256, threads=1)
     path.write_bytes(tiny_model.read_bytes())
     with pytest.raises(ModelDigestError, match="its SHA-256 is"):
         pickle.loads(content)
+
+
+def test_a_relative_path_is_that_of_the_folder_in_which_the_segmenter_was_made(
+    tiled_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiled_model.parent)
+    segmenter = Segmenter(tiled_model.name, threads=1)
+    monkeypatch.chdir(tmp_path)
+    assert pickle.loads(pickle.dumps(segmenter)).options.model == segmenter.options.model == tiled_model
 
 
 class SetAfter:
@@ -175,7 +184,7 @@ def test_a_flag_that_is_not_set_changes_nothing(tiled_model: Path) -> None:
 
 
 def test_a_timeout_of_asyncio_ends_the_work_within_a_tile(tiled_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first tile does not end before the timeout; after it there is no second one."""
+    """The first tile takes longer than the timeout, and no second tile is run."""
     segmenter, cancel, n_tiles = Segmenter(tiled_model, threads=1), threading.Event(), 0
     run = Session.run
 

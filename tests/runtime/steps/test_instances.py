@@ -92,7 +92,7 @@ PARAMETERS = {
 
 
 def disks(*centres: tuple[float, float], radius: float = 12.0, size: tuple[int, int] = (50, 80)) -> np.ndarray:
-    """Maps of equal disks as a good network gives them; (H, W, 3)."""
+    """Maps of equal disks, as a good network predicts them; (H, W, 3)."""
     rows, columns = np.indices(size)
     depths = np.array([1 - np.hypot(rows - row, columns - column) / radius for row, column in centres])
     deepest, *others = np.sort(depths, axis=0)[::-1]
@@ -103,7 +103,7 @@ def disks(*centres: tuple[float, float], radius: float = 12.0, size: tuple[int, 
 
 
 def pieces_of(labels: np.ndarray) -> list[int]:
-    """In how many 4-connected pieces each label is."""
+    """The number of 4-connected pieces of each label."""
     return [measure.label(labels == label, connectivity=1).max() for label in range(1, labels.max() + 1)]
 
 
@@ -114,7 +114,7 @@ def test_two_touching_disks_come_apart_where_they_touch() -> None:
     assert labels.shape == (50, 80)
     assert labels.dtype == np.int32
     assert np.unique(labels).tolist() == [0, 1, 2]
-    assert np.array_equal(labels > 0, maps[..., 0] > 0.5)  # nothing of the foreground is lost
+    assert np.array_equal(labels > 0, maps[..., 0] > 0.5)  # no foreground is lost
     columns = np.indices(labels.shape)[1]
     assert (labels[columns < 37] != 2).all()
     assert (labels[columns > 39] != 1).all()
@@ -147,7 +147,7 @@ def test_the_distance_alone_or_the_border_alone_is_enough_to_part_them() -> None
     [("marker_distance", 0.05, 1), ("marker_distance", 0.2, 2), ("marker_border", 0.95, 1), ("marker_border", 0.85, 2)],
 )
 def test_the_parameters_of_the_markers_are_used(parameter: str, value: float, count: int) -> None:
-    """Each alone keeps the disks apart; the other is made to let them merge."""
+    """Each parameter alone separates the disks, while the other is set to let them merge."""
     maps = disks((25, 28), (25, 48))
     lenient = {"marker_distance": 0.05} if parameter == "marker_border" else {"marker_border": 1.0}
     assert marker_watershed(maps, **{**PARAMETERS, **lenient, parameter: value}).max() == count
@@ -157,7 +157,7 @@ def test_a_piece_without_a_marker_is_one_nucleus() -> None:
     maps = disks((12, 15), (12, 60), (35, 40), radius=10)
     shallow = maps[..., 0] > 0.5
     shallow[:, :50] = False
-    maps[..., 1][shallow] *= 0.3  # the disk on the right has no depth anywhere, and is not two
+    maps[..., 1][shallow] *= 0.3  # the disk on the right is not deep anywhere, and stays one
     labels = marker_watershed(maps, **PARAMETERS)
     assert labels.max() == 3
     np.testing.assert_array_equal(labels > 0, maps[..., 0] > 0.5)
@@ -169,8 +169,8 @@ def test_a_marker_that_is_too_small_does_not_count() -> None:
     maps = disks((25, 40), radius=15)
     maps[..., 2] = 0
     maps[25, 40, 2] = 0
-    maps[18:33, 40, 2] = 1  # a wrong border parts the marker
-    maps[..., 2][maps[..., 1] < 0.65] = 1  # and little is left of it on either side
+    maps[18:33, 40, 2] = 1  # a false border divides the marker
+    maps[..., 2][maps[..., 1] < 0.65] = 1  # and leaves little of it on either side
     sizes = np.bincount(measure.label((maps[..., 1] > 0.4) & (maps[..., 2] < 0.5), connectivity=1).ravel())[1:]
     assert sizes.size == 2
     both, none = int(sizes.min()), int(sizes.max()) + 1
@@ -180,7 +180,7 @@ def test_a_marker_that_is_too_small_does_not_count() -> None:
     np.testing.assert_array_equal(merged > 0, maps[..., 0] > 0.5)
 
 
-def test_nuclei_that_are_too_small_are_dropped_and_the_others_numbered_anew() -> None:
+def test_nuclei_that_are_too_small_are_dropped_and_the_others_renumbered() -> None:
     maps = np.maximum(disks((12, 15), radius=4), disks((30, 50), radius=10))
     small, large = sorted(np.bincount(marker_watershed(maps, **PARAMETERS).ravel())[1:])
     for min_area_px, count in ((small, 2), (small + 1, 1), (large, 1), (large + 1, 0)):
@@ -218,12 +218,12 @@ def test_watershed_of_noise_gives_numbered_pieces_and_keeps_the_foreground(seed:
     assert np.unique(labels).tolist() == list(range(labels.max() + 1))
     assert set(pieces_of(labels)) == {1}
     np.testing.assert_array_equal(labels > 0, maps[..., 0] > 0.5)
-    # No nucleus reaches over from one piece of the foreground into another.
+    # No nucleus extends from one piece of the foreground into another.
     assert labels.max() >= measure.label(maps[..., 0] > 0.5, connectivity=1).max()
 
 
 def flooded_everywhere(maps: np.ndarray, taken: np.ndarray) -> np.ndarray:
-    """`marker_watershed` as its definition says it: every piece flooded, in the whole picture, with `PARAMETERS`."""
+    """`marker_watershed` by its definition: a watershed on every piece of the whole picture, with `PARAMETERS`."""
     foreground = maps[..., 0] > 0.5
     deep = measure.label(foreground & (maps[..., 1] > 0.4) & (maps[..., 2] < 0.5), connectivity=1)
     deep[np.bincount(deep.ravel())[deep] < 3] = 0
@@ -241,7 +241,7 @@ def flooded_everywhere(maps: np.ndarray, taken: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("share", [0.5, 0.6, 0.9])
 @pytest.mark.parametrize("is_partly_taken", [False, True])
 def test_what_is_not_flooded_comes_out_as_if_it_were(share: float, n_steps: int, is_partly_taken: bool) -> None:
-    """Also where plateaus are shared out by who came first, and where what is taken cuts a piece in two."""
+    """Also if the order of arrival divides a plateau, and if taken pixels cut a piece in two."""
     rng = np.random.default_rng(n_steps)
     several = 0
     for _ in range(6):

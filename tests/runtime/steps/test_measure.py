@@ -1,4 +1,4 @@
-"""The nuclei's measures are scikit-image's."""
+"""The measurements of nuclei equal those of scikit-image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PROPERTIES = (
 
 
 def random_labels(seed: int, height: int = 90, width: int = 70) -> np.ndarray:
-    """Nuclei of all shapes that touch each other and the edges, some of one pixel, with numbers missing."""
+    """Nuclei of all shapes that touch each other and the edges, some of one pixel, with gaps in their numbers."""
     rng = np.random.default_rng(seed)
     points = rng.integers([height, width], size=(25, 2))
     seeds = np.zeros((height, width), int)

@@ -1,4 +1,4 @@
-"""Outlines: polygons that give exactly the pixels of their nuclei when they are filled."""
+"""Outlines: polygons that cover exactly the pixels of their nuclei when filled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENCLOSED = np.ones((3, 3), int)
 
 
 def filled(outline: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Count, for each pixel's centre, the edges to its left: an odd number lies within."""
+    """For each pixel's centre, count the edges to its left: with an odd number, it is inside."""
     inside = np.zeros(shape, bool)
     for (row, column), (next_row, next_column) in pairwise(outline):
         if column == next_column:
@@ -93,7 +93,7 @@ def test_no_nuclei_have_no_outlines() -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_nuclei_that_touch_come_back(seed: int) -> None:
-    """Those of a field, and what another program fills them with."""
+    """Nuclei of a synthetic field, and the pixels that another program fills."""
     _, truth = fluorescence_field(seed, height=150, width=170, n_nuclei=40)
     pieces = [ndimage.label(truth == number)[0] for number in range(1, truth.max() + 1)]
     labels = np.zeros(truth.shape, np.int32)

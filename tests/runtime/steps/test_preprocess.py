@@ -78,7 +78,7 @@ def test_the_same_picture_gives_the_same_input_whatever_its_type(kind: str) -> N
     expected = normalised(FIELD)
     assert expected.min() == 0
     assert expected.max() == 1
-    if kind == "huge float":  # times a number that is no power of 2: the last bit may differ
+    if kind == "huge float":  # multiplied by a number that is not a power of 2: the last bit may differ
         np.testing.assert_allclose(normalised(image), expected, rtol=1e-6)
     else:
         assert np.array_equal(normalised(image), expected)
@@ -152,7 +152,7 @@ def test_the_input_is_left_as_it_was() -> None:
     assert np.array_equal(image, before)
 
 
-def test_what_is_no_image_is_refused_before_any_step() -> None:
+def test_an_invalid_image_is_refused_before_any_step() -> None:
     with pytest.raises(ImageShapeError):
         preprocess(np.zeros((4, 4, 5)), ())
     with pytest.raises(ImageValueError):

@@ -1,4 +1,4 @@
-"""Nuclei of any size shown as large as a network knows them: by how much, and what comes of it."""
+"""Nuclei of any size are shown at the size of a network's training nuclei: the factors, and the results."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_no_more_is_scaled_than_must_be() -> None:
 
 
 @pytest.mark.parametrize("diameter_px", [0.0, -20.0, 3.9, 401.0, float("nan"), float("inf")])
-def test_what_is_no_diameter_is_refused(diameter_px: float, tiled_model: Path) -> None:
+def test_an_invalid_diameter_is_refused(diameter_px: float, tiled_model: Path) -> None:
     with pytest.raises(ValueError, match="diameter_px must be 4 to 400, found"):
         Segmenter(tiled_model, diameter_px=diameter_px)
 
@@ -93,7 +93,7 @@ def test_nuclei_are_found_at_any_size_if_it_is_said(times: float) -> None:
 
 @pytest.mark.parametrize(("factor", "tta"), [(3, False), (4, False), (3, True), (0.4, False)])
 def test_tiles_equal_the_whole(stem_unet: Path, factor: float, *, tta: bool) -> None:
-    """A network with the real one's strides and reach, on an image that no factor divides."""
+    """A network with the strides and the receptive field of the real one, on an image whose size no factor divides."""
     known = Segmenter(stem_unet).card.training_nucleus_diameter_px
     segmenter = Segmenter(stem_unet, threads=1, tta=tta, diameter_px=factor * known)
     image = preprocess(fluorescence_field(5, height=787, width=641, n_nuclei=90)[0], segmenter.card.preprocessing)
@@ -137,7 +137,7 @@ def test_the_command_takes_it_and_a_run_with_another_is_another(tmp_path: Path, 
     n_rows = len((tmp_path / "out/nuclei.csv").read_text(encoding="utf-8").splitlines()) - 1
     assert abs(n_rows - truth.max()) <= 0.1 * truth.max()
     assert "another model, other options" not in run_main(infer_main, *options, "--diameter", 60, "--resume")[2]
-    code, _, told = run_main(infer_main, *options, "--resume")
+    code, _, printed = run_main(infer_main, *options, "--resume")
     assert code == 0
-    assert "another model, other options" in told
+    assert "another model, other options" in printed
     assert run_main(infer_main, *options, "--resume", "--diameter", 3)[0] == 2

@@ -1,4 +1,4 @@
-"""What a step costs: one module and one row. Its function, its arguments and what a scale does to them stand there."""
+"""Adding a step takes one module and one row. They define its function, its arguments and how these scale."""
 
 from __future__ import annotations
 
@@ -144,14 +144,14 @@ def test_a_card_s_arguments_are_checked_by_the_row(card: ModelCard) -> None:
     assert problems_of(together) == ("preprocessing[0].kwargs: least must be 0 where power is 1",)
 
 
-def test_a_step_that_needs_the_whole_image_has_no_place_before_a_network_of_any_size(
+def test_a_step_that_needs_the_whole_image_is_refused_for_a_network_of_any_size(
     card: ModelCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(STEPS, "gamma", replace(STEPS["gamma"], fit=None))
     assert problems_of(card) == ("preprocessing: gamma cannot be used with a network that takes any size",)
 
 
-def test_without_its_row_it_is_no_step(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_row_it_is_not_a_step(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(METHODS, "bright_pieces")
     (problem,) = problems_of(card)
     assert problem.startswith("postprocessing.id: expected one of connected_components, marker_watershed, found ")

@@ -1,4 +1,4 @@
-"""Tiles that are put together equal the whole image, with a real ONNX session."""
+"""Assembled tiles equal the whole image, with a real ONNX session."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_tiles_equal_the_whole_bit_for_bit(session: Session, size: tuple[int, in
     assert maps.dtype == np.float32
     np.testing.assert_array_equal(maps, expected)
     if min(size) >= 16:
-        assert expected[..., 0].std() > 0.1  # it is a picture that could differ
+        assert expected[..., 0].std() > 0.1  # the picture is not uniform
 
 
 def test_with_a_halo_too_small_there_are_seams_and_only_there(session: Session) -> None:
@@ -75,7 +75,7 @@ def test_with_a_halo_too_small_there_are_seams_and_only_there(session: Session) 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (1, 300), (299, 1), (3, 5), (31, 17), (64, 65), (129, 127)])
 @pytest.mark.parametrize("multiple_of_px", [2, 16])
 def test_sizes_between_multiples_are_mirrored_up(session: Session, size: tuple[int, int], multiple_of_px: int) -> None:
-    """By hand: below the last row the rows come again backwards, forwards, and so on; columns alike."""
+    """By hand: below the last row, the rows repeat backwards, then forwards, and so on; the same for columns."""
     image = noise(*size)
 
     def mirrored(length: int) -> list[int]:
@@ -111,7 +111,7 @@ def test_all_tiles_are_alike_and_no_larger_than_needed_and_small_images_go_throu
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_network_like_the_real_one_gives_the_same_bits_in_tiles_of_any_size(stem_unet: Path, threads: int) -> None:
-    """With the halo of the recipe `native`, through all of its kernels; memory decides how large the tiles are."""
+    """With the halo and all kernels of the recipe `native`; the available memory decides the size of the tiles."""
     session = load_session(stem_unet, threads=threads)
     image = np.random.default_rng(3).random((384, 496, 3), dtype=np.float32)
     expected = whole(session, image)

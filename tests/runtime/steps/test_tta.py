@@ -1,4 +1,4 @@
-"""Test-time augmentation: the mean of two scales, tile by tile what it is for the whole image."""
+"""Test-time augmentation: the mean of two scales, the same in tiles as for the whole image."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_both_answers_count_alike_and_lie_where_they_belong() -> None:
     batch = np.random.default_rng(1).random((1, 4, 6, 2), dtype=np.float32)
 
     def run(inputs: np.ndarray) -> np.ndarray:
-        """Answer with the batch, or when enlarged with squares whose mean is twice the batch."""
+        """Return the batch or, if it is enlarged, squares whose mean is twice the batch."""
         if inputs.shape == batch.shape:
             return batch
         squares = np.repeat(np.repeat(batch, 2, axis=1), 2, axis=2)
@@ -59,7 +59,7 @@ def test_a_segmenter_averages_on_demand(tiled_model: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(400, 336), (300, 500)])
 def test_tiles_equal_the_whole(stem_unet: Path, shape: tuple[int, int]) -> None:
-    """A network with the real one's strides and reach."""
+    """A network with the strides and the receptive field of the real one."""
     segmenter = Segmenter(stem_unet, threads=1, tta=True)
     image = preprocess(
         fluorescence_field(5, height=shape[0], width=shape[1], n_nuclei=30)[0], segmenter.card.preprocessing

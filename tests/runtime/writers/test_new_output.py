@@ -1,4 +1,4 @@
-"""What a new output costs: one module and one row. Tried on a copy of the package, with the command that users run."""
+"""Adding an output takes one module and one row. Tested on a copy of the package, with the command that users run."""
 
 from __future__ import annotations
 
@@ -101,17 +101,17 @@ def test_a_new_output_is_one_module_and_one_row(tmp_path: Path, tiny_model: Path
     assert set(record["results"]) == {"labels/a.tif", "overlays/a.png", "tables/a.csv", "middles/a.txt"}
     assert record["results"]["middles/a.txt"] == hashlib.sha256((out / "middles/a.txt").read_bytes()).hexdigest()
 
-    # What changed is found by --verify and made again by --resume.
+    # --verify finds a changed file, and --resume makes it again.
     whole = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert infer(package, *arguments, "--verify").returncode == 0
     (out / "middles/a.txt").write_text("nuclei: 0\n")
     done = infer(package, *arguments, "--verify")
     assert (done.returncode, "middles/a.txt" in done.stdout) == (1, True)
     done = infer(package, *arguments, "--resume")
-    assert (done.returncode, done.stderr) == (0, "done again: a.tif: middles/a.txt is missing or has changed\n")
+    assert (done.returncode, done.stderr) == (0, "segmented again: a.tif: middles/a.txt is missing or has changed\n")
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == whole
 
-    # --overwrite removes what an image that is gone gave.
+    # --overwrite removes the results of an image that no longer exists.
     shutil.move(tmp_path / "in/series.ome.tif", tmp_path / "series.ome.tif")
     assert infer(package, *arguments, "--overwrite").returncode == 0
     assert [path.name for path in (out / "middles").iterdir()] == ["a.txt"]

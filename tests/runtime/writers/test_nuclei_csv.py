@@ -1,4 +1,4 @@
-"""What is measured of a nucleus, in pixels and in micrometres."""
+"""The measurements of a nucleus, in pixels and in micrometres."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_circle_that_flat_pixels_make_an_ellipse_is_a_circle_in_micrometres() 
     measured = numbers(row, "equivalent_diameter_um", "axis_major_length_um", "axis_minor_length_um")
     assert measured == pytest.approx([20, 20, 20], rel=0.01)
     assert numbers(row, "centroid_um-0", "centroid_um-1") == [12, 12]
-    assert row["perimeter_um"] is None  # no formula for it
+    assert row["perimeter_um"] is None  # there is no formula for it
 
 
 def test_a_block_is_measured_where_it_lies_in_the_plane() -> None:

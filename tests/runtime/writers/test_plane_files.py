@@ -1,4 +1,4 @@
-"""What is written of a plane while its blocks come."""
+"""The files that are written for a plane as its blocks arrive."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def together(image: NDArray, segmenter: Segmenter) -> NDArray[np.int32]:
 
 @pytest.mark.parametrize("kind", ["grey", "RGB", "float"])
 def test_blocks_leave_the_files_that_one_block_leaves(tmp_path: Path, segmenter: Segmenter, kind: str) -> None:
-    """Byte by byte, the measures included, wherever in the plane a nucleus was measured."""
+    """Byte for byte, including the measurements, wherever in the plane a nucleus is."""
     image = {"grey": FIELD, "RGB": np.dstack([FIELD, FIELD // 2, FIELD]), "float": FIELD / 7}[kind]
     labels = together(image, segmenter)
     assert labels.max() > 30
@@ -101,7 +101,7 @@ def test_a_large_plane_is_written_in_tiles_without_clock_or_version(
 def test_labels_are_deflated_by_the_library_that_is_always_there(
     tmp_path: Path, segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch, side_px: int
 ) -> None:
-    """tifffile would take imagecodecs where it is installed: the same labels, in other bytes."""
+    """tifffile would use imagecodecs if it is installed: the same labels, but other bytes."""
     monkeypatch.setattr(label_tiff, "MAX_STRIPS_PX", side_px)
     write(tmp_path, FIELD, segment_plane(plane_of(FIELD), segmenter.network, grid=GRID))
     with tifffile.TiffFile(tmp_path / "labels.tif") as tiff:
@@ -121,7 +121,7 @@ def many_nuclei(n: int) -> Iterator[Block]:
 
 @pytest.mark.parametrize(("n", "dtype"), [(65_535, np.uint16), (65_536, np.uint32)])
 @pytest.mark.parametrize("tiled", [False, True])
-def test_labels_are_32_bits_deep_only_where_16_do_not_hold_them(
+def test_labels_have_32_bits_only_if_16_are_not_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int, dtype: type, tiled: bool
 ) -> None:
     monkeypatch.setattr(label_tiff, "MAX_STRIPS_PX", 100 if tiled else 4096)
@@ -141,7 +141,7 @@ def test_labels_are_32_bits_deep_only_where_16_do_not_hold_them(
 def test_a_huge_overlay_is_scaled_down_and_says_so(
     tmp_path: Path, segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch, colours: bool
 ) -> None:
-    """290 columns at most 60 wide: one pixel for five, of means of what is there."""
+    """290 columns shown in at most 60: each pixel is the mean of five, or of those that exist."""
     monkeypatch.setattr(overlay, "MAX_OVERLAY_PX", 60)
     monkeypatch.setattr(overlay, "_REGION_PX", 64)
     image = np.dstack([FIELD, FIELD // 2, FIELD]) if colours else FIELD

@@ -1,4 +1,4 @@
-"""Crops and their random changes: the labels go with the image, and the values stay in their range."""
+"""Crops and their random changes: the labels move with the image, and the values stay in their range."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_labels_follow_the_image(scale: tuple[float, float], rotate: bool) -
 
 @pytest.mark.parametrize("scale", [0.8, 1.0, 1.5])
 def test_areas_grow_with_the_square_of_the_scale(scale: float) -> None:
-    """Of a disk in the middle of a crop that reaches beyond the image on all sides."""
+    """For a disk in the middle of a crop that extends beyond the image on all sides."""
     rows, columns = np.indices((101, 101))
     disk = (np.hypot(rows - 50, columns - 50) < 25).astype(np.int32)
     image = np.repeat(disk[..., np.newaxis] * 255, 3, axis=-1).astype(np.uint8)
@@ -49,7 +49,7 @@ def test_areas_grow_with_the_square_of_the_scale(scale: float) -> None:
 
 
 def test_a_crop_that_only_moves_shows_a_part_of_the_image() -> None:
-    """As many nuclei as there are pixels: each pixel of the crop tells where it comes from."""
+    """Each pixel is a nucleus of its own, so each pixel of the crop shows where it comes from."""
     height, width, size = 40, 50, 24
     numbered = np.arange(1, height * width + 1, dtype=np.int32).reshape(height, width)
     orientations, corners = set(), set()
@@ -146,7 +146,7 @@ def test_without_light_and_stain_the_picture_stays_as_it_is() -> None:
 
 
 def test_light_leaves_bright_bright() -> None:
-    """Gamma, contrast and noise change values, not what is a nucleus."""
+    """Gamma, contrast and noise change values, but bright nuclei stay bright."""
     for seed in range(30):
         changed = random_appearance(
             np.random.default_rng(seed),

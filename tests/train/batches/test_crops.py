@@ -103,6 +103,6 @@ def test_a_crop_without_nuclei_is_a_crop() -> None:
 
 
 def test_no_random_number_lies_beyond_the_last_image() -> None:
-    """The sum of many shares is not 1 to the last bit."""
+    """The sum of many shares is not exactly 1."""
     stream = crops(shares=[1 / 3, 1 / 3 - 1e-9, 0.1])
     assert stream._cumulative[-1] == 1

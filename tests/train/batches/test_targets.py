@@ -1,4 +1,4 @@
-"""The maps that a network learns, in cases small enough to be worked out by hand."""
+"""The maps that a network learns, in cases small enough to compute by hand."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_where_two_nuclei_touch_there_is_a_border_and_no_depth() -> None:
 
 
 def test_a_nucleus_does_not_end_at_the_edge_of_the_image() -> None:
-    """Whether a crop ends there or reaches beyond: the network sees the nucleus mirrored."""
+    """Whether a crop ends there or extends beyond it: the network sees the nucleus mirrored."""
     labels = labels_of(*["11112..."] * 3)
     beyond = np.zeros((3, 5), np.int32)
     valid = np.concatenate([np.ones(labels.shape, bool), beyond == 1], axis=1)
@@ -115,7 +115,7 @@ def test_no_nucleus_gives_nothing() -> None:
 
 
 def test_a_nucleus_that_fills_the_crop_is_deep_everywhere() -> None:
-    """Its edge is out of sight: nothing in the crop tells one of its pixels from another."""
+    """Its edge is not visible: nothing in the crop distinguishes its pixels."""
     labels = np.full((6, 9), 4, np.int32)
     np.testing.assert_array_equal(of("foreground", labels), 1)
     np.testing.assert_array_equal(of("distance", labels), 1)
@@ -129,7 +129,7 @@ def test_only_which_pixels_are_alike_counts_not_the_numbers() -> None:
 
 
 def test_the_maps_hold_what_the_watershed_needs() -> None:
-    """A network without error would find all nuclei, touching ones too."""
+    """A perfect network would find all nuclei, including touching ones."""
     labels = fluorescence_field(8, height=200, width=200, n_nuclei=40)[1]
     maps = target_maps(labels)[..., : len(MAPS)]
     assert maps[..., 2].any()

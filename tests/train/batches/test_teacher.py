@@ -1,4 +1,4 @@
-"""A finished model as a teacher: what it answers, what is learned of it, and what run.json says of it."""
+"""A finished model as a teacher: its predictions, what is learned from them, and what run.json says about it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write_another_model(model: Path, path: Path) -> Path:
 
 
 def crops(answer: np.ndarray | None, augmentation: Augmentation) -> np.ndarray:
-    """Return the maps of some crops of which there is this answer."""
+    """Return the maps of some crops for which the teacher gives this answer."""
     stream = RandomCrops(
         [np.repeat(IMAGE[..., np.newaxis], 3, axis=-1)],
         [LABELS],
@@ -81,7 +81,7 @@ def test_half_of_what_is_learned_is_the_answer() -> None:
 
 
 def test_the_answer_moves_and_turns_as_the_image_does() -> None:
-    """Who answers the truth's foreground changes nothing of it, but for edges, which fall between pixels."""
+    """A teacher that predicts the true foreground changes nothing, except at edges, which fall between pixels."""
     answer = np.repeat(np.where(LABELS > 0, 255, 0)[..., np.newaxis], 3, axis=-1).astype(np.uint8)
     for augmentation in (Augmentation(scale=(1.0, 1.0), rotate=False), Augmentation()):
         truth = crops(None, augmentation)

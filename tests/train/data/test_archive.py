@@ -1,4 +1,4 @@
-"""Zips that are damaged, unsafe or half unpacked."""
+"""Zips that are damaged, unsafe or partly unpacked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nuclei_train.errors import ArchiveError, DatasetError
 
 
 def write_zip(path: Path, files: dict[str, bytes]) -> Path:
-    """Write a zip whose content is stored as it is, so that the tests know where each byte lies."""
+    """Write a zip with uncompressed content, so that the tests know the position of each byte."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
@@ -110,7 +110,7 @@ def test_a_link_in_a_zip_becomes_a_file_that_leads_nowhere(tmp_path: Path, leads
     assert extract_zip(path, tmp_path / "links")
     assert not (tmp_path / "links" / "link").is_symlink()
     assert (tmp_path / "links" / "link").read_bytes() == leads_to.encode()
-    # What would go through the link needs a folder where a file is.
+    # Writing through the link would need a folder where there is a file.
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("link/secret.txt", b"overwritten")
     with pytest.raises(ArchiveError, match="cannot be written"):
@@ -120,7 +120,7 @@ def test_a_link_in_a_zip_becomes_a_file_that_leads_nowhere(tmp_path: Path, leads
 
 
 def claim(path: Path, name: str, size: int) -> None:
-    """Let an entry claim to unpack to another size."""
+    """Make an entry claim to unpack to another size."""
     content = bytearray(path.read_bytes())
     listed = content.index(name.encode(), content.index(b"PK\x01\x02"))
     content[listed - 46 + 24 : listed - 46 + 28] = struct.pack("<I", size)  # APPNOTE.TXT 4.3.12
@@ -187,7 +187,7 @@ def test_a_truncated_zip_that_was_written_to_a_stream_names_its_last_entry(tmp_p
     path = tmp_path / "stream.zip"
 
     class Stream:
-        """A file that cannot seek: zipfile then states the sizes behind the entries and not before them."""
+        """A file that cannot seek: zipfile then writes the sizes after the entries, not before them."""
 
         def __init__(self) -> None:
             self.content = b""
@@ -208,7 +208,7 @@ def test_a_truncated_zip_that_was_written_to_a_stream_names_its_last_entry(tmp_p
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"PK\x03\x04", b"not a zip at all" * 100])
-def test_what_is_no_zip_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_zip_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "none.zip"
     path.write_bytes(content)
     with pytest.raises(ArchiveError, match="is not a readable zip"):

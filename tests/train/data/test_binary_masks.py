@@ -1,4 +1,4 @@
-"""Masks in which no nucleus is told from another are refused, by training and by evaluation."""
+"""Masks that do not separate nuclei are refused, by training and by evaluation."""
 
 from __future__ import annotations
 

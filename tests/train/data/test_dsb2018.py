@@ -1,4 +1,4 @@
-"""The forms of DATA, and what a sample reads."""
+"""The forms that DATA may have, and what a sample reads."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_every_form_of_data_gives_the_same_samples(forms: dict[str, Path]) -> No
         assert sample.read_image().shape == (96, 128, 4)
         np.testing.assert_array_equal(sample.read_labels(), truth)
         digests.add(tuple(sample.digest() for sample in dataset.samples))
-    assert len(digests) == 1  # the digest is of the content, wherever it lies
+    assert len(digests) == 1  # the digest depends on the content, not on its place
 
 
 def test_a_relative_path_names_the_dataset(forms: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_label_images_are_read(tmp_path: Path, make_label_zip: MakeZip) -> None:
         np.testing.assert_array_equal(sample.read_labels(), truth)
 
 
-def test_unpacked_data_beside_their_zips_are_not_read_twice(forms: dict[str, Path]) -> None:
+def test_unpacked_data_next_to_their_zips_are_not_read_twice(forms: dict[str, Path]) -> None:
     folder = forms["folder of zips"]
     unpack(folder / "stage1_train.zip", folder / "stage1_train")
     assert [dataset.path for dataset in open_data(folder)] == [folder / "stage1_train.zip"]
@@ -170,7 +170,7 @@ def test_labels_follow_the_order_of_the_masks_and_the_first_keeps_shared_pixels(
     masks = {"c.png": square(10, 10), "a.png": square(0, 0), "b.png": square(3, 3), "aa.png": square(0, 0, value=0)}
     labels = write_sample(tmp_path, masks).read_labels()
     assert labels.dtype == np.int32
-    assert labels.max() == 3  # the empty mask takes no number
+    assert labels.max() == 3  # the empty mask gets no number
     assert labels[0, 0] == 1
     assert labels[4, 4] == 1
     assert labels[5, 5] == 2
@@ -178,7 +178,7 @@ def test_labels_follow_the_order_of_the_masks_and_the_first_keeps_shared_pixels(
     assert np.bincount(labels.ravel())[1:].tolist() == [25, 21, 25]
 
 
-def test_an_empty_first_mask_takes_no_number(tmp_path: Path) -> None:
+def test_an_empty_first_mask_gets_no_number(tmp_path: Path) -> None:
     labels = write_sample(tmp_path, {"a.png": square(0, 0, value=0), "b.png": square(0, 0)}).read_labels()
     assert np.unique(labels).tolist() == [0, 1]
 
@@ -252,7 +252,7 @@ def test_the_real_data_are_all_found(real_data: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_mask_in_which_0_is_shown_white_counts_as_it_is_stored(tmp_path: Path, dtype: type) -> None:
-    """ImageJ writes masks so, where its look-up table is inverting: nuclei are 255, or their numbers, all the same."""
+    """ImageJ writes masks like this if its look-up table is inverted: nuclei are still 255, or their numbers."""
     stored = (square(2, 3) // 255 + square(10, 20) // 255 * 2).astype(dtype)
     for folder in ("images", "masks"):
         (tmp_path / folder).mkdir()

@@ -1,4 +1,4 @@
-"""The guess at how an image was taken."""
+"""Guessing how an image was taken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one file that nuclei-pack makes: what is in it, that it stands for the data, and that no damage is overlooked."""
+"""The file that nuclei-pack makes: its contents, its equivalence to the data, and the detection of damage."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_it_holds_what_is_fitted_and_validated_and_no_other_image(packed: Path) 
 
 
 def test_it_stands_for_the_data(data: Path, packed: Path) -> None:
-    """Images, truths, table and everything that makes a run the same run are equal."""
+    """Images, truths, table and everything else that defines a run are equal."""
     of_data, of_pack = split_of(data), split_of(packed)
     for one, other in zip((*of_data.train, *of_data.val), (*of_pack.train, *of_pack.val), strict=True):
         assert one.image_id == other.image_id
@@ -192,7 +192,7 @@ def rename_table(files: dict[str, bytes]) -> None:
 
 
 def test_a_pack_of_an_earlier_version_is_the_same_data(packed: Path, run_main: RunMain, tmp_path: Path) -> None:
-    """Its table has the former name, which the command mentions."""
+    """Its table has the former name, and the command says so."""
     older = rewrite(packed, tmp_path / "older.zip", rename_table)
     assert read_split_table(older) == replace(read_split_table(packed), path=older / "images.csv")
     assert split_of(older).source == split_of(packed).source == "splits.csv"
@@ -232,7 +232,7 @@ def spoil(content: bytes) -> Callable[[dict[str, bytes]], None]:
         (edit(version=2), "version: expected 1, found 2"),
         (edit(samples=[{"image_id": "a"}]), r"samples\[0\].image: missing"),
         (edit(images_left_out=-1), "images_left_out: expected a whole number"),
-        (edit(files=[]), "files: expected an object of texts"),
+        (edit(files=[]), "files: expected an object of strings"),
         (edit(more=1), "more: unknown field"),
         (spoil(b"{"), "not JSON"),
         (spoil(b"\xff"), "not UTF-8"),

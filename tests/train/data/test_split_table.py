@@ -120,9 +120,9 @@ def test_the_table_in_a_pack_counts_wherever_the_pack_lies(tmp_path: Path, make_
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"image_id,split\na,train\n", "modality is missing"),
-        (b"image_id;split;modality\na;train;\n", "is missing from the first line, 'image_id;split;modality'; add"),
-        (b"", "image_id, modality, split is missing"),
+        (b"image_id,split\na,train\n", "'image_id,split', lacks modality; add"),
+        (b"image_id;split;modality\na;train;\n", "the first line, 'image_id;split;modality', lacks image_id, "),
+        (b"", "lacks image_id, modality, split; add"),
         (b"\xff\xfe\x00\x01", "cannot be read as a split table"),
         (TABLE.encode() + b"a,1,fluorescence,val\n", "a is in the splits 'train' and 'val'"),
     ],

@@ -126,11 +126,11 @@ def test_every_set_is_scored(
     assert scores["mean_ap"] == pytest.approx(mean_image_ap(matchings).mean())
     assert scores["dice"] == pytest.approx(np.mean([p.dice for p in pixels]))
     assert scores["loss"] == pytest.approx(np.mean([p.loss for p in pixels]))
-    assert 0.3 < scores["ap_50_pooled"] < 1.0  # the fields are easy, but touching nuclei stay one
+    assert 0.3 < scores["ap_50_pooled"] < 1.0  # the fields are easy, but touching nuclei are not separated
     digests = "".join(sample.digest() for sample in val)
     assert sets["stage1_train/val"]["digest"] == hashlib.sha256(digests.encode()).hexdigest()
 
-    # A row for each image.
+    # One row per image.
     rows = read_rows(out)
     assert len(rows) == 10
     (row,) = (row for row in rows if row["set"] == "stage1_train/val" and row["image_id"] == "field_003")
@@ -142,7 +142,7 @@ def test_every_set_is_scored(
     assert [row["n_true"] + row["ap_50"] + row["loss"] for row in unscored] == ["", ""]
     assert sum(int(row["n_predicted"]) for row in unscored) == sets["stage1_test"]["n_predicted"]
 
-    # The scores that go into the model card do go into one.
+    # The scores for the model card are valid in a card.
     card = json.loads(Segmenter(tiny_model).card.to_json())
     parsed = parse_card(json.dumps({**card, "evaluation": report["card_evaluation"]}), "test")
     assert len(parsed.evaluation) == 4 * 6  # sets with truth, metrics
@@ -228,7 +228,7 @@ def test_submission_read_back_as_truth_is_perfect(
     assert scored["scores"]["ap_pooled"] == [1.0] * 10
     assert scored["scores"]["mean_ap"] == 1.0
     assert scored["scores"]["count_error"] == 0.0
-    assert scored["digest"] != unscored["digest"]  # the truth counts among what was scored
+    assert scored["digest"] != unscored["digest"]  # the digest also covers the truth
     assert (second / "samples_stage1_test.png").is_file()
     assert not (second / "submission_stage1_test.csv").exists()
 
@@ -311,7 +311,7 @@ def test_the_output_folder_is_new_or_empty(data: Path, tiny_model: Path, tmp_pat
         evaluate(config, ignore, ignore)
     assert (tmp_path / "out" / "evaluation.json").read_bytes() == before
     evaluate(EvaluationConfig(data, tmp_path / "again", tiny_model, None, ("val",)), ignore, ignore)
-    assert (tmp_path / "again" / "evaluation.json").read_bytes() == before  # nothing in it is left to chance
+    assert (tmp_path / "again" / "evaluation.json").read_bytes() == before  # the figures are reproducible
 
 
 def test_an_output_folder_that_cannot_be_made(data: Path, tiny_model: Path, tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ def test_of_several_maps_the_foreground_is_scored_by_pixels(data: Path, tiled_mo
 
 
 def test_the_labels_that_are_scored_are_those_of_nuclei_infer(tmp_path: Path) -> None:
-    """On an image of several blocks, full of nuclei that touch, some of them across the edges of windows."""
+    """On an image of several blocks, full of touching nuclei, some of which cross the edges of windows."""
     field = fluorescence_field(2, height=320, width=300, n_nuclei=90)[0]
     image = np.tile(field, (4, 4))[:1100, :1150]
     content = io.BytesIO()

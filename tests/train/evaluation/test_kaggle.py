@@ -1,4 +1,4 @@
-"""Kaggle's run lengths: a case made by hand, round trips, and files that are not in order."""
+"""Kaggle's run lengths: a case made by hand, round trips, and malformed files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nuclei_train.evaluation.kaggle import decode_labels, read_masks, rle_decode
 
 
 def encode(mask: np.ndarray, folder: Path) -> str:
-    """Return the run lengths that a submission has for a mask."""
+    """Return the run lengths of a mask, as in a submission."""
     write_submission(folder / "submission.csv", [("image", mask.astype(np.int32))])
     (row,) = read_masks(folder / "submission.csv")["image"]
     return row.text

@@ -13,6 +13,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -21,6 +22,7 @@ from nuclei_train.cli import explore_main
 from nuclei_train.data.split_table import read_split_table
 from nuclei_train.errors import DatasetError
 from nuclei_train.exploration.explore import explore
+from nuclei_train.exploration.summary import format_summary
 
 MakeZip = Callable[..., Path]
 
@@ -36,7 +38,7 @@ def run_cli(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def run(data: Path, out: Path) -> list[str]:
-    """Explore within this process and return the sentences that were said."""
+    """Explore within this process and return the messages."""
     sentences: list[str] = []
     explore(data, out, sentences.append, lambda _done, _total: None)
     return sentences
@@ -184,7 +186,7 @@ def test_bad_samples_are_listed_and_the_others_explored(tmp_path: Path, make_dsb
 
 
 @pytest.mark.parametrize("content", [b"no image", png(np.zeros((8, 9), np.uint8))], ids=["unreadable", "no truth"])
-def test_data_without_anything_to_draw_is_no_crash(tmp_path: Path, content: bytes) -> None:
+def test_data_without_anything_to_draw_do_not_crash(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "in" / "a" / "images").mkdir(parents=True)
     (tmp_path / "in" / "a" / "images" / "a.png").write_bytes(content)
     done = run_cli(tmp_path / "in", tmp_path / "out")
@@ -195,7 +197,7 @@ def test_data_without_anything_to_draw_is_no_crash(tmp_path: Path, content: byte
 
 
 def test_the_tables_are_never_taken_for_the_split_table(data: Path) -> None:
-    """Not even in the data's own folder or the one above, where that table is looked for."""
+    """Not even in the data folder or the one above it, where the split table is searched for."""
     before = (data / "splits.csv").read_bytes()
     for out in (data, data.parent):
         assert all("unpacked" in sentence for sentence in run(data, out))
@@ -298,3 +300,11 @@ def test_an_out_that_cannot_be_made_is_a_sentence(data: Path, tmp_path: Path) ->
         assert done.returncode == 2
         assert "'out'" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_the_summary_separates_the_thousands_of_every_number() -> None:
+    image = {"dataset": "a", "n_nuclei": 1200, "height": 9, "width": 9, "channels": 1, "dtype": "uint8"}
+    images = pd.DataFrame([image | {"modality": None, "modality_guess": "fluorescence"}])
+    summary = format_summary(images, pd.DataFrame(columns=["kind", "dataset", "image_id"]), np.array([8224, 8225]))
+    assert "per image: 1,200 to 1,200, median 1,200" in summary
+    assert "area: 8,224 to 8,225 px, median 8,224.5 px" in summary

@@ -1,4 +1,4 @@
-"""Every kind of oddity, from files that have it."""
+"""Every kind of oddity, in files that have it."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_an_unreadable_mask_is_named_and_the_others_count(tmp_path: Path) -> Non
     assert inspection.areas_px == (25,)
 
 
-def test_nothing_readable_is_no_crash(tmp_path: Path) -> None:
+def test_data_without_readable_images_do_not_crash(tmp_path: Path) -> None:
     inspection = inspect(tmp_path, {"m1.png": b"no image"}, b"no image")
     assert [kind for kind, _ in found(inspection)] == ["unreadable file"] * 2
     assert inspection.areas_px == ()

@@ -1,4 +1,4 @@
-"""The curves of a training, drawn from numbers that are known."""
+"""The learning curves of a training, drawn from known numbers."""
 
 from __future__ import annotations
 

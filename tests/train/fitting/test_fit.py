@@ -1,4 +1,4 @@
-"""A training within this process, of the baseline's network on small pictures: what stops it, what it refuses."""
+"""A training within this process, of the baseline's network on small images: what stops it, and what it refuses."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def small_data(tmp_path_factory: pytest.TempPathFactory, training_data: Path) ->
 
 @pytest.fixture(scope="module")
 def small_run(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Listener]:
-    """A finished run of two epochs; to be left as it is."""
+    """A finished run of two epochs. Do not change it."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     return folder, run(small_data, folder)[1]
 
@@ -111,7 +111,7 @@ def test_the_table_decides_and_nothing_is_warned_of(small_data: Path, small_run:
 def test_after_a_resume_a_worse_epoch_counts_and_does_not_become_the_best(
     small_data: Path, small_run: tuple[Path, Listener], tmp_path: Path
 ) -> None:
-    """One epoch of four is done, the best of before is out of reach, and an epoch without gain counts already."""
+    """One of four epochs is done, its best value cannot be reached again, and one epoch without gain already counts."""
     folder = tmp_path / "run"
     shutil.copytree(small_run[0], folder)
     content = read_run(folder)
@@ -168,7 +168,7 @@ def test_another_split_is_not_resumed(small_data: Path, small_run: tuple[Path, L
     assert (small_run[0] / "run.json").read_bytes() == before
 
 
-def test_a_finished_run_without_a_whole_checkpoint_is_a_sentence(
+def test_a_finished_run_without_a_complete_checkpoint_is_refused_with_a_message(
     small_data: Path, small_run: tuple[Path, Listener], tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
@@ -184,7 +184,7 @@ def test_a_finished_run_without_a_whole_checkpoint_is_a_sentence(
 def test_a_pack_resumes_a_run_that_an_earlier_version_made_of_its_data(
     small_data: Path, small_run: tuple[Path, Listener], tmp_path: Path
 ) -> None:
-    """Of a choice that this version did not know it says nothing; the choice's default stands for it."""
+    """The run does not mention a setting that the earlier version did not have; its default is used."""
     pack(small_data, tmp_path / "pack.zip", lambda *_: None, lambda *_: None)
     folder = tmp_path / "run"
     shutil.copytree(small_run[0], folder)
@@ -243,7 +243,7 @@ def test_an_image_that_cannot_be_used_is_named_and_can_be_fixed(
     write_pictures(data, good_pictures(6) | {f"picture_3/{broken}": content})
     with pytest.raises(DatasetError, match=reason):
         run(data, folder)
-    assert list(folder.iterdir()) == []  # no run was begun: the same command will do once it is fixed
+    assert list(folder.iterdir()) == []  # no run was begun: the same command works once the data are fixed
 
 
 def test_masks_without_a_nucleus_are_refused_before_anything_is_fitted(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ train(TrainingConfig(Path(sys.argv[1]), Path(sys.argv[2]), small, False), Report
 
 @pytest.mark.skipif(find_spec("jax") is None, reason="JAX is not installed, so no training with it was tried")
 def test_an_epoch_of_native_with_jax(make_dsb_zip: Callable[..., Path], tmp_path: Path) -> None:
-    """From a packed file; through Python, because the command's epochs are long."""
+    """From a packed file, and from Python, because the command's epochs are long."""
     file, run = tmp_path / "pack.zip", tmp_path / "run"
     pack(make_dsb_zip(tmp_path / "stage1_train.zip", range(10)), file, lambda *_: None, lambda *_: None)
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The state from which a killed training resumes, piece by piece, on a network that trains in no time."""
+"""The state from which a killed training resumes, part by part, on a network that trains very quickly."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ FITTED, VALIDATED = pairs(1.0), pairs(0.5)
 
 
 def fit(folder: Path, *others: keras.callbacks.Callback) -> Progress:
-    """Fit as the training does: from the folder's state where there is one, with the same callbacks in their order."""
+    """Fit as a training does: from the state in the folder, if any, with the same callbacks in the same order."""
     model = small_model()
     state = folder / "state.npz"
     progress = load_state(state, model) if state.is_file() else Progress()
@@ -82,12 +82,12 @@ def without_seconds(progress: Progress) -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Progress]:
-    """A training that nothing disturbed and that EarlyStopping ended."""
+    """An uninterrupted training, which EarlyStopping ended."""
     folder = tmp_path_factory.mktemp("straight")
     progress = fit(folder)
     losses = [row["val_loss"] for row in progress.history]
     best = losses.index(min(losses))
-    # Else the tests below would prove little: a best that is neither the first nor the last, and a stop after it.
+    # Otherwise the tests below would prove little: the best epoch is neither first nor last, and a stop follows.
     assert 0 < best < len(losses) - 1
     assert len(losses) == best + 1 + PATIENCE < EPOCHS
     return folder, progress
@@ -97,7 +97,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Progress]:
 def test_a_killed_training_stops_where_it_would_have_and_keeps_its_best(
     straight: tuple[Path, Progress], tmp_path: Path, from_the_end: int
 ) -> None:
-    """Killed in each of its last epochs: with the counter at one and at none, before the best epoch and after it."""
+    """Killed in each of its last epochs: with the counter at one and at zero, before and after the best epoch."""
     folder, undisturbed = straight
     killed_in = undisturbed.epochs_done - from_the_end
     with pytest.raises(KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""A training that begins with the weights of another: which checkpoints fit, and what run.json says of it."""
+"""A training that starts from the weights of another: which checkpoints fit, and what run.json says about it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def read_run(run: Path) -> dict[str, Any]:
 
 
 def test_its_weights_are_those_of_the_best_checkpoint(native_run: Path) -> None:
-    """Also where the other recipe cuts crops of another size: the weights do not depend on it."""
+    """Even if the other recipe has crops of another size: the weights do not depend on it."""
     best = native_run / "best.keras"
     expected = keras.models.load_model(best, compile=False).get_weights()
     for path, recipe in ((native_run, NATIVE), (best, replace(NATIVE, crop_px=64, epochs=7))):
@@ -83,7 +83,7 @@ def test_the_network_for_inference_is_not_enough(native_run: Path) -> None:
         read_start(native_run / "inference.keras", NATIVE)
 
 
-def test_what_is_no_checkpoint_is_a_sentence(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_refused_with_a_message(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"best\.keras: there is no such checkpoint"):
         read_start(tmp_path, NATIVE)
     (tmp_path / "best.keras").write_bytes(b"no zip")
@@ -102,7 +102,7 @@ def test_it_continues_with_batches_that_the_checkpoint_never_saw(native_run: Pat
 
 
 def test_a_training_begins_with_them_and_says_so(finished_run: Path, make_dsb_zip: MakeZip, tmp_path: Path) -> None:
-    """Without a learning rate nothing changes: the best is what it began with."""
+    """With a learning rate of 0 nothing changes: the best checkpoint is the start."""
     data = make_dsb_zip(tmp_path / "stage1_train.zip", range(8), size=(48, 48))
     best, run, listener = finished_run / "best.keras", tmp_path / "run", Listener()
     still = replace(SMALL, learning_rate=0.0)
@@ -126,7 +126,7 @@ def test_a_run_that_began_so_resumes_without_them(finished_run: Path, make_dsb_z
     )
     expected = (whole / "history.csv").read_text(encoding="utf-8").splitlines()
 
-    # As after a kill in the second epoch: the first one is saved, and the folder of the start is gone.
+    # As after a kill in the second epoch: the first one is saved, and the folder of the start no longer exists.
     one_epoch = tmp_path / "one"
     train(TrainingConfig(data, one_epoch, SMALL, resume=False, start=finished_run), Listener())
     for name in ("resume.npz", "best.keras"):

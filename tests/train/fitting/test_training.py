@@ -55,7 +55,7 @@ def best_weights(run: Path) -> list[bytes]:
 
 
 def epochs_saved(run: Path) -> list[dict[str, float]]:
-    """Return the rows of the epochs whose state is kept."""
+    """Return the rows of the epochs whose state was saved."""
     path = run / "resume.npz"
     if not path.is_file():
         return []
@@ -156,13 +156,13 @@ def test_tensorboard_can_show_its_losses(finished_run: Path) -> None:
 
 
 def test_what_it_prints_can_be_read(finished_run: Path, training_data: Path) -> None:
-    """Sentences on stderr, of which one says what a random split hides; epochs and scores on stdout."""
+    """Messages on stderr, including a warning about the random split; epochs and scores on stdout."""
     warning, counts = (finished_run.parent / "stderr.txt").read_text(encoding="utf-8").splitlines()
     assert warning.startswith(
-        "There is no splits.csv next to the data, so a random 10 % of the images is used for validation."
+        "There is no splits.csv next to the data, so a random 10% of the images is used for validation."
     )
     assert "the validation scores are too good" in warning
-    # The split that was drawn is in the run folder, in the form in which it can be given again.
+    # The random split is in the run folder, in a form that can be used again.
     table = read_split_table(finished_run)
     assert table is not None
     assert Counter(table.split.values()) == {"train": 36, "val": 4}
@@ -183,8 +183,8 @@ POSIX_ONLY = pytest.mark.skipif(os.name == "nt", reason="NOT RUN: Windows sends 
 
 
 @pytest.fixture
-def heeds_signals() -> Iterator[None]:
-    """Ctrl-C counts here and in child processes, also where a shell started the tests in the background."""
+def handles_signals() -> Iterator[None]:
+    """Handle Ctrl-C here and in child processes, even if a shell started the tests in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -227,11 +227,11 @@ class Training:
 
 
 @POSIX_ONLY
-@pytest.mark.usefixtures("heeds_signals")
+@pytest.mark.usefixtures("handles_signals")
 def test_a_run_stopped_several_times_ends_like_an_uninterrupted_one(
     finished_run: Path, training_data: Path, run_script: RunScript, tmp_path: Path
 ) -> None:
-    """By Ctrl-C, SIGTERM and SIGKILL, while loading and within epochs; once begun, no option is given again."""
+    """By Ctrl-C, SIGTERM and SIGKILL, while loading and within epochs. Options are given only the first time."""
     run, log = tmp_path / "run", tmp_path / "log.txt"
     to_resume = f"to resume: nuclei-train {training_data} {run} --resume"
 
@@ -276,11 +276,11 @@ def test_a_run_stopped_several_times_ends_like_an_uninterrupted_one(
 
 
 @POSIX_ONLY
-@pytest.mark.usefixtures("heeds_signals")
+@pytest.mark.usefixtures("handles_signals")
 def test_a_run_stopped_before_it_began_says_so(training_data: Path, tmp_path: Path) -> None:
     """While TensorFlow is imported, which takes seconds and happens before anything is written."""
     run = tmp_path / "run"
-    # Python then names each module that it has imported: the last one before TensorFlow tells when.
+    # Python then prints each module that it has imported: the last one before TensorFlow shows when to interrupt.
     training = Training(tmp_path / "log.txt", training_data, run, PYTHONPROFILEIMPORTTIME="1")
     assert training.end(signal.SIGINT, lambda: "nuclei_train.recipes.registry" in training.printed, 0.2) == 130
     said = "stopped: the run had not begun, and nothing is kept; to begin it, repeat the command"
@@ -290,7 +290,7 @@ def test_a_run_stopped_before_it_began_says_so(training_data: Path, tmp_path: Pa
 
 
 def test_an_interrupt_in_disguise_is_recognised() -> None:
-    """TensorFlow calls Python from C++, where an exception that is set becomes a SystemError."""
+    """TensorFlow calls Python from C++, where a pending exception becomes a SystemError."""
     assert cli._is_interrupt(KeyboardInterrupt())
     error = SystemError("returned a result with an exception set")
     assert not cli._is_interrupt(error)
@@ -307,9 +307,9 @@ def send(number: int) -> None:
 
 
 @POSIX_ONLY
-@pytest.mark.usefixtures("heeds_signals")
+@pytest.mark.usefixtures("handles_signals")
 def test_an_interrupt_that_was_lost_is_raised_again() -> None:
-    """As in a destructor, where Python prints it and carries on."""
+    """As in a destructor, where Python prints the exception and continues."""
     with StopSignals() as signals:
         reporter = cli._CommandLineReporter(signals)
         with reporter.loading(3) as advance:
@@ -324,7 +324,7 @@ def test_an_interrupt_that_was_lost_is_raised_again() -> None:
 
 
 @POSIX_ONLY
-@pytest.mark.usefixtures("heeds_signals")
+@pytest.mark.usefixtures("handles_signals")
 def test_within_epochs_a_signal_is_only_noted_and_the_second_interrupts(capfd: pytest.CaptureFixture[str]) -> None:
     with StopSignals() as signals:
         reporter = cli._CommandLineReporter(signals)
@@ -368,7 +368,7 @@ def test_a_run_of_other_options_is_not_resumed(
 def test_a_run_on_other_data_is_not_resumed(
     finished_run: Path, make_dsb_zip: Callable[..., Path], run_main: RunMain, tmp_path: Path
 ) -> None:
-    data = make_dsb_zip(tmp_path / "stage1_train.zip", range(40), size=(96, 132))  # by name the same images
+    data = make_dsb_zip(tmp_path / "stage1_train.zip", range(40), size=(96, 132))  # the same images by name
     code, _, err = run_main(train_main, data, finished_run, *OPTIONS, "--resume")
     assert code == 2
     assert "it differs from this command in data_digests.train (" in err

@@ -1,4 +1,4 @@
-"""Every network that a recipe can train: what it takes and gives, how far it sees, and what it costs."""
+"""Every network that a recipe can train: its input and output, its receptive field, and its compute."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_it_takes_any_multiple(name: str) -> None:
     network = ARCHITECTURES[name].build(None, None, 3, filters=2, maps=3, activation="sigmoid")
     for size in ((16, 16), (32, 80)):
         images = np.random.default_rng(0).random((2, *size, 3), dtype=np.float32)
-        maps = np.asarray(network(images, training=False))  # called as it is: nothing has to be compiled
+        maps = np.asarray(network(images, training=False))  # called directly, so that nothing has to be compiled
         assert maps.shape == (2, *size, 3)
         assert maps.dtype == np.float32
         assert 0 < maps.min() < maps.max() < 1
@@ -56,9 +56,9 @@ def test_it_takes_nothing_between(name: str, beyond: float) -> None:
 
 @pytest.mark.parametrize(("name", "expected"), [("unet", 107), ("stem_unet", 102), ("residual_unet", 126)])
 def test_its_halo_is_what_it_sees(name: str, expected: int) -> None:
-    """All weights are made positive: a bright pixel in the dark then shows wherever it is seen at all.
+    """All weights are made positive: the effect of a bright pixel in the dark then shows wherever it is seen.
 
-    The pixel stands at each place relative to the strides, since pooling and transposed convolution are lopsided.
+    The pixel is put at each position relative to the strides: pooling and transposed convolutions are asymmetric.
     """
     architecture, size, middle = ARCHITECTURES[name], 288, 144
     step = architecture.multiple_of_px
@@ -68,12 +68,12 @@ def test_its_halo_is_what_it_sees(name: str, expected: int) -> None:
     places = middle - step // 2 + np.arange(step)
     for image, place in zip(images, places, strict=True):
         image[place, place] = 1e6
-    seen = network.predict_on_batch(images)[..., 0] > 0  # at no pixel where all is dark
+    seen = network.predict_on_batch(images)[..., 0] > 0  # nowhere, if everything is dark
     reach = 0
     for one, place in zip(seen, places, strict=True):
         for axis in (0, 1):
             (reached,) = np.nonzero(one.any(axis=axis))
-            assert 0 < reached[0] < reached[-1] < size - 1  # the image is large enough to tell
+            assert 0 < reached[0] < reached[-1] < size - 1  # the image is large enough to show it
             reach = max(reach, place - reached[0], reached[-1] - place)
     assert reach == expected
     assert architecture.halo_px - step < reach <= architecture.halo_px
@@ -99,7 +99,7 @@ def test_operations_are_counted_by_hand() -> None:
 
 
 def test_the_alternative_works_below_half_resolution() -> None:
-    """All but its stem and one convolution for the outlines lie at a quarter and below; its blocks are depthwise."""
+    """Except for the stem and one convolution, it works at a quarter of the resolution or less, in depthwise blocks."""
     network = ARCHITECTURES["residual_unet"].build(64, 64, 3, filters=4, maps=1)
     weighty = [layer for layer in network.layers if layer.weights and "normalisation" not in layer.name]
     half = [layer.name for layer in weighty if layer.output.shape[1] == 32]

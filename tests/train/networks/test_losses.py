@@ -1,4 +1,4 @@
-"""The loss of the maps: what it counts, what it does not, and that no logit breaks it."""
+"""The loss of the maps: what counts, what does not, and that no logit breaks it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Tensor = NDArray[np.float32]
 
 @pytest.fixture
 def truth() -> Tensor:
-    """Two crops with touching nuclei, of which a part does not count."""
+    """Two crops with touching nuclei; a part of them does not count."""
     fields = [fluorescence_field(seed, height=48, width=48, n_nuclei=6)[1] for seed in (1, 4)]
     maps = np.stack([np.concatenate([target_maps(labels), np.ones((48, 48, 1))], axis=-1) for labels in fields])
     maps[:, :, 40:] = 0
@@ -24,7 +24,7 @@ def truth() -> Tensor:
 
 
 def perfect(truth: Tensor, certainty: float = 25.0) -> Tensor:
-    """Logits and offsets that give the truth."""
+    """Logits and offsets of a perfect prediction."""
     inner = np.clip(truth[..., :3].astype(np.float64), 1e-9, 1 - 1e-9)
     logits = np.clip(np.log(inner / (1 - inner)), -certainty, certainty)
     return np.concatenate([logits, truth[..., 3:5]], axis=-1).astype(np.float32)
@@ -35,7 +35,7 @@ def loss(truth: Tensor, predicted: Tensor) -> NDArray[np.float32]:
 
 
 def least(truth: Tensor) -> NDArray[np.float64]:
-    """The entropy of the distances between 0 and 1, of which a nucleus's pixels count four times."""
+    """The entropy of the distances, from 0 to 1; the pixels of nuclei count four times."""
     distance, valid = truth[..., 1].astype(np.float64), truth[..., 5] > 0
     between = (distance > 0) & (distance < 1) & valid
     inner = np.where(between, distance, 0.5)
@@ -55,7 +55,7 @@ def test_it_is_least_where_all_is_right(truth: Tensor) -> None:
 
 
 def test_what_only_a_teacher_takes_for_a_nucleus_has_no_offset(truth: Tensor) -> None:
-    """Half of the foreground is its own answer then, and the truth's offset there is 0: any other is as good."""
+    """There, half of the foreground comes from the teacher, and the true offset is 0: any other one costs the same."""
     invented = truth.copy()
     outside = (truth[..., 0] == 0) & (truth[..., 5] > 0)
     invented[outside, 0] = 0.4
@@ -96,7 +96,7 @@ def test_a_pixel_on_a_border_counts_more() -> None:
     truth[0, 3, 3, 2] = 1
     right = perfect(truth)
     wrong = right.copy()
-    wrong[:, 3, 3, 2] *= -1  # one missed, one invented
+    wrong[:, 3, 3, 2] *= -1  # one missed, one false
     missed, invented = loss(truth, wrong) - loss(truth, right)
     assert missed / invented == pytest.approx(1 + BORDER_WEIGHT, rel=0.01)
 
@@ -105,7 +105,7 @@ def test_a_pixel_on_a_border_counts_more() -> None:
     ("part", "channels"), [("dice", []), ("border", [2]), ("offsets", [3, 4])], ids=["dice", "border", "offsets"]
 )
 def test_a_part_can_be_taken_out(truth: Tensor, part: str, channels: list[int]) -> None:
-    """What is left does not look at the part's maps, and is less than the whole where the part errs."""
+    """The remaining loss ignores the maps of that part, and is lower than the full loss if that part is wrong."""
     parts = LossParts(**{part: False})
     wrong = np.random.default_rng(2).normal(0, 2, truth[..., :5].shape).astype(np.float32)
     other = wrong.copy()

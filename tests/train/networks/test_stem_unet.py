@@ -1,4 +1,4 @@
-"""The network of the recipe `native`: its size, and where it works."""
+"""The network of the recipe `native`: its size, and the resolutions at which it works."""
 
 from __future__ import annotations
 

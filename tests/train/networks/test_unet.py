@@ -1,4 +1,4 @@
-"""The baseline's U-Net is the one that was asked for."""
+"""The baseline's U-Net has the architecture that its docstring describes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nuclei_train.recipes.baseline import FILTERS
 
 
 def build(height: int, width: int) -> keras.Model:
-    """As the recipe `baseline` builds it."""
+    """Build it as the recipe `baseline` does."""
     return build_unet(height, width, 3, filters=FILTERS, maps=1, activation="sigmoid")
 
 

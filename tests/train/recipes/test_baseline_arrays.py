@@ -44,7 +44,7 @@ def test_arrays_have_the_asked_shapes_and_keep_the_area(dataset: Dataset) -> Non
 
 
 def test_a_shrunk_mask_keeps_its_area(make_dsb_zip: Callable[..., Path], tmp_path: Path) -> None:
-    """From the size that most images of the Data Science Bowl have, or nearly so."""
+    """From about the size of most images of the Data Science Bowl."""
     (dataset,) = open_data(make_dsb_zip(tmp_path / "large.zip", range(3), size=(256, 320)))
     arrays = load_truth(dataset.samples, STEPS, 128, nothing)
     share = [np.mean(sample.read_labels() > 0) for sample in dataset.samples]

@@ -1,4 +1,4 @@
-"""The precision of a training follows from what the processor can do, not from which is newer."""
+"""The precision of a training depends on the instructions of the processor."""
 
 from __future__ import annotations
 

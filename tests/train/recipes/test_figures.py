@@ -1,4 +1,4 @@
-"""The run folder's pictures, drawn from numbers that are known."""
+"""The figures in a run folder, drawn from known numbers."""
 
 from __future__ import annotations
 

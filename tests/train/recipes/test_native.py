@@ -214,7 +214,7 @@ def test_a_modality_can_be_left_out_on_both_sides(split: Split) -> None:
     recipe = replace(TINY, leave_out=("purple",))
     chosen = recipe.choose(Sources(split, modality, ())).split
     assert (chosen.train, chosen.val) == (split.train[9:], split.val[1:])
-    with pytest.raises(DatasetError, match=r"no image has the modality pink, which is to be left out.*: purple"):
+    with pytest.raises(DatasetError, match=r"cannot leave out the modality pink: no image has it.*: purple"):
         replace(TINY, leave_out=("pink",)).choose(Sources(split, modality, ()))
     everywhere = {sample.image_id: "purple" for sample in split.val}
     with pytest.raises(DatasetError, match="without purple there are 36 images to fit and 0 to validate"):
@@ -301,7 +301,7 @@ def test_only_the_network_is_trained_in_half_precision(policy: str, monkeypatch:
 
 @pytest.mark.parametrize(("epochs", "warmup_steps"), [(100, 200), (1, 10)])
 def test_the_learning_rate_rises_and_falls(epochs: int, warmup_steps: int) -> None:
-    """However few epochs there are: without its end a schedule is none."""
+    """However few epochs there are, the schedule runs to its end."""
     recipe = replace(Native(), epochs=epochs)
     assert recipe.patience == epochs
     schedule = recipe.build().optimizer._learning_rate
@@ -317,7 +317,7 @@ def test_the_learning_rate_rises_and_falls(epochs: int, warmup_steps: int) -> No
 def test_a_training_resumes_as_if_it_had_not_been_interrupted(material: NativeMaterial, tmp_path: Path) -> None:
     keras.utils.set_random_seed(TINY.seed)
     model = TINY.build()
-    model.jit_compile = False  # which would take many seconds more
+    model.jit_compile = False  # which would take many seconds longer
 
     def fit(first_epoch: int, *callbacks: Any) -> list[float]:
         history = model.fit(
@@ -336,7 +336,7 @@ def test_a_training_resumes_as_if_it_had_not_been_interrupted(material: NativeMa
 
     losses = fit(0, keras.callbacks.LambdaCallback(on_epoch_end=save))
     weights = model.get_weights()
-    # The same model, because a second one would have to be compiled for many seconds; nothing in it is left.
+    # The same model, because compiling a second one takes many seconds; nothing remains in it.
     for variable in (*model.variables, *model.optimizer.variables):
         variable.assign(keras.ops.full_like(variable, 3))
     assert load_state(tmp_path / "0.npz", model).epochs_done == 1

@@ -1,4 +1,4 @@
-"""The search for the parameters of the instances."""
+"""The search for the parameters of instance segmentation."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def truths() -> list[np.ndarray]:
 
 
 def demanding_maps(labels: np.ndarray) -> np.ndarray:
-    """Maps that give the truth with a high threshold and a low limit for borders only."""
+    """Maps that give the truth only with a high threshold and a low limit for borders."""
     maps = target_maps(labels)[..., :3].copy()
     rows, columns = np.indices(labels.shape)
-    # Around the nuclei a haze that only the highest threshold keeps out.
+    # Around the nuclei is a haze that only the highest threshold excludes.
     maps[..., 0] = np.where(labels > 0, 0.95, np.where((rows + columns) % 2, 0.55, 0.58))
-    # The distance is of no help, and borders are seen faintly.
+    # The distance does not help, and borders are faint.
     maps[..., 1] = np.where(labels > 0, 0.9, 0.0)
     maps[..., 2] *= 0.4
     return maps.astype(np.float32)
@@ -51,7 +51,7 @@ def test_the_best_of_all_combinations_is_kept(truths: list[np.ndarray]) -> None:
     assert method.kwargs["threshold"] == max(FOREGROUND_THRESHOLDS)
     assert method.kwargs["marker_border"] == min(MARKER_BORDERS)
     assert method.kwargs["min_area_px"] == 10
-    # Nothing tells the other parameters apart: the first of them is kept.
+    # Nothing distinguishes the other parameters: the first of each is kept.
     assert method.kwargs["marker_distance"] == MARKER_DISTANCES[0]
     assert method.kwargs["min_marker_area_px"] == MIN_MARKER_AREAS_PX[0]
     assert method.kwargs["min_peak_distance"] == MIN_PEAK_DISTANCES[0]

@@ -45,7 +45,7 @@ def open_data(data: Path) -> list[Dataset]:
     """
     if not data.exists():
         raise DatasetError(
-            f"{data}: does not exist; name a folder with Kaggle's zips, one of the zips, or an unpacked zip"
+            f"{data}: does not exist; name a folder with images and masks, a folder with zips of them, or one such zip"
         )
     zips = zips_of(data)
     if not zips and not data.is_dir():

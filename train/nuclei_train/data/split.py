@@ -15,8 +15,8 @@ from nuclei_train.data.split_table import COLUMNS, SPLIT_FILE, SplitTable
 from nuclei_train.errors import DatasetError
 
 RANDOM_SPLIT_WARNING = (
-    "There is no splits.csv next to the data, so a random {percent:.0f} % of the images is used for validation. Images "
-    "of one microscope field often end up on both sides of such a split (in DSB2018, some 79 % of the validation "
+    "There is no splits.csv next to the data, so a random {percent:.0f}% of the images is used for validation. Images "
+    "of one microscope field often end up on both sides of such a split (in DSB2018, most of the validation "
     "images have a sibling in training), so the validation scores are too good. A table splits.csv with the columns "
     "image_id, split and modality keeps fields together. The run folder contains this split as splits.csv: copy it "
     "next to the data to use the split again and to have nuclei-evaluate score the validation images separately."
@@ -66,7 +66,7 @@ def without_modalities(split: Split, modality: Mapping[str, str], left_out: Coll
     missing = set(left_out) - found
     if missing:
         raise DatasetError(
-            f"no image has the modality {', '.join(sorted(missing))}, which is to be left out; expected one of those "
+            f"cannot leave out the modality {', '.join(sorted(missing))}: no image has it; expected one of those "
             f"in {SPLIT_FILE}: {', '.join(sorted(found)) or f'none, because there is no {SPLIT_FILE}'}"
         )
     train, val = (

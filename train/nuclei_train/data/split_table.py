@@ -73,8 +73,8 @@ def read_split_table(data: Path) -> SplitTable | None:
         raise DatasetError(f"{path}: cannot be read as a split table: {error}; expected CSV in UTF-8") from error
     if missing:
         raise DatasetError(
-            f"{path}: expected the comma-separated columns image_id, split and modality, but "
-            f"{', '.join(sorted(missing))} is missing from the first line, {','.join(header)!r}; add what is missing, "
+            f"{path}: expected the comma-separated columns image_id, split and modality; the first line, "
+            f"{','.join(header)!r}, lacks {', '.join(sorted(missing))}; add what is missing, "
             "or rename the file if it is not the split table"
         )
     split: dict[str, str] = {}

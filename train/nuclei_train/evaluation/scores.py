@@ -17,8 +17,8 @@ BOOTSTRAP_RESAMPLES = 1000
 """The minimum that Efron and Tibshirani (1993, section 13.3) recommend for percentile intervals."""
 BOOTSTRAP_LEVEL = 0.95
 BOOTSTRAP_MIN_IMAGES = 8
-"""With fewer images the percentile interval does not reach its level: for normal values it contains the mean in 51 % of
-samples of 2, in 79 % of samples of 4 and in 90 % of samples of 8."""
+"""With fewer images the percentile interval does not reach its level: for normal values it contains the mean in 51% of
+samples of 2, in 79% of samples of 4 and in 90% of samples of 8."""
 
 Interval = tuple[float, float]
 
@@ -139,7 +139,7 @@ def summarise(images: Sequence[ImageScores]) -> SetScores:
 
 
 def bootstrap(images: Sequence[ImageScores]) -> tuple[Interval | None, Interval | None, Interval | None]:
-    """Return the 95 % intervals of mean AP, AP@0.5 pooled and AP@0.5 mean over images.
+    """Return the 95% intervals of mean AP, AP@0.5 pooled and AP@0.5 mean over images.
 
     Seeded bootstrap over images, percentile method (Efron and Tibshirani 1993, chapter 13). Images are assumed to be
     independent; if several are tiles of one field they are not, and the intervals are too narrow.

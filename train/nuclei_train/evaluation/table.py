@@ -8,7 +8,7 @@ from nuclei_train.evaluation.report import EvaluationReport
 from nuclei_train.evaluation.scores import SetScores
 
 LEGEND = """\
-pooled: matches summed over all images; mean: mean over images; 95 %: bootstrap interval of mean AP
+pooled: matches summed over all images; mean: mean over images; 95%: bootstrap interval of mean AP
 mean AP: mean over IoU 0.5 to 0.95; count error and bias: nuclei per image, absolute and with sign"""
 
 MAY_BE_FITTED = """\
@@ -20,7 +20,7 @@ def format_tables(report: EvaluationReport) -> str:
     """Return the scores as text: nuclei, then pixels; one row per set, each followed by one row per modality."""
     nuclei = [
         ["", "", "nuclei", "", "AP@0.5", "", "F1@0.5", "mean AP", "", "count", ""],
-        ["set", "images", "true", "found", "pooled", "mean", "pooled", "mean", "95 %", "error", "bias"],
+        ["set", "images", "true", "found", "pooled", "mean", "pooled", "mean", "95%", "error", "bias"],
     ]
     pixels = [["set", "images", "loss", "accuracy", "Dice", "IoU"]]
     for found in report.sets:

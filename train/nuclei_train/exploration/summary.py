@@ -78,8 +78,8 @@ def _modalities(images: pd.DataFrame) -> Iterator[str]:
 def _nuclei(images: pd.DataFrame, areas_px: NDArray[np.int64]) -> Iterator[str]:
     if len(areas_px):
         counts = images["n_nuclei"].dropna()
-        yield f"per image: {counts.min()} to {counts.max():,}, median {counts.median():g}"
-        yield f"area: {areas_px.min()} to {areas_px.max():,} px, median {np.median(areas_px):g} px"
+        yield f"per image: {counts.min():,} to {counts.max():,}, median {counts.median():,.10g}"
+        yield f"area: {areas_px.min():,} to {areas_px.max():,} px, median {np.median(areas_px):,.10g} px"
 
 
 def _odd(oddities: pd.DataFrame) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What a training tells its caller, and how the caller stops it."""
+"""What a training reports to its caller, and how the caller stops it."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def _check_planes(root: ElementTree.Element, pixels: ElementTree.Element, sample
     n_planes = sizes["Z"] * sizes["C"] * sizes["T"]
     if not 0 < n_planes <= n_pages:
         raise ImageReadError(
-            f"the OME-XML announces {n_planes} planes, but the file holds {n_pages} pages; if the others are in other "
+            f"the OME-XML declares {n_planes} planes, but the file has {n_pages} pages; if the others are in other "
             "files, export the image as a single OME-TIFF"
         )
     pages: dict[int, int] = {}

@@ -96,7 +96,7 @@ def _would_be_misread(page: Any, is_plain_grey: bool) -> bool:
 
 
 def _turned_back(image: Image, orientation: int | None) -> Image:
-    """Undo the rotation by Pillow. The orientation says where the stored row 0 and column 0 are to be shown."""
+    """Undo the rotation by Pillow. The orientation says where the stored row 0 and column 0 are displayed."""
     if orientation in (5, 6, 7, 8):  # row 0 is at the left or the right
         image = image.swapaxes(0, 1)
     flips_rows, flips_columns = orientation in (3, 4, 6, 7), orientation in (2, 3, 7, 8)

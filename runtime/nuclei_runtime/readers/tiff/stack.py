@@ -1,4 +1,4 @@
-"""Reads TIFF, OME-TIFF and BigTIFF: a stack of which regions can be read, with its metadata.
+"""Reads TIFF, OME-TIFF and BigTIFF as a stack whose regions can be read, with its metadata.
 
 tifffile finds the pages of OME-TIFFs, of those of ImageJ and of its own; any other TIFF is a sequence of equal pages.
 What tifffile alone cannot decode goes through imagecodecs (extra `codecs`) or, as whole pages, through Pillow.

@@ -1,4 +1,4 @@
-"""Directories of TIFFs that lead in circles, are without end, lie outside the file or bear absurd tags."""
+"""Directories of TIFFs that form loops, never end, lie outside the file or have absurd tags."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_of_a_pyramid_the_finest_level_is_read(sub_ifds: bool) -> None:
     assert read_image(pyramid(sub_ifds=sub_ifds)).shape == (64, 48)
 
 
-def test_pages_that_differ_are_no_stack() -> None:
+def test_pages_that_differ_are_not_a_stack() -> None:
     deeper = tiff(directory(24 + SIZE), directory(0, (BITS, 3, 1, 16), (COUNTS, 4, 1, 32)))
     with pytest.raises(ValueError, match="2 image series"):
         read_image(deeper)

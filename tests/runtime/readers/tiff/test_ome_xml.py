@@ -1,4 +1,4 @@
-"""OME-XML that is whole, scattered over files, incomplete, damaged or hostile."""
+"""OME-XML that is complete, spread over several files, incomplete, damaged or hostile."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ REFUSED = {
         ImageReadError,
         r"are in \.\./other\.ome\.tif; export the image as a single OME-TIFF",
     ),
-    "missing planes": (ome_xml(z=5), ImageReadError, "announces 5 planes, but the file holds 3 pages"),
+    "missing planes": (ome_xml(z=5), ImageReadError, "declares 5 planes, but the file has 3 pages"),
     "unplaced planes": (ome_xml('<TiffData IFD="0"/>'), ImageReadError, "gives the pages of only 1 of 3 planes"),
     "one page for all": (
         ome_xml("".join(f'<TiffData IFD="0" FirstZ="{z}"/>' for z in range(3))),
@@ -67,8 +67,8 @@ REFUSED = {
     ),
     "page beyond the end": (ome_xml('<TiffData IFD="1" PlaneCount="3"/>'), ImageReadError, "page 4 of 3"),
     "endless planes": (ome_xml(f'<TiffData PlaneCount="{10**15}"/>'), ImageReadError, "names plane"),
-    "endless size": (ome_xml(z=10**15), ImageReadError, "announces"),
-    "no size": (ome_xml(z=0), ImageReadError, "announces 0 planes"),
+    "endless size": (ome_xml(z=10**15), ImageReadError, "the OME-XML declares"),
+    "no size": (ome_xml(z=0), ImageReadError, "declares 0 planes"),
     "companion file": (
         f'<OME {NAMESPACE}><BinaryOnly MetadataFile="x.companion.ome"/></OME>',
         ImageReadError,
@@ -100,7 +100,7 @@ def test_xml_that_its_file_belies_is_refused(case: str, tmp_path: Path) -> None:
 
 
 def test_no_other_file_is_opened(tmp_path: Path) -> None:
-    """Neither the neighbour that the XML names nor one outside the folder, though both are there."""
+    """Neither the neighbouring file that the XML names nor one outside the folder, although both exist."""
     inside = tmp_path / "folder"
     inside.mkdir()
     for neighbour in (inside / "b.ome.tif", tmp_path / "b.ome.tif"):

@@ -1,4 +1,4 @@
-"""TIFFs that go through Pillow: the stored values, the same as by imagecodecs, or the sentence that names the extra."""
+"""TIFFs that Pillow decodes: the stored values, as with imagecodecs, or a message that names the extra."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NATIVE, FOREIGN = ("<", ">") if sys.byteorder == "little" else (">", "<")
 
 @contextmanager
 def default_install() -> Iterator[None]:
-    """Be without the extra `codecs`, which tifffile needs to write LZW: files are written before."""
+    """Hide the extra `codecs`. tifffile needs it to write LZW, so files are written before."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "imagecodecs", None)
         yield
@@ -47,7 +47,7 @@ def pillow(*pages: Image.Image, **options: Any) -> bytes:
 
 
 def without_tag(data: bytes, code: int) -> bytes:
-    """Turn a tag of the first page of a little-endian TIFF into one that nobody knows."""
+    """Turn a tag of the first page of a little-endian TIFF into an unknown one."""
     (at,) = struct.unpack_from("<I", data, 4)
     (n_tags,) = struct.unpack_from("<H", data, at)
     entry = next(i for i in range(at + 2, at + 2 + 12 * n_tags, 12) if struct.unpack_from("<H", data, i) == (code,))
@@ -127,9 +127,9 @@ def test_colours_that_are_multiplied_by_alpha_are_read_as_stored_or_refused(n_co
 
 
 def test_a_mask_in_which_0_is_white_keeps_its_bits_in_every_compression() -> None:
-    """As everywhere in the reader; Pillow alone would invert it."""
+    """As everywhere in the reader. Pillow alone would invert the mask."""
     files = [tiff(MASK, photometric="miniswhite", compression=how) for how in (None, "zlib", "lzw", "zstd")]
-    # Pillow inverts as it writes, too: these hold the bits of ~MASK.
+    # Pillow also inverts when it writes: these files contain the bits of ~MASK.
     files += [pillow(Image.fromarray(~MASK), compression=how, tiffinfo={262: 0}) for how in ("raw", "group4")]
     for data in files:
         assert np.array_equal(read_image(data), MASK)
@@ -138,7 +138,7 @@ def test_a_mask_in_which_0_is_white_keeps_its_bits_in_every_compression() -> Non
 
 
 def test_a_page_that_does_not_say_whether_0_is_black_is_refused() -> None:
-    """Pillow would take 0 for white, where the rest of the reader takes it for black."""
+    """Pillow would treat 0 as white, but the rest of the reader treats it as black."""
     data = without_tag(tiff(GREY, byteorder="<"), 262)
     assert np.array_equal(read_image(data), GREY)
     with default_install(), pytest.raises(ImageReadError, match=f"no photometric interpretation.*{ASK_FOR_CODECS}"):
@@ -168,7 +168,7 @@ def test_with_imagecodecs_no_extra_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("signature", [b"MM*\0", b"II\0*"])
-def test_a_signature_that_is_no_tiffs_does_not_lead_past_the_checks(signature: bytes) -> None:
-    """Pillow would open these, and turn, cut or invert what they hold."""
+def test_a_signature_that_is_not_a_tiff_does_not_bypass_the_checks(signature: bytes) -> None:
+    """Pillow would open these files, and rotate, crop or invert their contents."""
     with pytest.raises(ImageReadError, match="expected PNG, JPEG, BMP or TIFF"):
         read_image(signature + tiff(GREY, byteorder="<" if signature[:2] == b"II" else ">")[4:])

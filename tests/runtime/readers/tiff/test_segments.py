@@ -1,4 +1,4 @@
-"""Regions of TIFFs in every way to store them, with imagecodecs and without, and how little is read for one."""
+"""Regions of TIFFs, for every way of storing them, with and without imagecodecs, and how little is read for one."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ STORED: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
 
 
 def write(path: Path, case: str) -> np.ndarray:
-    """Write the case and return what is to be read."""
+    """Write the case and return the expected pixels."""
     image, options = STORED[case]
     tifffile.imwrite(path, image, **options)
     image = np.moveaxis(image, 0, -1) if "planes" in case else image
@@ -54,7 +54,7 @@ def write(path: Path, case: str) -> np.ndarray:
 
 
 def windows(height: int, width: int) -> list[tuple[slice, slice]]:
-    """Return the whole, corners, single pixels and whatever lies between."""
+    """Return the whole image, corners, single pixels and regions in between."""
     found = [
         (slice(0, height), slice(0, width)),
         (slice(0, 1), slice(0, 1)),
@@ -67,7 +67,7 @@ def windows(height: int, width: int) -> list[tuple[slice, slice]]:
 
 
 @pytest.mark.parametrize("case", STORED)
-def test_any_region_is_what_the_whole_has_there(case: str, tmp_path: Path) -> None:
+def test_any_region_equals_that_part_of_the_whole(case: str, tmp_path: Path) -> None:
     path = tmp_path / "image.tif"
     image = write(path, case)
     with open_planes(path, Selection()) as (plane,):
@@ -125,7 +125,7 @@ def test_without_imagecodecs_the_pixels_are_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("planar", ["separate", "contig"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_without_imagecodecs_channels_in_one_page_are_refused(tmp_path: Path, planar: str, dtype: type) -> None:
-    """Pillow would give the first of them, in silence."""
+    """Pillow would silently return only the first channel."""
     channels = np.stack([np.zeros_like(GREY), GREY], axis=0 if planar == "separate" else -1).astype(dtype)
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, channels, photometric="minisblack", planarconfig=planar, compression="lzw", metadata=None)
@@ -135,9 +135,9 @@ def test_without_imagecodecs_channels_in_one_page_are_refused(tmp_path: Path, pl
         "    with open_planes(sys.argv[1], Selection(channel='1')) as planes: print('read', planes)\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )
-    told = without_imagecodecs(code, path).decode()
-    assert told.startswith("ImageReadError ")
-    assert 'pip install "nuclei-edge[codecs]"' in told
+    printed = without_imagecodecs(code, path).decode()
+    assert printed.startswith("ImageReadError ")
+    assert 'pip install "nuclei-edge[codecs]"' in printed
     with open_planes(path, Selection(channel="1")) as (plane,):
         assert np.array_equal(plane.read(slice(0, 50), slice(0, 60)), GREY[:50, :60].astype(dtype))
 
@@ -160,7 +160,7 @@ def test_without_imagecodecs_stacks_are_read_page_by_page(tmp_path: Path) -> Non
 
 
 def test_one_directory_may_stand_for_many_planes(tmp_path: Path) -> None:
-    """As ImageJ writes what is larger than 4 GB."""
+    """As ImageJ writes stacks larger than 4 GB."""
     stack = np.stack([GREY + i for i in range(6)]).reshape(3, 2, *GREY.shape)
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, stack, imagej=True, metadata={"axes": "ZCYX"})
@@ -227,7 +227,7 @@ def test_windows_that_overlap_decode_each_tile_once() -> None:
 
 @pytest.mark.parametrize("contiguous", [False, True])
 def test_of_channels_that_lie_together_only_the_wanted_one_is_held(contiguous: bool) -> None:
-    """A view of one kept all of them, and where a region was as wide as the page they were there twice."""
+    """A view of one channel once kept all of them in memory, twice if the region was as wide as the page."""
     image = RNG.integers(0, 1 << 16, (400, 300, 60), np.uint16).astype(">u2")  # 14 MB
     layout = {"photometric": "minisblack", "planarconfig": "contig", "byteorder": ">"}
     file = CountingFile()
@@ -263,7 +263,7 @@ def test_what_is_kept_of_decoded_tiles_is_bounded() -> None:
     assert 0 < sum(part.nbytes for part in segments._cache.values()) <= CACHE_BYTES < image.nbytes
 
 
-def test_one_huge_compressed_strip_is_no_way_to_regions(tmp_path: Path) -> None:
+def test_one_huge_compressed_strip_is_not_read_in_regions(tmp_path: Path) -> None:
     image = np.zeros((5000, 7000), np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", image, compression="zlib", rowsperstrip=5000)
     with open_planes(tmp_path / "a.tif", Selection()) as (plane,):
@@ -324,7 +324,7 @@ def test_a_strip_that_inflates_beyond_its_pixels_is_refused(tmp_path: Path) -> N
 
 
 def test_tiles_far_larger_than_their_page_are_refused_before_pillow_takes_memory_for_them(tmp_path: Path) -> None:
-    """Found by damaging files at random: half a gigabyte was taken for a page of 33 x 29 pixels."""
+    """Found by damaging files at random: half a gigabyte was allocated for a page of 33 x 29 pixels."""
     width = set_entry(322, 0, 1 << 24)  # TileWidth
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, GREY, metadata=None, tile=(16, 128 * 1024), compression="zstd")  # a width of 32 bits

@@ -14,11 +14,11 @@ PAUSE_S = 0.1
 """Pause between two calls: the threads of the first may still spin and take the cores of the second."""
 
 Timer = Callable[[], float]
-Beside = Callable[..., None]
-"""`measure_beside` without its first parameter."""
+SideBySide = Callable[..., None]
+"""`measure_side_by_side` without its first parameter."""
 
 
-def measure_beside(
+def measure_side_by_side(
     benchmark: BenchmarkFixture,
     target: Callable[[], object],
     references: dict[str, Callable[[], object]] | None = None,
