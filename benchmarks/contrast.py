@@ -2,8 +2,9 @@
 
     python benchmarks/contrast.py [--model MODEL.onnx]
 
-The contrast is set from percentiles of the whole image. The same nuclei are therefore measured in fields of several
-sizes, on an even and on a flickering background, and together with debris or hot pixels. All images are synthetic:
+A model's card says how the contrast is set. If that depends on what else is in the image, so do the areas. Here the
+same nuclei are measured in fields of several sizes, on an even and on a flickering background, and together with
+debris or hot pixels. All images are synthetic:
 blurred ellipses with Gaussian noise, from a fixed seed. The table is in Markdown.
 """
 

@@ -83,6 +83,7 @@ def _hardware(results: Results) -> list[str]:
             ("GPU", found["gpu"] or "none"),
             ("system", f"{found['system']}, Python {found['python']}"),
             ("packages", ", ".join(f"{name} {version}" for name, version in versions.items())),
+            ("bundled model", results["model"]),
         ],
     )
 

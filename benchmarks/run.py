@@ -23,6 +23,7 @@ from benchmarks.hardware import describe_hardware
 from benchmarks.page import render
 from benchmarks.peers.run import add_arguments, archive_of, compare
 from benchmarks.plots import draw
+from nuclei_runtime import Segmenter
 from nuclei_runtime.resources import cpu_count
 
 HERE = Path(__file__).parent
@@ -38,10 +39,12 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     environments, folder = given.environments.resolve(), given.peers.resolve()
     archive = archive_of(given.data).resolve()
     peers = compare(archive, folder, environments, given.models, given.passes)
+    card = Segmenter().card
     sample = ("--sample-zip", str(archive), "--sample-ids", str(folder / "sample_ids.txt"))
     own = {**os.environ, "OPENBLAS_NUM_THREADS": str(cpu_count())}  # NumPy's sgemm gets as many as the network
     return {
         "hardware": describe_hardware(),
+        "model": f"{card.name} {card.version}",
         "peers": peers,
         "installed_mb": installed_mb("nuclei_edge", environments),
         "own": _pytest(Path(sys.executable), own, "benchmarks", f"--ignore={LIBRARIES}", *sample),

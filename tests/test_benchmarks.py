@@ -95,6 +95,7 @@ def results() -> dict[str, Any]:
             "packages": {"onnxruntime": "1.0"},
         },
         "peers": deepcopy(PEERS),
+        "model": "nuclei-unet-native 1.0.0",
         "installed_mb": 321,
         "own": {"rows": rows, "not_measured": absent, "packages": {"onnxruntime": "1.0"}},
         "openvino": {"rows": [], "not_measured": {"OpenVINOExecutionProvider": "no such package"}, "packages": {}},
