@@ -29,7 +29,7 @@ from nuclei_runtime.results.layout import (
 )
 from nuclei_runtime.results.lock import LockFile
 from nuclei_runtime.results.records import Record, digest_file, read_record
-from nuclei_runtime.results.writing import move, write_through, writing
+from nuclei_runtime.results.writing import make_folder, move, write_through, writing
 
 _RECORD_IN_WORKSPACE = "record.json"
 
@@ -80,12 +80,12 @@ class ResultStore:
         work = self.path / PARTIAL_FOLDER / f"{token}-{secrets.token_hex(8)}"
         with writing(work):
             # Without the parent's parents: a results folder that has vanished must not be made again.
-            work.parent.mkdir(exist_ok=True)
-            try:
-                work.mkdir()
-            except FileNotFoundError:  # another shard has just ended and removed the empty folder
-                work.parent.mkdir(exist_ok=True)
-                work.mkdir()
+            make_folder(work.parent)
+            while not work.exists():
+                try:
+                    work.mkdir()
+                except FileNotFoundError:  # another shard has just ended and removed the empty folder
+                    make_folder(work.parent)
         try:
             yield work
         finally:

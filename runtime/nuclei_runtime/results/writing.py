@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -76,6 +77,37 @@ def write_through(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
+def make_folder(folder: Path, *, parents: bool = False) -> None:
+    """Make a folder unless it exists, while other workers may remove it as long as it is empty.
+
+    Parameters
+    ----------
+    folder : Path
+    parents : bool
+        Whether to make the folders above it too.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be made, for example because a file has its name.
+    """
+    while True:
+        try:
+            folder.mkdir(parents=parents, exist_ok=True)
+            return
+        except FileExistsError:
+            # If nothing but folders is there, another worker removed one between two steps of mkdir.
+            if any(map(_is_not_a_folder, (folder, *folder.parents))):
+                raise
+
+
+def _is_not_a_folder(path: Path) -> bool:
+    try:
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return path.is_symlink()  # a link that leads nowhere
+
+
 def move(source: Path, target: Path, *, patience_s: float = _MOVE_PATIENCE_S, platform: str = sys.platform) -> None:
     """Move a file to its final name, on the same file system, in place of what is there.
 
@@ -90,7 +122,7 @@ def move(source: Path, target: Path, *, patience_s: float = _MOVE_PATIENCE_S, pl
     until = time.monotonic() + patience_s
     while True:
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent, parents=True)
             source.replace(target)
             return
         except FileNotFoundError:

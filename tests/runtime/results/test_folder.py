@@ -7,8 +7,10 @@ import os
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from nuclei_runtime.results.layout import result_path, token_of
 from nuclei_runtime.results.outcome import IMAGES_COLUMNS, PlaneOutcome, segmented
 from nuclei_runtime.results.records import FileDigest, Record, digest_file
 from nuclei_runtime.results.shard import WHOLE, Shard
-from nuclei_runtime.results.writing import writing
+from nuclei_runtime.results.writing import move, writing
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.segmentation.blocks import Block
 from nuclei_runtime.writers.nuclei_csv import NUCLEI_COLUMNS
@@ -428,6 +430,38 @@ def test_a_folder_that_one_worker_empties_and_removes_is_made_again_by_another(
         add(results, "plate/a.png")
     assert removed
     assert set(results_of("plate/a")) <= set(contents(tmp_path / "out"))
+
+
+def test_a_folder_that_another_worker_removes_is_made_again(tmp_path: Path) -> None:
+    source, folder, is_done = tmp_path / "source", tmp_path / "plate" / "row", Event()
+
+    def remove() -> None:
+        while not is_done.is_set():
+            with suppress(OSError):
+                folder.rmdir()
+            sleep(0.0001)  # let the other thread in: if the folder is removed all the time, nothing can be moved
+
+    with ThreadPoolExecutor(1) as pool:
+        removing = pool.submit(remove)
+        try:
+            for _ in range(2000):
+                source.write_bytes(b"")
+                move(source, folder / "a")
+                (folder / "a").unlink()
+        finally:
+            is_done.set()
+        removing.result()
+
+
+@pytest.mark.parametrize("name", ["plate", "plate/row"])
+def test_a_file_in_place_of_a_folder_is_not_replaced(tmp_path: Path, name: str) -> None:
+    source, blocking = tmp_path / "source", tmp_path / name
+    source.write_bytes(b"")
+    blocking.parent.mkdir(exist_ok=True)
+    blocking.write_text("mine")
+    with pytest.raises((FileExistsError, NotADirectoryError)):
+        move(source, tmp_path / "plate" / "row" / "a")
+    assert blocking.read_text() == "mine"
 
 
 def test_workers_that_empty_and_fill_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None:
