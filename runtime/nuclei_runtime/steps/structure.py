@@ -86,7 +86,7 @@ def find_contrast(pixels: Pixels, lower: float, upper: float) -> Contrast:
     for values, row, column in pixels.regions():
         if row % BLOCK_PX or column % BLOCK_PX:
             raise ValueError(f"a region begins at {row}, {column}, expected multiples of {BLOCK_PX}")
-        _window(contrasts, values, row, column)[:] = _contrasts(_squares(values))
+        _window(contrasts, values, row, column)[:] = _contrasts(np.sort(_squares(values), axis=-1))
     has_structure = (contrasts > 0) & (contrasts >= contrasts.max() * MIN_SHARE_OF_CONTRAST)
     n_blocks = int(has_structure.sum())
     if n_blocks == 0:
@@ -101,7 +101,7 @@ def find_contrast(pixels: Pixels, lower: float, upper: float) -> Contrast:
             squares = _squares(values)
             side = BLOCK_PX // SQUARE_PX
             chosen = blocks.repeat(side, axis=0).repeat(side, axis=1)[: squares.shape[0], : squares.shape[1]]
-            found.add(squares[chosen][..., INNER])
+            found.add(np.sort(squares[chosen], axis=-1)[..., INNER])
     assert found is not None  # an image has pixels
     low, high = found.limits(lower, upper)
     in_order = np.sort(contrasts[has_structure])
@@ -122,7 +122,7 @@ def _window(blocks: NDArray[Any], region: NDArray[Any], row: int, column: int) -
 
 
 def _squares(region: Image) -> NDArray[Any]:
-    """Return the sorted values of the squares of a region, (rows, columns, channels, values).
+    """Return the values of the squares of a region, (rows, columns, channels, values).
 
     Incomplete squares at the right and lower edges are completed with the mirror image.
     """
@@ -133,12 +133,11 @@ def _squares(region: Image) -> NDArray[Any]:
     missing = ((0, -height % SQUARE_PX), (0, -width % SQUARE_PX), (0, 0))
     colours = np.pad(colours, missing, mode="symmetric")
     split = colours.reshape(-(-height // SQUARE_PX), SQUARE_PX, -(-width // SQUARE_PX), SQUARE_PX, channels)
-    squares = split.transpose(0, 2, 4, 1, 3).reshape(split.shape[0], split.shape[2], channels, SQUARE_PX**2)
-    return np.sort(squares, axis=-1)
+    return split.transpose(0, 2, 4, 1, 3).reshape(split.shape[0], split.shape[2], channels, SQUARE_PX**2)
 
 
 def _contrasts(squares: NDArray[Any]) -> NDArray[np.float64]:
-    """Return half the contrast of each block, or 0 if it is not more than noise."""
+    """Return half the contrast of each block from the sorted values of its squares, or 0 if it is only noise."""
     # Halves: the difference of two float64 values may be infinite, that of their halves is not.
     lowest, median, highest = np.moveaxis(squares[..., [0, MEDIAN, -1]].astype(np.float64) / 2, -1, 0)
     medians, ranges = _by_block(median), np.sort(_by_block(highest - lowest), axis=-1)  # NaN come last
