@@ -88,7 +88,7 @@ class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
                 rng, np.concatenate(layers, axis=-1), self._labels[chosen], self._crop_px, augmentation
             )
             image, answer = crop[..., :CHANNELS], crop[..., CHANNELS:]
-            images.append(random_appearance(rng, image, augmentation))
+            images.append(random_appearance(rng, image, labels, augmentation))
             target = target_maps(labels, valid)
             if self._answers:
                 target[..., : answer.shape[-1]] += SHARE * (answer - target[..., : answer.shape[-1]])
