@@ -58,9 +58,7 @@ def shows_fluorescence(picture: NDArray[np.float32], labels: Labels) -> bool:
     return float(picture[inside].mean() - picture[~inside].mean()) > FLUORESCENCE_CONTRAST
 
 
-def virtual_section(
-    rng: np.random.Generator, picture: NDArray[np.float32], labels: Labels
-) -> NDArray[np.float32]:
+def virtual_section(rng: np.random.Generator, picture: NDArray[np.float32], labels: Labels) -> NDArray[np.float32]:
     """Return the nuclei of a fluorescence image as a stained section might show them.
 
     After Giacomelli et al. (2016), who turn fluorescence into the look of haematoxylin and eosin by the Beer-Lambert
@@ -123,8 +121,9 @@ def _nuclei(rng: np.random.Generator, picture: NDArray[np.float32], labels: Labe
 
 
 def _ground(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return the amount of what eosin stains, (H, W), about 0 to 1: clouds, fibres, and gaps through which light falls."""
-    ground = 0.6 + 0.4 * _waves(rng, shape, rng.uniform(4, 20)) + rng.uniform(0, 0.15) * _waves(rng, shape, rng.uniform(0.7, 1.5))
+    """Return the amount of what eosin stains, (H, W), about 0 to 1: clouds, fibres, and gaps where there is none."""
+    ground = 0.6 + 0.4 * _waves(rng, shape, rng.uniform(4, 20))
+    ground += rng.uniform(0, 0.15) * _waves(rng, shape, rng.uniform(0.7, 1.5))
     if rng.random() < 0.5:
         ground += rng.uniform(0.1, 0.5) * _fibres(rng, shape)
     if rng.random() < 0.7:
@@ -157,7 +156,7 @@ def _waves(rng: np.random.Generator, shape: tuple[int, ...], size_px: float) -> 
 
 def _clouds(rng: np.random.Generator, shape: tuple[int, ...], size_px: float) -> NDArray[np.float32]:
     """Return smooth noise, (H, W), not negative, with a mean of about 1."""
-    return np.clip(1 + 0.5 * _waves(rng, shape, size_px), 0, None)
+    return np.asarray(np.clip(1 + 0.5 * _waves(rng, shape, size_px), 0, None), np.float32)
 
 
 def _varied(rng: np.random.Generator, vector: object) -> NDArray[np.float64]:
@@ -174,7 +173,7 @@ def _density(picture: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _light(density: NDArray[np.floating]) -> NDArray[np.float32]:
-    return np.exp(-np.clip(density, 0, None)).astype(np.float32)
+    return np.asarray(np.exp(-np.clip(density, 0, None)), np.float32)
 
 
 def _stretched(picture: NDArray[np.floating]) -> NDArray[np.float32]:

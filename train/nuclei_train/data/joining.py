@@ -36,7 +36,7 @@ def join(sources: Sequence[tuple[Dataset, SplitTable | None]], name: str) -> tup
     if len(sources) == 1:
         return sources[0]
     counts = Counter(dataset.name for dataset, _ in sources)
-    if (twice := [one for one, count in counts.items() if count > 1]):
+    if twice := [one for one, count in counts.items() if count > 1]:
         raise DatasetError(f"two data sets are named {twice[0]}; rename the folder or zip of one of them")
     if all(table is None for _, table in sources):
         raise DatasetError(

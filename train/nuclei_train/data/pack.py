@@ -46,9 +46,7 @@ class Packed:
     digest: str
 
 
-def pack(
-    data: Sequence[Path], file: Path, say: Callable[[str], None], progress: Callable[[int, int], None]
-) -> Packed:
+def pack(data: Sequence[Path], file: Path, say: Callable[[str], None], progress: Callable[[int, int], None]) -> Packed:
     """Write the images for fitting and validation, their labels and the split table into one file.
 
     With a split table, its splits ``train`` and ``val`` are packed; without one, every image that has masks. `file`
