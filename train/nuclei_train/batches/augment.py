@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nuclei_runtime.arrays import Labels, from_uint8
+from nuclei_train.batches.haze import hazed
 from nuclei_train.batches.stains import haematoxylin, restained, shows_fluorescence, virtual_section
 
 
@@ -119,9 +120,9 @@ def _change_stain(rng: np.random.Generator, image: NDArray[np.float32], labels: 
         if kind < 0.32:
             return image[..., rng.permutation(3)]
         return restained(rng, image) if kind < 0.75 else image
-    if kind < 0.30 and shows_fluorescence(image, labels):
-        return virtual_section(rng, image, labels)
-    if kind < 0.50:  # tinted, as in false-coloured fluorescence and with old cameras
+    if kind < 0.50 and shows_fluorescence(image, labels):
+        return virtual_section(rng, image, labels) if kind < 0.30 else hazed(rng, image)
+    if 0.50 <= kind < 0.70:  # tinted, as in false-coloured fluorescence and with old cameras
         return image * rng.uniform(0.2, 1.0, 3).astype(np.float32)
     return _maybe_negative(rng, image)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nuclei_runtime.arrays import Labels
+from nuclei_train.batches.textures import clouds, fibres, stretched, waves
 
 DARKEST = 0.02
 """Where less light passes, the optical density is not known."""
@@ -47,7 +48,7 @@ def haematoxylin(picture: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the amount of haematoxylin in a stained section as a grey picture, in which nuclei are bright."""
     vectors = _normalised(np.array([HAEMATOXYLIN, EOSIN, DAB]))
     amount = (_density(picture) @ np.linalg.inv(vectors))[..., :1]
-    return np.repeat(_stretched(amount), 3, axis=-1)
+    return np.repeat(stretched(amount), 3, axis=-1)
 
 
 def shows_fluorescence(picture: NDArray[np.float32], labels: Labels) -> bool:
@@ -80,16 +81,16 @@ def virtual_section(rng: np.random.Generator, picture: NDArray[np.float32], labe
         is_brown = ndimage.gaussian_filter(brown[labels].astype(np.float32), 0.7)
         dab = _varied(rng, DAB)
         stronger = rng.uniform(0.8, 2.2)
-        haze = rng.uniform(0.0, 0.15) * _clouds(rng, shape, rng.uniform(2, 12))
+        haze = rng.uniform(0.0, 0.15) * clouds(rng, shape, rng.uniform(2, 12))
         density = (nuclei * (1 - is_brown) + haze)[..., np.newaxis] * _varied(rng, tint * blue + (1 - tint) * purple)
         density += (stronger * nuclei * is_brown)[..., np.newaxis] * dab
         if rng.random() < 0.3:  # stain outside of nuclei
-            density += (rng.uniform(0.02, 0.15) * _clouds(rng, shape, rng.uniform(2, 12)))[..., np.newaxis] * dab
+            density += (rng.uniform(0.02, 0.15) * clouds(rng, shape, rng.uniform(2, 12)))[..., np.newaxis] * dab
     else:
         tint = rng.uniform(0.0, 0.5)
         red = rng.random()
         eosin = _varied(rng, red * np.array(RED_EOSIN) + (1 - red) * np.array(PINK_EOSIN))
-        haze = rng.uniform(0.0, 0.35) * _clouds(rng, shape, rng.uniform(1, 6))
+        haze = rng.uniform(0.0, 0.35) * clouds(rng, shape, rng.uniform(1, 6))
         ground = _ground(rng, shape)
         density = (nuclei + haze * ground)[..., np.newaxis] * _varied(rng, tint * blue + (1 - tint) * purple)
         density += (rng.uniform(0.2, 0.9) * ground * (1 - 0.5 * np.minimum(nuclei, 1)))[..., np.newaxis] * eosin
@@ -97,7 +98,7 @@ def virtual_section(rng: np.random.Generator, picture: NDArray[np.float32], labe
     blur = rng.uniform(0.3, 1.1)
     light = ndimage.gaussian_filter(light, (blur, blur, 0), truncate=3)
     light += rng.uniform(0.0, 0.03) * rng.standard_normal(light.shape)
-    return _stretched(light)
+    return stretched(light)
 
 
 def _nuclei(rng: np.random.Generator, picture: NDArray[np.float32], labels: Labels) -> NDArray[np.float32]:
@@ -109,7 +110,7 @@ def _nuclei(rng: np.random.Generator, picture: NDArray[np.float32], labels: Labe
     mean = np.bincount(labels.ravel(), grey.ravel(), minlength=n) / area
     texture = np.clip(grey / np.maximum(mean, 0.02)[labels], 0.3, 1.8) ** rng.uniform(0.3, 1.5)
     if rng.random() < 0.5:  # coarse chromatin
-        texture = texture * (1 + rng.uniform(0.1, 0.5) * _waves(rng, labels.shape, rng.uniform(0.7, 2.0)))
+        texture = texture * (1 + rng.uniform(0.1, 0.5) * waves(rng, labels.shape, rng.uniform(0.7, 2.0)))
     depth = ndimage.distance_transform_edt(inside)
     pale = rng.random(n) < rng.choice([0.0, 0.3, 0.8])  # vesicular nuclei: a dark rim around a pale centre
     rim = np.exp(-np.maximum(depth - 1, 0) / rng.uniform(1.5, 3.0))
@@ -122,41 +123,14 @@ def _nuclei(rng: np.random.Generator, picture: NDArray[np.float32], labels: Labe
 
 def _ground(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Return the amount of what eosin stains, (H, W), about 0 to 1: clouds, fibres, and gaps where there is none."""
-    ground = 0.6 + 0.4 * _waves(rng, shape, rng.uniform(4, 20))
-    ground += rng.uniform(0, 0.15) * _waves(rng, shape, rng.uniform(0.7, 1.5))
+    ground = 0.6 + 0.4 * waves(rng, shape, rng.uniform(4, 20))
+    ground += rng.uniform(0, 0.15) * waves(rng, shape, rng.uniform(0.7, 1.5))
     if rng.random() < 0.5:
-        ground += rng.uniform(0.1, 0.5) * _fibres(rng, shape)
+        ground += rng.uniform(0.1, 0.5) * fibres(rng, shape)
     if rng.random() < 0.7:
-        gaps = _waves(rng, shape, rng.uniform(2, 14)) > rng.uniform(0.5, 2.0)
+        gaps = waves(rng, shape, rng.uniform(2, 14)) > rng.uniform(0.5, 2.0)
         ground = ground * (1 - ndimage.gaussian_filter(gaps.astype(np.float32), rng.uniform(0.4, 1.2)))
     return np.asarray(np.clip(ground, 0.0, 2.0), np.float32)
-
-
-def _fibres(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return noise that is drawn out along one direction, (H, W), with mean 0 and standard deviation 1."""
-    noise = rng.standard_normal(shape, dtype=np.float32)
-    noise = ndimage.gaussian_filter(noise, (rng.uniform(0.7, 2.0), rng.uniform(8, 20)), mode="wrap", truncate=3)
-    angle = rng.uniform(0, np.pi)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    fibres = ndimage.affine_transform(noise, turn, order=1, mode="grid-wrap")
-    return np.asarray((fibres - fibres.mean()) / (fibres.std() + 1e-6), np.float32)
-
-
-def _waves(rng: np.random.Generator, shape: tuple[int, ...], size_px: float) -> NDArray[np.float32]:
-    """Return smooth noise, (H, W), with mean 0 and standard deviation 1; its features are about `size_px` large."""
-    # Coarse noise is made small and enlarged, which costs less than a wide filter.
-    step = max(1, int(size_px / 2))
-    coarse = rng.standard_normal([-(-n // step) + 1 for n in shape], dtype=np.float32)
-    coarse = ndimage.gaussian_filter(coarse, size_px / step, mode="wrap", truncate=3)
-    waves = np.repeat(np.repeat(coarse, step, axis=0), step, axis=1)[: shape[0], : shape[1]]
-    if step > 1:
-        waves = ndimage.uniform_filter(waves, step)
-    return np.asarray((waves - waves.mean()) / (waves.std() + 1e-6), np.float32)
-
-
-def _clouds(rng: np.random.Generator, shape: tuple[int, ...], size_px: float) -> NDArray[np.float32]:
-    """Return smooth noise, (H, W), not negative, with a mean of about 1."""
-    return np.asarray(np.clip(1 + 0.5 * _waves(rng, shape, size_px), 0, None), np.float32)
 
 
 def _varied(rng: np.random.Generator, vector: object) -> NDArray[np.float64]:
@@ -174,9 +148,3 @@ def _density(picture: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _light(density: NDArray[np.floating]) -> NDArray[np.float32]:
     return np.asarray(np.exp(-np.clip(density, 0, None)), np.float32)
-
-
-def _stretched(picture: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Stretch the contrast as `nuclei_train.recipes.recipe.NORMALISATION` does a whole image's."""
-    low, high = np.percentile(picture, (1.0, 99.8))
-    return np.asarray(np.clip((picture - low) / max(high - low, 1e-6), 0, 1), np.float32)
