@@ -97,7 +97,7 @@ def _open_stack(source: str | os.PathLike[str] | bytes, resources: ExitStack, tr
         return form.open(Path(source), resources)
     file: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else _open(source, troubles)
     resources.enter_context(file)
-    form = format_of_file(file)
+    form = format_of_file(file, "" if isinstance(source, bytes) else Path(source).name)
     if form is not None:
         return form.open(file, resources)
     if not file.read(1):
