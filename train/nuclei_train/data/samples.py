@@ -187,7 +187,7 @@ def combined_digest(digests: Iterable[str]) -> str:
 
 
 def _as_stored(content: bytes, mask: Image) -> Image:
-    """Undo what `read_image` does to a TIFF in which 0 is white: an image counts as it looks, a mask as it is stored."""
+    """Undo that `read_image` inverts a TIFF in which 0 is white: a mask counts as it is stored, not as it looks."""
     if not content.startswith((b"II", b"MM")) or mask.dtype == bool:
         return mask
     import tifffile
