@@ -221,7 +221,7 @@ def _reader(
             )
         pillow = PillowPages(file, page, photometric)
         axes = "YXS" if len(pillow.shape) == 3 else "YX"
-        return axes, pillow.shape, pillow.dtype, lambda frame, _n, _index, y, x: pillow.read(frame.index)[y, x], False
+        return axes, pillow.shape, pillow.dtype, lambda frame, _n, _index, y, x: pillow.read(frame)[y, x], False
     segments = Segments(file, page, contiguous=contiguous)
     inverts = photometric == _WHITE_IS_ZERO and page.dtype != bool  # tifffile writes masks this way but still means 1
 
