@@ -77,6 +77,42 @@ def test_a_unit_that_is_not_stated_gives_no_size(tmp_path: Path) -> None:
         assert plane.pixel_size_um is None
 
 
+@pytest.mark.parametrize(
+    ("units", "steps", "expected"),
+    [
+        (("nanometer", "millimeter"), [{"type": "scale", "scale": [250, 0.5]}], (0.25, 500.0)),
+        (("micrometer", None), [{"type": "scale", "scale": [0.25, 0.5]}], None),
+        (("micrometer", "second"), [{"type": "scale", "scale": [0.25, 0.5]}], None),
+        (("micrometer", "micrometer"), [], None),
+        (("micrometer", "micrometer"), [{"type": "translation", "translation": [3, 3]}], None),
+        (("micrometer", "micrometer"), [{"type": "scale", "path": "elsewhere"}], None),
+        (("micrometer", "micrometer"), [{"type": "scale", "scale": [0.25]}], None),
+        (("micrometer", "micrometer"), [{"type": "scale", "scale": [0.25, 0.5]}, {"type": "affine"}], None),
+        (
+            ("micrometer", "micrometer"),
+            [{"type": "scale", "scale": [0.25, 0.5]}, {"type": "translation", "translation": [3, 3]}],
+            (0.25, 0.5),
+        ),
+    ],
+)
+def test_a_size_that_is_only_half_stated_is_none(
+    units: tuple[str, str | None], steps: list[dict[str, Any]], expected: tuple[float, float] | None, tmp_path: Path
+) -> None:
+    axes = [
+        {"name": name, "type": "space", **({} if unit is None else {"unit": unit})}
+        for name, unit in zip("yx", units, strict=True)
+    ]
+    changes = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": steps}]}
+    with open_planes(write(tmp_path / "a.zarr", IMAGE[0, 0, 0], **changes), Selection()) as (plane,):
+        assert plane.pixel_size_um == (None if expected is None else pytest.approx(expected))
+
+
+def test_the_scale_of_the_whole_image_counts_too(tmp_path: Path) -> None:
+    changes = {"coordinateTransformations": [{"type": "scale", "scale": [2.0, 4.0]}]}
+    with open_planes(write(tmp_path / "a.zarr", IMAGE[0, 0, 0], **changes), Selection()) as (plane,):
+        assert plane.pixel_size_um == (1.0, 1.0)
+
+
 def test_an_axis_of_another_kind_must_be_named(tmp_path: Path) -> None:
     axes = [{"name": "angle", "type": "other"}, *AXES[-2:]]
     folder = write(tmp_path / "a.zarr", IMAGE[0, 0], axes=axes)
@@ -170,7 +206,60 @@ def test_metadata_that_do_not_fit_are_refused(case: str, tmp_path: Path) -> None
         pass
 
 
-@pytest.mark.parametrize("attribute", ["plate", "well", "bioformats2raw.layout"])
+def several(folder: Path, *names: str, version: str = "0.4", series: list[str] | None = None) -> Path:
+    """Write what bioformats2raw makes of a file with several images; image N is all N."""
+    is_new = version == "0.5"
+    layout = {"bioformats2raw.layout": 3}
+    group = zarr.create_group(LocalStore(folder), zarr_format=3 if is_new else 2)
+    group.attrs.update({"ome": {"version": version, **layout}} if is_new else layout)
+    if series is not None:
+        group.create_group("OME").attrs.update({"ome": {"series": series}} if is_new else {"series": series})
+    for n, name in enumerate(names):
+        write(folder / name, np.full((60, 50), n, np.uint16), version=version)
+    return folder
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("series", [None, ["0"]])
+def test_a_folder_of_one_image_is_that_image(version: str, series: list[str] | None, tmp_path: Path) -> None:
+    folder = several(tmp_path / "slide.zarr", "0", version=version, series=series)
+    with open_planes(folder, Selection()) as (plane,):
+        assert plane.pixel_size_um == (0.5, 0.25)
+        assert not plane.read(slice(0, 60), slice(0, 50)).any()
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize(("series", "listed"), [(None, "0, 1, 2, 10"), (["10", "2", "1", "0"], "10, 2, 1, 0")])
+def test_of_several_images_one_has_to_be_named(
+    version: str, series: list[str] | None, listed: str, tmp_path: Path
+) -> None:
+    folder = several(tmp_path / "slide.zarr", "0", "10", "2", "1", version=version, series=series)
+    with (
+        pytest.raises(
+            ImageShapeError, match=rf"4 images: {listed}; name those to segment, such as slide\.zarr/{listed[0]}"
+        ),
+        open_planes(folder, Selection()),
+    ):
+        pass
+    with open_planes(folder / "2", Selection()) as (plane,):
+        assert (plane.read(slice(0, 60), slice(0, 50)) == 2).all()
+
+
+def test_a_list_of_images_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:
+    write(tmp_path / "outside.zarr")
+    folder = several(tmp_path / "slide.zarr", "0", series=["../outside.zarr"])
+    with pytest.raises(ImageReadError, match="outside the folder"), open_planes(folder, Selection()):
+        pass
+
+
+def test_a_group_of_arrays_without_metadata_is_no_image(tmp_path: Path) -> None:
+    folder = several(tmp_path / "slide.zarr")
+    zarr.open_group(LocalStore(folder)).create_array("0", data=IMAGE)
+    with pytest.raises(ImageReadError, match="lacks multiscales"), open_planes(folder, Selection()):
+        pass
+
+
+@pytest.mark.parametrize("attribute", ["plate", "well"])
 def test_a_folder_of_many_images_asks_for_one(attribute: str, tmp_path: Path) -> None:
     folder = write(tmp_path / "a.zarr")
     edit(folder / ".zattrs", **{attribute: {}})

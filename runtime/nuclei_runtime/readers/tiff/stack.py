@@ -1,6 +1,7 @@
 """Reads TIFF, OME-TIFF and BigTIFF as a stack whose regions can be read, with its metadata.
 
-tifffile finds the pages of OME-TIFFs, of those of ImageJ and of its own; any other TIFF is a sequence of equal pages.
+The OME-XML says where the planes of an OME-TIFF are; tifffile finds those of ImageJ and its own; any other TIFF is a
+sequence of equal pages.
 What tifffile alone cannot decode goes through imagecodecs (extra `codecs`) or, as whole pages, through Pillow.
 """
 
@@ -27,14 +28,14 @@ from nuclei_runtime.readers.tiff.segments import Segments, is_decodable
 
 # Tags and values of the TIFF 6.0 specification, section 8 (baseline), 18 (associated alpha) and 21 (YCbCr).
 _PHOTOMETRIC = 262
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _JPEG = 7
 _ALPHA = ((1,), (2,))
 _OWN_FORMATS = {33629: "a MetaMorph stack", 34412: "a Zeiss LSM file"}
 """Private tags (UIC2Tag, CZ_LSMINFO) of formats that use pages and directories differently from TIFF."""
 
 _KINDS = ("shaped", "ome", "imagej")
-"""The kinds whose layout comes from tifffile, in the order of its own checks; a file may be of two kinds."""
+"""The kinds whose metadata say more than the pages, in the order of tifffile's checks; a file may be of two kinds."""
 
 _Frames = Callable[[int], Any]
 
@@ -57,10 +58,13 @@ def open_tiff(file: BinaryIO, resources: ExitStack) -> Stack:
     flags: dict[str, Any] = {f"is_{kind}": False for kind in tifffile.TIFF.FILE_FLAGS if kind not in _KINDS}
     tiff: Any = resources.enter_context(tifffile.TiffFile(file, **flags))
     kind = next((kind for kind in _KINDS if getattr(tiff, f"is_{kind}")), None)
-    ome = read_ome(tiff.ome_metadata, len(directories)) if kind == "ome" else OmeImage((), None)
-    lead_axes, lead, keyframe, frames = (
-        _row_of_pages(tiff, directories) if kind is None else _series(tiff, kind, directories)
-    )
+    ome = _only(read_ome(tiff.ome_metadata, directories)) if kind == "ome" else None
+    if ome is not None:
+        lead_axes, lead, keyframe, frames = _ome_pages(tiff, ome, directories)
+    elif kind is None:
+        lead_axes, lead, keyframe, frames = _row_of_pages(tiff, directories)
+    else:
+        lead_axes, lead, keyframe, frames = _series(tiff, kind, directories)
     if lost := [code for code, _ in directories[keyframe.index].layout if code not in keyframe.tags]:
         # The value lies beyond the end of the file; tifffile would use the default.
         raise ImageReadError(f"the TIFF is truncated or damaged: tag {lost[0]} cannot be read")
@@ -75,7 +79,8 @@ def open_tiff(file: BinaryIO, resources: ExitStack) -> Stack:
         )
         check_claim("TIFF's tile", n_bytes, file.seek(0, 2))
     check_form(keyframe.shaped[2:4], np.dtype(keyframe.dtype or bool))
-    inner_axes, inner, dtype, read_page, reads_blocks = _reader(file, keyframe, contiguous=contiguous)
+    photometric = _photometric(tiff, keyframe)
+    inner_axes, inner, dtype, read_page, reads_blocks = _reader(file, keyframe, photometric, contiguous=contiguous)
 
     recent = lru_cache(maxsize=16)(frames)  # the offsets of a page may be a million numbers
 
@@ -88,27 +93,56 @@ def open_tiff(file: BinaryIO, resources: ExitStack) -> Stack:
         axes=_known(lead_axes) + inner_axes,
         shape=(*lead, *inner),
         dtype=dtype,
-        channels=ome.channels if kind == "ome" else _imagej_channels(tiff, lead_axes, lead),
-        pixel_size_um=ome.pixel_size_um if kind == "ome" else _pixel_size(tiff, kind, keyframe),
+        channels=ome.channels if ome else _imagej_channels(tiff, lead_axes, lead),
+        pixel_size_um=ome.pixel_size_um if ome else _pixel_size(tiff, kind, keyframe),
         read=read,
         reads_blocks=reads_blocks,
     )
 
 
-def _row_of_pages(tiff: Any, directories: Sequence[Directory]) -> tuple[str, tuple[int, ...], Any, _Frames]:
+_Pages = tuple[str, tuple[int, ...], Any, _Frames]
+"""The axes and lengths of the planes, a page whose layout all share, and a function that returns the page of each."""
+
+
+def _row_of_pages(tiff: Any, directories: Sequence[Directory]) -> _Pages:
     """Take the pages in order, except those that are smaller copies."""
     pages = [i for i, page in enumerate(directories) if not page.is_reduced] or [0]
     n_kinds = len({directories[i].layout for i in pages})
     if n_kinds > 1:
         raise ImageShapeError(f"the file holds {n_kinds} image series; save the one to segment as a file of its own")
+    lead = (len(pages),) if len(pages) > 1 else ()
+    return UNKNOWN * len(lead), lead, *_frames_of(tiff, pages)
+
+
+def _only(images: Sequence[OmeImage]) -> OmeImage:
+    if len(images) != 1:
+        raise ImageShapeError(
+            f"the file holds {len(images)} image series by its OME-XML; save the one to segment as a file of its own"
+        )
+    return images[0]
+
+
+def _ome_pages(tiff: Any, ome: OmeImage, directories: Sequence[Directory]) -> _Pages:
+    """Follow the OME-XML, and refuse it where it contradicts the pages."""
+    if len({directories[i].layout for i in ome.pages}) > 1:
+        raise ImageReadError("the pages of the stack differ in size or type; save it as OME-TIFF again")
+    keyframe, frames = _frames_of(tiff, ome.pages)
+    found, declared = (keyframe.imagelength, keyframe.imagewidth), (ome.height, ome.width)
+    if found != declared:
+        raise ImageReadError(
+            f"the OME-XML of the file says {declared[0]} x {declared[1]} pixels, but its pages are {found[0]} x "
+            f"{found[1]}; export the image again"
+        )
+    return ome.axes, ome.shape, keyframe, frames
+
+
+def _frames_of(tiff: Any, pages: Sequence[int]) -> tuple[Any, _Frames]:
     tiff.pages.set_keyframe(pages[0])
     tiff.pages.useframes = True
-    keyframe = tiff.pages.keyframe
-    lead = (len(pages),) if len(pages) > 1 else ()
-    return UNKNOWN * len(lead), lead, keyframe, lambda n: tiff.pages[pages[n]]
+    return tiff.pages.keyframe, lambda n: tiff.pages[pages[n]]
 
 
-def _series(tiff: Any, kind: str, directories: Sequence[Directory]) -> tuple[str, tuple[int, ...], Any, _Frames]:
+def _series(tiff: Any, kind: str, directories: Sequence[Directory]) -> _Pages:
     """Follow the metadata as tifffile reads it, and refuse it where it contradicts the pages."""
     series = [one for one in tiff.series if not (one.keyframe.is_reduced or one.keyframe.is_subifd)]
     if len(series) != 1:
@@ -156,13 +190,26 @@ def _known(axes: str) -> str:
     return "".join(axis if axis in AXES else UNKNOWN for axis in axes)
 
 
+def _photometric(tiff: Any, page: Any) -> int:
+    """Return what the values of a page mean: TIFF 6.0, tag 262.
+
+    In ImageJ, a lookup table is a way to look at the values, whatever it makes them look like. ImageJ stores one of 8
+    bits as a palette and an inverted one as 0 for white, beside the unchanged values (its TiffEncoder). In OME too, a
+    palette is a false colour: the XML counts one channel.
+    """
+    photometric = int(page.tags[_PHOTOMETRIC].value) if _PHOTOMETRIC in page.tags else _BLACK_IS_ZERO
+    is_display = (photometric == _PALETTE and (tiff.is_imagej or tiff.is_ome)) or (
+        photometric == _WHITE_IS_ZERO and tiff.is_imagej
+    )
+    return _BLACK_IS_ZERO if is_display else photometric
+
+
 def _reader(
-    file: BinaryIO, page: Any, *, contiguous: bool
+    file: BinaryIO, page: Any, photometric: int, *, contiguous: bool
 ) -> tuple[str, tuple[int, ...], Any, Callable[..., Image], bool]:
     """Return the axes, lengths and type of a page, a function that reads it, and whether that reads mere regions."""
     apart, _, height, width, together = page.shaped
     samples = max(apart, together)
-    photometric = page.tags[_PHOTOMETRIC].value if _PHOTOMETRIC in page.tags else _BLACK_IS_ZERO
     is_jpeg_colour = photometric == _YCBCR and page.compression == _JPEG and together == 3
     is_plain = photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB) or is_jpeg_colour
     is_colour = photometric == _RGB or is_jpeg_colour
@@ -178,7 +225,7 @@ def _reader(
             )
         pillow = PillowPages(file, page, photometric)
         axes = "YXS" if len(pillow.shape) == 3 else "YX"
-        return axes, pillow.shape, pillow.dtype, lambda frame, _n, _index, y, x: pillow.read(frame.index)[y, x], False
+        return axes, pillow.shape, pillow.dtype, lambda frame, _n, _index, y, x: pillow.read(frame)[y, x], False
     segments = Segments(file, page, contiguous=contiguous)
     inverts = photometric == _WHITE_IS_ZERO and page.dtype != bool  # tifffile writes masks this way but still means 1
 
