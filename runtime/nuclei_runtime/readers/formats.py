@@ -14,9 +14,9 @@ from pathlib import Path, PurePath
 from typing import BinaryIO, cast
 
 from nuclei_runtime.errors import MissingExtraError
-from nuclei_runtime.readers.axes import Stack
+from nuclei_runtime.readers.scenes import Contents
 
-Opener = Callable[[BinaryIO | Path, ExitStack], Stack]
+Opener = Callable[[BinaryIO | Path, ExitStack], Contents]
 """Takes a file, positioned at its start, or the path of a folder, and returns its contents. What has to be closed later
 is entered into the stack of resources. Raises what `nuclei_runtime.readers.opening.read_image` raises."""
 
@@ -54,7 +54,7 @@ class Format:
         """Whether an image of this format is a folder."""
         return bool(self.marker_files)
 
-    def open(self, source: BinaryIO | Path, resources: ExitStack) -> Stack:
+    def open(self, source: BinaryIO | Path, resources: ExitStack) -> Contents:
         """Return the contents of an image of this format.
 
         Raises
@@ -81,6 +81,15 @@ FORMATS = (
         (".tif", ".tiff"),
         "nuclei_runtime.readers.tiff.stack:open_tiff",
         first_bytes=(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    ),
+    Format("CZI", (".czi",), "nuclei_runtime.readers.czi:open_czi", (b"ZISRAWFILE",), extra=("pylibCZIrw", "czi")),
+    Format("ND2", (".nd2",), "nuclei_runtime.readers.nd2:open_nd2", (b"\xda\xce\xbe\x0a",), extra=("nd2", "nd2")),
+    Format(
+        "LIF",
+        (".lif",),
+        "nuclei_runtime.readers.lif:open_lif",
+        first_bytes=(b"\x70\0\0\0",),
+        extra=("liffile", "lif"),
     ),
     Format(
         "OME-Zarr",
