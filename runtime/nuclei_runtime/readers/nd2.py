@@ -135,7 +135,9 @@ class _Frames:
 
     def _bytes(self, start: int, n_bytes: int) -> bytes:
         if start < 0 or start + n_bytes > self._size:
-            raise ImageReadError(f"the ND2 is truncated: pixels end at byte {start + n_bytes}, the file at {self._size}")
+            raise ImageReadError(
+                f"the ND2 is truncated: pixels end at byte {start + n_bytes}, the file at {self._size}"
+            )
         self._file.seek(start)
         data = self._file.read(n_bytes)
         if len(data) < n_bytes:

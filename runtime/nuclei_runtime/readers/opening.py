@@ -89,9 +89,7 @@ def _find(
     return choose_planes(_open_contents(source, resources, troubles), selection)
 
 
-def _open_contents(
-    source: str | os.PathLike[str] | bytes, resources: ExitStack, troubles: list[OSError]
-) -> Contents:
+def _open_contents(source: str | os.PathLike[str] | bytes, resources: ExitStack, troubles: list[OSError]) -> Contents:
     if not isinstance(source, bytes) and _is_folder(source):
         form = format_of_folder(Path(source))
         if form is None:
@@ -99,7 +97,7 @@ def _open_contents(
         return form.open(Path(source), resources)
     file: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else _open(source, troubles)
     resources.enter_context(file)
-    form = format_of_file(file)
+    form = format_of_file(file, "" if isinstance(source, bytes) else Path(source).name)
     if form is not None:
         return form.open(file, resources)
     if not file.read(1):
