@@ -1,7 +1,7 @@
 """The image formats, one row each. The rest of the code knows no more about a format than its row.
 
-To add a format, write one module with an `Opener` and add one row to `FORMATS`. A row without an opener is a format that is
-known but not read: its files count as failed images, where they would otherwise be passed over.
+To add a format, write one module with an `Opener` and add one row to `FORMATS`. A row without an opener is a format
+that is known but not read: its files count as failed images, where they would otherwise be passed over.
 """
 
 from __future__ import annotations

@@ -154,11 +154,10 @@ def _channels(attributes: Mapping[str, Any]) -> tuple[str, ...]:
 def _pixel_size(
     multiscale: Mapping[str, Any], dataset: Mapping[str, Any], axes: list[dict[str, Any]]
 ) -> PixelSize | None:
-    scale = np.ones(len(axes))
-    for transformations in (dataset.get("coordinateTransformations"), multiscale.get("coordinateTransformations")):
-        for step in transformations or ():
-            if step.get("type") == "scale" and "scale" in step:
-                scale = scale * np.asarray(step["scale"], float)
-    units = [str(axis.get("unit", "")) for axis in axes[-2:]]
-    down, across = (in_micrometres(float(size), 1, unit) for size, unit in zip(scale[-2:], units, strict=True))
-    return (down[0], across[0]) if down and across else None
+    """Multiply the scales of the level and of the whole image; None if something else than a scale is among them."""
+    steps = [*(dataset.get("coordinateTransformations") or ()), *(multiscale.get("coordinateTransformations") or ())]
+    scales = [step.get("scale") for step in steps if step.get("type") not in ("identity", "translation")]
+    if not scales or not all(isinstance(scale, list) and len(scale) == len(axes) for scale in scales):
+        return None
+    height, width = np.prod([scale[-2:] for scale in scales], axis=0, dtype=float)
+    return in_micrometres((float(height), float(width)), [str(axis.get("unit", "")) for axis in axes[-2:]])

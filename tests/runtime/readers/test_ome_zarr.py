@@ -77,6 +77,42 @@ def test_a_unit_that_is_not_stated_gives_no_size(tmp_path: Path) -> None:
         assert plane.pixel_size_um is None
 
 
+@pytest.mark.parametrize(
+    ("units", "steps", "expected"),
+    [
+        (("nanometer", "millimeter"), [{"type": "scale", "scale": [250, 0.5]}], (0.25, 500.0)),
+        (("micrometer", None), [{"type": "scale", "scale": [0.25, 0.5]}], None),
+        (("micrometer", "second"), [{"type": "scale", "scale": [0.25, 0.5]}], None),
+        (("micrometer", "micrometer"), [], None),
+        (("micrometer", "micrometer"), [{"type": "translation", "translation": [3, 3]}], None),
+        (("micrometer", "micrometer"), [{"type": "scale", "path": "elsewhere"}], None),
+        (("micrometer", "micrometer"), [{"type": "scale", "scale": [0.25]}], None),
+        (("micrometer", "micrometer"), [{"type": "scale", "scale": [0.25, 0.5]}, {"type": "affine"}], None),
+        (
+            ("micrometer", "micrometer"),
+            [{"type": "scale", "scale": [0.25, 0.5]}, {"type": "translation", "translation": [3, 3]}],
+            (0.25, 0.5),
+        ),
+    ],
+)
+def test_a_size_that_is_only_half_stated_is_none(
+    units: tuple[str, str | None], steps: list[dict[str, Any]], expected: tuple[float, float] | None, tmp_path: Path
+) -> None:
+    axes = [
+        {"name": name, "type": "space", **({} if unit is None else {"unit": unit})}
+        for name, unit in zip("yx", units, strict=True)
+    ]
+    changes = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": steps}]}
+    with open_planes(write(tmp_path / "a.zarr", IMAGE[0, 0, 0], **changes), Selection()) as (plane,):
+        assert plane.pixel_size_um == (None if expected is None else pytest.approx(expected))
+
+
+def test_the_scale_of_the_whole_image_counts_too(tmp_path: Path) -> None:
+    changes = {"coordinateTransformations": [{"type": "scale", "scale": [2.0, 4.0]}]}
+    with open_planes(write(tmp_path / "a.zarr", IMAGE[0, 0, 0], **changes), Selection()) as (plane,):
+        assert plane.pixel_size_um == (1.0, 1.0)
+
+
 def test_an_axis_of_another_kind_must_be_named(tmp_path: Path) -> None:
     axes = [{"name": "angle", "type": "other"}, *AXES[-2:]]
     folder = write(tmp_path / "a.zarr", IMAGE[0, 0], axes=axes)

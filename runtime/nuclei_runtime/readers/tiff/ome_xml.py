@@ -101,10 +101,8 @@ def _check_planes(root: ElementTree.Element, pixels: ElementTree.Element, sample
 
 
 def _pixel_size(pixels: ElementTree.Element) -> PixelSize | None:
-    sizes = [pixels.get(f"PhysicalSize{axis}") for axis in "YX"]
-    units = [pixels.get(f"PhysicalSize{axis}Unit", "µm") for axis in "YX"]
     try:
-        down, across = (in_micrometres(float(size or "nan"), 1, unit) for size, unit in zip(sizes, units, strict=True))
+        sizes = [float(pixels.get(f"PhysicalSize{axis}", "nan")) for axis in "YX"]
     except ValueError:
         return None
-    return (down[0], across[0]) if down and across else None
+    return in_micrometres(sizes, [pixels.get(f"PhysicalSize{axis}Unit", "µm") for axis in "YX"])

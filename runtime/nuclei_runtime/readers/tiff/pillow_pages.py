@@ -47,7 +47,7 @@ class PillowPages:
             f"uncompressed grey or RGB{codecs}"
         )
         is_plain_grey = page.samplesperpixel == 1 and photometric == _BLACK_IS_ZERO
-        if _would_be_misread(page, is_plain_grey):
+        if _would_be_misread(page, photometric, is_plain_grey):
             raise ImageReadError(self._refusal)
         with self._open(page.index) as picture:
             shape, self.dtype = form_of(picture)
@@ -81,11 +81,13 @@ class PillowPages:
             raise ImageReadError(self._refusal) from error
 
 
-def _would_be_misread(page: Any, is_plain_grey: bool) -> bool:
+def _would_be_misread(page: Any, photometric: int, is_plain_grey: bool) -> bool:
     """Whether Pillow would silently return values other than those that are stored."""
     if _ASSOCIATED_ALPHA in page.extrasamples:  # Pillow would divide the colours by the alpha
         return True
     if _PHOTOMETRIC not in page.tags:  # Pillow would take 0 as white, where tifffile takes it as black
+        return True
+    if photometric != page.tags[_PHOTOMETRIC].value:  # Pillow would apply a lookup table that is only for display
         return True
     if isinstance(page.bitspersample, int) and page.bitspersample <= 8:
         return False

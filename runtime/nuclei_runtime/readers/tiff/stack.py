@@ -27,7 +27,7 @@ from nuclei_runtime.readers.tiff.segments import Segments, is_decodable
 
 # Tags and values of the TIFF 6.0 specification, section 8 (baseline), 18 (associated alpha) and 21 (YCbCr).
 _PHOTOMETRIC = 262
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _JPEG = 7
 _ALPHA = ((1,), (2,))
 _OWN_FORMATS = {33629: "a MetaMorph stack", 34412: "a Zeiss LSM file"}
@@ -75,7 +75,8 @@ def open_tiff(file: BinaryIO, resources: ExitStack) -> Stack:
         )
         check_claim("TIFF's tile", n_bytes, file.seek(0, 2))
     check_form(keyframe.shaped[2:4], np.dtype(keyframe.dtype or bool))
-    inner_axes, inner, dtype, read_page, reads_blocks = _reader(file, keyframe, contiguous=contiguous)
+    photometric = _photometric(tiff, keyframe)
+    inner_axes, inner, dtype, read_page, reads_blocks = _reader(file, keyframe, photometric, contiguous=contiguous)
 
     recent = lru_cache(maxsize=16)(frames)  # the offsets of a page may be a million numbers
 
@@ -156,13 +157,22 @@ def _known(axes: str) -> str:
     return "".join(axis if axis in AXES else UNKNOWN for axis in axes)
 
 
+def _photometric(tiff: Any, page: Any) -> int:
+    """Return what the values of a page mean: TIFF 6.0, tag 262.
+
+    In ImageJ, a lookup table is a way to look at the values, whatever it makes them look like. ImageJ stores one of 8
+    bits as a palette and an inverted one as 0 for white, beside the unchanged values (its TiffEncoder).
+    """
+    photometric = int(page.tags[_PHOTOMETRIC].value) if _PHOTOMETRIC in page.tags else _BLACK_IS_ZERO
+    return _BLACK_IS_ZERO if tiff.is_imagej and photometric in (_WHITE_IS_ZERO, _PALETTE) else photometric
+
+
 def _reader(
-    file: BinaryIO, page: Any, *, contiguous: bool
+    file: BinaryIO, page: Any, photometric: int, *, contiguous: bool
 ) -> tuple[str, tuple[int, ...], Any, Callable[..., Image], bool]:
     """Return the axes, lengths and type of a page, a function that reads it, and whether that reads mere regions."""
     apart, _, height, width, together = page.shaped
     samples = max(apart, together)
-    photometric = page.tags[_PHOTOMETRIC].value if _PHOTOMETRIC in page.tags else _BLACK_IS_ZERO
     is_jpeg_colour = photometric == _YCBCR and page.compression == _JPEG and together == 3
     is_plain = photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB) or is_jpeg_colour
     is_colour = photometric == _RGB or is_jpeg_colour
