@@ -1,8 +1,8 @@
 """Reads CZI files of Zeiss: their scenes, each composed from its tiles at full resolution. Needs the extra `czi`.
 
-libCZI, through pylibCZIrw, reads every compression of the format and runs on every Python that is supported; czifile
-needs Python 3.12, and pip installs a version of 2019, which fails on Zstandard, on older ones. Elements of the metadata:
-the CZI schema of Zeiss (ImageMetadata/Metadata).
+libCZI, through pylibCZIrw, reads every compression of the format on every Python that is supported. czifile needs
+Python 3.12; on an older one pip installs a version of 2019, which fails on Zstandard. Elements of the metadata: the CZI
+schema of Zeiss (ImageMetadata/Metadata).
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def open_czi(source: BinaryIO | Path, resources: ExitStack) -> Contents:
     for axis, name in _LAYERED.items():
         if sizes.get(axis, 1) > 1:
             raise ImageShapeError(
-                f"the CZI holds {sizes[axis]} {name} of each plane, which belong together; process it in ZEN, or export "
-                f"the {name[:-1]} to segment as OME-TIFF"
+                f"the CZI holds {sizes[axis]} {name} of each plane, which belong together; process it in ZEN, or "
+                f"export the {name[:-1]} to segment as OME-TIFF"
             )
     metadata = _metadata(document)
     scenes = sorted(document.scenes_bounding_rectangle_no_pyramid.items())
@@ -178,4 +178,4 @@ def _pixel_size(metadata: ElementTree.Element) -> PixelSize | None:
         (down,), (across,) = ([float(text or "nan") for text in distances[axis]] for axis in "YX")
     except (KeyError, ValueError):
         return None
-    return in_micrometres(down, across, "m")
+    return in_micrometres((down, across), ("m", "m"))

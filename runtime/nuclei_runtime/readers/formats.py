@@ -115,7 +115,7 @@ FORMATS = (
     Format(
         "TIFF",
         (".tif", ".tiff", ".btf", ".tf2", ".tf8"),  # the last three: BigTIFF in the OME-TIFF specification
-        f"{_HERE}.tiff.stack:open_tiff",
+        f"{_HERE}.tiff.contents:open_tiff",
         first_bytes=_TIFF,
     ),
     Format("Zeiss CZI", (".czi",), f"{_HERE}.czi:open_czi", (b"ZISRAWFILE",), extra=("pylibCZIrw", "czi")),

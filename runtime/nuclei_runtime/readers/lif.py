@@ -20,7 +20,7 @@ from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.readers.axes import Stack
 from nuclei_runtime.readers.bounds import check_claim
-from nuclei_runtime.readers.pixel_size import PixelSize, in_micrometres
+from nuclei_runtime.readers.pixel_size import in_micrometres
 from nuclei_runtime.readers.scenes import Contents, Scene
 
 _DIMENSIONS = {1: "X", 2: "Y", 3: "Z", 4: "T", 5: "emission", 6: "rotation", 7: "XT", 8: "slices", 9: "excitation"}
@@ -57,7 +57,9 @@ class _Dimension:
     name: str
     n: int
     stride: int
-    step_um: float | None = None
+    origin: float
+    step: float
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,9 @@ def _dimensions(series: Any) -> list[_Dimension]:
         name = _DIMENSIONS.get(int(element.get("DimID")), "?")
         # The length is that from the first to the last element.
         step = abs(float(element.get("Length"))) / (n - 1) if n > 1 else 0.0
-        size = in_micrometres(step, step, element.get("Unit") or "")
         if n > 1 or name in "XY":
-            found.append(_Dimension(name, n, int(element.get("BytesInc")), size and size[0]))
+            origin, unit = float(element.get("Origin")), element.get("Unit") or ""
+            found.append(_Dimension(name, n, int(element.get("BytesInc")), origin, step, unit))
     return sorted(found, key=lambda dimension: dimension.stride, reverse=True)
 
 
@@ -131,18 +133,14 @@ def _stack(file: BinaryIO, file_bytes: int, series: Any, dimensions: Sequence[_D
     elif waves:
         (wave,), (channel,) = waves, channels
         channels = [replace(channel, offset=i * wave.stride) for i in range(wave.n)]
-        names = _wavelengths(series, wave)
+        names = _wavelengths(wave)
     return _Pixels(file, file_bytes, series, length["Y"], length["X"], start).stack(lead, channels, names, is_colour)
 
 
-def _wavelengths(series: Any, wave: _Dimension) -> list[str]:
+def _wavelengths(wave: _Dimension) -> list[str]:
     """Name the steps of a sweep by their wavelengths."""
-    for element in series.xml_element.iterfind("./Data/Image/ImageDescription/Dimensions/DimensionDescription"):
-        if _DIMENSIONS.get(int(element.get("DimID"))) == wave.name and wave.step_um is not None:
-            origin = in_micrometres(float(element.get("Origin")), 1, element.get("Unit") or "")
-            if origin is not None:
-                return [f"{1000 * (origin[0] + i * wave.step_um):.0f} nm" for i in range(wave.n)]
-    return []
+    known = in_micrometres((wave.origin, wave.step), (wave.unit, wave.unit))
+    return [f"{1000 * (known[0] + i * known[1]):.0f} nm" for i in range(wave.n)] if known else []
 
 
 @dataclass(frozen=True)
@@ -180,7 +178,6 @@ class _Pixels:
                 return np.stack(planes, axis=2)
             return self._read(first, channels[index[-1]], rows, columns).astype(dtype, copy=False)
 
-        size = (self.rows.step_um, self.columns.step_um)
         return Stack(
             axes="".join(dimension.name for dimension in lead) + ("YXS" if is_colour else "CYX"),
             shape=(
@@ -192,7 +189,7 @@ class _Pixels:
             ),
             dtype=dtype,
             channels=tuple(names) if len(names) == len(channels) and all(names) else (),
-            pixel_size_um=_known(size),
+            pixel_size_um=in_micrometres((self.rows.step, self.columns.step), (self.rows.unit, self.columns.unit)),
             read=read,
             reads_blocks=True,
         )
@@ -218,8 +215,3 @@ class _Pixels:
         if len(data) < n_bytes:
             raise ImageReadError("the LIF became shorter while it was read")
         return data
-
-
-def _known(size: tuple[float | None, float | None]) -> PixelSize | None:
-    down, across = size
-    return (down, across) if down and across else None

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -20,7 +19,7 @@ import numpy as np
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.readers.axes import UNKNOWN, Stack
-from nuclei_runtime.readers.bounds import MAX_SEGMENT_BYTES, check_claim
+from nuclei_runtime.readers.bounds import check_claim
 from nuclei_runtime.readers.pixel_size import PixelSize, in_micrometres
 from nuclei_runtime.readers.scenes import Contents, Scene
 
@@ -173,4 +172,4 @@ def _pixel_size(document: Any) -> PixelSize | None:
     if not channels or not all(channels[0].volume.axesCalibrated[:2]):
         return None
     across, down = channels[0].volume.axesCalibration[:2]
-    return in_micrometres(down, across, "um")
+    return in_micrometres((down, across), ("um", "um"))

@@ -58,7 +58,7 @@ def read_image(source: str | os.PathLike[str] | bytes) -> Image:
 
 @contextmanager
 def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) -> Iterator[Sequence[Plane]]:
-    """Open an image and find its planes, ordered by scene, then by time, then by Z. Planes can be read while the image is open.
+    """Open an image and find its planes, ordered by scene, time and Z. Planes can be read while the image is open.
 
     The content decides the format, not the suffix. Several threads may read planes; the reads take turns.
 

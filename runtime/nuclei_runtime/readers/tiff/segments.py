@@ -209,7 +209,9 @@ class Segments:
             _check_inflated(data, due)
         options = {}
         if compression == _JPEG:
-            _check_jpeg(data, self._rows, self._columns)
+            _check_jpeg(
+                (self._page.jpegheader or b"") + data, self._rows, self._columns
+            )  # NDPI stores the header apart
             options = {"jpegtables": frame.jpegtables, "jpegheader": self._page.jpegheader}
         part, _, _ = self._page.decode(data, index, **options)
         if part.dtype != self._page.dtype:

@@ -1,0 +1,100 @@
+"""Opens TIFF, OME-TIFF and BigTIFF: decides by whose rules a file is written, and which of its pages make up an image.
+
+tifffile finds the pages of OME-TIFFs, of those of ImageJ, of its own and of microscopes and slide scanners; any other
+TIFF is a sequence of equal pages, or several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, BinaryIO
+
+from nuclei_runtime.errors import ImageReadError
+from nuclei_runtime.readers.axes import Stack
+from nuclei_runtime.readers.pixel_size import PixelSize, from_imagej, from_tiff
+from nuclei_runtime.readers.scenes import Contents, Scene
+from nuclei_runtime.readers.tiff.directories import Directory, walk_directories
+from nuclei_runtime.readers.tiff.microscopes import MICROSCOPES, microscope_scenes
+from nuclei_runtime.readers.tiff.ome_xml import read_ome
+from nuclei_runtime.readers.tiff.slides import SLIDES, slide_scenes
+from nuclei_runtime.readers.tiff.stack import pages_of_series, row_of_pages, stack_of
+
+_KINDS = ("shaped", "ome", "imagej")
+"""The kinds whose layout comes from tifffile, in the order of its own checks; a file may be of two kinds."""
+
+
+def open_tiff(file: BinaryIO, resources: ExitStack) -> Contents:
+    """Return the contents of a TIFF, which is closed with `resources`.
+
+    Raises
+    ------
+    ImageReadError, ImageShapeError
+        See `nuclei_runtime.readers.opening.read_image`.
+    """
+    import tifffile
+
+    directories = walk_directories(file)
+    file.seek(0)
+    # Disable the formats for which tifffile would open other files or trust tables of unbounded size.
+    allowed = (*_KINDS, *MICROSCOPES, *SLIDES)
+    flags: dict[str, Any] = {f"is_{kind}": False for kind in tifffile.TIFF.FILE_FLAGS if kind not in allowed}
+    tiff: Any = resources.enter_context(tifffile.TiffFile(file, **flags))
+    kind = next((kind for kind in (*MICROSCOPES, *SLIDES, *_KINDS) if getattr(tiff, f"is_{kind}")), None)
+    if kind in MICROSCOPES:
+        return microscope_scenes(file, tiff, kind, directories)
+    if kind in SLIDES:
+        return slide_scenes(file, tiff, kind, directories)
+    if kind is None:
+        return _rows_of_pages(file, tiff, directories)
+    return _series(file, tiff, kind, directories)
+
+
+def _rows_of_pages(file: BinaryIO, tiff: Any, directories: Sequence[Directory]) -> Contents:
+    """Take the pages in order, except those that are smaller copies; each kind of page is an image of its own."""
+    numbers: dict[Any, list[int]] = {}
+    for i, page in enumerate(directories):
+        if not page.is_reduced:
+            numbers.setdefault(page.layout, []).append(i)
+    rows = list(numbers.values()) or [[0]]
+
+    def open_row(row: list[int]) -> Stack:
+        pages = row_of_pages(tiff, row)
+        return stack_of(file, tiff, directories, pages, pixel_size_um=from_tiff(pages.keyframe.tags))
+
+    if len(rows) == 1:
+        return open_row(rows[0])
+    return [Scene("", partial(open_row, row)) for row in rows]
+
+
+def _series(file: BinaryIO, tiff: Any, kind: str, directories: Sequence[Directory]) -> Contents:
+    images = [read_ome(tiff.ome_metadata, len(directories))] if kind == "ome" else []
+    series = [one for one in tiff.series if not (one.keyframe.is_reduced or one.keyframe.is_subifd)]
+    if any(one.kind != kind for one in series) or not series or (images and len(images) != len(series)):
+        raise ImageReadError(f"the file's {kind} metadata contradict its pages; export the image again")
+
+    def open_series(i: int) -> Stack:
+        pages = pages_of_series(series[i], directories)
+        if images:
+            return stack_of(file, tiff, directories, pages, images[i].channels, images[i].pixel_size_um)
+        channels = _imagej_channels(tiff, pages.axes, pages.lengths)
+        return stack_of(file, tiff, directories, pages, channels, _pixel_size(tiff, kind, pages.keyframe))
+
+    names = [str(one.name or "") for one in series]
+    if len(series) == 1:
+        return open_series(0)
+    return [Scene(name, partial(open_series, i)) for i, name in enumerate(names)]
+
+
+def _imagej_channels(tiff: Any, axes: str, lead: tuple[int, ...]) -> tuple[str, ...]:
+    """Return the slice labels of ImageJ if the slices are just the channels."""
+    labels = (tiff.imagej_metadata or {}).get("Labels", ()) if tiff.is_imagej else ()
+    long = [(axis, n) for axis, n in zip(axes, lead, strict=True) if n > 1]
+    return tuple(map(str, labels)) if long == [("C", len(labels))] and len(set(labels)) == len(labels) else ()
+
+
+def _pixel_size(tiff: Any, kind: str | None, keyframe: Any) -> PixelSize | None:
+    if kind == "imagej":
+        return from_imagej(tiff.imagej_metadata or {}, keyframe.tags)
+    return from_tiff(keyframe.tags)
