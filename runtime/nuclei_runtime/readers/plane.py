@@ -111,6 +111,11 @@ class Plane:
     scene_name: str | None = None
 
     @property
+    def scene_label(self) -> str | None:
+        """What the tables call the image in its file: its name, or its index if it has none."""
+        return self.scene_name or (None if self.scene is None else str(self.scene))
+
+    @property
     def suffix(self) -> str:
         """A suffix such as ``_s02_t003_z001``, which tells the results of the planes of one file apart; or nothing."""
         scene = "" if self.scene is None else f"_s{self.scene:02d}"

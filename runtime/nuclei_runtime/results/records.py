@@ -48,7 +48,7 @@ class Record:
     source : FileDigest, optional
         Of the image file; None if it could not be read.
     planes : tuple of PlaneOutcome
-        By time, then Z.
+        By scene, then time, then Z.
     results : dict
         The SHA-256 of each result, by its path relative to the results folder.
     """

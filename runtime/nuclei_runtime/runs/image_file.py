@@ -167,7 +167,8 @@ def _make_plane(
             blocks = segment_plane(plane, worker.segmenter.network, max_memory=worker.job.max_memory)
             n_nuclei = write_plane_files(file.name, plane, blocks, files)
     except Exception as error:
-        return PlaneOutcome(file.name, "failed", plane.time, plane.z, reason=image_failure(error)), {}
+        reason = image_failure(error)
+        return PlaneOutcome(file.name, "failed", plane.scene_label, plane.time, plane.z, reason=reason), {}
     return segmented(file.name, plane, n_nuclei, result_path(LABELS, file.stem, plane.suffix)), files
 
 
