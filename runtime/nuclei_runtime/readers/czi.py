@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 from xml.etree import ElementTree
 
 import numpy as np
@@ -21,6 +21,7 @@ from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.readers.axes import Stack
 from nuclei_runtime.readers.bounds import CACHE_BYTES, MAX_SEGMENT_BYTES, check_claim
+from nuclei_runtime.readers.czi_directory import Directory, walk_directory
 from nuclei_runtime.readers.native_path import native_path
 from nuclei_runtime.readers.pixel_size import PixelSize, in_micrometres
 from nuclei_runtime.readers.scenes import Contents, Scene
@@ -35,9 +36,6 @@ _PIXEL_TYPES = {
 _LAYERED = {"H": "phases", "V": "views", "I": "illuminations", "R": "rotations", "B": "blocks"}
 """Dimensions of which a plane is only one part until ZEN has processed the file."""
 
-_MAX_TILES = 1 << 20
-_SANE_PX = 1 << 24
-
 
 def open_czi(source: BinaryIO | Path, resources: ExitStack) -> Contents:
     """Return the scenes of a CZI, or its single image.
@@ -49,16 +47,15 @@ def open_czi(source: BinaryIO | Path, resources: ExitStack) -> Contents:
     """
     from pylibCZIrw import czi
 
+    file = cast(BinaryIO, source)
+    directory = walk_directory(file)
     path = native_path(source, resources, ".czi")
     cache = czi.CacheOptions(czi.CacheType.Standard, max_memory_usage=CACHE_BYTES)
     document: Any = resources.enter_context(czi.open_czi(str(path), cache_options=cache))
-    file_bytes = path.stat().st_size
-    reads_blocks = _largest_tile_bytes(document, file_bytes) <= MAX_SEGMENT_BYTES
-    sizes = {axis: end - start for axis, (start, end) in document.total_bounding_box.items()}
     for axis, name in _LAYERED.items():
-        if sizes.get(axis, 1) > 1:
+        if directory.sizes.get(axis, 1) > 1:
             raise ImageShapeError(
-                f"the CZI holds {sizes[axis]} {name} of each plane, which belong together; process it in ZEN, or "
+                f"the CZI holds {directory.sizes[axis]} {name} of each plane, which belong together; process it in ZEN, or "
                 f"export the {name[:-1]} to segment as OME-TIFF"
             )
     metadata = _metadata(document)
@@ -66,27 +63,8 @@ def open_czi(source: BinaryIO | Path, resources: ExitStack) -> Contents:
     if not scenes:
         scenes = [(None, document.total_bounding_rectangle_no_pyramid)]
     names = _scene_names(metadata)
-    image = _Czi(document, metadata, sizes, file_bytes, reads_blocks)
+    image = _Czi(document, metadata, directory, file.seek(0, 2))
     return [Scene(names.get(number, ""), partial(image.stack, number, rectangle)) for number, rectangle in scenes]
-
-
-def _largest_tile_bytes(document: Any, file_bytes: int) -> int:
-    """Return the size of the largest tile, and refuse one that claims more than the file can hold."""
-    sizes = []
-
-    def look(_: int, tile: Any) -> bool:
-        height, width = tile.physicalSize.h, tile.physicalSize.w
-        if not (0 < height < _SANE_PX and 0 < width < _SANE_PX):
-            raise ImageReadError(f"the CZI is damaged: a tile of {height} x {width} pixels")
-        dtype, samples = _pixel_type(tile.pixelType.name)
-        sizes.append(height * width * samples * np.dtype(dtype).itemsize)
-        check_claim("CZI's tile", sizes[-1], file_bytes)
-        return len(sizes) <= _MAX_TILES
-
-    document.enumerate_subblocks(look)
-    if not sizes or len(sizes) > _MAX_TILES:
-        raise ImageReadError(f"the CZI holds {len(sizes)} tiles, expected 1 to {_MAX_TILES}; it may be truncated")
-    return max(sizes)
 
 
 def _pixel_type(name: str) -> tuple[Any, int]:
@@ -99,9 +77,8 @@ def _pixel_type(name: str) -> tuple[Any, int]:
 class _Czi:
     document: Any
     metadata: ElementTree.Element
-    sizes: dict[str, int]
+    directory: Directory
     file_bytes: int
-    reads_blocks: bool
 
     def stack(self, scene: int | None, rectangle: Any) -> Stack:
         """Return one scene."""
@@ -112,7 +89,7 @@ class _Czi:
         dtype = np.result_type(*(dtype for dtype, _ in types))
         (n_samples,) = samples
         height, width = int(rectangle.h), int(rectangle.w)
-        lead = {axis: self.sizes.get(axis, 1) for axis in "TZC"}
+        lead = {axis: self.directory.sizes.get(axis, 1) for axis in "TZC"}
         if min(height, width) == 1 and max(height, width, lead["T"]) > 1:
             raise ImageShapeError(
                 f"the CZI is a line scan of {max(height, width)} pixels, not an image; there is nothing to segment"
@@ -126,7 +103,7 @@ class _Czi:
                 columns.stop - columns.start,
                 rows.stop - rows.start,
             )
-            plane = {axis: i for axis, i in zip(lead, index, strict=True) if axis in self.sizes}
+            plane = {axis: i for axis, i in zip(lead, index, strict=True) if axis in self.directory.sizes}
             image: Image = self.document.read(roi=roi, plane=plane, scene=scene)
             image = image[..., ::-1] if n_samples == 3 else image[..., 0]  # libCZI gives blue, green, red
             return image.astype(dtype, copy=False)
@@ -138,7 +115,7 @@ class _Czi:
             channels=_channel_names(self.metadata, lead["C"]),
             pixel_size_um=_pixel_size(self.metadata),
             read=read,
-            reads_blocks=self.reads_blocks,
+            reads_blocks=self.directory.max_tile_bytes <= MAX_SEGMENT_BYTES,
         )
 
 
