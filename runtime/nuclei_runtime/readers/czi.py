@@ -55,8 +55,8 @@ def open_czi(source: BinaryIO | Path, resources: ExitStack) -> Contents:
     for axis, name in _LAYERED.items():
         if directory.sizes.get(axis, 1) > 1:
             raise ImageShapeError(
-                f"the CZI holds {directory.sizes[axis]} {name} of each plane, which belong together; process it in ZEN, or "
-                f"export the {name[:-1]} to segment as OME-TIFF"
+                f"the CZI holds {directory.sizes[axis]} {name} of each plane, which belong together; process it in "
+                f"ZEN, or export the {name[:-1]} to segment as OME-TIFF"
             )
     metadata = _metadata(document)
     scenes = sorted(document.scenes_bounding_rectangle_no_pyramid.items())

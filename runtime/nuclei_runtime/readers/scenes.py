@@ -22,6 +22,10 @@ _MPP_TOLERANCE = 1.25
 of 2 or more, and networks stand a nucleus that is a quarter larger or smaller."""
 
 
+_OVERVIEWS = frozenset(("label", "label image", "macro", "macro image", "overview", "thumbnail"))
+"""What Bio-Formats and the makers of scanners call pictures of a whole slide, in lower case: never segmented."""
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     """One image of a file that holds several: a position, a well, a series.
@@ -56,9 +60,13 @@ def choose_planes(contents: Contents, selection: Selection) -> list[Plane]:
         if selection.scene not in (None, EACH_SCENE, 0, "0"):
             raise ImageShapeError(f"there is no scene {selection.scene} in the file, which holds a single image")
         return _planes_of(contents, selection)
-    if selection.scene == EACH_SCENE and len(contents) > 1:
-        return [plane for i in range(len(contents)) for plane in _readable_planes(contents, i, selection)]
-    return _named(_planes_of(contents[i := _index(contents, selection.scene)].open(), selection), contents, i)
+    scenes = [scene for scene in contents if scene.name.casefold() not in _OVERVIEWS]
+    if not scenes:
+        raise ImageShapeError("the file holds no image")
+    if selection.scene == EACH_SCENE and len(scenes) > 1:
+        return [plane for i in range(len(scenes)) for plane in _readable_planes(scenes, i, selection)]
+    index = _index(scenes, selection.scene)
+    return _named(_planes_of(scenes[index].open(), selection), scenes, index)
 
 
 def _planes_of(stack: Stack, selection: Selection) -> list[Plane]:

@@ -187,8 +187,12 @@ def test_the_orientation_is_ignored_so_that_labels_lie_on_the_stored_pixels() ->
 STACK = np.stack([GREY, GREY, GREY, GREY, GREY])
 REFUSED: dict[str, tuple[Callable[[], bytes], type[ImageError], str]] = {
     "no bytes": (lambda: b"", ImageReadError, r"empty \(0 bytes\)"),
-    "text": (lambda: b"image,count\nfield_1,12\n", ImageReadError, "expected PNG, JPEG, BMP or TIFF"),
-    "gif": (lambda: pillow(GREY, "GIF"), ImageReadError, "expected PNG, JPEG, BMP or TIFF"),
+    "text": (
+        lambda: b"image,count\nfield_1,12\n",
+        ImageReadError,
+        "expected PNG, JPEG, BMP or TIFF",
+    ),
+    "gif": (lambda: pillow(GREY, "GIF"), ImageReadError, "GIF files are not read; save the image as PNG or TIFF"),
     "postscript": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", ImageReadError, "expected PNG"),
     "only a png signature": (lambda: b"\x89PNG\r\n\x1a\n", ImageReadError, "."),
     "only a tiff signature": (lambda: b"II*\0", ImageReadError, "truncated"),

@@ -1,7 +1,7 @@
 """Opens TIFF, OME-TIFF and BigTIFF: decides by whose rules a file is written, and which of its pages make up an image.
 
-tifffile finds the pages of OME-TIFFs, of those of ImageJ, of its own and of microscopes and slide scanners; any other
-TIFF is a sequence of equal pages, or several.
+The OME-XML says where the planes of an OME-TIFF are; tifffile finds those of ImageJ, of its own, and of microscopes and
+slide scanners; any other TIFF is a sequence of equal pages, or several.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from nuclei_runtime.readers.pixel_size import PixelSize, from_imagej, from_tiff
 from nuclei_runtime.readers.scenes import Contents, Scene
 from nuclei_runtime.readers.tiff.directories import Directory, walk_directories
 from nuclei_runtime.readers.tiff.microscopes import MICROSCOPES, microscope_scenes
-from nuclei_runtime.readers.tiff.ome_xml import read_ome
+from nuclei_runtime.readers.tiff.ome_xml import OmeImage, read_ome
 from nuclei_runtime.readers.tiff.slides import SLIDES, slide_scenes
-from nuclei_runtime.readers.tiff.stack import pages_of_series, row_of_pages, stack_of
+from nuclei_runtime.readers.tiff.stack import numbered_pages, pages_of_series, stack_of
 
 _KINDS = ("shaped", "ome", "imagej")
 """The kinds whose layout comes from tifffile, in the order of its own checks; a file may be of two kinds."""
@@ -46,6 +46,8 @@ def open_tiff(file: BinaryIO, resources: ExitStack) -> Contents:
         return microscope_scenes(file, tiff, kind, directories)
     if kind in SLIDES:
         return slide_scenes(file, tiff, kind, directories)
+    if kind == "ome":
+        return _ome_images(file, tiff, directories)
     if kind is None:
         return _rows_of_pages(file, tiff, directories)
     return _series(file, tiff, kind, directories)
@@ -60,7 +62,7 @@ def _rows_of_pages(file: BinaryIO, tiff: Any, directories: Sequence[Directory]) 
     rows = list(numbers.values()) or [[0]]
 
     def open_row(row: list[int]) -> Stack:
-        pages = row_of_pages(tiff, row)
+        pages = numbered_pages(tiff, row)
         return stack_of(file, tiff, directories, pages, pixel_size_um=from_tiff(pages.keyframe.tags))
 
     if len(rows) == 1:
@@ -68,23 +70,37 @@ def _rows_of_pages(file: BinaryIO, tiff: Any, directories: Sequence[Directory]) 
     return [Scene("", partial(open_row, row)) for row in rows]
 
 
+def _ome_images(file: BinaryIO, tiff: Any, directories: Sequence[Directory]) -> Contents:
+    """Follow the OME-XML, and refuse it where it contradicts the pages."""
+
+    def open_image(image: OmeImage) -> Stack:
+        if len({directories[i].layout for i in image.pages}) > 1:
+            raise ImageReadError("the pages of the stack differ in size or type; save it as OME-TIFF again")
+        pages = numbered_pages(tiff, image.pages, image.axes, image.shape)
+        found, declared = (pages.keyframe.imagelength, pages.keyframe.imagewidth), (image.height, image.width)
+        if found != declared:
+            raise ImageReadError(
+                f"the OME-XML of the file says {declared[0]} x {declared[1]} pixels, but its pages are {found[0]} x "
+                f"{found[1]}; export the image again"
+            )
+        return stack_of(file, tiff, directories, pages, image.channels, image.pixel_size_um)
+
+    return [Scene(image.name, partial(open_image, image)) for image in read_ome(tiff.ome_metadata, directories)]
+
+
 def _series(file: BinaryIO, tiff: Any, kind: str, directories: Sequence[Directory]) -> Contents:
-    images = [read_ome(tiff.ome_metadata, len(directories))] if kind == "ome" else []
     series = [one for one in tiff.series if not (one.keyframe.is_reduced or one.keyframe.is_subifd)]
-    if any(one.kind != kind for one in series) or not series or (images and len(images) != len(series)):
+    if any(one.kind != kind for one in series) or not series:
         raise ImageReadError(f"the file's {kind} metadata contradict its pages; export the image again")
 
     def open_series(i: int) -> Stack:
         pages = pages_of_series(series[i], directories)
-        if images:
-            return stack_of(file, tiff, directories, pages, images[i].channels, images[i].pixel_size_um)
         channels = _imagej_channels(tiff, pages.axes, pages.lengths)
         return stack_of(file, tiff, directories, pages, channels, _pixel_size(tiff, kind, pages.keyframe))
 
-    names = [str(one.name or "") for one in series]
     if len(series) == 1:
         return open_series(0)
-    return [Scene(name, partial(open_series, i)) for i, name in enumerate(names)]
+    return [Scene(str(one.name or ""), partial(open_series, i)) for i, one in enumerate(series)]
 
 
 def _imagej_channels(tiff: Any, axes: str, lead: tuple[int, ...]) -> tuple[str, ...]:

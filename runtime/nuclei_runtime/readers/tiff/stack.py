@@ -115,18 +115,27 @@ def stack_of(
     )
 
 
-def row_of_pages(tiff: Any, numbers: Sequence[int]) -> Pages:
-    """Take pages of a TIFF in order, by their numbers."""
-    tiff.pages.set_keyframe(numbers[0])
-    tiff.pages.useframes = True
-    keyframe = tiff.pages.keyframe
-    lengths = (len(numbers),) if len(numbers) > 1 else ()
+def numbered_pages(
+    tiff: Any, numbers: Sequence[int], axes: str = UNKNOWN, lengths: tuple[int, ...] | None = None
+) -> Pages:
+    """Take pages of a TIFF by their numbers, which must be equal in their layout.
+
+    Parameters
+    ----------
+    tiff : tifffile.TiffFile
+    numbers : sequence of int
+    axes : str
+        What tells the pages apart.
+    lengths : tuple of int, optional
+        How many pages there are in each of these dimensions; without it, there is one dimension.
+    """
 
     def frame(n: int) -> Any:
-        tiff.pages.set_keyframe(numbers[0])
+        tiff.pages.set_keyframe(numbers[0])  # another image of the file may have set its own
+        tiff.pages.useframes = True
         return tiff.pages[numbers[n]]
 
-    return Pages(UNKNOWN * len(lengths), lengths, keyframe, frame)
+    return Pages(axes, (len(numbers),) if lengths is None else lengths, frame(0), frame)
 
 
 def pages_of_series(series: Any, directories: Sequence[Directory]) -> Pages:
