@@ -47,6 +47,9 @@ class Format:
         this format.
     extra : tuple of (str, str), optional
         The package that the opener needs and the extra that installs it.
+    companion : str
+        For a format whose files have their pixels in a folder beside them: the name of that folder, in which
+        ``{stem}`` stands for that of the file.
     advice : str
         What to do with an image of a format that is not read.
     """
@@ -58,6 +61,7 @@ class Format:
     needs_suffix: bool = False
     marker_files: tuple[str, ...] = ()
     extra: tuple[str, str] | None = None
+    companion: str = ""
     advice: str = ""
 
     @property
@@ -114,7 +118,7 @@ FORMATS = (
     Format("BMP", (".bmp",), _PICTURES, first_bytes=(b"BM",)),
     Format(
         "TIFF",
-        (".tif", ".tiff", ".btf", ".tf2", ".tf8"),  # the last three: BigTIFF in the OME-TIFF specification
+        (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk", ".svs", ".ndpi", ".scn", ".qptiff"),
         f"{_HERE}.tiff.contents:open_tiff",
         first_bytes=_TIFF,
     ),
@@ -127,6 +131,34 @@ FORMATS = (
         first_bytes=(b"p\0\0\0",),
         needs_suffix=True,
         extra=("liffile", "lif"),
+    ),
+    # The file itself holds only an overview, in a format of its own.
+    Format(
+        "Olympus VSI",
+        (".vsi",),
+        f"{_HERE}.vsi:open_vsi",
+        first_bytes=_TIFF,
+        needs_suffix=True,
+        companion="_{stem}_",
+        extra=("slideio", "slides"),
+    ),
+    Format(
+        "MIRAX MRXS",
+        (".mrxs",),
+        f"{_HERE}.openslide:open_slide",
+        first_bytes=_JPEG,
+        needs_suffix=True,
+        companion="{stem}",
+        extra=("openslide", "slides"),
+    ),
+    # tifffile does not put its overlapping tiles together.
+    Format(
+        "Ventana BIF",
+        (".bif",),
+        f"{_HERE}.openslide:open_slide",
+        first_bytes=_TIFF,
+        needs_suffix=True,
+        extra=("openslide", "slides"),
     ),
     Format(
         "OME-Zarr",
@@ -142,9 +174,6 @@ FORMATS = (
     Format("Olympus OIB", (".oib",), first_bytes=_OLE, needs_suffix=True, advice=_EXPORT),
     Format("Olympus OIF", (".oif",), needs_suffix=True, advice=_EXPORT),
     Format("Olympus OIR", (".oir",), first_bytes=(b"OLYMPUSRAWFORMAT",), advice=_EXPORT),
-    # The pixels lie in a folder beside the file, which itself holds an overview.
-    Format("Olympus VSI", (".vsi",), first_bytes=_TIFF, needs_suffix=True, advice=_EXPORT),
-    Format("MIRAX MRXS", (".mrxs",), first_bytes=_JPEG, needs_suffix=True, advice=_EXPORT),
     Format("Imaris IMS", (".ims",), first_bytes=(b"\x89HDF\r\n\x1a\n",), needs_suffix=True, advice=_EXPORT),
     Format("DeltaVision DV", (".dv",), needs_suffix=True, advice=_EXPORT),
     Format("DICOM", (".dcm", ".dicom"), needs_suffix=True, advice=_EXPORT),
@@ -195,6 +224,15 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:  # no permission
         return False
+
+
+def companion_of(path: Path) -> Path | None:
+    """Return the folder beside a file that holds its pixels, if its format has such a folder and it exists."""
+    for form in FORMATS:
+        if form.companion and path.suffix.lower() in form.suffixes:
+            folder = path.with_name(form.companion.format(stem=path.stem))
+            return folder if folder.is_dir() else None
+    return None
 
 
 def format_of_file(file: BinaryIO, name: str = "") -> Format | None:

@@ -134,6 +134,13 @@ def digest_tree(folder: Path) -> FileDigest:
     return FileDigest(sha256, sum(digest.size for digest in digests))
 
 
+def digest_with(path: Path, companion: Path) -> FileDigest:
+    """Return the digest of an image whose pixels lie in a folder beside it: that of both digests."""
+    parts = digest_file(path), digest_tree(companion)
+    sha256 = hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest()
+    return FileDigest(sha256, sum(part.size for part in parts))
+
+
 def record_of(out: Path, name: str) -> Record | None:
     """Read the record of an image; None if it is damaged.
 

@@ -10,11 +10,20 @@ from pathlib import Path
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageReadError, ResultsExistError, RuntimeEnvironmentError
 from nuclei_runtime.faults import image_failure, reading_error
+from nuclei_runtime.readers.formats import companion_of
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.results.layout import result_path
 from nuclei_runtime.results.outcome import PlaneOutcome, segmented
-from nuclei_runtime.results.records import FileDigest, Record, damaged_result, digest_file, digest_tree, record_of
+from nuclei_runtime.results.records import (
+    FileDigest,
+    Record,
+    damaged_result,
+    digest_file,
+    digest_tree,
+    digest_with,
+    record_of,
+)
 from nuclei_runtime.results.store import ResultStore
 from nuclei_runtime.results.writing import KEPT, writing
 from nuclei_runtime.runs.inputs import ImageFile
@@ -204,7 +213,10 @@ def digest_source(file: ImageFile) -> FileDigest | str:
     except UnicodeEncodeError:
         return "the file name is not text in the encoding of this system; rename the file"
     try:
-        return digest_tree(file.path) if file.path.is_dir() else digest_file(file.path)
+        if file.path.is_dir():
+            return digest_tree(file.path)
+        companion = companion_of(file.path)
+        return digest_file(file.path) if companion is None else digest_with(file.path, companion)
     except OSError as error:
         with _reading():
             return image_failure(reading_error(error))
