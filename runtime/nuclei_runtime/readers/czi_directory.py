@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from nuclei_runtime.errors import ImageReadError
 from nuclei_runtime.readers.bounds import check_claim
@@ -151,7 +151,7 @@ def _segment(file: BinaryIO, at: int, name: bytes) -> int:
     return at + _SEGMENT.size
 
 
-def _read(file: BinaryIO, form: struct.Struct, at: int) -> tuple[int, ...] | tuple[bytes, ...]:
+def _read(file: BinaryIO, form: struct.Struct, at: int) -> tuple[Any, ...]:
     if at < 0:
         raise ImageReadError("the CZI is damaged: a place before its start")
     file.seek(at)

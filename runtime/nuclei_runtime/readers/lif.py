@@ -114,8 +114,10 @@ def _channels(series: Any) -> list[_Channel]:
 def _stack(file: BinaryIO, file_bytes: int, series: Any, dimensions: Sequence[_Dimension], start: int) -> Stack:
     channels = _channels(series)
     length = {dimension.name: dimension for dimension in dimensions}
-    if unknown := set(length) - {*"TZYX", *_WAVELENGTHS} or len(length) < len(dimensions):
-        raise ImageShapeError(f"the LIF series has a dimension {unknown or 'twice'}, which is not understood")
+    unknown = [dimension.name for dimension in dimensions if dimension.name not in (*"TZYX", *_WAVELENGTHS)]
+    if unknown or len(length) < len(dimensions):
+        found = ", ".join(unknown) or "twice the same"
+        raise ImageShapeError(f"the LIF series has dimensions that are not understood ({found}); export it as OME-TIFF")
     if not {"Y", "X"} <= length.keys() or 1 in (length["Y"].n, length["X"].n):
         axes = "".join(dimension.name for dimension in dimensions if dimension.n > 1)
         raise ImageShapeError(

@@ -167,7 +167,7 @@ class _Search:
             images = {name for name in shown if format_of_folder(Path(here, name)) is not None}
             for name in sorted(images):
                 self._add(Path(here, name), real)
-            companions = {folder.name for name in files if (folder := companion_of(Path(here, name))) is not None}
+            companions = {beside.name for name in files if (beside := companion_of(Path(here, name))) is not None}
             inner = [name for name in shown if name not in images | companions]
             folders[:] = [name for name in inner if self._enter(Path(here, name))]
             for name in files:
