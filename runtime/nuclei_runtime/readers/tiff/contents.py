@@ -24,6 +24,9 @@ from nuclei_runtime.readers.tiff.stack import numbered_pages, pages_of_series, s
 _KINDS = ("shaped", "ome", "imagej")
 """The kinds whose layout comes from tifffile, in the order of its own checks; a file may be of two kinds."""
 
+_OWN_TAGS = {33629: ("stk", "a MetaMorph stack"), 34412: ("lsm", "a Zeiss LSM file")}
+"""Private tags (UIC2Tag, CZ_LSMINFO) of formats that use pages and directories differently from TIFF."""
+
 
 def open_tiff(file: BinaryIO, resources: ExitStack) -> Contents:
     """Return the contents of a TIFF, which is closed with `resources`.
@@ -42,6 +45,9 @@ def open_tiff(file: BinaryIO, resources: ExitStack) -> Contents:
     flags: dict[str, Any] = {f"is_{kind}": False for kind in tifffile.TIFF.FILE_FLAGS if kind not in allowed}
     tiff: Any = resources.enter_context(tifffile.TiffFile(file, **flags))
     kind = next((kind for kind in (*MICROSCOPES, *SLIDES, *_KINDS) if getattr(tiff, f"is_{kind}")), None)
+    for code, (own, name) in _OWN_TAGS.items():
+        if code in directories[0].codes and kind != own:
+            raise ImageReadError(f"the file is {name} whose metadata cannot be read; it may be damaged")
     if kind in MICROSCOPES:
         return microscope_scenes(file, tiff, kind, directories)
     if kind in SLIDES:
