@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,10 @@ from nuclei_runtime.readers.bounds import check_claim
 from nuclei_runtime.readers.native_path import native_path
 from nuclei_runtime.readers.pixel_size import in_micrometres
 from nuclei_runtime.readers.scenes import Contents, Scene
+
+_HEADER = struct.Struct("<4s28xqi20x4s24xiii")
+_MIN_PLACE_BYTES = 20
+"""Of the entry for a tile: where it begins, and how long it is, besides its coordinates."""
 
 
 def open_vsi(source: BinaryIO | Path, resources: ExitStack) -> Contents:
@@ -34,12 +39,34 @@ def open_vsi(source: BinaryIO | Path, resources: ExitStack) -> Contents:
         raise ImageReadError(
             f"the pixels of the VSI lie in a folder {folder.name} beside it, which is missing; copy both"
         )
-    n_bytes = sum(part.stat().st_size for part in folder.rglob("*") if part.is_file())
+    parts = [part for part in folder.rglob("*") if part.is_file()]
+    n_bytes = sum(part.stat().st_size for part in parts)
+    for part in parts:
+        if part.suffix.lower() == ".ets":
+            _check_header(part)
     slide: Any = resources.enter_context(slideio.open_slide(str(path), "VSI"))
     scans = [slide.get_scene(i) for i in range(slide.num_scenes)]
     if not scans:
         raise ImageReadError("the VSI holds no scan; it may be truncated")
     return [Scene(str(scan.name), partial(_stack, scan, n_bytes)) for scan in scans]
+
+
+def _check_header(part: Path) -> None:
+    """Refuse tiles that cannot be: slideio would allocate memory for them.
+
+    The header was compared with that of a file: SIS, then the place and number of the tiles; ETS, then their size.
+    """
+    with part.open("rb") as file:
+        start = file.read(_HEADER.size)
+    size = part.stat().st_size
+    if len(start) < _HEADER.size:
+        raise ImageReadError(f"{part.name}, which holds pixels of the VSI, is truncated")
+    sis, places_at, n_tiles, ets, width, height, depth = _HEADER.unpack(start)
+    if (sis, ets) != (b"SIS\0", b"ETS\0") or min(places_at, n_tiles, width, height, depth) < 1:
+        raise ImageReadError(f"{part.name}, which holds pixels of the VSI, is damaged")
+    if places_at + n_tiles * _MIN_PLACE_BYTES > size:
+        raise ImageReadError(f"{part.name}, which holds pixels of the VSI, is truncated: {n_tiles} tiles are not in it")
+    check_claim("VSI's tile", width * height * depth, size)
 
 
 def _stack(scan: Any, file_bytes: int) -> Stack:

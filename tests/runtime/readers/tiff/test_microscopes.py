@@ -29,7 +29,7 @@ def write_stk(path: Path, *, z_um: int, um: float = 0.25) -> Path:
     pixels_at = 8
     end = pixels_at + PLANES.nbytes
     rational = struct.pack("<II", int(um * 1000), 1000)
-    unit = struct.pack("<I", 2) + b"um"
+    unit = struct.pack("<I", 3) + b"um\0"
     # Each plane: distance in Z (rational), creation and modification day and time.
     uic2 = b"".join(struct.pack("<IIIIII", z_um, 1, 2459000, 1000 * i, 2459000, 1000 * i) for i in range(n))
     uic3 = struct.pack("<II", 450, 1) * n
