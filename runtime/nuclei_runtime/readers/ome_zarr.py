@@ -23,6 +23,8 @@ from nuclei_runtime.readers.pixel_size import PixelSize, in_micrometres
 
 _MAX_JSON_BYTES = 1 << 24
 _MAX_CHUNK_BYTES = 1 << 29
+_MOST_NAMED = 10
+"""Images that a message names."""
 _CODECS = frozenset(
     {"bytes", "transpose", "shuffle", "delta", "crc32c", "sharding_indexed"}
     | {"blosc", "zlib", "gzip", "zstd", "lz4", "bz2", "lzma"}
@@ -40,8 +42,8 @@ def open_zarr(folder: Path, _: ExitStack) -> Stack:
     ImageShapeError
         The folder holds a plate or several images.
     """
-    attributes = _attributes(folder)
-    multiscale = _multiscale(folder, attributes)
+    folder, attributes = _only_image(folder)
+    multiscale = _multiscale(attributes)
     axes = [axis for axis in multiscale.get("axes", ()) if isinstance(axis, dict)]
     letters = "".join(_letter(axis) for axis in axes)
     named = letters.replace(UNKNOWN, "")
@@ -89,9 +91,37 @@ def _json(path: Path) -> dict[str, Any] | None:
     return value
 
 
-def _multiscale(folder: Path, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    if "plate" in attributes or "well" in attributes or "bioformats2raw.layout" in attributes:
+def _only_image(folder: Path) -> tuple[Path, Mapping[str, Any]]:
+    """Return the folder of the image and its metadata: this folder, or the only image in it (`_images_in`)."""
+    attributes = _attributes(folder)
+    if "plate" in attributes or "well" in attributes:
         raise ImageShapeError(f"the folder holds many images; name those to segment, such as {folder.name}/.../0")
+    images = [] if "multiscales" in attributes else _images_in(folder)
+    if len(images) > 1:
+        more = ", ..." if len(images) > _MOST_NAMED else ""
+        raise ImageShapeError(
+            f"the folder holds {len(images)} images: {', '.join(images[:_MOST_NAMED])}{more}; name those to segment, "
+            f"such as {folder.name}/{images[0]}"
+        )
+    if images:
+        folder = _inside(folder, images[0])
+        attributes = _attributes(folder)
+    return folder, attributes
+
+
+def _images_in(folder: Path) -> list[str]:
+    """Return the names of the images in a folder that is not one itself.
+
+    bioformats2raw puts each image of a file into a folder of its own, and their order into one called OME (the
+    transitional layout 3 of the specification).
+    """
+    listed = _attributes(folder / "OME").get("series")
+    names = list(map(str, listed)) if isinstance(listed, list) else [path.name for path in folder.iterdir()]
+    found = [name for name in names if "multiscales" in _attributes(_inside(folder, name))]
+    return found if isinstance(listed, list) else sorted(found, key=lambda name: (len(name), name))
+
+
+def _multiscale(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     multiscales = attributes.get("multiscales")
     if not (isinstance(multiscales, list) and multiscales and isinstance(multiscales[0], dict)):
         raise ImageReadError("the folder is not an OME-Zarr image: it lacks multiscales metadata of version 0.4 or 0.5")
@@ -108,13 +138,19 @@ def _letter(axis: Mapping[str, Any]) -> str:
     return name if name in allowed else UNKNOWN
 
 
-def _open_array(folder: Path, name: str) -> Any:
+def _inside(folder: Path, name: str) -> Path:
+    """Return the path of what the metadata name, which must be inside the folder."""
     inside = PurePosixPath(name)
     if not name or inside.is_absolute() or ".." in inside.parts or ":" in name or "\\" in name:
         raise ImageReadError(f"its metadata refer to {name!r}, outside the folder")
     path = folder.joinpath(*inside.parts)
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ImageReadError(f"its metadata refer to {name!r}, a link out of the folder")
+    return path
+
+
+def _open_array(folder: Path, name: str) -> Any:
+    path = _inside(folder, name)
     description = _json(path / "zarr.json") or _json(path / ".zarray")
     if description is None:
         raise ImageReadError(f"its array {name!r} is missing; the folder may have been copied only in part")

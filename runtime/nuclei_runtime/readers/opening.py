@@ -36,7 +36,7 @@ def read_image(source: str | os.PathLike[str] | bytes) -> Image:
     (H, W), (H, W, 3) or (H, W, 4) ndarray
         Of bool, an unsigned or signed integer or a float type, with the values stored in the file, except that grey
         with alpha loses its alpha, that palettes, CMYK, YCbCr and Lab become RGB, and that a TIFF of more than 1 bit in
-        which 0 is white is inverted.
+        which 0 is white is inverted. The lookup tables of ImageJ change nothing.
 
     Raises
     ------

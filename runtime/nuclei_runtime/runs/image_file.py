@@ -10,7 +10,7 @@ from pathlib import Path
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageReadError, ResultsExistError, RuntimeEnvironmentError
 from nuclei_runtime.faults import image_failure, reading_error
-from nuclei_runtime.readers.formats import companion_of
+from nuclei_runtime.readers.formats import companion_of, format_in_folder, format_of_folder
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.results.layout import result_path
@@ -100,12 +100,12 @@ def why_redone(
         return "its record is damaged"
     if record.run_key != worker.job.run_key:
         return "its results were made with another model, other options or another version"
+    if not record.is_ok:
+        return "it failed before"
     if isinstance(source, str) or record.source != source:
         return "the image has changed"
     if record.stem != file.stem:
         return "its results need another name, because another image has the same name now"
-    if not record.is_ok:
-        return "it failed before"
     damaged = damaged_result(out, record)
     return None if damaged is None else f"{damaged} is missing or has changed"
 
@@ -212,6 +212,9 @@ def digest_source(file: ImageFile) -> FileDigest | str:
         file.name.encode()
     except UnicodeEncodeError:
         return "the file name is not text in the encoding of this system; rename the file"
+    form = format_of_folder(file.path) if file.path.is_dir() else format_in_folder(file.path)
+    if form is not None and form.obstacle is not None:  # its gigabytes would be read for nothing
+        return form.obstacle
     try:
         if file.path.is_dir():
             return digest_tree(file.path)

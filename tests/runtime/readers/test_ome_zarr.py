@@ -206,7 +206,60 @@ def test_metadata_that_do_not_fit_are_refused(case: str, tmp_path: Path) -> None
         pass
 
 
-@pytest.mark.parametrize("attribute", ["plate", "well", "bioformats2raw.layout"])
+def several(folder: Path, *names: str, version: str = "0.4", series: list[str] | None = None) -> Path:
+    """Write what bioformats2raw makes of a file with several images; image N is all N."""
+    is_new = version == "0.5"
+    layout = {"bioformats2raw.layout": 3}
+    group = zarr.create_group(LocalStore(folder), zarr_format=3 if is_new else 2)
+    group.attrs.update({"ome": {"version": version, **layout}} if is_new else layout)
+    if series is not None:
+        group.create_group("OME").attrs.update({"ome": {"series": series}} if is_new else {"series": series})
+    for n, name in enumerate(names):
+        write(folder / name, np.full((60, 50), n, np.uint16), version=version)
+    return folder
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("series", [None, ["0"]])
+def test_a_folder_of_one_image_is_that_image(version: str, series: list[str] | None, tmp_path: Path) -> None:
+    folder = several(tmp_path / "slide.zarr", "0", version=version, series=series)
+    with open_planes(folder, Selection()) as (plane,):
+        assert plane.pixel_size_um == (0.5, 0.25)
+        assert not plane.read(slice(0, 60), slice(0, 50)).any()
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize(("series", "listed"), [(None, "0, 1, 2, 10"), (["10", "2", "1", "0"], "10, 2, 1, 0")])
+def test_of_several_images_one_has_to_be_named(
+    version: str, series: list[str] | None, listed: str, tmp_path: Path
+) -> None:
+    folder = several(tmp_path / "slide.zarr", "0", "10", "2", "1", version=version, series=series)
+    with (
+        pytest.raises(
+            ImageShapeError, match=rf"4 images: {listed}; name those to segment, such as slide\.zarr/{listed[0]}"
+        ),
+        open_planes(folder, Selection()),
+    ):
+        pass
+    with open_planes(folder / "2", Selection()) as (plane,):
+        assert (plane.read(slice(0, 60), slice(0, 50)) == 2).all()
+
+
+def test_a_list_of_images_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:
+    write(tmp_path / "outside.zarr")
+    folder = several(tmp_path / "slide.zarr", "0", series=["../outside.zarr"])
+    with pytest.raises(ImageReadError, match="outside the folder"), open_planes(folder, Selection()):
+        pass
+
+
+def test_a_group_of_arrays_without_metadata_is_no_image(tmp_path: Path) -> None:
+    folder = several(tmp_path / "slide.zarr")
+    zarr.open_group(LocalStore(folder)).create_array("0", data=IMAGE)
+    with pytest.raises(ImageReadError, match="lacks multiscales"), open_planes(folder, Selection()):
+        pass
+
+
+@pytest.mark.parametrize("attribute", ["plate", "well"])
 def test_a_folder_of_many_images_asks_for_one(attribute: str, tmp_path: Path) -> None:
     folder = write(tmp_path / "a.zarr")
     edit(folder / ".zattrs", **{attribute: {}})

@@ -185,6 +185,19 @@ def test_the_orientation_is_ignored_so_that_labels_lie_on_the_stored_pixels() ->
 
 
 STACK = np.stack([GREY, GREY, GREY, GREY, GREY])
+
+
+def test_of_several_pictures_of_a_camera_the_first_is_read() -> None:
+    others = [Image.fromarray(RGB[:12, :10]), Image.fromarray(GREY[::-1])]
+    several = pillow(RGB, "MPO", save_all=True, append_images=others)
+    first = pillow(RGB, "JPEG")
+    assert several.startswith(b"\xff\xd8\xff")
+    assert np.array_equal(read_image(several), read_image(first))
+    assert np.array_equal(
+        read_image(several[: several.index(b"\xff\xd9") + 2]), read_image(first)
+    )  # the others are cut off
+
+
 REFUSED: dict[str, tuple[Callable[[], bytes], type[ImageError], str]] = {
     "no bytes": (lambda: b"", ImageReadError, r"empty \(0 bytes\)"),
     "text": (

@@ -183,10 +183,14 @@ def _photometric(tiff: Any, page: Any) -> int:
     """Return what the values of a page mean: TIFF 6.0, tag 262.
 
     In ImageJ, a lookup table is a way to look at the values, whatever it makes them look like. ImageJ stores one of 8
-    bits as a palette and an inverted one as 0 for white, beside the unchanged values (its TiffEncoder).
+    bits as a palette and an inverted one as 0 for white, beside the unchanged values (its TiffEncoder). In OME too, a
+    palette is a false colour: the XML counts one channel.
     """
     photometric = int(page.tags[_PHOTOMETRIC].value) if _PHOTOMETRIC in page.tags else _BLACK_IS_ZERO
-    return _BLACK_IS_ZERO if tiff.is_imagej and photometric in (_WHITE_IS_ZERO, _PALETTE) else photometric
+    is_display = (photometric == _PALETTE and (tiff.is_imagej or tiff.is_ome)) or (
+        photometric == _WHITE_IS_ZERO and tiff.is_imagej
+    )
+    return _BLACK_IS_ZERO if is_display else photometric
 
 
 def _reader(
@@ -210,7 +214,7 @@ def _reader(
             )
         pillow = PillowPages(file, page, photometric)
         axes = "YXS" if len(pillow.shape) == 3 else "YX"
-        return axes, pillow.shape, pillow.dtype, lambda frame, _n, _index, y, x: pillow.read(frame.index)[y, x], False
+        return axes, pillow.shape, pillow.dtype, lambda frame, _n, _index, y, x: pillow.read(frame)[y, x], False
     segments = Segments(file, page, contiguous=contiguous)
     inverts = photometric == _WHITE_IS_ZERO and page.dtype != bool  # tifffile writes masks this way but still means 1
 

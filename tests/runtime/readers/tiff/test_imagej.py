@@ -1,4 +1,4 @@
-"""ImageJ's lookup tables say how values are displayed: the values are read as they are stored."""
+"""The lookup tables of ImageJ and OME say how values are displayed: the values are read as they are stored."""
 
 from __future__ import annotations
 
@@ -43,6 +43,11 @@ def test_an_inverted_table_changes_no_value(dtype: str, layout: dict[str, Any]) 
 @pytest.mark.parametrize("table", [BLUE, GLASBEY], ids=["blue", "glasbey"])
 def test_a_table_of_colours_changes_no_value(table: dict[str, Any]) -> None:
     assert np.array_equal(read_image(tiff(GREY, **table)), GREY)
+    xml = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image><Pixels DimensionOrder="XYZCT" '
+        'SizeX="30" SizeY="20" SizeZ="1" SizeC="1" SizeT="1" Type="uint8"/></Image></OME>'
+    )
+    assert np.array_equal(read_image(tiff(GREY, **table, description=xml)), GREY)
     own = tiff(GREY, **table, description="the palette of another program")
     assert read_image(own).shape == (20, 30, 3)
 
