@@ -262,7 +262,7 @@ def test_levels_are_chosen_and_one_that_was_not_copied_is_left_out(tmp_path: Pat
     finest = attributes["multiscales"][0]["datasets"][0]
     scale = [2 * step for step in finest["coordinateTransformations"][0]["scale"]]
     coarse = {"path": "coarse", "coordinateTransformations": [{"type": "scale", "scale": scale}]}
-    attributes["multiscales"][0]["datasets"] += [coarse, {**coarse, "path": "missing"}]
+    attributes["multiscales"][0]["datasets"] = [finest, coarse, {**coarse, "path": "missing"}]
     path.write_text(json.dumps(attributes), encoding="utf-8")
     half = IMAGE[0, 0, 0, ::2, ::2]
     zarr.open_group(LocalStore(folder), zarr_format=2).create_array("coarse", data=half)

@@ -174,6 +174,15 @@ def test_images_of_a_tiff_are_scenes(
         assert planes[-1].suffix.startswith("_s01")
 
 
+def test_a_thumbnail_of_an_image_elsewhere_is_refused(tmp_path: Path) -> None:
+    """Raw files of cameras are like this."""
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(IMAGES[0], photometric="minisblack", metadata=None, subfiletype=1, subifds=1)
+        writer.write(IMAGES[1], photometric="minisblack", metadata=None)
+    with pytest.raises(ImageReadError, match="smaller copies of an image that is not among them"):
+        read_image(tmp_path / "a.tif")
+
+
 def test_a_run_names_results_and_rows_by_their_scene(tmp_path: Path, tiny_model: Path) -> None:
     path = write_ome(tmp_path / "a.tif")
     with FolderRun(

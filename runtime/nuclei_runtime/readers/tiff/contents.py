@@ -24,6 +24,7 @@ from nuclei_runtime.readers.tiff.stack import numbered_pages, pages_of_series, s
 _KINDS = ("shaped", "ome", "imagej")
 """The kinds whose layout comes from tifffile, in the order of its own checks; a file may be of two kinds."""
 
+_SUB_IFDS = 330
 _OWN_TAGS = {33629: ("stk", "a MetaMorph stack"), 34412: ("lsm", "a Zeiss LSM file")}
 """Private tags (UIC2Tag, CZ_LSMINFO) of formats that use pages and directories differently from TIFF."""
 
@@ -65,6 +66,8 @@ def _rows_of_pages(file: BinaryIO, tiff: Any, directories: Sequence[Directory]) 
     for i, page in enumerate(directories):
         if not page.is_reduced:
             numbers.setdefault(page.layout, []).append(i)
+    if not numbers and _SUB_IFDS in directories[0].codes:
+        raise ImageReadError("the pages of the TIFF are smaller copies of an image that is not among them")
     rows = list(numbers.values()) or [[0]]
 
     def open_row(row: list[int]) -> Stack:
