@@ -84,6 +84,28 @@ def test_of_an_svs_the_tissue_and_its_levels_are_read(tmp_path: Path) -> None:
         open_planes(path, Selection(level=2)).__enter__()
 
 
+def test_jpeg_2000_of_an_svs_is_read_but_not_one_that_is_larger_than_its_tile(tmp_path: Path) -> None:
+    path = tmp_path / "a.svs"
+    tifffile.imwrite(
+        path,
+        RGB,
+        tile=(64, 64),
+        metadata=None,
+        compression="APERIO_JP2000_RGB",
+        compressionargs={"level": 0, "reversible": True},
+        photometric="rgb",
+        description="Aperio Image Library v12\r\n224x160|MPP = 0.5",
+    )
+    with open_planes(path, Selection()) as (plane,):
+        assert plane.reads_blocks
+        assert np.array_equal(plane.read(slice(50, 90), slice(60, 224)), RGB[50:90, 60:])
+    data = path.read_bytes()
+    at = data.index(b"\xff\x4f\xff\x51") + 8
+    huge = data[:at] + (60_000).to_bytes(4, "big") * 2 + data[at + 8 :]
+    with open_planes(huge, Selection()) as (plane,), pytest.raises(ImageReadError, match="JPEG 2000 of 60000 x 60000"):
+        whole(plane)
+
+
 def test_of_an_scn_the_areas_are_read_and_not_the_overview(tmp_path: Path) -> None:
     with open_planes(write_scn(tmp_path / "a.scn"), Selection(scene="each")) as (plane,):
         assert (plane.scene_label, plane.pixel_size_um) == ("area 1", (0.5, 0.5))
