@@ -40,6 +40,8 @@ class Stack:
         and S, in their order.
     reads_blocks : bool
         Whether reading a region costs only about as much as the region.
+    coarser : tuple of Stack
+        The same contents at lower resolutions, from fine to coarse, if the file stores them.
     """
 
     axes: str
@@ -49,6 +51,7 @@ class Stack:
     pixel_size_um: PixelSize | None
     read: Callable[[tuple[int, ...], slice, slice], Image]
     reads_blocks: bool
+    coarser: tuple[Stack, ...] = ()
 
     @property
     def found(self) -> str:

@@ -16,9 +16,9 @@ from pathlib import Path, PurePath
 from typing import BinaryIO, cast
 
 from nuclei_runtime.errors import ImageReadError, MissingExtraError
-from nuclei_runtime.readers.axes import Stack
+from nuclei_runtime.readers.scenes import Contents
 
-Opener = Callable[[BinaryIO | Path, ExitStack], Stack]
+Opener = Callable[[BinaryIO | Path, ExitStack], Contents]
 """Takes a file, positioned at its start, or the path of a folder, and returns its contents. What has to be closed later
 is entered into the stack of resources. Raises what `nuclei_runtime.readers.opening.read_image` raises."""
 
@@ -47,6 +47,9 @@ class Format:
         this format.
     extra : tuple of (str, str), optional
         The package that the opener needs and the extra that installs it.
+    companion : str
+        For a format whose files have their pixels in a folder beside them: the name of that folder, in which
+        ``{stem}`` stands for that of the file.
     advice : str
         What to do with an image of a format that is not read.
     """
@@ -58,6 +61,7 @@ class Format:
     needs_suffix: bool = False
     marker_files: tuple[str, ...] = ()
     extra: tuple[str, str] | None = None
+    companion: str = ""
     advice: str = ""
 
     @property
@@ -74,7 +78,7 @@ class Format:
             return str(MissingExtraError(*self.extra))
         return None
 
-    def open(self, source: BinaryIO | Path, resources: ExitStack) -> Stack:
+    def open(self, source: BinaryIO | Path, resources: ExitStack) -> Contents:
         """Return the contents of an image of this format.
 
         Raises
@@ -98,7 +102,8 @@ class Format:
         return start.startswith(self.first_bytes) if self.first_bytes else self.needs_suffix
 
 
-_PICTURES = "nuclei_runtime.readers.pictures:open_picture"
+_HERE = "nuclei_runtime.readers"
+_PICTURES = f"{_HERE}.pictures:open_picture"
 
 _EXPORT = "export the image as OME-TIFF or OME-Zarr, for example with Bio-Formats in Fiji or with bioformats2raw"
 _SAVE = "save the image as PNG or TIFF"
@@ -113,29 +118,62 @@ FORMATS = (
     Format("BMP", (".bmp",), _PICTURES, first_bytes=(b"BM",)),
     Format(
         "TIFF",
-        (".tif", ".tiff", ".btf", ".tf2", ".tf8"),  # the last three: BigTIFF in the OME-TIFF specification
-        "nuclei_runtime.readers.tiff.stack:open_tiff",
+        (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk", ".svs", ".ndpi", ".scn", ".qptiff"),
+        f"{_HERE}.tiff.contents:open_tiff",
         first_bytes=_TIFF,
+    ),
+    Format("Zeiss CZI", (".czi",), f"{_HERE}.czi:open_czi", (b"ZISRAWFILE",), extra=("pylibCZIrw", "czi")),
+    Format("Nikon ND2", (".nd2",), f"{_HERE}.nd2:open_nd2", (b"\xda\xce\xbe\x0a",), extra=("nd2", "nd2")),
+    Format(
+        "Leica LIF",
+        (".lif",),
+        f"{_HERE}.lif:open_lif",
+        first_bytes=(b"p\0\0\0",),
+        needs_suffix=True,
+        extra=("liffile", "lif"),
+    ),
+    # The file itself holds only an overview, in a format of its own.
+    Format(
+        "Olympus VSI",
+        (".vsi",),
+        f"{_HERE}.vsi:open_vsi",
+        first_bytes=_TIFF,
+        needs_suffix=True,
+        companion="_{stem}_",
+        extra=("slideio", "slides"),
+    ),
+    Format(
+        "MIRAX MRXS",
+        (".mrxs",),
+        f"{_HERE}.openslide:open_slide",
+        first_bytes=_JPEG,
+        needs_suffix=True,
+        companion="{stem}",
+        extra=("openslide", "slides"),
+    ),
+    # tifffile does not put its overlapping tiles together.
+    Format(
+        "Ventana BIF",
+        (".bif",),
+        f"{_HERE}.openslide:open_slide",
+        first_bytes=_TIFF,
+        needs_suffix=True,
+        extra=("openslide", "slides"),
     ),
     Format(
         "OME-Zarr",
         (".zarr",),
-        "nuclei_runtime.readers.ome_zarr:open_zarr",
+        f"{_HERE}.ome_zarr:open_zarr",
         marker_files=("zarr.json", ".zgroup"),
         extra=("zarr", "zarr"),
     ),
     # Known, but not read.
-    Format("Zeiss CZI", (".czi",), first_bytes=(b"ZISRAWFILE",), advice=_EXPORT),
     Format("Zeiss ZVI", (".zvi",), first_bytes=_OLE, needs_suffix=True, advice=_EXPORT),
-    Format("Nikon ND2", (".nd2",), first_bytes=(b"\xda\xce\xbe\x0a",), advice=_EXPORT),
-    Format("Nikon ND2", (".nd2",), first_bytes=_JPEG_2000, needs_suffix=True, advice=_EXPORT),  # before 2007
-    Format("Leica LIF", (".lif", ".lof"), first_bytes=(b"p\0\0\0",), needs_suffix=True, advice=_EXPORT),
+    Format("Nikon ND2 of before 2007", (".nd2",), first_bytes=_JPEG_2000, needs_suffix=True, advice=_EXPORT),
+    Format("Leica LOF", (".lof",), first_bytes=(b"p\0\0\0",), needs_suffix=True, advice=_EXPORT),
     Format("Olympus OIB", (".oib",), first_bytes=_OLE, needs_suffix=True, advice=_EXPORT),
     Format("Olympus OIF", (".oif",), needs_suffix=True, advice=_EXPORT),
     Format("Olympus OIR", (".oir",), first_bytes=(b"OLYMPUSRAWFORMAT",), advice=_EXPORT),
-    # The pixels lie in a folder beside the file, which itself holds an overview.
-    Format("Olympus VSI", (".vsi",), first_bytes=_TIFF, needs_suffix=True, advice=_EXPORT),
-    Format("MIRAX MRXS", (".mrxs",), first_bytes=_JPEG, needs_suffix=True, advice=_EXPORT),
     Format("Imaris IMS", (".ims",), first_bytes=(b"\x89HDF\r\n\x1a\n",), needs_suffix=True, advice=_EXPORT),
     Format("DeltaVision DV", (".dv",), needs_suffix=True, advice=_EXPORT),
     Format("DICOM", (".dcm", ".dicom"), needs_suffix=True, advice=_EXPORT),
@@ -186,6 +224,15 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:  # no permission
         return False
+
+
+def companion_of(path: Path) -> Path | None:
+    """Return the folder beside a file that holds its pixels, if its format has such a folder and it exists."""
+    for form in FORMATS:
+        if form.companion and path.suffix.lower() in form.suffixes:
+            folder = path.with_name(form.companion.format(stem=path.stem))
+            return folder if folder.is_dir() else None
+    return None
 
 
 def format_of_file(file: BinaryIO, name: str = "") -> Format | None:

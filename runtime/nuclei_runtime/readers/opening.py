@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, BinaryIO
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.faults import is_of_machine, reading_error
-from nuclei_runtime.readers.axes import Stack, find_planes
 from nuclei_runtime.readers.formats import format_names, format_of_file, format_of_folder
 from nuclei_runtime.readers.plane import Plane, Selection
+from nuclei_runtime.readers.scenes import Contents, choose_planes
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -58,7 +58,7 @@ def read_image(source: str | os.PathLike[str] | bytes) -> Image:
 
 @contextmanager
 def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) -> Iterator[Sequence[Plane]]:
-    """Open an image and find its planes, ordered by time, then by Z. Planes can be read while the image is open.
+    """Open an image and find its planes, ordered by scene, time and Z. Planes can be read while the image is open.
 
     The content decides the format, not the suffix. Several threads may read planes; the reads take turns.
 
@@ -71,7 +71,7 @@ def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) ->
     ------
     ImageError, RuntimeEnvironmentError
         See `read_image`. Also raised if neither the file nor `selection` says what a dimension means, which channel
-        to read, or what to do with a Z stack; the message names the choices.
+        to read, which of several images, or what to do with a Z stack; the message names the choices.
     """
     with ExitStack() as resources:
         troubles: list[OSError] = []
@@ -86,10 +86,10 @@ def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) ->
 def _find(
     source: str | os.PathLike[str] | bytes, selection: Selection, resources: ExitStack, troubles: list[OSError]
 ) -> list[Plane]:
-    return find_planes(_open_stack(source, resources, troubles), selection)
+    return choose_planes(_open_contents(source, resources, troubles), selection)
 
 
-def _open_stack(source: str | os.PathLike[str] | bytes, resources: ExitStack, troubles: list[OSError]) -> Stack:
+def _open_contents(source: str | os.PathLike[str] | bytes, resources: ExitStack, troubles: list[OSError]) -> Contents:
     if not isinstance(source, bytes) and _is_folder(source):
         form = format_of_folder(Path(source))
         if form is None:

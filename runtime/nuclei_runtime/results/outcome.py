@@ -19,8 +19,10 @@ class PlaneOutcome:
         The file's path relative to the folder that was named, with ``/``.
     status : str
         ``ok`` or ``failed``.
+    scene : str, optional
+        Which of the file's images it is: `nuclei_runtime.readers.plane.Plane.scene_label`.
     time, z : int, optional
-        Which of the file's planes it is, counted from 0. These and the following are None where they do not apply.
+        Which of the file's planes it is, counted from 0. `scene` and all that follow are None where they do not apply.
     n_nuclei, height, width : int, optional
         Height and width in pixels.
     pixel_height_um, pixel_width_um : float, optional
@@ -36,6 +38,7 @@ class PlaneOutcome:
 
     image: str
     status: str
+    scene: str | None = None
     time: int | None = None
     z: int | None = None
     n_nuclei: int | None = None
@@ -59,6 +62,7 @@ def segmented(image: str, plane: Plane, n_nuclei: int, labels: str) -> PlaneOutc
     return PlaneOutcome(
         image=image,
         status="ok",
+        scene=plane.scene_label,
         time=plane.time,
         z=plane.z,
         n_nuclei=n_nuclei,

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
 from nuclei_runtime.errors import InputsError
-from nuclei_runtime.readers.formats import format_in_folder, format_of_folder, has_folder_suffix, image_suffixes
+from nuclei_runtime.readers.formats import (
+    companion_of,
+    format_in_folder,
+    format_of_folder,
+    has_folder_suffix,
+    image_suffixes,
+)
 from nuclei_runtime.readers.plane import series_stem
 from nuclei_runtime.results.layout import IMAGES_TABLE, NUCLEI_TABLE, PROVENANCE_FILE, RESULT_FOLDERS
 
@@ -161,7 +167,9 @@ class _Search:
             images = {name for name in shown if format_of_folder(Path(here, name)) is not None}
             for name in sorted(images):
                 self._add(Path(here, name), real)
-            folders[:] = [name for name in shown if name not in images and self._enter(Path(here, name))]
+            companions = {beside.name for name in files if (beside := companion_of(Path(here, name))) is not None}
+            inner = [name for name in shown if name not in images | companions]
+            folders[:] = [name for name in inner if self._enter(Path(here, name))]
             for name in files:
                 if name[0] != ".":
                     self._add(Path(here, name), real)

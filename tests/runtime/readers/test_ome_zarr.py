@@ -229,20 +229,47 @@ def test_a_folder_of_one_image_is_that_image(version: str, series: list[str] | N
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
-@pytest.mark.parametrize(("series", "listed"), [(None, "0, 1, 2, 10"), (["10", "2", "1", "0"], "10, 2, 1, 0")])
-def test_of_several_images_one_has_to_be_named(
-    version: str, series: list[str] | None, listed: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(
+    ("series", "order"), [(None, ["0", "1", "2", "10"]), (["10", "2", "1", "0"], ["10", "2", "1", "0"])]
+)
+def test_several_images_are_scenes(version: str, series: list[str] | None, order: list[str], tmp_path: Path) -> None:
     folder = several(tmp_path / "slide.zarr", "0", "10", "2", "1", version=version, series=series)
-    with (
-        pytest.raises(
-            ImageShapeError, match=rf"4 images: {listed}; name those to segment, such as slide\.zarr/{listed[0]}"
-        ),
-        open_planes(folder, Selection()),
-    ):
-        pass
+    written = {"0": 0, "10": 1, "2": 2, "1": 3}
+    listed = ", ".join(f"{i} {name}" for i, name in enumerate(order))
+    with pytest.raises(ImageShapeError, match=f"4 images; choose with --scene .*: {listed}$"):
+        open_planes(folder, Selection()).__enter__()
+    with open_planes(folder, Selection(scene="each")) as planes:
+        for plane, name in zip(planes, order, strict=True):
+            assert plane.scene_label == name
+            assert (plane.read(slice(0, 60), slice(0, 50)) == written[name]).all()
     with open_planes(folder / "2", Selection()) as (plane,):
         assert (plane.read(slice(0, 60), slice(0, 50)) == 2).all()
+
+
+def test_the_label_of_a_slide_is_known_by_its_name_in_the_ome_xml(tmp_path: Path) -> None:
+    folder = several(tmp_path / "slide.zarr", "0", "1", "2", series=["0", "1", "2"])
+    names = "".join(f'<Image ID="{n}" Name="{n}"/>' for n in ("tissue", "label image", "macro image"))
+    xml = f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">{names}</OME>'
+    (folder / "OME" / "METADATA.ome.xml").write_text(xml, encoding="utf-8")
+    with open_planes(folder, Selection(scene="each")) as (plane,):
+        assert plane.scene_label == "tissue"
+
+
+def test_levels_are_chosen_and_one_that_was_not_copied_is_left_out(tmp_path: Path) -> None:
+    folder = write(tmp_path / "a.zarr", IMAGE[0, 0, 0])
+    path = folder / ".zattrs"
+    attributes = json.loads(path.read_text(encoding="utf-8"))
+    finest = attributes["multiscales"][0]["datasets"][0]
+    scale = [2 * step for step in finest["coordinateTransformations"][0]["scale"]]
+    coarse = {"path": "coarse", "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+    attributes["multiscales"][0]["datasets"] = [finest, coarse, {**coarse, "path": "missing"}]
+    path.write_text(json.dumps(attributes), encoding="utf-8")
+    half = IMAGE[0, 0, 0, ::2, ::2]
+    zarr.open_group(LocalStore(folder), zarr_format=2).create_array("coarse", data=half)
+    with open_planes(folder, Selection(level=1)) as (plane,):
+        assert np.array_equal(plane.read(slice(0, half.shape[0]), slice(0, half.shape[1])), half)
+    with pytest.raises(ImageShapeError, match="no level 2 in the file; its levels: 0"):
+        open_planes(folder, Selection(level=2)).__enter__()
 
 
 def test_a_list_of_images_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:

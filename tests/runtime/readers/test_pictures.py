@@ -203,7 +203,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], type[ImageError], str]] = {
     "text": (
         lambda: b"image,count\nfield_1,12\n",
         ImageReadError,
-        "expected PNG, JPEG, BMP or TIFF",
+        "expected PNG, JPEG, BMP, TIFF",
     ),
     "gif": (lambda: pillow(GREY, "GIF"), ImageReadError, "GIF files are not read; save the image as PNG or TIFF"),
     "postscript": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", ImageReadError, "expected PNG"),
@@ -213,7 +213,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], type[ImageError], str]] = {
     "imagej stack": (lambda: tiff(STACK, imagej=True), ImageShapeError, "stack"),
     "ome channels": (lambda: tiff(STACK[:2], ome=True, metadata={"axes": "CYX"}), ImageShapeError, "axes CYX"),
     "two pages": (lambda: pages(GREY, GREY), ImageShapeError, "stack"),
-    "two pages of two sizes": (lambda: pages(GREY, GREY[:9]), ImageShapeError, "2 image series"),
+    "two pages of two sizes": (lambda: pages(GREY, GREY[:9]), ImageShapeError, "holds 2 images; choose with --scene"),
     "two channels": (
         lambda: tiff(np.dstack([GREY, GREY]), photometric="minisblack", planarconfig="contig"),
         ImageShapeError,

@@ -19,8 +19,9 @@ _RAW_BYTES = 1 << 20
 _UNCOMPRESSED, _JPEG, _PACKBITS, _WEBP = 1, 7, 32773, 50001
 _DEFLATE = (8, 32946)
 _BOUNDED_BY_TIFFFILE = (_UNCOMPRESSED, *_DEFLATE, _PACKBITS)
-_BOUNDED_BY_IMAGECODECS = (5, _JPEG, 34925, 34926, 50000, _WEBP)
-"""LZW, JPEG, LZMA, Zstandard, WebP: decoded into a buffer of the expected size, or of a size checked before."""
+_JPEG_2000 = (33005, 34712)  # of Aperio in RGB, and registered
+_BOUNDED_BY_IMAGECODECS = (5, _JPEG, 34925, 34926, 50000, _WEBP, *_JPEG_2000)
+"""LZW, JPEG, LZMA, Zstandard, WebP, JPEG 2000: decoded into a buffer of the expected size, or of a checked size."""
 _WHOLE_BITS = (1, 8, 16, 32, 64)
 
 
@@ -219,10 +220,13 @@ class Segments:
             _check_inflated(data, due)
         options = {}
         if compression == _JPEG:
-            _check_jpeg(data, self._rows, self._columns)
+            header = self._page.jpegheader or b""  # which NDPI stores apart
+            _check_jpeg(header + data, self._rows, self._columns)
             options = {"jpegtables": frame.jpegtables, "jpegheader": self._page.jpegheader}
         elif compression == _WEBP:
             _check_size("WebP", *_webp_shape(data), self._rows, self._columns)
+        elif compression in _JPEG_2000:
+            _check_size("JPEG 2000", *_jpeg_2000_shape(data), self._rows, self._columns)
         part, _, _ = self._page.decode(data, index, **options)
         if part.dtype != self._page.dtype:
             raise ImageReadError(f"the TIFF is damaged: found {part.dtype}, expected {self._page.dtype}")
@@ -261,6 +265,15 @@ def _check_jpeg(data: bytes, rows: int, columns: int) -> None:
 def _check_size(codec: str, height: int, width: int, rows: int, columns: int) -> None:
     if height > rows + 16 or width > columns + 16:  # padded to blocks of up to 16 x 16
         raise ImageReadError(f"the TIFF is damaged: a {codec} of {height} x {width} in {rows} x {columns} pixels")
+
+
+def _jpeg_2000_shape(data: bytes) -> tuple[int, int]:
+    """Return the height and width that a JPEG 2000 claims in its marker SIZ (ISO/IEC 15444-1, A.5.1)."""
+    at = data.find(b"\xff\x4f\xff\x51")
+    width, height, left, top, *_, n = struct.unpack_from(">8IH", data, at + 8) if at >= 0 else (0,) * 9
+    if not 0 < n <= 4:
+        raise ImageReadError(f"the TIFF is damaged: a JPEG 2000 of {n} components")
+    return height - top, width - left
 
 
 def _webp_shape(data: bytes) -> tuple[int, int]:

@@ -1,14 +1,12 @@
-"""Reads TIFF, OME-TIFF and BigTIFF as a stack whose regions can be read, with its metadata.
+"""Makes a stack of pages of a TIFF, whose regions can be read.
 
-The OME-XML says where the planes of an OME-TIFF are; tifffile finds those of ImageJ and its own; any other TIFF is a
-sequence of equal pages.
 What tifffile alone cannot decode goes through imagecodecs (extra `codecs`) or, as whole pages, through Pillow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from typing import Any, BinaryIO
@@ -19,10 +17,9 @@ from nuclei_runtime.arrays import Image, check_form
 from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.readers.axes import UNKNOWN, Stack
 from nuclei_runtime.readers.bounds import check_claim
-from nuclei_runtime.readers.pixel_size import PixelSize, from_imagej, from_tiff
+from nuclei_runtime.readers.pixel_size import PixelSize
 from nuclei_runtime.readers.plane import AXES
-from nuclei_runtime.readers.tiff.directories import Directory, walk_directories
-from nuclei_runtime.readers.tiff.ome_xml import OmeImage, read_ome
+from nuclei_runtime.readers.tiff.directories import Directory
 from nuclei_runtime.readers.tiff.pillow_pages import PillowPages
 from nuclei_runtime.readers.tiff.segments import Segments, is_decodable
 
@@ -31,40 +28,58 @@ _PHOTOMETRIC = 262
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _JPEG = 7
 _ALPHA = ((1,), (2,))
-_OWN_FORMATS = {33629: "a MetaMorph stack", 34412: "a Zeiss LSM file"}
-"""Private tags (UIC2Tag, CZ_LSMINFO) of formats that use pages and directories differently from TIFF."""
-
-_KINDS = ("shaped", "ome", "imagej")
-"""The kinds whose metadata say more than the pages, in the order of tifffile's checks; a file may be of two kinds."""
-
-_Frames = Callable[[int], Any]
 
 
-def open_tiff(file: BinaryIO, resources: ExitStack) -> Stack:
-    """Return the contents of a TIFF, which is closed with `resources`.
+@dataclass(frozen=True)
+class Pages:
+    """Equal pages of a TIFF that make up one image.
+
+    Attributes
+    ----------
+    axes : str
+        What tells the pages apart: one letter per dimension.
+    lengths : tuple of int
+    keyframe : tifffile.TiffPage
+        The page that stands for the layout of all.
+    frame : callable
+        ``frame(n)`` returns page `n`, counted over all dimensions, the last one fastest.
+    """
+
+    axes: str
+    lengths: tuple[int, ...]
+    keyframe: Any
+    frame: Callable[[int], Any]
+
+
+def stack_of(
+    file: BinaryIO,
+    tiff: Any,
+    directories: Sequence[Directory],
+    pages: Pages,
+    channels: tuple[str, ...] = (),
+    pixel_size_um: PixelSize | None = None,
+    photometric: int | None = None,
+) -> Stack:
+    """Return an image from its pages.
+
+    Parameters
+    ----------
+    file : BinaryIO
+    tiff : tifffile.TiffFile
+    directories : sequence of Directory
+        Of the whole file.
+    pages : Pages
+    channels : tuple of str
+    pixel_size_um : (float, float), optional
+    photometric : int, optional
+        What the values of a page mean, if it is not what its tag says.
 
     Raises
     ------
     ImageReadError, ImageShapeError
         See `nuclei_runtime.readers.opening.read_image`.
     """
-    import tifffile
-
-    directories = walk_directories(file)
-    for code in _OWN_FORMATS.keys() & directories[0].codes:
-        raise ImageReadError(f"the file is {_OWN_FORMATS[code]}, which is not supported; export it as OME-TIFF")
-    file.seek(0)
-    # Disable the formats for which tifffile would open other files or trust tables of unbounded size.
-    flags: dict[str, Any] = {f"is_{kind}": False for kind in tifffile.TIFF.FILE_FLAGS if kind not in _KINDS}
-    tiff: Any = resources.enter_context(tifffile.TiffFile(file, **flags))
-    kind = next((kind for kind in _KINDS if getattr(tiff, f"is_{kind}")), None)
-    ome = _only(read_ome(tiff.ome_metadata, directories)) if kind == "ome" else None
-    if ome is not None:
-        lead_axes, lead, keyframe, frames = _ome_pages(tiff, ome, directories)
-    elif kind is None:
-        lead_axes, lead, keyframe, frames = _row_of_pages(tiff, directories)
-    else:
-        lead_axes, lead, keyframe, frames = _series(tiff, kind, directories)
+    keyframe, lead = pages.keyframe, pages.lengths
     if lost := [code for code, _ in directories[keyframe.index].layout if code not in keyframe.tags]:
         # The value lies beyond the end of the file; tifffile would use the default.
         raise ImageReadError(f"the TIFF is truncated or damaged: tag {lost[0]} cannot be read")
@@ -79,10 +94,10 @@ def open_tiff(file: BinaryIO, resources: ExitStack) -> Stack:
         )
         check_claim("TIFF's tile", n_bytes, file.seek(0, 2))
     check_form(keyframe.shaped[2:4], np.dtype(keyframe.dtype or bool))
-    photometric = _photometric(tiff, keyframe)
+    photometric = _photometric(tiff, keyframe) if photometric is None else photometric
     inner_axes, inner, dtype, read_page, reads_blocks = _reader(file, keyframe, photometric, contiguous=contiguous)
 
-    recent = lru_cache(maxsize=16)(frames)  # the offsets of a page may be a million numbers
+    recent = lru_cache(maxsize=16)(pages.frame)  # the offsets of a page may be a million numbers
 
     def read(index: tuple[int, ...], rows: slice, columns: slice) -> Image:
         n = int(np.ravel_multi_index(index[: len(lead)], lead)) if lead else 0
@@ -90,69 +105,47 @@ def open_tiff(file: BinaryIO, resources: ExitStack) -> Stack:
         return read_page(frame, n, index[len(lead) :], rows, columns)
 
     return Stack(
-        axes=_known(lead_axes) + inner_axes,
+        axes="".join(axis if axis in AXES else UNKNOWN for axis in pages.axes) + inner_axes,
         shape=(*lead, *inner),
         dtype=dtype,
-        channels=ome.channels if ome else _imagej_channels(tiff, lead_axes, lead),
-        pixel_size_um=ome.pixel_size_um if ome else _pixel_size(tiff, kind, keyframe),
+        channels=channels,
+        pixel_size_um=pixel_size_um,
         read=read,
         reads_blocks=reads_blocks,
     )
 
 
-_Pages = tuple[str, tuple[int, ...], Any, _Frames]
-"""The axes and lengths of the planes, a page whose layout all share, and a function that returns the page of each."""
+def numbered_pages(
+    tiff: Any, numbers: Sequence[int], axes: str = UNKNOWN, lengths: tuple[int, ...] | None = None
+) -> Pages:
+    """Take pages of a TIFF by their numbers, which must be equal in their layout.
+
+    Parameters
+    ----------
+    tiff : tifffile.TiffFile
+    numbers : sequence of int
+    axes : str
+        What tells the pages apart.
+    lengths : tuple of int, optional
+        How many pages there are in each of these dimensions; without it, there is one dimension.
+    """
+
+    def frame(n: int) -> Any:
+        tiff.pages.set_keyframe(numbers[0])  # another image of the file may have set its own
+        tiff.pages.useframes = True
+        return tiff.pages[numbers[n]]
+
+    return Pages(axes, (len(numbers),) if lengths is None else lengths, frame(0), frame)
 
 
-def _row_of_pages(tiff: Any, directories: Sequence[Directory]) -> _Pages:
-    """Take the pages in order, except those that are smaller copies."""
-    pages = [i for i, page in enumerate(directories) if not page.is_reduced] or [0]
-    n_kinds = len({directories[i].layout for i in pages})
-    if n_kinds > 1:
-        raise ImageShapeError(f"the file holds {n_kinds} image series; save the one to segment as a file of its own")
-    lead = (len(pages),) if len(pages) > 1 else ()
-    return UNKNOWN * len(lead), lead, *_frames_of(tiff, pages)
+def pages_of_series(series: Any, directories: Sequence[Directory]) -> Pages:
+    """Follow the metadata as tifffile reads it, and refuse it where it contradicts the pages.
 
-
-def _only(images: Sequence[OmeImage]) -> OmeImage:
-    if len(images) != 1:
-        raise ImageShapeError(
-            f"the file holds {len(images)} image series by its OME-XML; save the one to segment as a file of its own"
-        )
-    return images[0]
-
-
-def _ome_pages(tiff: Any, ome: OmeImage, directories: Sequence[Directory]) -> _Pages:
-    """Follow the OME-XML, and refuse it where it contradicts the pages."""
-    if len({directories[i].layout for i in ome.pages}) > 1:
-        raise ImageReadError("the pages of the stack differ in size or type; save it as OME-TIFF again")
-    keyframe, frames = _frames_of(tiff, ome.pages)
-    found, declared = (keyframe.imagelength, keyframe.imagewidth), (ome.height, ome.width)
-    if found != declared:
-        raise ImageReadError(
-            f"the OME-XML of the file says {declared[0]} x {declared[1]} pixels, but its pages are {found[0]} x "
-            f"{found[1]}; export the image again"
-        )
-    return ome.axes, ome.shape, keyframe, frames
-
-
-def _frames_of(tiff: Any, pages: Sequence[int]) -> tuple[Any, _Frames]:
-    tiff.pages.set_keyframe(pages[0])
-    tiff.pages.useframes = True
-    return tiff.pages.keyframe, lambda n: tiff.pages[pages[n]]
-
-
-def _series(tiff: Any, kind: str, directories: Sequence[Directory]) -> _Pages:
-    """Follow the metadata as tifffile reads it, and refuse it where it contradicts the pages."""
-    series = [one for one in tiff.series if not (one.keyframe.is_reduced or one.keyframe.is_subifd)]
-    if len(series) != 1:
-        raise ImageShapeError(
-            f"the file holds {len(series)} image series; save the one to segment as a file of its own"
-        )
-    (whole,) = series
-    if whole.kind != kind:
-        raise ImageReadError(f"the file's {kind} metadata contradict its pages; export the image again")
-    keyframe, axes, shape = whole.keyframe, whole.get_axes(False), whole.get_shape(False)
+    Raises
+    ------
+    ImageReadError, ImageShapeError
+    """
+    keyframe, axes, shape = series.keyframe, series.get_axes(False), series.get_shape(False)
     if 0 in keyframe.shape:
         raise ImageShapeError(f"found an array of shape {keyframe.shape}, which has no pixels")
     split, size = len(shape), 1
@@ -166,10 +159,10 @@ def _series(tiff: Any, kind: str, directories: Sequence[Directory]) -> _Pages:
         if not keyframe.is_final:
             raise ImageReadError(f"the TIFF is damaged: its only page is said to hold {n_planes} planes")
     else:
-        numbers = [_page_number(whole, n, directories) for n in range(n_planes)]
+        numbers = [_page_number(series, n, directories) for n in range(n_planes)]
         if any(directories[n].layout != directories[keyframe.index].layout for n in numbers):
             raise ImageReadError("the pages of the stack differ in size or type; save it as OME-TIFF")
-    return axes[:split], shape[:split], keyframe, lambda n: whole[n]
+    return Pages(axes[:split], shape[:split], keyframe, lambda n: series[n])
 
 
 def _lengths(axes: str, shape: Sequence[int]) -> list[int]:
@@ -184,10 +177,6 @@ def _page_number(series: Any, n: int, directories: Sequence[Directory]) -> int:
     if page is None or not 0 <= page.index < len(directories):
         raise ImageReadError(f"plane {n} of the stack is not in the file, which may be truncated or one of several")
     return int(page.index)
-
-
-def _known(axes: str) -> str:
-    return "".join(axis if axis in AXES else UNKNOWN for axis in axes)
 
 
 def _photometric(tiff: Any, page: Any) -> int:
@@ -247,16 +236,3 @@ def _reader(
     elif has_channels:
         axes, lengths = ("CYX", [apart, height, width]) if apart > 1 else ("YXC", [height, width, together])
     return axes, tuple(lengths), page.dtype, read, segments.reads_blocks
-
-
-def _imagej_channels(tiff: Any, axes: str, lead: tuple[int, ...]) -> tuple[str, ...]:
-    """Return the slice labels of ImageJ if the slices are just the channels."""
-    labels = (tiff.imagej_metadata or {}).get("Labels", ()) if tiff.is_imagej else ()
-    long = [(axis, n) for axis, n in zip(axes, lead, strict=True) if n > 1]
-    return tuple(map(str, labels)) if long == [("C", len(labels))] and len(set(labels)) == len(labels) else ()
-
-
-def _pixel_size(tiff: Any, kind: str | None, keyframe: Any) -> PixelSize | None:
-    if kind == "imagej":
-        return from_imagej(tiff.imagej_metadata or {}, keyframe.tags)
-    return from_tiff(keyframe.tags)

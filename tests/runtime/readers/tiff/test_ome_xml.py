@@ -165,12 +165,12 @@ def test_each_image_has_its_planes() -> None:
         read_ome(whole.format(""), directories)
 
 
-@pytest.mark.parametrize("n", [0, 2])
-def test_a_file_of_no_or_several_images_is_refused(tmp_path: Path, n: int) -> None:
+@pytest.mark.parametrize(("n", "reason"), [(0, "holds no image"), (2, "holds 2 images; choose with --scene")])
+def test_a_file_of_no_or_several_images_is_refused(tmp_path: Path, n: int, reason: str) -> None:
     one = ome_xml('<TiffData IFD="1"/>', z=1)
     image = one[one.index("<Image") : one.index("</OME>")]
     path = write(tmp_path / "a.tif", one.replace(image, n * image))
-    with pytest.raises(ImageShapeError, match=f"{n} image series"), open_planes(path, Selection()):
+    with pytest.raises(ImageShapeError, match=reason), open_planes(path, Selection()):
         pass
 
 
