@@ -77,7 +77,7 @@ def test_an_image_of_a_format_that_is_not_read_fails_without_being_read(
 ) -> None:
     """It may be gigabytes."""
     save_fields(tmp_path, "a.png")
-    (tmp_path / "b.czi").write_bytes(b"ZISRAWFILE")
+    (tmp_path / "b.oir").write_bytes(b"OLYMPUSRAWFORMAT")
     real = nuclei_runtime.runs.image_file.digest_file
     digested: list[str] = []
     monkeypatch.setattr(
@@ -87,10 +87,10 @@ def test_an_image_of_a_format_that_is_not_read_fails_without_being_read(
         good, bad = process(tmp_path, Segmenter(tiny_model))
         assert good.is_ok
         (plane,) = bad.planes
-        assert (plane.image, plane.status, bad.redone) == ("b.czi", "failed", redone)
+        assert (plane.image, plane.status, bad.redone) == ("b.oir", "failed", redone)
         assert plane.reason is not None
-        assert plane.reason.startswith("Zeiss CZI files are not read; export the image as OME-TIFF")
-    assert "b.czi" not in digested
+        assert plane.reason.startswith("Olympus OIR files are not read; export the image as OME-TIFF")
+    assert "b.oir" not in digested
 
 
 def test_an_image_is_read_when_its_turn_comes(tmp_path: Path, tiny_model: Path) -> None:
