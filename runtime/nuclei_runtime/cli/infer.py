@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from nuclei_runtime.cli.command import EXIT_SOME_FAILED, StopSignals, printable, run_command
+from nuclei_runtime.cli.command import EXIT_SOME_FAILED, StainOption, StopSignals, ViewOption, printable, run_command
 from nuclei_runtime.cli.progress import OutcomeReporter, print_stderr, progress_bar
 from nuclei_runtime.model.session import CPU_PROVIDER
 from nuclei_runtime.steps.scale import MAX_DIAMETER_PX, MIN_DIAMETER_PX
@@ -73,9 +73,15 @@ def infer(
             metavar="PX",
             min=MIN_DIAMETER_PX,
             max=MAX_DIAMETER_PX,
-            help="Median diameter of the nuclei, if it differs much from the training data (bundled model: 20).",
+            help="Median diameter of the nuclei. Fixes the scale, which is otherwise chosen for each image.",
         ),
     ] = None,
+    stain: StainOption = None,
+    view: ViewOption = None,
+    same_view: Annotated[
+        bool,
+        typer.Option("--same-view", help="Choose one scale and stain for all images together, as for an experiment."),
+    ] = False,
     axes: Annotated[
         str | None,
         typer.Option(
@@ -139,6 +145,7 @@ def infer(
     from nuclei_runtime.runs.run import RunConfig
     from nuclei_runtime.segmentation.memory import parse_memory
     from nuclei_runtime.segmentation.options import SegmenterOptions
+    from nuclei_runtime.steps.view import parse_view
 
     _refuse_together(resume=resume, overwrite=overwrite, verify=verify, watch=watch)
     _refuse_together(watch=watch, shard=shard is not None)
@@ -146,14 +153,32 @@ def infer(
         raise typer.BadParameter("--precision selects a bundled model; the model given by --model has its own")
     if settle is not None and not watch:
         raise typer.BadParameter("--settle needs --watch")
+    if view is not None and (diameter is not None or stain is not None or same_view):
+        raise typer.BadParameter("--view fixes the scale and the stain; leave out --diameter, --stain and --same-view")
+    if same_view and (watch or shard is not None):
+        raise typer.BadParameter(
+            "--same-view looks at images of the whole run before the first is segmented, which --watch and --shard "
+            "cannot; run it on some of the images without these, and give the --view that it names"
+        )
     config = RunConfig(
         sources=tuple(images),
         out=out,
-        options=SegmenterOptions(model, precision.value, sha256, provider, threads, tta, diameter),
+        options=SegmenterOptions(
+            model,
+            precision.value,
+            sha256,
+            provider,
+            threads,
+            tta,
+            diameter,
+            stain,
+            None if view is None else parse_view(view),
+        ),
         max_memory=None if max_memory is None else parse_memory(max_memory),
         selection=Selection(axes, channel, z),
         mode="overwrite" if overwrite else "resume" if resume else "new",
         shard=WHOLE if shard is None else parse_shard(shard),
+        same_view=same_view,
     )
     if verify:
         _verify(config)
@@ -172,6 +197,8 @@ def _segment(config: RunConfig, *, as_json: bool) -> None:
         try:
             with FolderRun(config) as run:
                 n_files = len(run.files)
+                if config.same_view:
+                    print_stderr(f"all images are shown in one view: --view {run.worker.segmenter.network.view}")
                 for folder in run.inputs.unreadable:
                     print_stderr(f"failed: {folder}")
                 with progress_bar("images", n_files) as update:

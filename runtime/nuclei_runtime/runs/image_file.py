@@ -165,10 +165,10 @@ def _make_plane(
     try:
         with writing(work), worker.admission.admit(plane, worker.segmenter.network):
             blocks = segment_plane(plane, worker.segmenter.network, max_memory=worker.job.max_memory)
-            n_nuclei = write_plane_files(file.name, plane, blocks, files)
+            written = write_plane_files(file.name, plane, blocks, files)
     except Exception as error:
         return PlaneOutcome(file.name, "failed", plane.time, plane.z, reason=image_failure(error)), {}
-    return segmented(file.name, plane, n_nuclei, result_path(LABELS, file.stem, plane.suffix)), files
+    return segmented(file.name, plane, written, result_path(LABELS, file.stem, plane.suffix)), files
 
 
 def _guarded(plane: Plane) -> Plane:

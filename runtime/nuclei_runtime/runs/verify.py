@@ -18,7 +18,7 @@ from nuclei_runtime.results.records import Record, damaged_result, digest_file, 
 from nuclei_runtime.results.shard import WHOLE
 from nuclei_runtime.runs.image_file import digest_source, make_results
 from nuclei_runtime.runs.inputs import ImageFile, find_images
-from nuclei_runtime.runs.run import RunConfig, load_worker
+from nuclei_runtime.runs.run import RunConfig, load_worker, with_same_view
 from nuclei_runtime.runs.workers import Worker
 
 
@@ -61,7 +61,7 @@ def verify(config: RunConfig) -> Iterator[Verified]:
     if not (config.out / PROVENANCE_FILE).is_file():
         raise InputsError(f"{config.out}: holds no results to verify, because there is no {PROVENANCE_FILE} in it")
     inputs = find_images(config.sources, out=config.out)
-    worker = load_worker(config)
+    worker = load_worker(with_same_view(config, inputs.files))
     method = describe_method(worker.segmenter, config.selection)
     yield Verified(PROVENANCE_FILE, tuple(_compare_provenance(config.out / PROVENANCE_FILE, method)))
     for file in inputs.files:

@@ -12,9 +12,7 @@ shows what they are for.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -63,12 +61,19 @@ class Contrast:
         Share of the blocks that hold structure, 0 to 1.
     has_outliers : bool
         Whether something much brighter than the rest was left out, such as debris or hot pixels.
+    blocks : (rows, columns) ndarray of bool
+        Which blocks of `BLOCK_PX` pixels a side hold structure.
     """
 
     low: float
     high: float
     structure: float
     has_outliers: bool
+    blocks: NDArray[np.bool_] = field(compare=False)
+
+    def __call__(self, region: NDArray[Any]) -> NDArray[np.float32]:
+        """Normalise a region between the limits."""
+        return normalise(region, self.low, self.high)
 
 
 def find_contrast(pixels: Pixels, lower: float, upper: float) -> Contrast:
@@ -90,7 +95,7 @@ def find_contrast(pixels: Pixels, lower: float, upper: float) -> Contrast:
     has_structure = (contrasts > 0) & (contrasts >= contrasts.max() * MIN_SHARE_OF_CONTRAST)
     n_blocks = int(has_structure.sum())
     if n_blocks == 0:
-        return Contrast(0.0, 0.0, 0.0, False)
+        return Contrast(0.0, 0.0, 0.0, False, has_structure)
     numbers = np.cumsum(has_structure).reshape(has_structure.shape) - 1
     is_sampled = has_structure & (numbers % math.ceil(n_blocks / MAX_SAMPLED_BLOCKS) == 0)
     found: Values | None = None
@@ -109,7 +114,7 @@ def find_contrast(pixels: Pixels, lower: float, upper: float) -> Contrast:
     span = MAX_SPAN_IN_CONTRASTS * in_order[reference]
     if has_outliers := bool(high / 2 - low / 2 > span):
         low, high = found.up_to(low / 2 + span).limits(lower, upper)
-    return Contrast(low, high, n_blocks / contrasts.size, has_outliers)
+    return Contrast(low, high, n_blocks / contrasts.size, has_outliers, has_structure)
 
 
 def _window(blocks: NDArray[Any], region: NDArray[Any], row: int, column: int) -> NDArray[Any]:
@@ -178,12 +183,9 @@ def structure_normalisation(image: Image, *, lower: float, upper: float) -> NDAr
     return fit_structure_normalisation(pixels, lower=lower, upper=upper)(image)
 
 
-def fit_structure_normalisation(
-    pixels: Pixels, *, lower: float, upper: float
-) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
+def fit_structure_normalisation(pixels: Pixels, *, lower: float, upper: float) -> Contrast:
     """Return a function that does to a region what `structure_normalisation` does to the whole image."""
-    contrast = find_contrast(pixels, lower, upper)
-    return partial(normalise, low=contrast.low, high=contrast.high)
+    return find_contrast(pixels, lower, upper)
 
 
 STRUCTURE_NORMALISATION = PreprocessingStep(

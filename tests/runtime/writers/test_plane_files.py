@@ -32,7 +32,7 @@ FIELD, _ = fluorescence_field(5, height=230, width=290, n_nuclei=50)
 def write(folder: Path, image: NDArray, blocks: Iterator[Block] | list[Block]) -> int:
     paths = {LABELS: folder / "labels.tif", OVERLAYS: folder / "overlay.png", TABLES: folder / "table.csv"}
     plane = replace(plane_of(image), pixel_size_um=(0.5, 0.5), time=3)
-    return write_plane_files("=a.tif", plane, blocks, paths)
+    return write_plane_files("=a.tif", plane, blocks, paths).n_nuclei
 
 
 def rows_of(folder: Path) -> list[list[str]]:
