@@ -82,7 +82,7 @@ def export(config: ExportConfig) -> ExportResult:
     temporary_sample = sample_path(temporary)
     quantisation = None
     try:
-        _write(proto, card, temporary)
+        write_model(proto, card, temporary)
         comparisons = parity.compare(keras_model, load_session(temporary))
         worst = max(comparisons, key=lambda comparison: comparison.difference)
         if worst.difference > tolerance:
@@ -97,8 +97,8 @@ def export(config: ExportConfig) -> ExportResult:
                 quantisation = quantise(proto, card, run.read_quantisation_data(), reduce_range=config.reduce_range)
                 proto = quantisation.proto
             card = _build_card(config, run, proto, config.precision)
-            _write(proto, card, temporary)
-        _write_sample(temporary, temporary_sample)
+            write_model(proto, card, temporary)
+        record_sample(temporary, temporary_sample)
         temporary.replace(config.model)
         temporary_sample.replace(sample_path(config.model))
     finally:
@@ -162,7 +162,7 @@ def _read_evaluation(path: Path, card: ModelCard) -> list[Any]:
     return scores
 
 
-def _write(proto: Any, card: ModelCard, path: Path) -> None:
+def write_model(proto: Any, card: ModelCard, path: Path) -> None:
     """Write a model with its card."""
     import onnx
 
@@ -171,7 +171,7 @@ def _write(proto: Any, card: ModelCard, path: Path) -> None:
     path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def _write_sample(model: Path, path: Path) -> None:
+def record_sample(model: Path, path: Path) -> None:
     """Record the result of the exported model for a synthetic field, as the runtime computes it."""
     height, width = SAMPLE_SIZE_PX
     image, _ = fluorescence_field(SAMPLE_SEED, height=height, width=width)

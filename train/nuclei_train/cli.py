@@ -15,7 +15,14 @@ from typing import Annotated
 
 import typer
 
-from nuclei_runtime.cli.command import EXIT_SOME_FAILED, StopSignals, require_extra, run_command
+from nuclei_runtime.cli.command import (
+    EXIT_SOME_FAILED,
+    StainOption,
+    StopSignals,
+    ViewOption,
+    require_extra,
+    run_command,
+)
 from nuclei_runtime.cli.progress import progress_bar
 from nuclei_runtime.steps.scale import MAX_DIAMETER_PX, MIN_DIAMETER_PX
 from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
@@ -269,12 +276,11 @@ def evaluate(
     diameter: Annotated[
         float | None,
         typer.Option(
-            metavar="PX",
-            min=MIN_DIAMETER_PX,
-            max=MAX_DIAMETER_PX,
-            help="Median diameter of the nuclei in pixels, as for nuclei-infer.",
+            metavar="PX", min=MIN_DIAMETER_PX, max=MAX_DIAMETER_PX, help="Median diameter, as for nuclei-infer."
         ),
     ] = None,
+    stain: StainOption = None,
+    view: ViewOption = None,
 ) -> None:
     """Score an exported model against the truth, for each data set and split in DATA.
 
@@ -286,11 +292,13 @@ def evaluate(
 
     Exit code: 0 all images scored, 1 some images failed, 2 wrong usage, 3 model or machine.
     """
+    from nuclei_runtime.steps.view import parse_view
     from nuclei_train.evaluation.evaluate import EvaluationConfig, evaluate
     from nuclei_train.evaluation.table import format_tables
 
     with progress_bar("scoring images") as update:
-        config = EvaluationConfig(data, out, model, truth, tuple(split or ()), tta, diameter)
+        fixed = None if view is None else parse_view(view)
+        config = EvaluationConfig(data, out, model, truth, tuple(split or ()), tta, diameter, stain, fixed)
         report = evaluate(config, _say, update)
     print(format_tables(report))
     print(f"\nReport, scores of each image and figures: {out}")
