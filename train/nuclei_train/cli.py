@@ -93,12 +93,17 @@ def explore(
 
 
 def pack(
-    data: DataArgument,
+    data: Annotated[
+        list[Path], typer.Argument(help="The data, as for nuclei-train; several data sets are joined into one.")
+    ],
     file: Annotated[Path, typer.Argument(help="The zip to create, outside DATA.")],
 ) -> None:
     """Pack everything that nuclei-train reads from DATA into one file.
 
     Training on that file gives the same run as training on DATA, bit for bit.
+
+    With several DATA, the identifier of each image begins with the name of its data set. At least one of them needs a
+    split table. The images of one without a table are all fitted.
     """
     from nuclei_train.data.pack import pack
 

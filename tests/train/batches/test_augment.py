@@ -93,13 +93,16 @@ PICTURES = {
 }
 
 
+NO_NUCLEI = np.zeros((48, 48), np.int32)
+
+
 @pytest.mark.parametrize("kind", PICTURES)
 def test_light_and_stain_stay_in_range(kind: str) -> None:
     picture = PICTURES[kind].astype(np.float32)
     before = picture.copy()
     kinds = set()
     for seed in range(60):
-        changed = random_appearance(np.random.default_rng(seed), picture, Augmentation(appearance_share=1.0))
+        changed = random_appearance(np.random.default_rng(seed), picture, NO_NUCLEI, Augmentation(appearance_share=1.0))
         assert changed.shape == picture.shape
         assert changed.dtype == np.float32
         assert np.isfinite(changed).all()
@@ -109,6 +112,16 @@ def test_light_and_stain_stay_in_range(kind: str) -> None:
     np.testing.assert_array_equal(picture, before)
 
 
+def test_only_grey_becomes_its_negative() -> None:
+    """In colour, bright spots are gaps in the tissue."""
+    picture = PICTURES["purple"].astype(np.float32)
+    stain = Augmentation(light=False, appearance_share=1.0)
+    for seed in range(200):
+        changed = random_appearance(np.random.default_rng(seed), picture, NO_NUCLEI, stain)
+        if np.ptp(changed, axis=-1).max() > 1e-6:
+            assert np.corrcoef(changed.sum(axis=-1).ravel(), picture.sum(axis=-1).ravel())[0, 1] > 0
+
+
 def grey_share(pictures: list[NDArray[np.float32]]) -> float:
     return float(np.mean([np.ptp(picture, axis=-1).max() < 1e-6 for picture in pictures]))
 
@@ -116,9 +129,9 @@ def grey_share(pictures: list[NDArray[np.float32]]) -> float:
 def test_stain_makes_colour_grey_and_grey_coloured_at_times() -> None:
     stain = Augmentation(light=False, appearance_share=1.0)
     rngs = [np.random.default_rng(seed) for seed in range(200)]
-    coloured = [random_appearance(rng, PICTURES["purple"].astype(np.float32), stain) for rng in rngs]
+    coloured = [random_appearance(rng, PICTURES["purple"].astype(np.float32), NO_NUCLEI, stain) for rng in rngs]
     assert 0.05 < grey_share(coloured) < 0.3
-    grey = [random_appearance(rng, PICTURES["grey"].astype(np.float32), stain) for rng in rngs]
+    grey = [random_appearance(rng, PICTURES["grey"].astype(np.float32), NO_NUCLEI, stain) for rng in rngs]
     assert 0.6 < grey_share(grey) < 0.9
     inverted = [np.corrcoef(one.mean(axis=-1).ravel(), PICTURES["grey"][..., 0].ravel())[0, 1] < 0 for one in grey]
     assert 0.05 < np.mean(inverted) < 0.3
@@ -129,7 +142,9 @@ def test_appearance_is_changed_in_a_share_of_the_crops() -> None:
     for share in (0.0, 0.3, 1.0):
         augmentation = Augmentation(appearance_share=share)
         changed = [
-            not np.array_equal(random_appearance(np.random.default_rng(seed), picture, augmentation), picture)
+            not np.array_equal(
+                random_appearance(np.random.default_rng(seed), picture, NO_NUCLEI, augmentation), picture
+            )
             for seed in range(300)
         ]
         assert np.mean(changed) == pytest.approx(share, abs=0.08)
@@ -142,7 +157,7 @@ def test_eased_is_weaker_in_appearance_alone() -> None:
 
 def test_without_light_and_stain_the_picture_stays_as_it_is() -> None:
     picture = PICTURES["colour"].astype(np.float32)
-    np.testing.assert_array_equal(random_appearance(np.random.default_rng(0), picture, STILL), picture)
+    np.testing.assert_array_equal(random_appearance(np.random.default_rng(0), picture, NO_NUCLEI, STILL), picture)
 
 
 def test_light_leaves_bright_bright() -> None:
@@ -151,6 +166,7 @@ def test_light_leaves_bright_bright() -> None:
         changed = random_appearance(
             np.random.default_rng(seed),
             BRIGHT.astype(np.float32) / 255,
+            LABELS,
             Augmentation(stain=False, appearance_share=1.0),
         )
         assert changed[LABELS > 0].mean() > changed[LABELS == 0].mean() + 0.2
@@ -160,7 +176,7 @@ def test_the_same_generator_gives_the_same_crop() -> None:
     def crop(seed: int) -> bytes:
         rng = np.random.default_rng(seed)
         image, labels, valid = random_crop(rng, BRIGHT, LABELS, 48, Augmentation())
-        return b"".join(one.tobytes() for one in (random_appearance(rng, image, Augmentation()), labels, valid))
+        return b"".join(one.tobytes() for one in (random_appearance(rng, image, labels, Augmentation()), labels, valid))
 
     assert crop(4) == crop(4)
     assert crop(4) != crop(5)

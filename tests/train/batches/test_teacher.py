@@ -15,9 +15,10 @@ import pytest
 from nuclei_runtime import Segmenter
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import ModelError
+from nuclei_runtime.metrics import match
 from nuclei_train.batches.augment import Augmentation
 from nuclei_train.batches.crops import RandomCrops
-from nuclei_train.batches.teacher import Teacher
+from nuclei_train.batches.teacher import SHARE, Answer, Teacher
 from nuclei_train.data.dsb2018 import open_data, training_set
 from nuclei_train.data.split import split_samples
 from nuclei_train.errors import RunFolderError
@@ -44,8 +45,8 @@ def write_another_model(model: Path, path: Path) -> Path:
     return path
 
 
-def crops(answer: np.ndarray | None, augmentation: Augmentation) -> np.ndarray:
-    """Return the maps of some crops for which the teacher gives this answer."""
+def crops(answer: np.ndarray | None, augmentation: Augmentation, share: float = SHARE) -> np.ndarray:
+    """Return the maps of some crops for which the teacher gives this answer, which has this share."""
     stream = RandomCrops(
         [np.repeat(IMAGE[..., np.newaxis], 3, axis=-1)],
         [LABELS],
@@ -55,18 +56,32 @@ def crops(answer: np.ndarray | None, augmentation: Augmentation) -> np.ndarray:
         seed=42,
         first_batch=0,
         augmentation=augmentation,
-        answers=[] if answer is None else [answer],
+        answers=[] if answer is None else [Answer(answer, share)],
     )
     return stream[0][1]
 
 
 def test_it_answers_with_test_time_augmentation(tiled_model: Path) -> None:
-    answer = Teacher(tiled_model).answer(IMAGE)
+    answer = Teacher(tiled_model).answer(IMAGE, LABELS).maps
     assert answer.shape == (120, 100, 3)
     assert answer.dtype == np.uint8
     once, twice = (next(Segmenter(tiled_model, tta=tta).predict([IMAGE])) for tta in (False, True))
     np.testing.assert_allclose(answer / 255, twice, atol=0.5 / 255 + 1e-6)
     assert np.abs(answer / 255 - once).max() > 0.05
+
+
+def test_an_answer_counts_as_far_as_it_is_right(tiled_model: Path) -> None:
+    teacher = Teacher(tiled_model)
+    labels = Segmenter(tiled_model, tta=True).segment(IMAGE).labels
+    assert labels.max() > 4
+    assert teacher.answer(IMAGE, labels).share == SHARE
+    half = np.where(labels > labels.max() // 2, labels, 0)
+    expected = SHARE * match(half, labels).ap()[0]
+    assert 0.1 < expected < 0.4
+    assert teacher.answer(IMAGE, half).share == pytest.approx(expected)
+    assert teacher.answer(IMAGE, np.zeros_like(labels)).share == 0.0
+    truth = crops(None, Augmentation())
+    np.testing.assert_array_equal(crops(teacher.answer(IMAGE, labels).maps, Augmentation(), 0.0), truth)
 
 
 def test_half_of_what_is_learned_is_the_answer() -> None:
@@ -98,7 +113,9 @@ def test_it_teaches_the_fitted_images_and_not_the_validation(training_data: Path
         TINY.load(TINY.choose(Sources(split, {}, (), teacher)), lambda: None)
         for teacher in (None, Teacher(tiled_model))
     )
-    np.testing.assert_array_equal(taught.train.answers[0], Teacher(tiled_model).answer(split.train[0].read_image()))
+    first = Teacher(tiled_model).answer(split.train[0].read_image(), taught.train.labels[0])
+    np.testing.assert_array_equal(taught.train.answers[0].maps, first.maps)
+    assert taught.train.answers[0].share == first.share
     assert len(taught.train.answers) == len(split.train)
     (images, maps), (taught_images, taught_maps) = alone.batches(0)[0], taught.batches(0)[0]
     np.testing.assert_array_equal(images, taught_images)

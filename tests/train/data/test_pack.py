@@ -25,6 +25,7 @@ from nuclei_train.fitting.run_description import describe_run
 from nuclei_train.recipes.native import Native
 from nuclei_train.recipes.recipe import Sources
 
+MakeZip = Callable[..., Path]
 RunMain = Callable[..., tuple[int, str, str]]
 
 SPLITS = ("train", "train", "val", "test", "train", "stardist", "val", "")
@@ -55,7 +56,7 @@ def data(training_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def packed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("pack") / "small.zip"
-    pack(data, file, nothing, nothing)
+    pack([data], file, nothing, nothing)
     return file
 
 
@@ -116,7 +117,7 @@ def test_without_a_table_all_that_has_truth_is_packed_and_split_alike(data: Path
     plain, file = tmp_path / "plain", tmp_path / "plain.zip"
     plain.mkdir()
     (plain / "stage1_train.zip").write_bytes((data / "stage1_train.zip").read_bytes())
-    assert pack(plain, file, nothing, nothing).n_images == len(SPLITS)
+    assert pack([plain], file, nothing, nothing).n_images == len(SPLITS)
     assert read_split_table(file) is None
     of_data, of_pack = split_of(plain), split_of(file)
     assert of_data.digest == of_pack.digest
@@ -128,8 +129,8 @@ def test_label_images_are_packed_too_and_a_pack_packed_again_is_the_same(
 ) -> None:
     source = make_label_zip(tmp_path / "labels.zip", range(3))
     first, second = (tmp_path / name for name in ("first.zip", "second.zip"))
-    pack(source, first, nothing, nothing)
-    pack(first, second, nothing, nothing)
+    pack([source], first, nothing, nothing)
+    pack([first], second, nothing, nothing)
     assert first.read_bytes() == second.read_bytes()
     for one, other in zip(training_set(open_data(source)).samples, training_set(open_data(first)).samples, strict=True):
         np.testing.assert_array_equal(one.read_labels(), other.read_labels())
@@ -159,7 +160,7 @@ def test_a_file_that_cannot_be_made_is_a_sentence(data: Path, tmp_path: Path, na
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "stage1_train.zip").write_bytes((data / "stage1_train.zip").read_bytes())
     with pytest.raises(DatasetError, match=expected):
-        pack(tmp_path / "data", tmp_path / name, nothing, nothing)
+        pack([tmp_path / "data"], tmp_path / name, nothing, nothing)
     assert [path.name for path in tmp_path.rglob("*pack*")] == []
 
 
@@ -170,7 +171,7 @@ def test_an_image_that_cannot_be_used_is_named_and_leaves_nothing(data: Path, tm
         for name in source.namelist():
             target.writestr(name, b"none" if name == "field_004/images/field_004.png" else source.read(name))
     with pytest.raises(DatasetError, match=r"^field_004: "):
-        pack(folder, tmp_path / "pack.zip", nothing, nothing)
+        pack([folder], tmp_path / "pack.zip", nothing, nothing)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
@@ -280,10 +281,45 @@ def test_random_damage_is_a_sentence_or_harmless(packed: Path, tmp_path: Path) -
 @pytest.mark.real_data
 def test_the_real_data_fit_into_60_mib_and_make_the_same_run(real_data: Path, tmp_path: Path) -> None:
     file = tmp_path / "dsb2018.zip"
-    result = pack(real_data, file, nothing, nothing)
+    result = pack([real_data], file, nothing, nothing)
     assert result.size_bytes == file.stat().st_size < LIMIT_BYTES
     assert result.n_images == 551
     descriptions = [
         describe_run(Native(), training_set(open_data(one)), split_of(one), None) for one in (real_data, file)
     ]
     assert descriptions[0] == descriptions[1]
+
+
+def test_several_data_sets_become_one(data: Path, make_dsb_zip: MakeZip, run_main: RunMain, tmp_path: Path) -> None:
+    """Each keeps its split; the images of one without a split table are all fitted."""
+    other = make_dsb_zip(tmp_path / "other.zip", range(3), size=(40, 40))
+    file = tmp_path / "joint.zip"
+    code, printed, err = run_main(pack_main, data, other, file)
+    assert code == 0, err
+    assert "8 images" in printed
+    dataset, table = training_set(open_data(file)), read_split_table(file)
+    assert table is not None
+    assert dataset.name == "joint"
+    alone = split_of(data)
+    split = split_samples(dataset, table, 42, 0.1)
+    assert [one.image_id for one in split.val] == [f"stage1_train_{one.image_id}" for one in alone.val]
+    assert [one.image_id for one in split.train] == [
+        *(f"other_{one.image_id}" for one in open_data(other)[0].samples),
+        *(f"stage1_train_{one.image_id}" for one in alone.train),
+    ]
+    assert {table.modality[one.image_id] for one in split.train} == {"other", "grey", "purple"}
+    for one, before in zip(split.val, alone.val, strict=True):
+        for array, again in zip(read_with_truth(one), read_with_truth(before), strict=True):
+            np.testing.assert_array_equal(array, again)
+
+
+def test_data_sets_that_cannot_be_joined_are_named(make_dsb_zip: MakeZip, run_main: RunMain, tmp_path: Path) -> None:
+    one, other = (make_dsb_zip(tmp_path / name, range(2), size=(40, 40)) for name in ("one.zip", "other.zip"))
+    for data, complaint in (
+        ((one, other), "none of the data sets one, other has a splits.csv"),
+        ((one, one), "two data sets are named one"),
+    ):
+        code, _, err = run_main(pack_main, *data, tmp_path / "joint.zip")
+        assert code != 0
+        assert complaint in " ".join(err.split())
+        assert not (tmp_path / "joint.zip").exists()

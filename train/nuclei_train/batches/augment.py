@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nuclei_runtime.arrays import Labels, from_uint8
+from nuclei_train.batches.haze import hazed
+from nuclei_train.batches.stains import haematoxylin, restained, shows_fluorescence, virtual_section
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Augmentation:
     light : bool
         Gamma, contrast, brightness, uneven light, blur and noise.
     stain : bool
-        Inversion, conversion to grey, and changes of the colour channels: acquisitions not in the training data.
+        Stains and scanners that are not in the training data: see `nuclei_train.batches.stains`; also conversion to
+        grey, negatives of grey images, and tints.
     appearance_share : float
         Share of the crops, 0 to 1, whose light and stain are changed; the others look like their image.
     """
@@ -89,36 +92,43 @@ def random_crop(
 
 
 def random_appearance(
-    rng: np.random.Generator, image: NDArray[np.float32], augmentation: Augmentation
+    rng: np.random.Generator, image: NDArray[np.float32], labels: Labels, augmentation: Augmentation
 ) -> NDArray[np.float32]:
-    """Change light, colour, sharpness and noise of an (H, W, 3) image in [0, 1]; the result is in [0, 1] as well."""
+    """Change stain, light, sharpness and noise of an (H, W, 3) image in [0, 1]; the result is in [0, 1] as well."""
     if rng.random() >= augmentation.appearance_share:
         return image
     changed = image
     if augmentation.stain:
-        changed = _change_stain(rng, changed)
+        changed = _change_stain(rng, changed, labels)
     if augmentation.light:
         changed = _change_light(rng, changed)
     return np.clip(changed, 0.0, 1.0).astype(np.float32)
 
 
-def _change_stain(rng: np.random.Generator, image: NDArray[np.float32]) -> NDArray[np.float32]:
+def _change_stain(rng: np.random.Generator, image: NDArray[np.float32], labels: Labels) -> NDArray[np.float32]:
+    """Return the image as another stain might show it, or a channel of it.
+
+    Only grey becomes its negative: in colour, bright spots are gaps in the tissue, not nuclei.
+    """
     colourful = float(np.abs(image[..., 0] - image[..., 1]).mean()) > 0.01
+    kind = rng.random()
     if colourful:
-        kind = rng.random()
-        if kind < 0.15:
-            image = np.repeat(image.mean(axis=-1, keepdims=True), 3, axis=-1)
-        elif kind < 0.30:
-            image = image[..., rng.permutation(3)]
-        elif kind < 0.70:  # optical densities (Beer-Lambert law) mixed differently, as by another stain or scanner
-            density = -np.log(np.clip(image, 0.02, 1.0))
-            mixing = np.eye(3) + rng.normal(0, 0.15, (3, 3))
-            image = np.exp(-np.clip(density @ mixing.T * rng.uniform(0.6, 1.5, 3), 0, None)).astype(np.float32)
-    elif rng.random() < 0.25:  # grey becomes tinted, as in false-coloured fluorescence and with old cameras
-        image = image * rng.uniform(0.2, 1.0, 3).astype(np.float32)
-    if rng.random() < 0.15:
-        image = 1.0 - image
-    return image
+        if kind < 0.12:
+            return _maybe_negative(rng, np.repeat(image.mean(axis=-1, keepdims=True), 3, axis=-1))
+        if kind < 0.24:
+            return haematoxylin(image)
+        if kind < 0.32:
+            return image[..., rng.permutation(3)]
+        return restained(rng, image) if kind < 0.75 else image
+    if kind < 0.50 and shows_fluorescence(image, labels):
+        return virtual_section(rng, image, labels) if kind < 0.30 else hazed(rng, image)
+    if 0.50 <= kind < 0.70:  # tinted, as in false-coloured fluorescence and with old cameras
+        return image * rng.uniform(0.2, 1.0, 3).astype(np.float32)
+    return _maybe_negative(rng, image)
+
+
+def _maybe_negative(rng: np.random.Generator, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    return 1.0 - image if rng.random() < 0.2 else image
 
 
 def _change_light(rng: np.random.Generator, image: NDArray[np.float32]) -> NDArray[np.float32]:

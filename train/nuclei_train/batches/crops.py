@@ -12,7 +12,7 @@ from nuclei_runtime.arrays import Labels
 from nuclei_runtime.steps.preprocess import CHANNELS
 from nuclei_train.batches.augment import Augmentation, random_appearance, random_crop
 from nuclei_train.batches.targets import target_maps
-from nuclei_train.batches.teacher import SHARE
+from nuclei_train.batches.teacher import Answer
 
 WORKERS = 2
 """With fewer, Keras would cut the crops between the steps, not in parallel with them."""
@@ -37,8 +37,8 @@ class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
     augmentation : Augmentation
     eased_batch : int, optional
         The number of the first batch with `Augmentation.eased`; without it no batch is eased.
-    answers : sequence of (H, W, 3) ndarray of uint8, optional
-        A teacher's predictions for the images; see `nuclei_train.batches.teacher`.
+    answers : sequence of Answer, optional
+        A teacher's predictions for the images.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
         first_batch: int,
         augmentation: Augmentation,
         eased_batch: int | None = None,
-        answers: Sequence[NDArray[np.uint8]] = (),
+        answers: Sequence[Answer] = (),
     ) -> None:
         # Threads cut the crops while the network computes; the order of the batches stays the same.
         super().__init__(workers=WORKERS)
@@ -82,15 +82,16 @@ class RandomCrops(keras.utils.PyDataset):  # type: ignore[misc]
         images, maps = [], []
         for _ in range(self._batch_size):
             chosen = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
-            layers = [self._images[chosen], *([self._answers[chosen]] if self._answers else [])]
+            layers = [self._images[chosen], *([self._answers[chosen].maps] if self._answers else [])]
             # In one array, so that the answer is moved, rotated and scaled with its image.
             crop, labels, valid = random_crop(
                 rng, np.concatenate(layers, axis=-1), self._labels[chosen], self._crop_px, augmentation
             )
             image, answer = crop[..., :CHANNELS], crop[..., CHANNELS:]
-            images.append(random_appearance(rng, image, augmentation))
+            images.append(random_appearance(rng, image, labels, augmentation))
             target = target_maps(labels, valid)
             if self._answers:
-                target[..., : answer.shape[-1]] += SHARE * (answer - target[..., : answer.shape[-1]])
+                taught = target[..., : answer.shape[-1]]
+                taught += self._answers[chosen].share * (answer - taught)
             maps.append(np.concatenate([target, valid[..., np.newaxis]], axis=-1, dtype=np.float32))
         return np.stack(images), np.stack(maps)

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,8 +14,8 @@ from typing import Any
 import tifffile
 
 from nuclei_runtime.arrays import Labels
-from nuclei_train.data.dsb2018 import training_set
-from nuclei_train.data.opening import open_with_splits
+from nuclei_train.data.joining import join
+from nuclei_train.data.opening import open_for_training
 from nuclei_train.data.packed import PACK_FILE, VERSION
 from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.data.split import select
@@ -46,7 +46,7 @@ class Packed:
     digest: str
 
 
-def pack(data: Path, file: Path, say: Callable[[str], None], progress: Callable[[int, int], None]) -> Packed:
+def pack(data: Sequence[Path], file: Path, say: Callable[[str], None], progress: Callable[[int, int], None]) -> Packed:
     """Write the images for fitting and validation, their labels and the split table into one file.
 
     With a split table, its splits ``train`` and ``val`` are packed; without one, every image that has masks. `file`
@@ -54,8 +54,9 @@ def pack(data: Path, file: Path, say: Callable[[str], None], progress: Callable[
 
     Parameters
     ----------
-    data : Path
-        DATA; see `nuclei_train.data.dsb2018`.
+    data : sequence of Path
+        One or several DATA; see `nuclei_train.data.dsb2018`. Several become one data set with the name of the file:
+        see `nuclei_train.data.joining`.
     file : Path
         To be made; a ``.zip``.
     say : callable
@@ -68,9 +69,9 @@ def pack(data: Path, file: Path, say: Callable[[str], None], progress: Callable[
     DatasetError
         DATA is not understood, an image cannot be used, or `file` already exists or would be taken for data.
     """
-    _check_file(data, file)
-    datasets, table = open_with_splits(data, say)
-    dataset = training_set(datasets)
+    for one in data:
+        _check_file(one, file)
+    dataset, table = join([open_for_training(one, say) for one in data], file.stem)
     samples = sorted(select(dataset, table), key=lambda sample: sample.image_id)
     part = file.with_name(file.name + ".part")
     try:

@@ -16,7 +16,7 @@ from nuclei_runtime.steps.preprocess import preprocess
 from nuclei_runtime.steps.step import Step
 from nuclei_train.batches.augment import Augmentation
 from nuclei_train.batches.targets import touching_pixels
-from nuclei_train.batches.teacher import Teacher
+from nuclei_train.batches.teacher import Answer, Teacher
 from nuclei_train.data.samples import Sample
 from nuclei_train.data.truth import read_with_truth
 from nuclei_train.recipes.figures import draw_maps
@@ -37,15 +37,15 @@ class LabelledImages:
     images : tuple of (H, W, 3) ndarray of uint8
         Normalised; see `nuclei_runtime.arrays.to_uint8`.
     labels : tuple of (H, W) ndarray of int32
-    answers : tuple of (H, W, 3) ndarray of uint8
-        The predictions of a teacher, see `nuclei_train.batches.teacher`; empty if there is none.
+    answers : tuple of Answer
+        The predictions of a teacher; empty if there is none.
     """
 
     ids: tuple[str, ...]
     modalities: tuple[str, ...]
     images: tuple[NDArray[np.uint8], ...]
     labels: tuple[Labels, ...]
-    answers: tuple[NDArray[np.uint8], ...] = ()
+    answers: tuple[Answer, ...] = ()
 
     @cached_property
     def shares(self) -> NDArray[np.float64]:
@@ -183,7 +183,7 @@ def load_labelled(
         images.append(to_uint8(preprocess(image, (normalisation,))))
         labels.append(truth)
         if teacher is not None:
-            answers.append(teacher.answer(image))
+            answers.append(teacher.answer(image, truth))
         advance()
     ids = tuple(sample.image_id for sample in samples)
     return LabelledImages(
