@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from nuclei_runtime.segmentation.options import SegmenterOptions
     from nuclei_runtime.segmentation.result import Segmentation
     from nuclei_runtime.segmentation.segmenter import Segmenter
+    from nuclei_runtime.steps.contrast import Contrast
 
     __version__: str
 
@@ -46,6 +47,7 @@ __all__ = [
     "BUNDLED_MODELS",
     "Block",
     "CardError",
+    "Contrast",
     "ImageError",
     "ImageReadError",
     "ImageShapeError",
@@ -79,6 +81,7 @@ __all__ = [
 _MODULES = {
     "BUNDLED_MODELS": "model.bundled",
     "Block": "segmentation.blocks",
+    "Contrast": "steps.contrast",
     "ModelCard": "model.card",
     "Plane": "readers.plane",
     "Replay": "checks.sample",

@@ -30,8 +30,9 @@ from nuclei_runtime.segmentation.cancelling import CancelFlag, cancellable
 from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import regions
-from nuclei_runtime.segmentation.plane_maps import PlaneMaps, image_maps
+from nuclei_runtime.segmentation.plane_maps import PlaneMaps, resized_maps
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
+from nuclei_runtime.steps.contrast import Contrast
 from nuclei_runtime.steps.instances import METHODS, find_instances
 from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.windows import CutNucleusError, Window
@@ -50,12 +51,15 @@ class Block:
     labels : (h, w) ndarray of int32
         The nuclei that belong to this block, each complete, with their numbers in the plane. Over all blocks, the
         numbers are 1..N without gaps, in the order of the blocks. Pixels of other blocks' nuclei are 0.
+    contrast : Contrast, optional
+        The contrast that the whole plane was given; None if the model's card does not set it first.
     """
 
     rows: slice
     columns: slice
     image: Image
     labels: Labels
+    contrast: Contrast | None = None
 
 
 @dataclass(frozen=True)
@@ -126,8 +130,8 @@ def _segment(plane: Plane, network: Network, max_memory: int | None, grid: Grid)
     if network.tiling is None:
         budget.check_whole()
         image = plane.read(slice(0, height), slice(0, width))
-        labels = label_maps(image_maps(image, network), network)
-        yield Block(slice(0, height), slice(0, width), image, labels)
+        found, contrast = resized_maps(image, network)
+        yield Block(slice(0, height), slice(0, width), image, label_maps(found, network), contrast)
         return
     tiling = budget.tiling(network.tiling, grid.window_px)
     method = network.postprocessing
@@ -138,7 +142,7 @@ def _segment(plane: Plane, network: Network, max_memory: int | None, grid: Grid)
     ):
         search = _Search(maps, taken, method, (height, width), grid, budget.check_window)
         for rows, columns, labels in search.find_all():
-            yield Block(rows, columns, plane.read(rows, columns), labels)
+            yield Block(rows, columns, plane.read(rows, columns), labels, maps.contrast)
 
 
 def label_maps(maps: Maps, network: Network, grid: Grid = GRID) -> Labels:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image, check_image
 from nuclei_runtime.readers.plane import Plane
+from nuclei_runtime.steps.contrast import Contrast
 from nuclei_runtime.steps.percentiles import limits_of
-from nuclei_runtime.steps.preprocess import STEPS, as_input, colours_of
+from nuclei_runtime.steps.preprocess import STEPS, as_input, colours_of, contrast_of
 from nuclei_runtime.steps.step import Pixels, Step
 
 REGION_PX = 1024
@@ -39,10 +40,14 @@ class PlaneInput:
         self._plane = plane
         self._applied: list[Callable[[NDArray[Any]], NDArray[np.float32]]] = []
         for step in steps:
-            fit = STEPS[step.id].fit
-            if fit is None:
+            if STEPS[step.id].fit is None:
                 raise ValueError(f"{step.id} cannot be applied region by region")
-            self._applied.append(fit(_pixels_of(plane, self._apply), **step.kwargs))
+            self._applied.append(STEPS[step.id].of(_pixels_of(plane, self._apply), step.kwargs))
+
+    @property
+    def contrast(self) -> Contrast | None:
+        """The contrast that the plane is given; None if the model's card does not set it first."""
+        return contrast_of(self._applied)
 
     def read(self, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Return the (h, w, 3) network input of a region."""

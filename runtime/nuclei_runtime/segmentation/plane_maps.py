@@ -12,7 +12,8 @@ from nuclei_runtime.readers.plane import Plane, plane_of
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import PlaneInput
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
-from nuclei_runtime.steps.preprocess import preprocess
+from nuclei_runtime.steps.contrast import Contrast
+from nuclei_runtime.steps.preprocess import prepare
 from nuclei_runtime.steps.resize import resize
 from nuclei_runtime.steps.tiling import Tiling, run_tile, tile_spans
 
@@ -52,6 +53,11 @@ class PlaneMaps:
 
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
         self._raster.__exit__(None, None, None)
+
+    @property
+    def contrast(self) -> Contrast | None:
+        """The contrast that the plane was given; see `PlaneInput.contrast`."""
+        return self._input.contrast
 
     def read(self, rows: slice, columns: slice) -> Maps:
         """Return the maps of a window whose rows have not been dropped.
@@ -96,9 +102,21 @@ def image_maps(image: Image, network: Network) -> Maps:
     """
     height, width = image.shape[:2]
     if network.tiling is None:
-        (maps,) = network.run(preprocess(image, network.card.preprocessing)[np.newaxis])
-        # Bilinear interpolation stays between its neighbours, so the maps need no clipping.
-        return resize(maps, height=height, width=width)
+        return resized_maps(image, network)[0]
     n_maps = len(network.card.output.maps)
     with PlaneMaps(plane_of(image), network, network.tiling, n_maps, memory_bytes=sys.maxsize) as found:
         return found.read(slice(0, height), slice(0, width))
+
+
+def resized_maps(image: Image, network: Network) -> tuple[Maps, Contrast | None]:
+    """Return the maps that a network of fixed size gives for an image, and the contrast that the image was given.
+
+    Raises
+    ------
+    ImageError
+        See `image_maps`.
+    """
+    prepared, contrast = prepare(image, network.card.preprocessing)
+    (maps,) = network.run(prepared[np.newaxis])
+    # Bilinear interpolation stays between its neighbours, so the maps need no clipping.
+    return resize(maps, height=image.shape[0], width=image.shape[1]), contrast

@@ -190,9 +190,11 @@ class Segmenter:
         check_image(image)
         with allocating_for(image.shape):
             labels = np.zeros(image.shape[:2], np.int32)
+        contrast = None
         for block in segment_plane(plane_of(image), network, max_memory=sys.maxsize, cancel=cancel):
             labels[block.rows, block.columns] += block.labels
-        return Segmentation(labels)
+            contrast = block.contrast
+        return Segmentation(labels, contrast)
 
     def segment_batch(self, images: Sequence[Image]) -> list[Segmentation]:
         """Find the nuclei of several images, which may differ in size and type. The results are in the same order.
