@@ -21,6 +21,7 @@ from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.model.card import METADATA_KEY, SCHEMA_VERSION, ModelCard, parse_card
 from nuclei_runtime.model.session import load_session
 from nuclei_runtime.segmentation.segmenter import Segmenter
+from nuclei_runtime.wording import counted
 
 SAMPLE_SEED = 2018
 SAMPLE_SIZE_PX = (200, 264)
@@ -156,8 +157,8 @@ def _read_evaluation(path: Path, card: ModelCard) -> list[Any]:
         )
     if n_failed:
         raise EvaluationFileError(
-            f"{path}: {n_failed} images could not be scored, expected none; fix them or leave them out, and evaluate "
-            "again"
+            f"{path}: {counted(n_failed, 'image')} could not be scored, expected none; fix them or leave them "
+            "out, and evaluate again"
         )
     return scores
 

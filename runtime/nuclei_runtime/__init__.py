@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from nuclei_runtime.segmentation.options import SegmenterOptions
     from nuclei_runtime.segmentation.result import Segmentation
     from nuclei_runtime.segmentation.segmenter import Segmenter
+    from nuclei_runtime.steps.contrast import Contrast
     from nuclei_runtime.steps.scale import Scale
     from nuclei_runtime.steps.view import View
 
@@ -48,6 +49,7 @@ __all__ = [
     "BUNDLED_MODELS",
     "Block",
     "CardError",
+    "Contrast",
     "ImageError",
     "ImageReadError",
     "ImageShapeError",
@@ -83,6 +85,7 @@ __all__ = [
 _MODULES = {
     "BUNDLED_MODELS": "model.bundled",
     "Block": "segmentation.blocks",
+    "Contrast": "steps.contrast",
     "ModelCard": "model.card",
     "Plane": "readers.plane",
     "Replay": "checks.sample",

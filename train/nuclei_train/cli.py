@@ -25,6 +25,7 @@ from nuclei_runtime.cli.command import (
 )
 from nuclei_runtime.cli.progress import progress_bar
 from nuclei_runtime.steps.scale import MAX_DIAMETER_PX, MIN_DIAMETER_PX
+from nuclei_runtime.wording import counted
 from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
 from nuclei_train.fitting.reporter import Reporter
 
@@ -109,10 +110,9 @@ def pack(
 
     with progress_bar("packing images") as update:
         packed = pack(data, file, _say, update)
-    print(
-        f"{file}: {packed.n_images} images, {packed.n_left_out} left out, {packed.size_bytes / 2**20:.1f} MiB, "
-        f"SHA-256 {packed.digest}"
-    )
+    print(f"{file}: {counted(packed.n_images, 'image')}, {packed.size_bytes / 2**20:.1f} MiB, SHA-256 {packed.digest}")
+    for reason, n_images in packed.left_out.items():
+        print(f"left out: {counted(n_images, 'image')} {reason}")
 
 
 def train(
@@ -168,7 +168,7 @@ def train(
     for name, scores in result.scores.items():
         print(f"{name}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items()))
     print(
-        f"{result.epochs} epochs in {result.seconds / 60:.1f} minutes, best epoch {result.best_epoch}; "
+        f"{counted(result.epochs, 'epoch')} in {result.seconds / 60:.1f} minutes, best epoch {result.best_epoch}; "
         f"next: nuclei-export {run} model.onnx"
     )
 

@@ -13,8 +13,10 @@ import typer
 
 from nuclei_runtime.cli.command import EXIT_SOME_FAILED, StainOption, StopSignals, ViewOption, printable, run_command
 from nuclei_runtime.cli.progress import OutcomeReporter, print_stderr, progress_bar
+from nuclei_runtime.model.model_file import is_digest
 from nuclei_runtime.model.session import CPU_PROVIDER
 from nuclei_runtime.steps.scale import MAX_DIAMETER_PX, MIN_DIAMETER_PX
+from nuclei_runtime.wording import counted
 
 if TYPE_CHECKING:
     from nuclei_runtime.runs.run import FolderRun, RunConfig
@@ -90,11 +92,24 @@ def infer(
     ] = None,
     channel: Annotated[
         str | None,
-        typer.Option("--channel", metavar="NAME|INDEX", help="Channel to segment: its name, or index from 0."),
+        typer.Option(
+            "--channel",
+            metavar="NAME|INDEX|rgb",
+            help="For files with channels: the one to segment, by its name or its index from 0; or rgb, if its three "
+            "channels are the colours of one picture.",
+        ),
     ] = None,
     z: Annotated[
         str | None,
         typer.Option("--z", metavar="each|max", help="For Z stacks: each plane, or the maximum over them."),
+    ] = None,
+    pixel_size: Annotated[
+        float | None,
+        typer.Option(
+            "--pixel-size",
+            metavar="UM",
+            help="Micrometres per pixel of files that do not state it, such as PNG, for the columns in micrometres.",
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an earlier run in DIR. Complete results are kept.")
@@ -151,6 +166,8 @@ def infer(
     _refuse_together(watch=watch, shard=shard is not None)
     if model is not None and precision is not Precision.FP32:
         raise typer.BadParameter("--precision selects a bundled model; the model given by --model has its own")
+    if sha256 is not None and not is_digest(sha256):
+        raise typer.BadParameter(f"found {sha256!r}, expected 64 hexadecimal digits", param_hint="--sha256")
     if settle is not None and not watch:
         raise typer.BadParameter("--settle needs --watch")
     if view is not None and (diameter is not None or stain is not None or same_view):
@@ -175,7 +192,7 @@ def infer(
             None if view is None else parse_view(view),
         ),
         max_memory=None if max_memory is None else parse_memory(max_memory),
-        selection=Selection(axes, channel, z),
+        selection=Selection(axes, channel, z, pixel_size),
         mode="overwrite" if overwrite else "resume" if resume else "new",
         shard=WHOLE if shard is None else parse_shard(shard),
         same_view=same_view,
@@ -209,7 +226,7 @@ def _segment(config: RunConfig, *, as_json: bool) -> None:
             print_stderr(
                 "stopped before the first image"
                 if run is None
-                else f"stopped: {run.n_processed} of {n_files} images are done, and their results are in {config.out}; "
+                else f"stopped: {run.n_processed} of {counted(n_files, 'image')} done; results in {config.out}; "
                 "--resume continues"
             )
             _print_notes(run)
@@ -217,6 +234,8 @@ def _segment(config: RunConfig, *, as_json: bool) -> None:
     _print_notes(run)
     if not as_json:
         print(reporter.summary(n_files, run.inputs.n_skipped, len(run.inputs.unreadable)))
+        if reporter.n_doubtful:
+            print(f"contrast in doubt: {counted(reporter.n_doubtful, 'image')}; see contrast_warning in images.csv")
         tables = "" if run.joined is None else ", nuclei.csv, images.csv"
         print(f"results in {config.out}: overlays, labels{tables}")
         if run.joined is None:
@@ -242,7 +261,8 @@ def _watch(config: RunConfig, settle_s: float | None, *, as_json: bool) -> None:
             else:
                 reporter.report(outcome)
     print_stderr(
-        f"stopped: {reporter.n_files} images were done, {reporter.n_failed} of them failed; results in {config.out}"
+        f"stopped: {counted(reporter.n_files, 'image')} done, {reporter.n_failed} of them failed; "
+        f"results in {config.out}"
     )
     if signals.received == signal.SIGINT:
         raise typer.Exit(signals.exit_code)

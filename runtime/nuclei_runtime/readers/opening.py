@@ -49,7 +49,7 @@ def read_image(source: str | os.PathLike[str] | bytes) -> Image:
     RuntimeEnvironmentError
         The machine is at fault: for example, the process may open no more files.
     """
-    with open_planes(source, Selection()) as planes:
+    with _opened(source, None) as planes:
         if len(planes) > 1:
             raise ImageShapeError(f"the file holds {len(planes)} images; save the one to segment as a file of its own")
         (plane,) = planes
@@ -73,6 +73,12 @@ def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) ->
         See `read_image`. Also raised if neither the file nor `selection` says what a dimension means, which channel
         to read, or what to do with a Z stack; the message names the choices.
     """
+    with _opened(source, selection) as planes:
+        yield planes
+
+
+@contextmanager
+def _opened(source: str | os.PathLike[str] | bytes, selection: Selection | None) -> Iterator[Sequence[Plane]]:
     with ExitStack() as resources:
         troubles: list[OSError] = []
         with _attributed(troubles):
@@ -84,12 +90,14 @@ def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) ->
 
 
 def _find(
-    source: str | os.PathLike[str] | bytes, selection: Selection, resources: ExitStack, troubles: list[OSError]
+    source: str | os.PathLike[str] | bytes, selection: Selection | None, resources: ExitStack, troubles: list[OSError]
 ) -> list[Plane]:
     return find_planes(_open_stack(source, resources, troubles), selection)
 
 
 def _open_stack(source: str | os.PathLike[str] | bytes, resources: ExitStack, troubles: list[OSError]) -> Stack:
+    if not isinstance(source, str | os.PathLike | bytes):
+        raise ImageReadError(f"found {type(source).__name__}, expected the path of an image or the bytes of its file")
     if not isinstance(source, bytes) and _is_folder(source):
         form = format_of_folder(Path(source))
         if form is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,20 +15,26 @@ from nuclei_runtime.errors import InputsError
 AXES = "TCZYXS"
 """All axes that are known: time, channel, depth, row, column, sample of a colour."""
 Z_CHOICES = ("each", "max")
+ALL_COLOURS = "rgb"
+"""The channel of an image whose red, green and blue are segmented together."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which planes to read from a file that holds more than one image. None means that nothing is asked for.
+    """What a file does not say by itself: which planes to read, and their scale. None means that nothing is asked for.
 
     Attributes
     ----------
     axes : str, optional
         One letter per dimension (T, C, Z, Y, X, or S for the samples of RGB), for files that do not state their axes.
     channel : str or int, optional
-        Name or index (from 0) of the channel to segment.
+        Name or index (from 0) of the channel to segment, for files that have channels; `ALL_COLOURS` if its three
+        channels are the colours of one picture. A colour image has no channels that an index could mean: its ``red``,
+        ``green`` or ``blue`` is chosen by name.
     z : str, optional
         ``each``: every plane of a Z stack by itself; ``max``: the maximum over them.
+    pixel_size_um : float, optional
+        Height and width of a pixel in micrometres, for files that do not state it.
 
     Raises
     ------
@@ -38,6 +45,7 @@ class Selection:
     axes: str | None = None
     channel: str | int | None = None
     z: str | None = None
+    pixel_size_um: float | None = None
 
     def __post_init__(self) -> None:
         if self.axes is not None:
@@ -51,6 +59,8 @@ class Selection:
             raise InputsError(f"channel {self.channel!r}: expected a name, or an index from 0")
         if self.z is not None and self.z not in Z_CHOICES:
             raise InputsError(f"z {self.z!r}: expected {' or '.join(Z_CHOICES)}")
+        if self.pixel_size_um is not None and not 0 < self.pixel_size_um < math.inf:
+            raise InputsError(f"pixel size {self.pixel_size_um}: expected micrometres, above 0, such as 0.325")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +84,8 @@ class Plane:
         plane.
     channels_together : int
         How many channels or colours are decoded for each that `read` returns, as the file interleaves them.
+    channel : str, optional
+        Which of the file's channels or colours it is: a name or an index, or `ALL_COLOURS`; None for a grey image.
     """
 
     time: int | None
@@ -84,6 +96,7 @@ class Plane:
     read: Callable[[slice, slice], Image]
     reads_blocks: bool
     channels_together: int = 1
+    channel: str | None = None
 
     @property
     def suffix(self) -> str:

@@ -13,7 +13,7 @@ from nuclei_runtime.faults import image_failure, reading_error
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.results.layout import result_path
-from nuclei_runtime.results.outcome import PlaneOutcome, segmented
+from nuclei_runtime.results.outcome import PlaneOutcome, Segmented, segmented
 from nuclei_runtime.results.records import FileDigest, Record, damaged_result, digest_file, digest_tree, record_of
 from nuclei_runtime.results.store import ResultStore
 from nuclei_runtime.results.writing import KEPT, writing
@@ -168,7 +168,7 @@ def _make_plane(
             written = write_plane_files(file.name, plane, blocks, files)
     except Exception as error:
         return PlaneOutcome(file.name, "failed", plane.time, plane.z, reason=image_failure(error)), {}
-    return segmented(file.name, plane, written, result_path(LABELS, file.stem, plane.suffix)), files
+    return segmented(file.name, Segmented(plane, written), result_path(LABELS, file.stem, plane.suffix)), files
 
 
 def _guarded(plane: Plane) -> Plane:

@@ -20,6 +20,7 @@ from nuclei_runtime.runs.image_file import digest_source, make_results
 from nuclei_runtime.runs.inputs import ImageFile, find_images
 from nuclei_runtime.runs.run import RunConfig, load_worker, with_same_view
 from nuclei_runtime.runs.workers import Worker
+from nuclei_runtime.wording import counted
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,10 @@ def _compare_records(earlier: Record, again: Record) -> Iterator[str]:
 
 
 def _summary(record: Record) -> str:
-    return "; ".join(f"{plane.status}, {plane.reason or f'{plane.n_nuclei} nuclei'}" for plane in record.planes)
+    return "; ".join(
+        f"{plane.status}, {plane.reason or counted(plane.n_nuclei or 0, 'nucleus', 'nuclei')}"
+        for plane in record.planes
+    )
 
 
 def _compare_provenance(path: Path, description: dict[str, Any]) -> Iterator[str]:

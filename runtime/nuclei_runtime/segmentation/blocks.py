@@ -31,8 +31,9 @@ from nuclei_runtime.segmentation.choice import choose_view
 from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import regions
-from nuclei_runtime.segmentation.plane_maps import PlaneMaps, image_maps
+from nuclei_runtime.segmentation.plane_maps import PlaneMaps, resized_maps
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
+from nuclei_runtime.steps.contrast import Contrast
 from nuclei_runtime.steps.instances import METHODS, find_instances
 from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.view import AS_IT_IS, View
@@ -52,6 +53,8 @@ class Block:
     labels : (h, w) ndarray of int32
         The nuclei that belong to this block, each complete, with their numbers in the plane. Over all blocks, the
         numbers are 1..N without gaps, in the order of the blocks. Pixels of other blocks' nuclei are 0.
+    contrast : Contrast, optional
+        The contrast that the whole plane was given; None if the model's card does not set it first.
     view : View
         How the network was shown the plane; the same for all blocks of a plane.
     expected_ap : float, optional
@@ -62,6 +65,7 @@ class Block:
     columns: slice
     image: Image
     labels: Labels
+    contrast: Contrast | None = None
     view: View = AS_IT_IS
     expected_ap: float | None = None
 
@@ -134,13 +138,14 @@ def _segment(plane: Plane, network: Network, max_memory: int | None, grid: Grid)
     if network.tiling is None:
         Budget(plane, max_memory, network).check_whole()
         image = plane.read(*whole)
-        yield Block(*whole, image, label_maps(image_maps(image, network), network))
+        found, contrast = resized_maps(image, network)
+        yield Block(*whole, image, label_maps(found, network), contrast)
         return
     Budget(plane, max_memory, network).tiling(network.tiling, grid.window_px)  # refused before it is read
     shown = choose_view(plane, network, max_memory, grid.core_px)
-    network, expected_ap = shown.network, shown.expected_ap
+    network, expected_ap, contrast = shown.network, shown.expected_ap, shown.plane_input.contrast
     if shown.labels is not None:
-        yield Block(*whole, plane.read(*whole), shown.labels, network.view, expected_ap)
+        yield Block(*whole, plane.read(*whole), shown.labels, contrast, network.view, expected_ap)
         return
     budget = Budget(plane, max_memory, network)
     assert network.tiling is not None  # every view of a network for any size has one
@@ -154,7 +159,7 @@ def _segment(plane: Plane, network: Network, max_memory: int | None, grid: Grid)
     ):
         search = _Search(maps, taken, method, (height, width), grid, budget.check_window)
         for rows, columns, labels in search.find_all():
-            yield Block(rows, columns, plane.read(rows, columns), labels, network.view, expected_ap)
+            yield Block(rows, columns, plane.read(rows, columns), labels, contrast, network.view, expected_ap)
 
 
 def label_maps(maps: Maps, network: Network, grid: Grid = GRID) -> Labels:

@@ -113,8 +113,9 @@ class Eye:
 
     @cached_property
     def is_colour(self) -> bool:
-        """Whether the plane has colours, and so stains."""
-        return has_colours(self._plane)
+        """Whether the plane has colours, and so stains: not if only one of its channels holds a picture."""
+        contrast = self._input(AS_IS).contrast
+        return (contrast is None or contrast.channel is None) and has_colours(self._plane)
 
     def shown(self, view: View) -> Shown:
         """Return the plane in a view, with its nuclei if they were found while looking."""
@@ -154,7 +155,7 @@ class Eye:
         if max(height, width) <= SQUARE_PX:
             return [self._whole]
         contrast = self._input(self._network.view.stain).contrast
-        if contrast is None:
+        if contrast is None or contrast.blocks is None:
             return [self._whole] if self._is_one_block else []
         n_squares = min(max(height * width // PX_PER_SQUARE, 1), MAX_SQUARES)
         return most_structure(contrast.blocks, (height, width), n_squares)

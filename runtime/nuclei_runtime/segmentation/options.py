@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from nuclei_runtime.model.bundled import BUNDLED_MODELS
 from nuclei_runtime.model.session import CPU_PROVIDER
 from nuclei_runtime.steps.stains import AS_IS, STAINS
@@ -63,8 +65,12 @@ class SegmenterOptions:
                 f"precision={self.precision!r} selects a bundled model, and {self.model} has its own precision; "
                 "give one of the two"
             )
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads must be 1 or more, found {self.threads}")
+        threads: object = self.threads  # a program's settings file may give it as 1.5 or "4"
+        if threads is not None and (not isinstance(threads, int | np.integer) or threads < 1):
+            raise ValueError(f"threads must be a whole number, 1 or more, found {threads!r}")
+        diameter_px: object = self.diameter_px
+        if diameter_px is not None and not isinstance(diameter_px, int | float | np.number):
+            raise ValueError(f"diameter_px must be a number of pixels, found {diameter_px!r}")
         if self.stain is not None and self.stain not in (AS_IS, *STAINS):
             raise ValueError(f"stain must be one of {', '.join((AS_IS, *STAINS))}, found {self.stain!r}")
         if self.view is not None and (self.diameter_px is not None or self.stain is not None):

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image, check_image
 from nuclei_runtime.readers.plane import Plane
+from nuclei_runtime.steps.contrast import Contrast
 from nuclei_runtime.steps.percentiles import limits_of
-from nuclei_runtime.steps.preprocess import STEPS, as_input, colours_of
+from nuclei_runtime.steps.preprocess import STEPS, as_input, colours_of, contrast_of
 from nuclei_runtime.steps.stains import AS_IS, STAINED, is_colour, stained
 from nuclei_runtime.steps.step import Pixels, Step
-from nuclei_runtime.steps.structure import Contrast
 
 REGION_PX = 1024
 """Side of the regions in which a plane is read for its percentiles: a multiple of `structure.BLOCK_PX`."""
@@ -42,16 +42,15 @@ class PlaneInput:
         self._plane = plane
         self.shape = (plane.shape[0], plane.shape[1])
         self._applied: list[Callable[[NDArray[Any]], NDArray[np.float32]]] = []
-        self.contrast: Contrast | None = None
-        """What `structure_normalisation` found, if it is one of the steps."""
         for step in steps:
-            fit = STEPS[step.id].fit
-            if fit is None:
+            if STEPS[step.id].fit is None:
                 raise ValueError(f"{step.id} cannot be applied region by region")
-            fitted = fit(_pixels_of(plane, self._apply), **step.kwargs)
-            self._applied.append(fitted)
-            if isinstance(fitted, Contrast):
-                self.contrast = fitted
+            self._applied.append(STEPS[step.id].of(_pixels_of(plane, self._apply), step.kwargs))
+
+    @property
+    def contrast(self) -> Contrast | None:
+        """The contrast that the plane is given; None if the model's card does not set it first."""
+        return contrast_of(self._applied)
 
     def read(self, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Return the (h, w, 3) network input of a region."""

@@ -12,7 +12,8 @@ from nuclei_runtime.readers.plane import plane_of
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import PlaneInput, shown_plane
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
-from nuclei_runtime.steps.preprocess import preprocess
+from nuclei_runtime.steps.contrast import Contrast
+from nuclei_runtime.steps.preprocess import prepare
 from nuclei_runtime.steps.resize import resize
 from nuclei_runtime.steps.tiling import Read, Tiling, run_tile, tile_spans
 
@@ -96,12 +97,24 @@ def image_maps(image: Image, network: Network) -> Maps:
     """
     height, width = image.shape[:2]
     if network.tiling is None:
-        (maps,) = network.run(preprocess(image, network.card.preprocessing)[np.newaxis])
-        # Bilinear interpolation stays between its neighbours, so the maps need no clipping.
-        return resize(maps, height=height, width=width)
+        return resized_maps(image, network)[0]
     n_maps = len(network.card.output.maps)
     plane_input = PlaneInput(shown_plane(plane_of(image), network.view.stain), network.card.preprocessing)
     with PlaneMaps(
         (height, width), plane_input.read, network, network.tiling, n_maps, memory_bytes=sys.maxsize
     ) as found:
         return found.read(slice(0, height), slice(0, width))
+
+
+def resized_maps(image: Image, network: Network) -> tuple[Maps, Contrast | None]:
+    """Return the maps that a network of fixed size gives for an image, and the contrast that the image was given.
+
+    Raises
+    ------
+    ImageError
+        See `image_maps`.
+    """
+    prepared, contrast = prepare(image, network.card.preprocessing)
+    (maps,) = network.run(prepared[np.newaxis])
+    # Bilinear interpolation stays between its neighbours, so the maps need no clipping.
+    return resize(maps, height=image.shape[0], width=image.shape[1]), contrast

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from nuclei_runtime.arrays import Image, Labels, check_image
 from nuclei_runtime.errors import ImageShapeError
 from nuclei_runtime.faults import allocating_for
+from nuclei_runtime.steps.contrast import Contrast
 from nuclei_runtime.steps.measure import Measures, Regions, areas_of, measure, median_diameter_px
 from nuclei_runtime.steps.outlines import trace_outlines
 from nuclei_runtime.steps.view import AS_IT_IS, View
@@ -23,6 +24,9 @@ class Segmentation:
     ----------
     labels : (H, W) ndarray of int32
         0 is background, nuclei are 1..N, each one a single 4-connected piece. Read-only.
+    contrast : Contrast, optional
+        The contrast that the image was given, and why it may be wrong. None if it is not known: the labels were found
+        in maps, or the model's card does not set the contrast first.
     view : View
         How the network was shown the image.
     expected_ap : float, optional
@@ -31,15 +35,16 @@ class Segmentation:
     """
 
     labels: Labels
+    contrast: Contrast | None = None
     view: View = AS_IT_IS
     expected_ap: float | None = None
 
     def __post_init__(self) -> None:
         self.labels.flags.writeable = False
 
-    def __reduce__(self) -> tuple[type[Segmentation], tuple[Labels, View, float | None]]:
+    def __reduce__(self) -> tuple[type[Segmentation], tuple[Labels, Contrast | None, View, float | None]]:
         """Pickle by the constructor, because arrays come out of a pickle writeable."""
-        return Segmentation, (self.labels, self.view, self.expected_ap)
+        return Segmentation, (self.labels, self.contrast, self.view, self.expected_ap)
 
     @property
     def count(self) -> int:

@@ -198,11 +198,11 @@ class Segmenter:
         check_image(image)
         with allocating_for(image.shape):
             labels = np.zeros(image.shape[:2], np.int32)
-        view, expected_ap = network.view, None
+        contrast, view, expected_ap = None, network.view, None
         for block in segment_plane(plane_of(image), network, max_memory=sys.maxsize, cancel=cancel):
             labels[block.rows, block.columns] += block.labels
-            view, expected_ap = block.view, block.expected_ap
-        return Segmentation(labels, view, expected_ap)
+            contrast, view, expected_ap = block.contrast, block.view, block.expected_ap
+        return Segmentation(labels, contrast, view, expected_ap)
 
     def segment_batch(self, images: Sequence[Image]) -> list[Segmentation]:
         """Find the nuclei of several images, which may differ in size and type. The results are in the same order.
@@ -262,7 +262,7 @@ class Segmenter:
         network = self._in_view(view)
         check_maps(maps, len(network.card.output.maps))
         with allocating_for(maps.shape):
-            return Segmentation(label_maps(maps, network), network.view)
+            return Segmentation(label_maps(maps, network), view=network.view)
 
     def _in_view(self, view: View | None) -> Network:
         network = self.network

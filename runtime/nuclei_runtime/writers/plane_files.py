@@ -13,6 +13,7 @@ from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.blocks import Block
 from nuclei_runtime.segmentation.memory import LABELS_IN_MEMORY_BYTES
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
+from nuclei_runtime.steps.contrast import Contrast
 from nuclei_runtime.steps.measure import areas_of, median_diameter_px
 from nuclei_runtime.steps.view import AS_IT_IS, View
 from nuclei_runtime.writers.outputs import Output
@@ -27,14 +28,15 @@ class Written:
     n_nuclei : int
     diameter_px : float, optional
         Median diameter of disks with the areas of the nuclei; None if there are none.
+    contrast : Contrast, optional
     view : View
-        How the network was shown the plane.
     expected_ap : float, optional
         See `nuclei_runtime.segmentation.blocks.Block`.
     """
 
     n_nuclei: int
     diameter_px: float | None
+    contrast: Contrast | None
     view: View
     expected_ap: float | None
 
@@ -65,7 +67,7 @@ def write_plane_files(image: str, plane: Plane, blocks: Iterable[Block], files: 
     """
     n_nuclei = 0
     areas = []
-    view, expected_ap = AS_IT_IS, None
+    contrast, view, expected_ap = None, AS_IT_IS, None
     with ExitStack() as opened:
         labels = opened.enter_context(ScratchRaster(np.int32, memory_bytes=LABELS_IN_MEMORY_BYTES))
         writers = [opened.enter_context(output.writer(path, image, plane)) for output, path in files.items()]
@@ -73,9 +75,9 @@ def write_plane_files(image: str, plane: Plane, blocks: Iterable[Block], files: 
             labels.write(block.rows, block.columns, block.labels, block.labels > 0)
             n_nuclei = max(n_nuclei, int(block.labels.max()))
             areas.append(areas_of(block.labels))
-            view, expected_ap = block.view, block.expected_ap
+            contrast, view, expected_ap = block.contrast, block.view, block.expected_ap
             for writer in writers:
                 writer.write_block(block)
         for writer in writers:
             writer.finish(labels, n_nuclei)
-    return Written(n_nuclei, median_diameter_px(np.concatenate(areas)), view, expected_ap)
+    return Written(n_nuclei, median_diameter_px(np.concatenate(areas)), contrast, view, expected_ap)

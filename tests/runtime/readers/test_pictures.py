@@ -327,3 +327,9 @@ def test_an_array_without_intensities_is_refused(dtype: Any) -> None:
         pytest.skip("a long double is a double on this platform")
     with pytest.raises(ImageValueError, match="expected bool, integers or floats"):
         check_image(np.zeros((4, 4), dtype))
+
+
+@pytest.mark.parametrize("source", [None, 3, np.zeros((4, 5))])
+def test_what_is_neither_a_path_nor_bytes_is_refused(source: Any) -> None:
+    with pytest.raises(ImageReadError, match=f"found {type(source).__name__}, expected the path of an image or the"):
+        read_image(source)

@@ -14,6 +14,7 @@ from nuclei_runtime.errors import ImageError, NucleiError, ResultsExistError, Ru
 from nuclei_runtime.metrics import match, score_pixels
 from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_runtime.steps.view import View
+from nuclei_runtime.wording import counted
 from nuclei_train.data.binary_masks import refuse_binary_masks
 from nuclei_train.data.modality import guess_modality
 from nuclei_train.data.opening import open_with_splits
@@ -194,8 +195,12 @@ class _Evaluation:
         ranked = sorted(images, key=lambda image: image.scores.mean_ap if image.scores else 0.0)
         worst = ranked[:WORST_SHOWN]
         for kind, title, shown in (
-            ("samples", f"{len(chosen)} of {len(images)} images, at random", [images[index] for index in chosen]),
-            ("worst", f"the {len(worst)} images of lowest mean AP", worst),
+            (
+                "samples",
+                f"{len(chosen)} of {counted(len(images), 'image')}, at random",
+                [images[index] for index in chosen],
+            ),
+            ("worst", f"the {counted(len(worst), 'image')} of lowest mean AP", worst),
             ("modalities", "best, median and worst mean AP of each modality", _of_each_modality(ranked)),
         ):
             comparisons = [self._compare(found, image) for image in shown]

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.readers.pixel_size import PixelSize, in_micrometres
+from nuclei_runtime.wording import counted
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ def _check_planes(root: ElementTree.Element, pixels: ElementTree.Element, sample
     n_planes = sizes["Z"] * sizes["C"] * sizes["T"]
     if not 0 < n_planes <= n_pages:
         raise ImageReadError(
-            f"the OME-XML declares {n_planes} planes, but the file has {n_pages} pages; if the others are in other "
-            "files, export the image as a single OME-TIFF"
+            f"the OME-XML declares {counted(n_planes, 'plane')}, but the file has {counted(n_pages, 'page')}; if the "
+            "others are in other files, export the image as a single OME-TIFF"
         )
     pages: dict[int, int] = {}
     for data in _children(pixels, "TiffData"):
