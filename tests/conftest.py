@@ -34,8 +34,8 @@ for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
     n_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
     os.environ.setdefault(variable, str(max(1, cpu_count() // n_workers)))
 
-REAL_DATA_VARIABLE = "NUCLEI_DSB2018_DIR"
-
+REAL_DATA_VARIABLE, VENDOR_VARIABLE = "NUCLEI_DSB2018_DIR", "NUCLEI_VENDOR_DIR"
+FORMAT_PACKAGES = ("pylibCZIrw", "nd2", "liffile", "openslide-python", "slideio", "imagecodecs", "tifffile", "zarr")
 
 AFTER_TRAINING = ("tests/export/", "tests/train/fitting/", "tests/train/recipes/")
 """Folders of tests that use the trained networks `finished_run` and `native_run`."""
@@ -55,6 +55,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_report_header() -> list[str]:
     packages = ["numpy", "scipy", "scikit-image", "onnxruntime", "onnx", "tf2onnx", "tensorflow", "keras", "jax"]
+    packages += FORMAT_PACKAGES
     found = []
     for package in packages:
         try:
@@ -62,7 +63,12 @@ def pytest_report_header() -> list[str]:
         except PackageNotFoundError:
             found.append(f"{package} absent")
     data = os.environ.get(REAL_DATA_VARIABLE, "not set: TESTS ON THE REAL DATA WILL NOT RUN")
-    return [f"nuclei-edge: python {platform.python_version()}, " + ", ".join(found), f"{REAL_DATA_VARIABLE}: {data}"]
+    files = os.environ.get(VENDOR_VARIABLE, "not set: TESTS ON FILES OF MICROSCOPES WILL NOT RUN")
+    return [
+        f"nuclei-edge: python {platform.python_version()}, " + ", ".join(found),
+        f"{REAL_DATA_VARIABLE}: {data}",
+        f"{VENDOR_VARIABLE}: {files}",
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +80,18 @@ def real_data() -> Path:
     path = Path(folder)
     if not (path / "stage1_train.zip").is_file():
         pytest.fail(f"{REAL_DATA_VARIABLE}={folder} holds no stage1_train.zip")
+    return path
+
+
+@pytest.fixture(scope="session")
+def vendor_files() -> Path:
+    """The folder with files that microscopes and slide scanners wrote, a subfolder for each format."""
+    folder = os.environ.get(VENDOR_VARIABLE)
+    if not folder:
+        pytest.skip(f"NOT RUN: {VENDOR_VARIABLE} does not name the folder of files that microscopes wrote")
+    path = Path(folder)
+    if not list(path.glob("czi/*.czi")):
+        pytest.fail(f"{VENDOR_VARIABLE}={folder} holds no czi/*.czi")
     return path
 
 

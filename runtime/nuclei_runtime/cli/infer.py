@@ -103,6 +103,19 @@ def infer(
         str | None,
         typer.Option("--z", metavar="each|max", help="For Z stacks: each plane, or the maximum over them."),
     ] = None,
+    scene: Annotated[
+        str | None,
+        typer.Option(
+            "--scene", metavar="each|NAME|INDEX", help="For files of several images: all, or one by name or index."
+        ),
+    ] = None,
+    level: Annotated[
+        int | None, typer.Option("--level", metavar="N", min=0, help="Level of a pyramid: 0 (default) is the finest.")
+    ] = None,
+    mpp: Annotated[
+        float | None,
+        typer.Option("--mpp", metavar="UM", help="The level whose pixels have about this size in micrometres."),
+    ] = None,
     pixel_size: Annotated[
         float | None,
         typer.Option(
@@ -192,7 +205,7 @@ def infer(
             None if view is None else parse_view(view),
         ),
         max_memory=None if max_memory is None else parse_memory(max_memory),
-        selection=Selection(axes, channel, z, pixel_size),
+        selection=Selection(axes, channel, z, scene, level, mpp, pixel_size),
         mode="overwrite" if overwrite else "resume" if resume else "new",
         shard=WHOLE if shard is None else parse_shard(shard),
         same_view=same_view,

@@ -96,9 +96,8 @@ class OutcomeReporter:
             if self._as_json:
                 print(json.dumps(asdict(plane)), flush=True)
             if plane.status == "failed":
-                indices = "".join(
-                    f", {axis} {i}" for axis, i in (("time", plane.time), ("z", plane.z)) if i is not None
-                )
+                where = {"scene": plane.scene, "time": plane.time, "z": plane.z}
+                indices = "".join(f", {axis} {at}" for axis, at in where.items() if at is not None)
                 print_stderr(f"failed: {plane.image}{indices}: {plane.reason}")
 
     def summary(self, n_files: int, n_skipped: int, n_unreadable: int) -> str:

@@ -43,6 +43,8 @@ class Stack:
         and S, in their order.
     reads_blocks : bool
         Whether reading a region costs only about as much as the region.
+    coarser : tuple of Stack
+        The same contents at lower resolutions, from fine to coarse, if the file stores them.
     """
 
     axes: str
@@ -52,6 +54,7 @@ class Stack:
     pixel_size_um: PixelSize | None
     read: Callable[[tuple[int, ...], slice, slice], Image]
     reads_blocks: bool
+    coarser: tuple[Stack, ...] = ()
 
     @property
     def found(self) -> str:
@@ -60,14 +63,8 @@ class Stack:
         return f"shape {tuple(self.shape[i] for i in kept)} with axes {''.join(self.axes[i] for i in kept)}"
 
 
-def find_planes(stack: Stack, selection: Selection | None) -> list[Plane]:
+def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
     """Return the selected planes, ordered by time, then by Z.
-
-    Parameters
-    ----------
-    stack : Stack
-    selection : Selection, optional
-        None if the reader offers no choice: then messages advise none.
 
     Raises
     ------
@@ -76,15 +73,6 @@ def find_planes(stack: Stack, selection: Selection | None) -> list[Plane]:
     ImageValueError
         The values are of a type that cannot hold intensities, or the file states another pixel size.
     """
-    try:
-        return _find_planes(stack, selection or Selection())
-    except UndecidedError as error:
-        found, choice = error.args
-        advice = "save the image to use as a file of its own" if selection is None else choice
-        raise ImageShapeError(f"the file holds {found}; {advice}") from None
-
-
-def _find_planes(stack: Stack, selection: Selection) -> list[Plane]:
     axes, are_colours = _named_axes(stack, selection.axes)
     length = dict(zip(axes, stack.shape, strict=True))
     n_channels = length.get("C", 1)

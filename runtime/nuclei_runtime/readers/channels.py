@@ -15,8 +15,24 @@ from nuclei_runtime.readers.plane import ALL_COLOURS
 SAMPLES = (*COLOURS, "alpha")
 
 
-class UndecidedError(Exception):
-    """The file holds several images, and nothing says which to take: what was found, and how to choose."""
+class UndecidedError(ImageShapeError):
+    """The file holds several images, and nothing says which to take.
+
+    Parameters
+    ----------
+    found : str
+        What the file holds.
+    choice : str
+        With which options to choose. A reader that has none of them says something else: see
+        `nuclei_runtime.readers.opening.read_image`.
+    """
+
+    def __init__(self, found: str, choice: str) -> None:
+        super().__init__(found, choice)
+        self.found, self.choice = found, choice
+
+    def __str__(self) -> str:
+        return f"the file holds {self.found}; {self.choice}"
 
 
 @dataclass(frozen=True)

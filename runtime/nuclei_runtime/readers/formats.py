@@ -1,6 +1,7 @@
-"""The image formats that can be read, one row each. The rest of the code knows no more about a format than its row.
+"""The image formats, one row each. The rest of the code knows no more about a format than its row.
 
-To add a format, write one module with an `Opener` and add one row to `FORMATS`.
+To add a format, write one module with an `Opener` and add one row to `FORMATS`. A row without an opener is a format
+that is known but not read: its files count as failed images, where they would otherwise be passed over.
 """
 
 from __future__ import annotations
@@ -8,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path, PurePath
 from typing import BinaryIO, cast
 
-from nuclei_runtime.errors import MissingExtraError
-from nuclei_runtime.readers.axes import Stack
+from nuclei_runtime.errors import ImageReadError, MissingExtraError
+from nuclei_runtime.readers.scenes import Contents
 
-Opener = Callable[[BinaryIO | Path, ExitStack], Stack]
+Opener = Callable[[BinaryIO | Path, ExitStack], Contents]
 """Takes a file, positioned at its start, or the path of a folder, and returns its contents. What has to be closed later
 is entered into the stack of resources. Raises what `nuclei_runtime.readers.opening.read_image` raises."""
 
@@ -31,30 +33,52 @@ class Format:
         For messages.
     suffixes : tuple of str
         In lower case. In a folder that is searched, a name with one of these suffixes counts as an image.
-    opener : str
-        The `Opener` as ``module:name``. It is imported when the first image of the format is opened.
+    opener : str, optional
+        The `Opener` as ``module:name``. It is imported when the first image of the format is opened. None for a format
+        that is not read.
     first_bytes : tuple of bytes
         A file that begins with one of these is of this format, whatever its suffix.
+    needs_suffix : bool
+        Whether a file must also have one of the suffixes, because other formats begin with the same bytes. Such a row
+        takes precedence: a MIRAX slide begins as a JPEG, which is only its thumbnail. Without `first_bytes`, the suffix
+        alone says what the file is, unless its first bytes are those of another format.
     marker_files : tuple of str
         For a format whose images are folders: a folder that holds one of these files, or has one of the suffixes, is of
         this format.
     extra : tuple of (str, str), optional
         The package that the opener needs and the extra that installs it.
+    companion : str
+        For a format whose files have their pixels in a folder beside them: the name of that folder, in which
+        ``{stem}`` stands for that of the file.
+    advice : str
+        What to do with an image of a format that is not read.
     """
 
     name: str
     suffixes: tuple[str, ...]
-    opener: str
+    opener: str | None = None
     first_bytes: tuple[bytes, ...] = ()
+    needs_suffix: bool = False
     marker_files: tuple[str, ...] = ()
     extra: tuple[str, str] | None = None
+    companion: str = ""
+    advice: str = ""
 
     @property
     def is_folder(self) -> bool:
         """Whether an image of this format is a folder."""
         return bool(self.marker_files)
 
-    def open(self, source: BinaryIO | Path, resources: ExitStack) -> Stack:
+    @property
+    def obstacle(self) -> str | None:
+        """Why no image of this format can be read on this machine, and what to do; None if they can."""
+        if self.opener is None:
+            return f"{self.name} files are not read; {self.advice}"
+        if self.extra is not None and find_spec(self.extra[0]) is None:
+            return str(MissingExtraError(*self.extra))
+        return None
+
+    def open(self, source: BinaryIO | Path, resources: ExitStack) -> Contents:
         """Return the contents of an image of this format.
 
         Raises
@@ -62,44 +86,121 @@ class Format:
         MissingExtraError
             The package that the format needs is not installed.
         ImageReadError, ImageShapeError
-            See `nuclei_runtime.readers.opening.read_image`.
+            The format is not read. See also `nuclei_runtime.readers.opening.read_image`.
         """
         if self.extra is not None and find_spec(self.extra[0]) is None:
             raise MissingExtraError(*self.extra)
+        if self.opener is None:
+            raise ImageReadError(self.obstacle)
         module, _, name = self.opener.partition(":")
         return cast(Opener, getattr(import_module(module), name))(source, resources)
 
+    def begins(self, start: bytes, suffix: str) -> bool:
+        """Whether a file that begins like this and has this suffix, in lower case, is of this format."""
+        if self.is_folder or (self.needs_suffix and suffix not in self.suffixes):
+            return False
+        return start.startswith(self.first_bytes) if self.first_bytes else self.needs_suffix
 
-_PICTURES = "nuclei_runtime.readers.pictures:open_picture"
+
+_HERE = "nuclei_runtime.readers"
+_PICTURES = f"{_HERE}.pictures:open_picture"
+
+_EXPORT = "export the image as OME-TIFF or OME-Zarr, for example with Bio-Formats in Fiji or with bioformats2raw"
+_SAVE = "save the image as PNG or TIFF"
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_JPEG = (b"\xff\xd8\xff",)
+_JPEG_2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+_OLE = (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",)  # Microsoft's compound file, in which spreadsheets are stored too
 
 FORMATS = (
     Format("PNG", (".png",), _PICTURES, first_bytes=(b"\x89PNG\r\n\x1a\n",)),
-    Format("JPEG", (".jpg", ".jpeg"), _PICTURES, first_bytes=(b"\xff\xd8\xff",)),
+    Format("JPEG", (".jpg", ".jpeg"), _PICTURES, first_bytes=_JPEG),
     Format("BMP", (".bmp",), _PICTURES, first_bytes=(b"BM",)),
     Format(
         "TIFF",
-        (".tif", ".tiff"),
-        "nuclei_runtime.readers.tiff.stack:open_tiff",
-        first_bytes=(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+        (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk", ".svs", ".ndpi", ".scn", ".qptiff"),
+        f"{_HERE}.tiff.contents:open_tiff",
+        first_bytes=_TIFF,
+    ),
+    Format("Zeiss CZI", (".czi",), f"{_HERE}.czi:open_czi", (b"ZISRAWFILE",), extra=("pylibCZIrw", "czi")),
+    Format("Nikon ND2", (".nd2",), f"{_HERE}.nd2:open_nd2", (b"\xda\xce\xbe\x0a",), extra=("nd2", "nd2")),
+    Format(
+        "Leica LIF",
+        (".lif",),
+        f"{_HERE}.lif:open_lif",
+        first_bytes=(b"p\0\0\0",),
+        needs_suffix=True,
+        extra=("liffile", "lif"),
+    ),
+    # The file itself holds only an overview, in a format of its own.
+    Format(
+        "Olympus VSI",
+        (".vsi",),
+        f"{_HERE}.vsi:open_vsi",
+        first_bytes=_TIFF,
+        needs_suffix=True,
+        companion="_{stem}_",
+        extra=("slideio", "slides"),
+    ),
+    Format(
+        "MIRAX MRXS",
+        (".mrxs",),
+        f"{_HERE}.openslide:open_slide",
+        first_bytes=_JPEG,
+        needs_suffix=True,
+        companion="{stem}",
+        extra=("openslide", "slides"),
+    ),
+    # tifffile does not put its overlapping tiles together.
+    Format(
+        "Ventana BIF",
+        (".bif",),
+        f"{_HERE}.openslide:open_slide",
+        first_bytes=_TIFF,
+        needs_suffix=True,
+        extra=("openslide", "slides"),
     ),
     Format(
         "OME-Zarr",
         (".zarr",),
-        "nuclei_runtime.readers.ome_zarr:open_zarr",
+        f"{_HERE}.ome_zarr:open_zarr",
         marker_files=("zarr.json", ".zgroup"),
         extra=("zarr", "zarr"),
     ),
+    # Known, but not read.
+    Format("Zeiss ZVI", (".zvi",), first_bytes=_OLE, needs_suffix=True, advice=_EXPORT),
+    Format("Nikon ND2 of before 2007", (".nd2",), first_bytes=_JPEG_2000, needs_suffix=True, advice=_EXPORT),
+    Format("Leica LOF", (".lof",), first_bytes=(b"p\0\0\0",), needs_suffix=True, advice=_EXPORT),
+    Format("Olympus OIB", (".oib",), first_bytes=_OLE, needs_suffix=True, advice=_EXPORT),
+    Format("Olympus OIF", (".oif",), needs_suffix=True, advice=_EXPORT),
+    Format("Olympus OIR", (".oir",), first_bytes=(b"OLYMPUSRAWFORMAT",), advice=_EXPORT),
+    Format("Imaris IMS", (".ims",), first_bytes=(b"\x89HDF\r\n\x1a\n",), needs_suffix=True, advice=_EXPORT),
+    Format("DeltaVision DV", (".dv",), needs_suffix=True, advice=_EXPORT),
+    Format("DICOM", (".dcm", ".dicom"), needs_suffix=True, advice=_EXPORT),
+    # The first directory of many raw files is a thumbnail.
+    Format("camera raw", (".cr2", ".nef", ".dng", ".arw", ".pef"), first_bytes=_TIFF, needs_suffix=True, advice=_SAVE),
+    Format("camera raw", (".cr3", ".orf", ".raf", ".rw2"), needs_suffix=True, advice=_SAVE),
+    Format("HEIF", (".heic", ".heif", ".avif"), needs_suffix=True, advice=_SAVE),
+    Format("JPEG 2000", (".jp2", ".j2k", ".jpx"), first_bytes=_JPEG_2000, advice=_SAVE),
+    Format("WebP", (".webp",), first_bytes=(b"RIFF",), needs_suffix=True, advice=_SAVE),
+    Format("GIF", (".gif",), first_bytes=(b"GIF87a", b"GIF89a"), advice=_SAVE),
 )
+
+_MIN_TELLING_BYTES = 3
+"""In a folder, fewer first bytes do not make a file an image: many texts begin with ``BM``."""
+
+_UNFINISHED = frozenset((".tmp", ".temp", ".part", ".partial", ".filepart", ".crdownload", ".download", ".bak"))
+"""Suffixes of files that are still being written or copied, and of second copies: no images, whatever they contain."""
 
 
 def image_suffixes() -> tuple[str, ...]:
-    """Return the suffixes, in lower case, of files that count as images in a folder."""
-    return tuple(suffix for form in FORMATS if not form.is_folder for suffix in form.suffixes)
+    """Return the suffixes, in lower case, of files that are read as images in a folder."""
+    return tuple(suffix for form in FORMATS if not form.is_folder and form.opener for suffix in form.suffixes)
 
 
 def format_names(*, folders: bool) -> str:
-    """Return for messages the names of the formats whose images are folders, or of those whose images are files."""
-    names = [form.name for form in FORMATS if form.is_folder is folders]
+    """Return for messages the names of the formats that are read whose images are folders, or files."""
+    names = list(dict.fromkeys(form.name for form in FORMATS if form.is_folder is folders and form.opener))
     return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
@@ -125,8 +226,61 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def format_of_file(file: BinaryIO) -> Format | None:
-    """Return the format of a file by its first bytes, or None; the file is at its start before and after."""
-    start = file.read(max(len(first) for form in FORMATS for first in form.first_bytes))
+def companion_of(path: Path) -> Path | None:
+    """Return the folder beside a file that holds its pixels, if its format has such a folder and it exists."""
+    for form in FORMATS:
+        if form.companion and path.suffix.lower() in form.suffixes:
+            folder = path.with_name(form.companion.format(stem=path.stem))
+            return folder if folder.is_dir() else None
+    return None
+
+
+def format_of_file(file: BinaryIO, name: str = "") -> Format | None:
+    """Return the format of a file by its first bytes, or None; the file is at its start before and after.
+
+    Parameters
+    ----------
+    file : BinaryIO
+    name : str
+        Its name, for the formats that need their suffix.
+    """
+    start = file.read(_n_first_bytes())
     file.seek(0)
-    return next((form for form in FORMATS if start.startswith(form.first_bytes)), None) if start else None
+    return _format_of_start(start, name)
+
+
+def format_in_folder(path: Path) -> Format | None:
+    """Return the format of a file in a folder that is searched, or None if it is no image.
+
+    The suffix of a format that can be read is enough, so that few files are opened and an empty or damaged image is not
+    passed over. Any other file is an image if its first bytes say so.
+    """
+    suffix = path.suffix.lower()
+    named = next((form for form in FORMATS if not form.is_folder and suffix in form.suffixes), None)
+    if (named and named.obstacle is None) or suffix in _UNFINISHED or suffix.endswith("~"):
+        return named
+    try:
+        status = path.stat()
+        start = _start_of(path, status.st_size, status.st_mtime_ns)
+    except (OSError, ValueError):  # nothing but its name says what it is
+        return named
+    form = _format_of_start(start, path.name)
+    telling = () if form is None else tuple(first for first in form.first_bytes if len(first) >= _MIN_TELLING_BYTES)
+    return form if start.startswith(telling) else named
+
+
+@lru_cache(maxsize=1 << 16)
+def _start_of(path: Path, _size: int, _changed_ns: int) -> bytes:
+    """Return the first bytes of a file in this state; a watch looks at the same files again and again."""
+    with path.open("rb") as file:
+        return file.read(_n_first_bytes())
+
+
+def _format_of_start(start: bytes, name: str) -> Format | None:
+    suffix = PurePath(name).suffix.lower()
+    rows = [form for form in FORMATS if form.begins(start, suffix)] if start else []
+    return min(rows, key=lambda form: (not form.first_bytes, not form.needs_suffix), default=None)
+
+
+def _n_first_bytes() -> int:
+    return max(len(first) for form in FORMATS for first in form.first_bytes)

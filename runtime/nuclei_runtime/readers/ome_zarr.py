@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from math import prod
 from pathlib import Path, PurePosixPath
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -20,6 +23,7 @@ from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.readers.axes import UNKNOWN, Stack
 from nuclei_runtime.readers.bounds import MAX_SEGMENT_BYTES
 from nuclei_runtime.readers.pixel_size import PixelSize, in_micrometres
+from nuclei_runtime.readers.scenes import Contents, Scene
 
 _MAX_JSON_BYTES = 1 << 24
 _MAX_CHUNK_BYTES = 1 << 29
@@ -30,24 +34,46 @@ _CODECS = frozenset(
 """Codecs of the Zarr specifications 2 and 3. Others may run code that the file names, as the pickle codec does."""
 
 
-def open_zarr(folder: Path, _: ExitStack) -> Stack:
-    """Return the contents of an OME-Zarr image at its full resolution.
+def open_zarr(folder: Path, _: ExitStack) -> Contents:
+    """Return the image of an OME-Zarr folder with its levels, or the images in it.
 
     Raises
     ------
     ImageReadError
         The folder is not an OME-Zarr image, is damaged, or uses an unsupported codec.
     ImageShapeError
-        The folder holds a plate or several images.
+        The folder holds a plate.
     """
     attributes = _attributes(folder)
-    multiscale = _multiscale(folder, attributes)
+    if "plate" in attributes or "well" in attributes:
+        raise ImageShapeError(f"the folder holds many images; name those to segment, such as {folder.name}/.../0")
+    images = [] if "multiscales" in attributes else _images_in(folder)
+    if not images:
+        return _with_levels(folder)
+    return [Scene(name, partial(_with_levels, _inside(folder, path))) for path, name in images]
+
+
+def _with_levels(folder: Path) -> Stack:
+    attributes = _attributes(folder)
+    multiscale = _multiscale(attributes)
+    finest, *coarser = multiscale["datasets"]  # the specification orders the levels from fine to coarse
+    levels = [_level(folder, attributes, multiscale, finest)]
+    for dataset in coarser:
+        try:
+            levels.append(_level(folder, attributes, multiscale, dataset))
+        except ImageReadError:  # it was not copied: the finest is enough
+            break
+    return replace(levels[0], coarser=tuple(levels[1:]))
+
+
+def _level(
+    folder: Path, attributes: Mapping[str, Any], multiscale: Mapping[str, Any], dataset: Mapping[str, Any]
+) -> Stack:
     axes = [axis for axis in multiscale.get("axes", ()) if isinstance(axis, dict)]
     letters = "".join(_letter(axis) for axis in axes)
     named = letters.replace(UNKNOWN, "")
     if letters[-2:] != "YX" or len(set(named)) < len(named):
         raise ImageReadError(f"the axes {multiscale.get('axes')} are not those of OME-Zarr 0.4 or 0.5")
-    dataset = multiscale["datasets"][0]  # the specification orders the levels from fine to coarse
     array = _open_array(folder, str(dataset["path"]))
     if array.ndim != len(axes):
         raise ImageReadError(f"the metadata name {len(axes)} axes, the array has {array.ndim} dimensions")
@@ -89,9 +115,37 @@ def _json(path: Path) -> dict[str, Any] | None:
     return value
 
 
-def _multiscale(folder: Path, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    if "plate" in attributes or "well" in attributes or "bioformats2raw.layout" in attributes:
-        raise ImageShapeError(f"the folder holds many images; name those to segment, such as {folder.name}/.../0")
+def _images_in(folder: Path) -> list[tuple[str, str]]:
+    """Return the paths and names of the images in a folder that is not one itself.
+
+    bioformats2raw puts each image of a file into a folder of its own, and their order and the OME-XML into one called
+    OME (the transitional layout 3 of the specification).
+    """
+    listed = _attributes(folder / "OME").get("series")
+    if isinstance(listed, list):
+        paths = list(map(str, listed))
+    else:
+        paths = sorted((path.name for path in folder.iterdir()), key=lambda name: (len(name), name))
+    found = [path for path in paths if "multiscales" in _attributes(_inside(folder, path))]
+    names = _names_in_xml(folder / "OME" / "METADATA.ome.xml")
+    return list(zip(found, names if len(names) == len(found) else found, strict=True))
+
+
+def _names_in_xml(path: Path) -> list[str]:
+    """Return the names of the images in OME-XML, such as ``label image``; none if it is missing or damaged."""
+    if not path.is_file() or path.stat().st_size > _MAX_JSON_BYTES:
+        return []
+    xml = path.read_text(encoding="utf-8", errors="replace")
+    if "<!DOCTYPE" in xml or "<!ENTITY" in xml:
+        return []
+    try:
+        images = list(ElementTree.fromstring(xml).iterfind("{*}Image"))
+    except ElementTree.ParseError:
+        return []
+    return [image.get("Name") or str(i) for i, image in enumerate(images)]
+
+
+def _multiscale(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     multiscales = attributes.get("multiscales")
     if not (isinstance(multiscales, list) and multiscales and isinstance(multiscales[0], dict)):
         raise ImageReadError("the folder is not an OME-Zarr image: it lacks multiscales metadata of version 0.4 or 0.5")
@@ -108,13 +162,19 @@ def _letter(axis: Mapping[str, Any]) -> str:
     return name if name in allowed else UNKNOWN
 
 
-def _open_array(folder: Path, name: str) -> Any:
+def _inside(folder: Path, name: str) -> Path:
+    """Return the path of what the metadata name, which must be inside the folder."""
     inside = PurePosixPath(name)
     if not name or inside.is_absolute() or ".." in inside.parts or ":" in name or "\\" in name:
         raise ImageReadError(f"its metadata refer to {name!r}, outside the folder")
     path = folder.joinpath(*inside.parts)
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ImageReadError(f"its metadata refer to {name!r}, a link out of the folder")
+    return path
+
+
+def _open_array(folder: Path, name: str) -> Any:
+    path = _inside(folder, name)
     description = _json(path / "zarr.json") or _json(path / ".zarray")
     if description is None:
         raise ImageReadError(f"its array {name!r} is missing; the folder may have been copied only in part")
@@ -154,11 +214,10 @@ def _channels(attributes: Mapping[str, Any]) -> tuple[str, ...]:
 def _pixel_size(
     multiscale: Mapping[str, Any], dataset: Mapping[str, Any], axes: list[dict[str, Any]]
 ) -> PixelSize | None:
-    scale = np.ones(len(axes))
-    for transformations in (dataset.get("coordinateTransformations"), multiscale.get("coordinateTransformations")):
-        for step in transformations or ():
-            if step.get("type") == "scale" and "scale" in step:
-                scale = scale * np.asarray(step["scale"], float)
-    units = [str(axis.get("unit", "")) for axis in axes[-2:]]
-    down, across = (in_micrometres(float(size), 1, unit) for size, unit in zip(scale[-2:], units, strict=True))
-    return (down[0], across[0]) if down and across else None
+    """Multiply the scales of the level and of the whole image; None if something else than a scale is among them."""
+    steps = [*(dataset.get("coordinateTransformations") or ()), *(multiscale.get("coordinateTransformations") or ())]
+    scales = [step.get("scale") for step in steps if step.get("type") not in ("identity", "translation")]
+    if not scales or not all(isinstance(scale, list) and len(scale) == len(axes) for scale in scales):
+        return None
+    height, width = np.prod([scale[-2:] for scale in scales], axis=0, dtype=float)
+    return in_micrometres((float(height), float(width)), [str(axis.get("unit", "")) for axis in axes[-2:]])

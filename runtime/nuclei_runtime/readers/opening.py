@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, BinaryIO
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.faults import is_of_machine, reading_error
-from nuclei_runtime.readers.axes import Stack, find_planes
+from nuclei_runtime.readers.channels import UndecidedError
 from nuclei_runtime.readers.formats import format_names, format_of_file, format_of_folder
 from nuclei_runtime.readers.plane import Plane, Selection
+from nuclei_runtime.readers.scenes import Contents, choose_planes
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -36,7 +37,7 @@ def read_image(source: str | os.PathLike[str] | bytes) -> Image:
     (H, W), (H, W, 3) or (H, W, 4) ndarray
         Of bool, an unsigned or signed integer or a float type, with the values stored in the file, except that grey
         with alpha loses its alpha, that palettes, CMYK, YCbCr and Lab become RGB, and that a TIFF of more than 1 bit in
-        which 0 is white is inverted.
+        which 0 is white is inverted. The lookup tables of ImageJ change nothing.
 
     Raises
     ------
@@ -58,7 +59,7 @@ def read_image(source: str | os.PathLike[str] | bytes) -> Image:
 
 @contextmanager
 def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) -> Iterator[Sequence[Plane]]:
-    """Open an image and find its planes, ordered by time, then by Z. Planes can be read while the image is open.
+    """Open an image and find its planes, ordered by scene, time and Z. Planes can be read while the image is open.
 
     The content decides the format, not the suffix. Several threads may read planes; the reads take turns.
 
@@ -71,7 +72,7 @@ def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) ->
     ------
     ImageError, RuntimeEnvironmentError
         See `read_image`. Also raised if neither the file nor `selection` says what a dimension means, which channel
-        to read, or what to do with a Z stack; the message names the choices.
+        to read, which of several images, or what to do with a Z stack; the message names the choices.
     """
     with _opened(source, selection) as planes:
         yield planes
@@ -79,6 +80,7 @@ def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) ->
 
 @contextmanager
 def _opened(source: str | os.PathLike[str] | bytes, selection: Selection | None) -> Iterator[Sequence[Plane]]:
+    """Open an image; without a selection, for a reader that offers no choice."""
     with ExitStack() as resources:
         troubles: list[OSError] = []
         with _attributed(troubles):
@@ -92,10 +94,15 @@ def _opened(source: str | os.PathLike[str] | bytes, selection: Selection | None)
 def _find(
     source: str | os.PathLike[str] | bytes, selection: Selection | None, resources: ExitStack, troubles: list[OSError]
 ) -> list[Plane]:
-    return find_planes(_open_stack(source, resources, troubles), selection)
+    try:
+        return choose_planes(_open_contents(source, resources, troubles), selection or Selection())
+    except UndecidedError as error:
+        if selection is not None:
+            raise
+        raise ImageShapeError(f"the file holds {error.found}; save the one to use as a file of its own") from None
 
 
-def _open_stack(source: str | os.PathLike[str] | bytes, resources: ExitStack, troubles: list[OSError]) -> Stack:
+def _open_contents(source: str | os.PathLike[str] | bytes, resources: ExitStack, troubles: list[OSError]) -> Contents:
     if not isinstance(source, str | os.PathLike | bytes):
         raise ImageReadError(f"found {type(source).__name__}, expected the path of an image or the bytes of its file")
     if not isinstance(source, bytes) and _is_folder(source):
@@ -105,7 +112,7 @@ def _open_stack(source: str | os.PathLike[str] | bytes, resources: ExitStack, tr
         return form.open(Path(source), resources)
     file: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else _open(source, troubles)
     resources.enter_context(file)
-    form = format_of_file(file)
+    form = format_of_file(file, "" if isinstance(source, bytes) else Path(source).name)
     if form is not None:
         return form.open(file, resources)
     if not file.read(1):

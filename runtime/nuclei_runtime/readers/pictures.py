@@ -18,6 +18,9 @@ from nuclei_runtime.readers.bounds import check_claim
 from nuclei_runtime.readers.pillow_decoding import decode_picture, form_of
 
 _FORMATS = ("PNG", "JPEG", "BMP")
+_MULTI_PICTURE = "MPO"
+"""JPEG of a camera or phone with further pictures behind the first: previews, or maps of depth or brightness
+(Multi-Picture Format, CIPA DC-007). Every viewer shows the first, which is the one that Pillow decodes."""
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -39,7 +42,7 @@ def open_picture(file: BinaryIO, _: ExitStack) -> Stack:
             picture.verify()  # the checksums of a PNG, which decoding ignores
         with _opened(file) as picture:
             frames = getattr(picture, "n_frames", 1)
-            if frames > 1:
+            if frames > 1 and picture.format != _MULTI_PICTURE:
                 raise ImageShapeError(f"the file holds {frames} images; save the one to segment as a file of its own")
             shape, dtype = form_of(picture)
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 PixelSize = tuple[float, float]
 """Height and width in micrometres."""
 
-_UM_PER_UNIT = {
-    # The symbols of OME (UnitsLength of the OME schema 2016-06), the names of ImageJ and of OME-Zarr (UDUNITS-2).
-    "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0,
-    "pm": 1e-6, "picometer": 1e-6, "å": 1e-4, "angstrom": 1e-4, "nm": 1e-3, "nanometer": 1e-3, "nanometre": 1e-3,
-    "mm": 1e3, "millimeter": 1e3, "millimetre": 1e3, "cm": 1e4, "centimeter": 1e4, "centimetre": 1e4,
-    "m": 1e6, "meter": 1e6, "metre": 1e6, "in": 25_400.0, "inch": 25_400.0,
+# UnitsLength of the OME schema 2016-06, the units of ImageJ, and those of OME-Zarr (UDUNITS-2).
+_UM_PER_SYMBOL = {
+    "pm": 1e-6, "Å": 1e-4, "\u212b": 1e-4, "nm": 1e-3, "µm": 1.0, "\u03bcm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4,
+    "m": 1e6, "in": 25_400.0,
+}  # fmt: skip
+"""In symbols the case matters: OME has Mm and Pm too."""
+_UM_PER_NAME = {
+    "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0, "picometer": 1e-6, "angstrom": 1e-4,
+    "nanometer": 1e-3, "nanometre": 1e-3, "millimeter": 1e3, "millimetre": 1e3, "centimeter": 1e4, "centimetre": 1e4,
+    "meter": 1e6, "metre": 1e6, "inch": 25_400.0,
 }  # fmt: skip
 _UM_PER_RESOLUTION_UNIT = {2: 25_400.0, 3: 10_000.0}  # TIFF 6.0, tag 296: inch, centimetre
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
@@ -24,26 +28,30 @@ COARSEST_TIFF_PIXEL_UM = 20.0
 353 um. The pixels of microscopes are smaller by two orders of magnitude."""
 
 
-def in_micrometres(height: float, width: float, unit: str) -> PixelSize | None:
-    """Return the size of a pixel, or None if the unit is not a length or a number cannot be a size."""
-    factor = _factor(unit)
-    if factor is None or not all(math.isfinite(size) and size > 0 for size in (height, width)):
-        return None
-    return height * factor, width * factor
+def in_micrometres(sizes: Sequence[float], units: Sequence[str]) -> PixelSize | None:
+    """Return the size of a pixel; None if it is not known for both axes.
+
+    Parameters
+    ----------
+    sizes, units : sequence of two
+        For rows and columns.
+    """
+    height, width = (size * _factor(unit) for size, unit in zip(sizes, units, strict=True))
+    return (height, width) if all(math.isfinite(size) and size > 0 for size in (height, width)) else None
 
 
 def from_imagej(metadata: Mapping[str, Any], tags: Any) -> PixelSize | None:
-    """Read the unit of ImageJ and its resolution, in pixels per unit (TiffEncoder of ImageJ).
+    """Read the units of ImageJ and its resolution, in pixels per unit (TiffEncoder of ImageJ).
 
-    Inches and centimetres are the units of TIFF itself, which ImageJ copies from files that have no others: they are
-    treated as in `from_tiff`.
+    The unit of the rows is only given if it is not that of the columns. Inches and centimetres are the units of TIFF
+    itself, which ImageJ copies from files that have no others: they are treated as in `from_tiff`.
     """
     spacing = _spacing(tags)
     unit = metadata.get("unit")
-    if not spacing or not isinstance(unit, str):
-        return None
-    size = in_micrometres(*spacing, unit)
-    return _of_microscope(size) if size and _factor(unit) in _UM_PER_RESOLUTION_UNIT.values() else size
+    units = [str(metadata.get("yunit", unit)), str(unit)]
+    size = in_micrometres(spacing, units) if spacing else None
+    is_of_tiff = any(_factor(unit) in _UM_PER_RESOLUTION_UNIT.values() for unit in units)
+    return _of_microscope(size) if size and is_of_tiff else size
 
 
 def from_tiff(tags: Any) -> PixelSize | None:
@@ -55,9 +63,10 @@ def from_tiff(tags: Any) -> PixelSize | None:
     return _of_microscope((spacing[0] * factor, spacing[1] * factor))
 
 
-def _factor(unit: str) -> float | None:
-    """Return micrometres per unit."""
-    return _UM_PER_UNIT.get(unit.strip().replace("\\u00B5", "µ").lower())
+def _factor(unit: str) -> float:
+    """Return micrometres per unit; NaN if it is not a length."""
+    unit = unit.strip().replace("\\u00B5", "µ")
+    return _UM_PER_SYMBOL.get(unit, _UM_PER_NAME.get(unit.lower(), math.nan))
 
 
 def _of_microscope(size: PixelSize) -> PixelSize | None:

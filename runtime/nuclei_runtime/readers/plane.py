@@ -17,6 +17,7 @@ AXES = "TCZYXS"
 Z_CHOICES = ("each", "max")
 ALL_COLOURS = "rgb"
 """The channel of an image whose red, green and blue are segmented together."""
+EACH_SCENE = "each"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,12 @@ class Selection:
         ``green`` or ``blue`` is chosen by name.
     z : str, optional
         ``each``: every plane of a Z stack by itself; ``max``: the maximum over them.
+    scene : str or int, optional
+        Of a file that holds several images: the name or index (from 0) of one, or ``each``.
+    level : int, optional
+        Of an image that is stored at several resolutions: which one, from 0, the finest.
+    mpp : float, optional
+        Instead of a level, the size of its pixels in micrometres (microns per pixel).
     pixel_size_um : float, optional
         Height and width of a pixel in micrometres, for files that do not state it.
 
@@ -45,6 +52,9 @@ class Selection:
     axes: str | None = None
     channel: str | int | None = None
     z: str | None = None
+    scene: str | int | None = None
+    level: int | None = None
+    mpp: float | None = None
     pixel_size_um: float | None = None
 
     def __post_init__(self) -> None:
@@ -59,6 +69,14 @@ class Selection:
             raise InputsError(f"channel {self.channel!r}: expected a name, or an index from 0")
         if self.z is not None and self.z not in Z_CHOICES:
             raise InputsError(f"z {self.z!r}: expected {' or '.join(Z_CHOICES)}")
+        if self.scene == "" or (isinstance(self.scene, int) and self.scene < 0):
+            raise InputsError(f"scene {self.scene!r}: expected a name, an index from 0, or {EACH_SCENE}")
+        if self.level is not None and self.mpp is not None:
+            raise InputsError("level and mpp both choose a resolution; give one of the two")
+        if self.level is not None and self.level < 0:
+            raise InputsError(f"level {self.level}: expected an index from 0, the finest")
+        if self.mpp is not None and not 0 < self.mpp < math.inf:
+            raise InputsError(f"mpp {self.mpp}: expected micrometres per pixel, above 0")
         if self.pixel_size_um is not None and not 0 < self.pixel_size_um < math.inf:
             raise InputsError(f"pixel size {self.pixel_size_um}: expected micrometres, above 0, such as 0.325")
 
@@ -84,6 +102,10 @@ class Plane:
         plane.
     channels_together : int
         How many channels or colours are decoded for each that `read` returns, as the file interleaves them.
+    scene : int, optional
+        Index of the image in a file that holds several, from 0.
+    scene_name : str, optional
+        What the file calls the image.
     channel : str, optional
         Which of the file's channels or colours it is: a name or an index, or `ALL_COLOURS`; None for a grey image.
     """
@@ -96,16 +118,24 @@ class Plane:
     read: Callable[[slice, slice], Image]
     reads_blocks: bool
     channels_together: int = 1
+    scene: int | None = None
+    scene_name: str | None = None
     channel: str | None = None
 
     @property
+    def scene_label(self) -> str | None:
+        """What the tables call the image in its file: its name, or its index if it has none."""
+        return self.scene_name or (None if self.scene is None else str(self.scene))
+
+    @property
     def suffix(self) -> str:
-        """A suffix such as ``_t003_z001``, which distinguishes the results of the planes of one file; or nothing."""
+        """A suffix such as ``_s02_t003_z001``, which tells the results of the planes of one file apart; or nothing."""
+        scene = "" if self.scene is None else f"_s{self.scene:02d}"
         parts = [f"_{letter}{index:03d}" for letter, index in (("t", self.time), ("z", self.z)) if index is not None]
-        return "".join(parts)
+        return "".join([scene, *parts])
 
 
-_SERIES_STEM = re.compile(r"(.+?)(?:_t\d{3,}(?:_z\d{3,})?|_z\d{3,})")
+_SERIES_STEM = re.compile(r"(.+?)(?=_[stz]\d)(?:_s\d{2,})?(?:_t\d{3,})?(?:_z\d{3,})?")
 """A stem followed by what `Plane.suffix` gives."""
 
 

@@ -11,7 +11,7 @@ DIR/.nuclei-partial/      unfinished files
 DIR/.nuclei-lock-1-of-1   while a process uses the folder; see `nuclei_runtime.results.lock`
 
 The first three are the rows of `nuclei_runtime.writers.outputs`. A file with several planes has one label image and
-one overlay per plane: STEM_t000_z000.tif.
+one overlay per plane: STEM_s00_t000_z000.tif.
 """
 
 from __future__ import annotations

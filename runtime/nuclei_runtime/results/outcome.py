@@ -65,8 +65,10 @@ class PlaneOutcome:
         The file's path relative to the folder that was named, with ``/``.
     status : str
         ``ok`` or ``failed``.
+    scene : str, optional
+        Which of the file's images it is: `nuclei_runtime.readers.plane.Plane.scene_label`.
     time, z : int, optional
-        Which of the file's planes it is, counted from 0. These and the following are None where they do not apply.
+        Which of the file's planes it is, counted from 0. `scene` and all that follow are None where they do not apply.
     n_nuclei, height, width : int, optional
         Height and width in pixels.
     pixel_height_um, pixel_width_um : float, optional
@@ -100,8 +102,9 @@ class PlaneOutcome:
 
     image: str
     status: str
-    time: int | None = None
-    z: int | None = None
+    scene: str | None = _column(lambda found: found.plane.scene_label)
+    time: int | None = _column(lambda found: found.plane.time)
+    z: int | None = _column(lambda found: found.plane.z)
     n_nuclei: int | None = _column(lambda found: found.written.n_nuclei)
     height: int | None = _column(lambda found: found.plane.shape[0])
     width: int | None = _column(lambda found: found.plane.shape[1])
@@ -136,7 +139,7 @@ def segmented(image: str, found: Segmented, labels: str) -> PlaneOutcome:
     filled = {
         column.name: column.metadata["fill"](found) for column in fields(PlaneOutcome) if "fill" in column.metadata
     }
-    return PlaneOutcome(image, "ok", found.plane.time, found.plane.z, labels=labels, **filled)
+    return PlaneOutcome(image, "ok", labels=labels, **filled)
 
 
 def outcome_row(outcome: PlaneOutcome) -> list[Cell]:

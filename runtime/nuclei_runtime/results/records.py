@@ -48,7 +48,7 @@ class Record:
     source : FileDigest, optional
         Of the image file; None if it could not be read.
     planes : tuple of PlaneOutcome
-        By time, then Z.
+        By scene, then time, then Z.
     results : dict
         The SHA-256 of each result, by its path relative to the results folder.
     """
@@ -132,6 +132,13 @@ def digest_tree(folder: Path) -> FileDigest:
     listing = "".join(f"{digest.sha256} {name}\0" for name, digest in zip(names, digests, strict=True))
     sha256 = hashlib.sha256(listing.encode("utf-8", "surrogatepass")).hexdigest()
     return FileDigest(sha256, sum(digest.size for digest in digests))
+
+
+def digest_with(path: Path, companion: Path) -> FileDigest:
+    """Return the digest of an image whose pixels lie in a folder beside it: that of both digests."""
+    parts = digest_file(path), digest_tree(companion)
+    sha256 = hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest()
+    return FileDigest(sha256, sum(part.size for part in parts))
 
 
 def record_of(out: Path, name: str) -> Record | None:

@@ -10,11 +10,20 @@ from pathlib import Path
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageReadError, ResultsExistError, RuntimeEnvironmentError
 from nuclei_runtime.faults import image_failure, reading_error
+from nuclei_runtime.readers.formats import companion_of, format_in_folder, format_of_folder
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.results.layout import result_path
 from nuclei_runtime.results.outcome import PlaneOutcome, Segmented, segmented
-from nuclei_runtime.results.records import FileDigest, Record, damaged_result, digest_file, digest_tree, record_of
+from nuclei_runtime.results.records import (
+    FileDigest,
+    Record,
+    damaged_result,
+    digest_file,
+    digest_tree,
+    digest_with,
+    record_of,
+)
 from nuclei_runtime.results.store import ResultStore
 from nuclei_runtime.results.writing import KEPT, writing
 from nuclei_runtime.runs.inputs import ImageFile
@@ -91,12 +100,12 @@ def why_redone(
         return "its record is damaged"
     if record.run_key != worker.job.run_key:
         return "its results were made with another model, other options or another version"
+    if not record.is_ok:
+        return "it failed before"
     if isinstance(source, str) or record.source != source:
         return "the image has changed"
     if record.stem != file.stem:
         return "its results need another name, because another image has the same name now"
-    if not record.is_ok:
-        return "it failed before"
     damaged = damaged_result(out, record)
     return None if damaged is None else f"{damaged} is missing or has changed"
 
@@ -167,7 +176,8 @@ def _make_plane(
             blocks = segment_plane(plane, worker.segmenter.network, max_memory=worker.job.max_memory)
             written = write_plane_files(file.name, plane, blocks, files)
     except Exception as error:
-        return PlaneOutcome(file.name, "failed", plane.time, plane.z, reason=image_failure(error)), {}
+        reason = image_failure(error)
+        return PlaneOutcome(file.name, "failed", plane.scene_label, plane.time, plane.z, reason=reason), {}
     return segmented(file.name, Segmented(plane, written), result_path(LABELS, file.stem, plane.suffix)), files
 
 
@@ -202,8 +212,14 @@ def digest_source(file: ImageFile) -> FileDigest | str:
         file.name.encode()
     except UnicodeEncodeError:
         return "the file name is not text in the encoding of this system; rename the file"
+    form = format_of_folder(file.path) if file.path.is_dir() else format_in_folder(file.path)
+    if form is not None and form.obstacle is not None:  # its gigabytes would be read for nothing
+        return form.obstacle
     try:
-        return digest_tree(file.path) if file.path.is_dir() else digest_file(file.path)
+        if file.path.is_dir():
+            return digest_tree(file.path)
+        companion = companion_of(file.path)
+        return digest_file(file.path) if companion is None else digest_with(file.path, companion)
     except OSError as error:
         with _reading():
             return image_failure(reading_error(error))

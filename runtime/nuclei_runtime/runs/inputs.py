@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
 from nuclei_runtime.errors import InputsError
-from nuclei_runtime.readers.formats import format_of_folder, has_folder_suffix, image_suffixes
+from nuclei_runtime.readers.formats import (
+    companion_of,
+    format_in_folder,
+    format_of_folder,
+    has_folder_suffix,
+    image_suffixes,
+)
 from nuclei_runtime.readers.plane import series_stem
 from nuclei_runtime.results.layout import IMAGES_TABLE, NUCLEI_TABLE, PROVENANCE_FILE, RESULT_FOLDERS
 from nuclei_runtime.wording import counted
@@ -47,7 +53,7 @@ class Inputs:
     files : tuple of ImageFile
         Sorted by folder and name, each file once.
     n_skipped : int
-        Files without an image suffix. Hidden files and earlier results are not counted.
+        Files that are no images by `format_in_folder`. Hidden files and earlier results are not counted.
     unreadable : tuple of str
         Folders that could not be listed, each with the reason.
     """
@@ -77,7 +83,8 @@ def find_images(
     Raises
     ------
     InputsError
-        A source does not exist, no image was found, or the sources are on several drives.
+        A source does not exist, no image was found or none of a format that can be read, or the sources are on several
+        drives.
     """
     named = [path for source in sources for path in _expand(os.fspath(source))]
     search = _Search(out)
@@ -88,6 +95,8 @@ def find_images(
             search.add_file(path)
     if not search.images and not may_be_none:
         raise InputsError(_nothing_found(sources, search))
+    if search.images and not may_be_none and all(search.obstacles):
+        raise InputsError(_none_readable(sources, search.obstacles))
     try:
         root = Path(os.path.commonpath([path if _is_folder_of_images(path) else path.parent for path in named]))
     except ValueError as error:
@@ -143,6 +152,7 @@ class _Search:
 
     def __init__(self, out: str | os.PathLike[str]) -> None:
         self.images: dict[str, Path] = {}  # by its real path, since two links may lead to it
+        self.obstacles: list[str | None] = []  # see `Format.obstacle`, for each image
         self.skipped: set[Path] = set()
         self.earlier: set[Path] = set()
         self.unreadable: list[str] = []
@@ -158,7 +168,9 @@ class _Search:
             images = {name for name in shown if format_of_folder(Path(here, name)) is not None}
             for name in sorted(images):
                 self._add(Path(here, name), real)
-            folders[:] = [name for name in shown if name not in images and self._enter(Path(here, name))]
+            companions = {beside.name for name in files if (beside := companion_of(Path(here, name))) is not None}
+            inner = [name for name in shown if name not in images | companions]
+            folders[:] = [name for name in inner if self._enter(Path(here, name))]
             for name in files:
                 if name[0] != ".":
                     self._add(Path(here, name), real)
@@ -170,10 +182,15 @@ class _Search:
     def _add(self, path: Path, real_folder: Path) -> None:
         if path.name in (NUCLEI_TABLE, IMAGES_TABLE, PROVENANCE_FILE):
             return
-        if not _is_folder(path) and (path.suffix.lower() not in image_suffixes() or _is_special(path)):
+        is_folder = _is_folder(path)
+        form = format_of_folder(path) if is_folder else None if _is_special(path) else format_in_folder(path)
+        if form is None and not is_folder:
             self.skipped.add(path)
             return
-        self.images.setdefault(os.path.normcase(real_folder / path.name), path)
+        key = os.path.normcase(real_folder / path.name)
+        if key not in self.images:
+            self.images[key] = path
+            self.obstacles.append(None if form is None else form.obstacle)
 
     def _enter(self, folder: Path) -> bool:
         """Return whether to search the folder: each once, so that links in a circle come to an end."""
@@ -225,3 +242,9 @@ def _nothing_found(sources: Iterable[str | os.PathLike[str]], search: _Search) -
     if search.earlier:
         parts.append(f"left out the earlier results in {', '.join(map(str, sorted(search.earlier)))}")
     return "; ".join([*parts, *search.unreadable])
+
+
+def _none_readable(sources: Iterable[str | os.PathLike[str]], obstacles: Iterable[str | None]) -> str:
+    counts = Counter(filter(None, obstacles))
+    found = [f"{n} found: {obstacle}" for obstacle, n in sorted(counts.items())]
+    return "; ".join([f"{', '.join(map(str, sources))}: holds no image that can be read", *found])

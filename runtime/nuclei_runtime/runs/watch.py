@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Event
 
 from nuclei_runtime.errors import InputsError, MissingExtraError, RuntimeEnvironmentError
+from nuclei_runtime.readers.formats import companion_of
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import ImageFile, find_images
 from nuclei_runtime.runs.run import RunConfig, load_worker, open_results
@@ -218,8 +219,9 @@ def _looks(folders: list[Path], arrivals: _Arrivals, stop: Event) -> Iterator[No
 
 def _state_of(path: Path) -> tuple[int, int] | None:
     try:
-        # An image that is a folder has the size of all its files and the time of the newest.
-        parts = [path, *path.rglob("*")] if path.is_dir() else [path]
+        # An image that is a folder, or has one beside it, has the size of all its files and the time of the newest.
+        folder = path if path.is_dir() else companion_of(path)
+        parts = [path, *([] if folder is None else folder.rglob("*"))]
         stats = [part.stat() for part in parts]
     except OSError:  # it is being removed
         return None

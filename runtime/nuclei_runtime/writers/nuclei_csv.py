@@ -49,7 +49,7 @@ _MICROMETRE_COLUMNS = (
     "equivalent_diameter_um",
 )
 
-NUCLEI_COLUMNS = ("image", "time", "z", *_PIXEL_COLUMNS, *_MICROMETRE_COLUMNS)
+NUCLEI_COLUMNS = ("image", "scene", "time", "z", *_PIXEL_COLUMNS, *_MICROMETRE_COLUMNS)
 
 _SQUARE_TOLERANCE = 1e-3
 """Pixels whose height and width differ by less count as square, because files store rounded pixel sizes."""
@@ -99,7 +99,7 @@ def nucleus_rows(
     origin : (int, int)
         Row and column of the plane where `image` begins.
     plane : Plane, optional
-        The plane that `image` belongs to: gives time, Z and the pixel size.
+        The plane that `image` belongs to: gives scene, time, Z and the pixel size.
 
     Returns
     -------
@@ -120,7 +120,8 @@ def nucleus_rows(
         *map(_cells, table.values()),
         *(empty if (values := lengths.get(column)) is None else _cells(values) for column in _MICROMETRE_COLUMNS),
     ]
-    first = [csv_cell(name), *((None, None) if plane is None else (plane.time, plane.z))]
+    where = (None, None, None) if plane is None else (csv_cell(plane.scene_label), plane.time, plane.z)
+    first = [csv_cell(name), *where]
     return [[*first, *row] for row in zip(*columns, strict=True)]
 
 

@@ -51,7 +51,7 @@ def planes(*n_nuclei: int, times: int = 0, depths: int = 0) -> FileOutcome:
     """A file with a plane for each number of nuclei."""
     indices = [(t, z) for t in (range(times) if times else [None]) for z in (range(depths) if depths else [None])]
     return FileOutcome(
-        tuple(PlaneOutcome("a.tif", "ok", t, z, n_nuclei=n) for n, (t, z) in zip(n_nuclei, indices, strict=True))
+        tuple(PlaneOutcome("a.tif", "ok", time=t, z=z, n_nuclei=n) for n, (t, z) in zip(n_nuclei, indices, strict=True))
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 
 from nuclei_runtime.errors import ImageReadError
 from nuclei_runtime.readers import formats
-from nuclei_runtime.readers.formats import FORMATS, Format, format_of_folder
+from nuclei_runtime.readers.formats import FORMATS, Format, format_in_folder, format_of_file, format_of_folder
 from nuclei_runtime.readers.opening import open_planes, read_image
 from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.runs.inputs import find_images
@@ -100,34 +101,109 @@ def test_a_folder_run_segments_it(data: Path, tmp_path: Path, tiny_model: Path) 
 @pytest.mark.usefixtures("_toy")
 def test_messages_name_the_formats_that_there_are(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    with pytest.raises(ImageReadError, match=r"known format; expected PNG, JPEG, BMP, TIFF or toy"):
+    with pytest.raises(
+        ImageReadError, match=r"known format; expected PNG, JPEG, BMP, TIFF, Zeiss CZI, .*Ventana BIF or toy"
+    ):
         read_image(b"anything else")
     with pytest.raises(ImageReadError, match="a folder, and not an image of OME-Zarr or toy folder"):
         read_image(tmp_path / "other")
 
 
 def test_without_its_row_it_is_not_a_format(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ImageReadError, match=r"known format; expected PNG, JPEG, BMP or TIFF$"):
+    with pytest.raises(
+        ImageReadError, match=r"known format; expected PNG, JPEG, BMP, TIFF, Zeiss CZI, .* or Ventana BIF$"
+    ):
         read_image(data / "a.toy")
     assert find_images([data], out=tmp_path / "out", may_be_none=True).files == ()
 
 
-@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: f"{form.name}{form.suffixes[0]}")
 def test_a_row_says_how_its_format_is_known(form: Format) -> None:
-    assert bool(form.first_bytes) is not form.is_folder
+    assert bool(form.first_bytes) or form.is_folder or form.needs_suffix
     assert form.suffixes
     for suffix in form.suffixes:
         assert suffix.startswith(".")
         assert suffix == suffix.lower()
-    assert not any(
-        start.startswith(other.first_bytes) for other in FORMATS if other is not form for start in form.first_bytes
-    )
+    assert bool(form.opener) is not bool(form.advice)
+    others = [other for other in FORMATS if other is not form and other.first_bytes and not other.needs_suffix]
+    if not form.needs_suffix:
+        assert not any(start.startswith(other.first_bytes) for other in others for start in form.first_bytes)
+
+
+TIFF_START = b"II*\0\x08\0\0\0"
+JPEG_START = b"\xff\xd8\xff\xe0\0\x10JFIF"
+OLE_START = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "known_as"),
+    [
+        ("a.ome.btf", TIFF_START, "TIFF"),
+        ("a.lsm", TIFF_START, "TIFF"),
+        ("plate.001", b"MM\0+", "TIFF"),
+        ("no suffix", JPEG_START, "JPEG"),
+        ("a.heic", JPEG_START, "JPEG"),  # renamed, or converted by a phone
+        ("a.heic", b"\0\0\0\x18ftypheic", "HEIF"),
+        ("a.png", b"", "PNG"),  # damaged: to be reported, not passed over
+        ("a.png", TIFF_START, "PNG"),  # to be opened as what it is: see `format_of_file`
+        ("a.czi", b"ZISRAWFILE", "Zeiss CZI"),
+        ("a.czi", b"", "Zeiss CZI"),
+        ("a.bin", b"ZISRAWFILE", "Zeiss CZI"),
+        ("a.vsi", TIFF_START, "Olympus VSI"),
+        ("a.mrxs", JPEG_START, "MIRAX MRXS"),
+        ("a.NEF", TIFF_START, "camera raw"),
+        ("a.oib", OLE_START, "Olympus OIB"),
+        ("sheet.xls", OLE_START, None),
+        ("a.txt", b"BM values of today", None),
+        ("a.txt", b"II*", None),
+        ("a.txt", b"", None),
+        ("a.tif.part", TIFF_START, None),
+        ("a.tif~", TIFF_START, None),
+    ],
+)
+def test_a_file_in_a_folder_is_known_by_its_suffix_or_its_first_bytes(
+    tmp_path: Path, name: str, start: bytes, known_as: str | None
+) -> None:
+    (tmp_path / name).write_bytes(start)
+    form = format_in_folder(tmp_path / name)
+    assert (form.name if form else None) == known_as
+
+
+def test_the_content_decides_what_is_opened_unless_it_is_shared() -> None:
+    def name_of(content: bytes, name: str = "") -> str | None:
+        form = format_of_file(io.BytesIO(content), name)
+        return form.name if form else None
+
+    assert name_of(TIFF_START, "a.png") == name_of(TIFF_START) == "TIFF"
+    assert name_of(TIFF_START, "a.VSI") == "Olympus VSI"
+    assert name_of(JPEG_START, "a.vsi") == "JPEG"
+    assert name_of(b"anything", "a.dcm") == "DICOM"
+    assert name_of(b"anything", "a.vsi") is name_of(b"", "a.dcm") is None
+
+
+def test_a_file_that_changes_is_looked_at_again(tmp_path: Path) -> None:
+    path = tmp_path / "arriving"
+    path.touch()
+    assert format_in_folder(path) is None
+    path.write_bytes(TIFF_START)
+    assert format_in_folder(path) is not None
+
+
+def test_a_format_that_is_not_read_says_what_to_do(tmp_path: Path) -> None:
+    for name, start, sentence in (
+        ("a.oir", b"OLYMPUSRAWFORMAT", r"^Olympus OIR files are not read; export the image as OME-TIFF or OME-Zarr"),
+        ("a.gif", b"GIF89a", r"^GIF files are not read; save the image as PNG or TIFF$"),
+    ):
+        (tmp_path / name).write_bytes(start)
+        with pytest.raises(ImageReadError, match=sentence):
+            read_image(tmp_path / name)
 
 
 def test_a_format_is_imported_when_its_first_image_is_opened() -> None:
     code = (
         "import sys\nfrom nuclei_runtime.readers import opening\nfrom nuclei_runtime.runs import inputs\n"
         "print(sorted({'zarr', 'png', 'nuclei_runtime.readers.pictures',"
+        " 'pylibCZIrw', 'nd2', 'liffile', 'slideio', 'openslide', 'nuclei_runtime.readers.czi',"
         " 'nuclei_runtime.readers.tiff.stack', 'nuclei_runtime.readers.ome_zarr'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

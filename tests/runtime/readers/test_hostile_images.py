@@ -85,6 +85,9 @@ FILES: dict[str, Callable[[], bytes]] = {
     "tiff with a huge jpeg in a tile": lambda: tiff(GREY, {}, compression="jpeg", tile=(64, 64)).replace(
         struct.pack(">HHB", 64, 64, 1), struct.pack(">HHB", SIDE, SIDE, 1)
     ),
+    "tiff with a huge webp in a tile": lambda: tiff(
+        np.zeros((64, 64, 3), np.uint8), {}, photometric="rgb", compression="webp", tile=(64, 64)
+    ).replace(b"\x2f\x3f\xc0\x0f", b"\x2f\xff\xff\xff"),  # the signature of VP8L, then 14 bits each for 64 - 1
     "tiff of 60,000 samples": lambda: tiff(GREY, {277: SIDE}, compression="zlib"),
     "tiff that says 100,000 planes": lambda: tiff(
         GREY, {}, metadata={"axes": "TYX", "shape": [100_000, 64, 64]}, description='{"shape": [100000000, 64, 64]}'

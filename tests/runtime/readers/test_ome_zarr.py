@@ -77,6 +77,42 @@ def test_a_unit_that_is_not_stated_gives_no_size(tmp_path: Path) -> None:
         assert plane.pixel_size_um is None
 
 
+@pytest.mark.parametrize(
+    ("units", "steps", "expected"),
+    [
+        (("nanometer", "millimeter"), [{"type": "scale", "scale": [250, 0.5]}], (0.25, 500.0)),
+        (("micrometer", None), [{"type": "scale", "scale": [0.25, 0.5]}], None),
+        (("micrometer", "second"), [{"type": "scale", "scale": [0.25, 0.5]}], None),
+        (("micrometer", "micrometer"), [], None),
+        (("micrometer", "micrometer"), [{"type": "translation", "translation": [3, 3]}], None),
+        (("micrometer", "micrometer"), [{"type": "scale", "path": "elsewhere"}], None),
+        (("micrometer", "micrometer"), [{"type": "scale", "scale": [0.25]}], None),
+        (("micrometer", "micrometer"), [{"type": "scale", "scale": [0.25, 0.5]}, {"type": "affine"}], None),
+        (
+            ("micrometer", "micrometer"),
+            [{"type": "scale", "scale": [0.25, 0.5]}, {"type": "translation", "translation": [3, 3]}],
+            (0.25, 0.5),
+        ),
+    ],
+)
+def test_a_size_that_is_only_half_stated_is_none(
+    units: tuple[str, str | None], steps: list[dict[str, Any]], expected: tuple[float, float] | None, tmp_path: Path
+) -> None:
+    axes = [
+        {"name": name, "type": "space", **({} if unit is None else {"unit": unit})}
+        for name, unit in zip("yx", units, strict=True)
+    ]
+    changes = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": steps}]}
+    with open_planes(write(tmp_path / "a.zarr", IMAGE[0, 0, 0], **changes), Selection()) as (plane,):
+        assert plane.pixel_size_um == (None if expected is None else pytest.approx(expected))
+
+
+def test_the_scale_of_the_whole_image_counts_too(tmp_path: Path) -> None:
+    changes = {"coordinateTransformations": [{"type": "scale", "scale": [2.0, 4.0]}]}
+    with open_planes(write(tmp_path / "a.zarr", IMAGE[0, 0, 0], **changes), Selection()) as (plane,):
+        assert plane.pixel_size_um == (1.0, 1.0)
+
+
 def test_an_axis_of_another_kind_must_be_named(tmp_path: Path) -> None:
     axes = [{"name": "angle", "type": "other"}, *AXES[-2:]]
     folder = write(tmp_path / "a.zarr", IMAGE[0, 0], axes=axes)
@@ -170,7 +206,87 @@ def test_metadata_that_do_not_fit_are_refused(case: str, tmp_path: Path) -> None
         pass
 
 
-@pytest.mark.parametrize("attribute", ["plate", "well", "bioformats2raw.layout"])
+def several(folder: Path, *names: str, version: str = "0.4", series: list[str] | None = None) -> Path:
+    """Write what bioformats2raw makes of a file with several images; image N is all N."""
+    is_new = version == "0.5"
+    layout = {"bioformats2raw.layout": 3}
+    group = zarr.create_group(LocalStore(folder), zarr_format=3 if is_new else 2)
+    group.attrs.update({"ome": {"version": version, **layout}} if is_new else layout)
+    if series is not None:
+        group.create_group("OME").attrs.update({"ome": {"series": series}} if is_new else {"series": series})
+    for n, name in enumerate(names):
+        write(folder / name, np.full((60, 50), n, np.uint16), version=version)
+    return folder
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("series", [None, ["0"]])
+def test_a_folder_of_one_image_is_that_image(version: str, series: list[str] | None, tmp_path: Path) -> None:
+    folder = several(tmp_path / "slide.zarr", "0", version=version, series=series)
+    with open_planes(folder, Selection()) as (plane,):
+        assert plane.pixel_size_um == (0.5, 0.25)
+        assert not plane.read(slice(0, 60), slice(0, 50)).any()
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize(
+    ("series", "order"), [(None, ["0", "1", "2", "10"]), (["10", "2", "1", "0"], ["10", "2", "1", "0"])]
+)
+def test_several_images_are_scenes(version: str, series: list[str] | None, order: list[str], tmp_path: Path) -> None:
+    folder = several(tmp_path / "slide.zarr", "0", "10", "2", "1", version=version, series=series)
+    written = {"0": 0, "10": 1, "2": 2, "1": 3}
+    listed = ", ".join(f"{i} {name}" for i, name in enumerate(order))
+    with pytest.raises(ImageShapeError, match=f"4 images; choose with --scene .*: {listed}$"):
+        open_planes(folder, Selection()).__enter__()
+    with open_planes(folder, Selection(scene="each")) as planes:
+        for plane, name in zip(planes, order, strict=True):
+            assert plane.scene_label == name
+            assert (plane.read(slice(0, 60), slice(0, 50)) == written[name]).all()
+    with open_planes(folder / "2", Selection()) as (plane,):
+        assert (plane.read(slice(0, 60), slice(0, 50)) == 2).all()
+
+
+def test_the_label_of_a_slide_is_known_by_its_name_in_the_ome_xml(tmp_path: Path) -> None:
+    folder = several(tmp_path / "slide.zarr", "0", "1", "2", series=["0", "1", "2"])
+    names = "".join(f'<Image ID="{n}" Name="{n}"/>' for n in ("tissue", "label image", "macro image"))
+    xml = f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">{names}</OME>'
+    (folder / "OME" / "METADATA.ome.xml").write_text(xml, encoding="utf-8")
+    with open_planes(folder, Selection(scene="each")) as (plane,):
+        assert plane.scene_label == "tissue"
+
+
+def test_levels_are_chosen_and_one_that_was_not_copied_is_left_out(tmp_path: Path) -> None:
+    folder = write(tmp_path / "a.zarr", IMAGE[0, 0, 0])
+    path = folder / ".zattrs"
+    attributes = json.loads(path.read_text(encoding="utf-8"))
+    finest = attributes["multiscales"][0]["datasets"][0]
+    scale = [2 * step for step in finest["coordinateTransformations"][0]["scale"]]
+    coarse = {"path": "coarse", "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+    attributes["multiscales"][0]["datasets"] = [finest, coarse, {**coarse, "path": "missing"}]
+    path.write_text(json.dumps(attributes), encoding="utf-8")
+    half = IMAGE[0, 0, 0, ::2, ::2]
+    zarr.open_group(LocalStore(folder), zarr_format=2).create_array("coarse", data=half)
+    with open_planes(folder, Selection(level=1)) as (plane,):
+        assert np.array_equal(plane.read(slice(0, half.shape[0]), slice(0, half.shape[1])), half)
+    with pytest.raises(ImageShapeError, match="no level 2 in the file; its levels: 0"):
+        open_planes(folder, Selection(level=2)).__enter__()
+
+
+def test_a_list_of_images_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:
+    write(tmp_path / "outside.zarr")
+    folder = several(tmp_path / "slide.zarr", "0", series=["../outside.zarr"])
+    with pytest.raises(ImageReadError, match="outside the folder"), open_planes(folder, Selection()):
+        pass
+
+
+def test_a_group_of_arrays_without_metadata_is_no_image(tmp_path: Path) -> None:
+    folder = several(tmp_path / "slide.zarr")
+    zarr.open_group(LocalStore(folder)).create_array("0", data=IMAGE)
+    with pytest.raises(ImageReadError, match="lacks multiscales"), open_planes(folder, Selection()):
+        pass
+
+
+@pytest.mark.parametrize("attribute", ["plate", "well"])
 def test_a_folder_of_many_images_asks_for_one(attribute: str, tmp_path: Path) -> None:
     folder = write(tmp_path / "a.zarr")
     edit(folder / ".zattrs", **{attribute: {}})

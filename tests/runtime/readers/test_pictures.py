@@ -185,10 +185,27 @@ def test_the_orientation_is_ignored_so_that_labels_lie_on_the_stored_pixels() ->
 
 
 STACK = np.stack([GREY, GREY, GREY, GREY, GREY])
+
+
+def test_of_several_pictures_of_a_camera_the_first_is_read() -> None:
+    others = [Image.fromarray(RGB[:12, :10]), Image.fromarray(GREY[::-1])]
+    several = pillow(RGB, "MPO", save_all=True, append_images=others)
+    first = pillow(RGB, "JPEG")
+    assert several.startswith(b"\xff\xd8\xff")
+    assert np.array_equal(read_image(several), read_image(first))
+    assert np.array_equal(
+        read_image(several[: several.index(b"\xff\xd9") + 2]), read_image(first)
+    )  # the others are cut off
+
+
 REFUSED: dict[str, tuple[Callable[[], bytes], type[ImageError], str]] = {
     "no bytes": (lambda: b"", ImageReadError, r"empty \(0 bytes\)"),
-    "text": (lambda: b"image,count\nfield_1,12\n", ImageReadError, "expected PNG, JPEG, BMP or TIFF"),
-    "gif": (lambda: pillow(GREY, "GIF"), ImageReadError, "expected PNG, JPEG, BMP or TIFF"),
+    "text": (
+        lambda: b"image,count\nfield_1,12\n",
+        ImageReadError,
+        "expected PNG, JPEG, BMP, TIFF",
+    ),
+    "gif": (lambda: pillow(GREY, "GIF"), ImageReadError, "GIF files are not read; save the image as PNG or TIFF"),
     "postscript": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", ImageReadError, "expected PNG"),
     "only a png signature": (lambda: b"\x89PNG\r\n\x1a\n", ImageReadError, "."),
     "only a tiff signature": (lambda: b"II*\0", ImageReadError, "truncated"),
@@ -196,7 +213,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], type[ImageError], str]] = {
     "imagej stack": (lambda: tiff(STACK, imagej=True), ImageShapeError, "stack"),
     "ome channels": (lambda: tiff(STACK[:2], ome=True, metadata={"axes": "CYX"}), ImageShapeError, "axes CYX"),
     "two pages": (lambda: pages(GREY, GREY), ImageShapeError, "stack"),
-    "two pages of two sizes": (lambda: pages(GREY, GREY[:9]), ImageShapeError, "2 image series"),
+    "two pages of two sizes": (lambda: pages(GREY, GREY[:9]), ImageShapeError, "holds 2 images; save the one to use"),
     "two channels": (
         lambda: tiff(np.dstack([GREY, GREY]), photometric="minisblack", planarconfig="contig"),
         ImageShapeError,

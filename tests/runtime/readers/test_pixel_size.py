@@ -17,6 +17,9 @@ from nuclei_runtime.readers.plane import Selection
 IMAGE = np.zeros((8, 9), np.uint8)
 
 
+IMAGEJ = {"resolutionunit": "NONE", "metadata": None}
+
+
 def pixel_size(path: Path, **options: Any) -> tuple[float, float] | None:
     tifffile.imwrite(path, IMAGE, **options)
     with open_planes(path, Selection()) as (plane,):
@@ -42,6 +45,41 @@ def test_a_missing_or_zero_size_is_ignored(metadata: dict[str, Any], tmp_path: P
 def test_a_unit_that_is_not_a_length_gives_no_size(unit: str, tmp_path: Path) -> None:
     metadata = {"PhysicalSizeX": 1, "PhysicalSizeY": 1, "PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
     assert pixel_size(tmp_path / "a.ome.tif", ome=True, metadata=metadata) is None
+
+
+@pytest.mark.parametrize(
+    ("x_unit", "y_unit", "expected"),
+    [("nm", "mm", (500.0, 0.25e-3)), ("µm", None, (0.5, 0.25)), ("pixel", "µm", None), ("µm", "reference frame", None)],
+)
+def test_each_axis_of_ome_has_its_unit(
+    x_unit: str, y_unit: str | None, expected: tuple[float, float] | None, tmp_path: Path
+) -> None:
+    metadata = {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5, "PhysicalSizeXUnit": x_unit}
+    if y_unit is not None:
+        metadata["PhysicalSizeYUnit"] = y_unit
+    found = pixel_size(tmp_path / "a.ome.tif", ome=True, metadata=metadata)
+    assert found == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize(
+    ("units", "resolution", "expected"),
+    [
+        ("unit=micron\nyunit=nm\n", (4, 1 / 250), (0.25, 0.25)),
+        ("unit=nm\nyunit=micron\n", (1 / 250, 4), (0.25, 0.25)),
+        ("unit=mm\nyunit=cm\n", (4000, 20_000), (0.5, 0.25)),
+        ("unit=micron\nyunit=sec\n", (4, 4), None),  # a kymograph
+        ("unit=sec\nyunit=micron\n", (4, 4), None),
+        ("yunit=micron\n", (4, 4), None),
+        ("unit=micron\nyunit=inch\n", (4, 300), None),  # only one of them is of a printer
+        ("unit=inch\nyunit=cm\n", (25_400, 20_000), (0.5, 1.0)),
+        ("unit=micron\n", (4, 0), None),
+    ],
+)
+def test_imagej_may_have_a_unit_for_each_axis(
+    units: str, resolution: tuple[float, float], expected: tuple[float, float] | None, tmp_path: Path
+) -> None:
+    found = pixel_size(tmp_path / "a.tif", description=f"ImageJ=1.54f\n{units}", resolution=resolution, **IMAGEJ)
+    assert found == (None if expected is None else pytest.approx(expected))
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("um", 1.0), ("micron", 1.0), (r"\u00B5m", 1.0), ("nm", 1e-3)])
@@ -74,10 +112,21 @@ def test_tiff_states_the_resolution_of_a_microscope_in_centimetres_or_inches(tmp
     assert pixel_size(tmp_path / "a.tif", resolution=(40_000, 40_000), resolutionunit="NONE") is None
 
 
+@pytest.mark.parametrize("resolution", [(40_000, 0), (0, 40_000), (40_000, 300)])
+def test_a_resolution_of_one_axis_is_not_half_used(resolution: tuple[float, float], tmp_path: Path) -> None:
+    assert pixel_size(tmp_path / "a.tif", resolution=resolution, resolutionunit="CENTIMETER") is None
+
+
 @pytest.mark.parametrize("size", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_number_that_cannot_be_a_size_is_ignored(size: float) -> None:
-    assert in_micrometres(size, 1.0, "um") is None
-    assert in_micrometres(1.0, size, "um") is None
+    assert in_micrometres((size, 1.0), ("um", "um")) is None
+    assert in_micrometres((1.0, size), ("um", "um")) is None
+
+
+def test_the_case_of_a_symbol_counts_but_not_that_of_a_name() -> None:
+    assert in_micrometres((1.0, 1.0), ("Micron", "MILLIMETER")) == (1.0, 1000.0)
+    for unit in ("Mm", "Pm", "NM"):  # megametres, petametres, and who knows
+        assert in_micrometres((1.0, 1.0), (unit, unit)) is None
 
 
 def test_the_pixel_size_is_given_for_files_that_do_not_state_it(tmp_path: Path) -> None:

@@ -125,6 +125,16 @@ def tiff(image: np.ndarray, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+def sparse() -> bytes:
+    """Return a TIFF of which one tile was never written."""
+    buffer = io.BytesIO(tiff(STACK[0, 0], tile=(16, 16), metadata=None))
+    with tifffile.TiffFile(buffer, mode="r+") as file:
+        for tag in ("TileOffsets", "TileByteCounts"):
+            page = file.pages.first
+            page.tags[tag].overwrite((0, *page.tags[tag].value[1:]))
+        return buffer.getvalue()
+
+
 STACK = pixels((3, 2, 33, 29), "uint16", 3)
 SOUND = {
     "png": saved("PNG"),
@@ -140,8 +150,19 @@ SOUND = {
     "tiff zstd tiles": tiff(STACK[0, 0], tile=(16, 16), compression="zstd"),
     "pages": tiff(STACK[:, 0], metadata=None),
     "ome": tiff(STACK, ome=True, metadata={"axes": "ZCYX", "Channel": {"Name": ["a", "b"]}, "PhysicalSizeX": 1.0}),
+    "ome without TiffData": tiff(STACK[:, 0], ome=True, metadata={"axes": "ZYX"}).replace(b"TiffData", b"TiffNone"),
     "ome tiles": tiff(STACK, ome=True, metadata={"axes": "ZCYX"}, tile=(16, 16), compression="zlib"),
     "imagej": tiff(STACK, imagej=True, metadata={"axes": "ZCYX", "unit": "um"}, resolution=(2, 2)),
+    "imagej table": tiff(
+        pixels((33, 29), "uint8", 2),
+        description="ImageJ=1.54f\nunit=micron\nyunit=nm\n",
+        metadata=None,
+        photometric="palette",
+        colormap=pixels((3, 256), "uint16", 9),
+    ),
+    "webp tiles": tiff(pixels((64, 64, 3), "uint8", 1), photometric="rgb", tile=(32, 32), compression="webp"),
+    "sparse": sparse(),
+    "several pictures": saved("MPO", save_all=True, append_images=[Image.new("RGB", (9, 9))]),
     "shaped": tiff(STACK, metadata={"axes": "ZCYX"}),
     "bigtiff": tiff(STACK, bigtiff=True, byteorder=">", metadata=None),
 }

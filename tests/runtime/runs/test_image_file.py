@@ -73,6 +73,27 @@ def test_outcomes_come_in_order_and_one_failure_is_its_own(tmp_path: Path, tiny_
         assert outcome.n_nuclei == alone.count > 0
 
 
+def test_an_image_of_a_format_that_is_not_read_fails_without_being_read(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be gigabytes."""
+    save_fields(tmp_path, "a.png")
+    (tmp_path / "b.oir").write_bytes(b"OLYMPUSRAWFORMAT")
+    real = nuclei_runtime.runs.image_file.digest_file
+    digested: list[str] = []
+    monkeypatch.setattr(
+        nuclei_runtime.runs.image_file, "digest_file", lambda path: [digested.append(path.name), real(path)][1]
+    )
+    for redone in (None, "it failed before"):
+        good, bad = process(tmp_path, Segmenter(tiny_model))
+        assert good.is_ok
+        (plane,) = bad.planes
+        assert (plane.image, plane.status, bad.redone) == ("b.oir", "failed", redone)
+        assert plane.reason is not None
+        assert plane.reason.startswith("Olympus OIR files are not read; export the image as OME-TIFF")
+    assert "b.oir" not in digested
+
+
 def test_an_image_is_read_when_its_turn_comes(tmp_path: Path, tiny_model: Path) -> None:
     save_fields(tmp_path, "a.png", "b.png", "c.png")
     outcomes = run(tmp_path, Segmenter(tiny_model))
@@ -221,10 +242,10 @@ def test_each_plane_of_a_file_has_its_results_and_fails_alone(tmp_path: Path, ti
 def test_planes_whose_names_another_image_had_wait_until_it_has_another(tmp_path: Path, tiny_model: Path) -> None:
     save_fields(tmp_path, "a.png", "a_t000.png")
     segmenter = Segmenter(tiny_model)
-    (tmp_path / "a.png").rename(tmp_path / "b")
+    (tmp_path / "a.png").rename(tmp_path / "b.tmp")
     (alone,) = process(tmp_path, segmenter)
     assert alone.is_ok
-    (tmp_path / "b").rename(tmp_path / "a.png")
+    (tmp_path / "b.tmp").rename(tmp_path / "a.png")
     before = tifffile.imread(tmp_path / "out/labels/a_t000.tif")
     with several_planes(2):
         outcomes = {outcome.planes[0].image: outcome for outcome in process(tmp_path, segmenter)}

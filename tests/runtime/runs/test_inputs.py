@@ -129,14 +129,42 @@ def test_a_folder_called_labels_that_is_not_a_result_is_read(tmp_path: Path) -> 
 
 
 def test_nothing_found_says_what_was_looked_for_and_what_was_skipped(tmp_path: Path) -> None:
-    touch(tmp_path / "in", "a.czi", "b.czi", "c", *RESULTS)
+    touch(tmp_path / "in", "a.doc", "b.doc", "c", *RESULTS)
     with pytest.raises(InputsError) as caught:
         find_images([tmp_path / "in"], out=tmp_path / "out")
     message = str(caught.value)
     assert str(tmp_path / "in") in message
     assert ".png" in message
-    assert "3 other files (.czi, no suffix)" in message
+    assert "3 other files (.doc, no suffix)" in message
     assert str(tmp_path / "in" / "labels") in message
+
+
+def test_an_image_of_another_name_is_found_by_its_content(tmp_path: Path) -> None:
+    touch(tmp_path / "in", "a.png", "notes.txt")
+    (tmp_path / "in/well A1.001").write_bytes(b"II*\0")
+    (tmp_path / "in/well A1.002").write_bytes(b"II*\0")
+    inputs = find_images([tmp_path / "in"], out=tmp_path / "out")
+    assert [file.stem for file in inputs.files] == ["a", "well A1.001", "well A1.002"]
+    assert inputs.n_skipped == 1
+    assert names(find_images([tmp_path / "in/well A1.002"], out=tmp_path / "out")) == ["well A1.002"]
+
+
+def test_an_image_of_a_format_that_is_not_read_is_not_passed_over(tmp_path: Path) -> None:
+    touch(tmp_path / "in", "a.png", "b.czi", "notes.txt")
+    inputs = find_images([tmp_path / "in"], out=tmp_path / "out")
+    assert names(inputs) == ["a.png", "b.czi"]
+    assert inputs.n_skipped == 1
+
+
+def test_a_folder_without_an_image_that_can_be_read_says_what_is_in_it(tmp_path: Path) -> None:
+    touch(tmp_path / "in", "a.oir", "b.OIR", "sub/c.oib", "notes.txt")
+    with pytest.raises(InputsError) as caught:
+        find_images([tmp_path / "in"], out=tmp_path / "out")
+    message = str(caught.value)
+    assert "2 found: Olympus OIR files are not read; export the image as OME-TIFF" in message
+    assert "1 found: Olympus OIB files are not read; export the image as OME-TIFF" in message
+    waiting = find_images([tmp_path / "in"], out=tmp_path / "out", may_be_none=True)  # others may still arrive
+    assert names(waiting) == ["a.oir", "b.OIR", "sub/c.oib"]
 
 
 @pytest.mark.parametrize("source", ["absent.png", "absent", "*.png", ""])

@@ -250,14 +250,16 @@ def test_the_real_data_are_all_found(real_data: Path) -> None:
     assert training_set(list(datasets.values())).name == "stage1_train"
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_mask_in_which_0_is_shown_white_counts_as_it_is_stored(tmp_path: Path, dtype: type) -> None:
+@pytest.mark.parametrize("writer", ["ImageJ=1.54f\n", "another program"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_mask_in_which_0_is_shown_white_counts_as_it_is_stored(tmp_path: Path, dtype: type, writer: str) -> None:
     """ImageJ writes masks like this if its look-up table is inverted: nuclei are still 255, or their numbers."""
     stored = (square(2, 3) // 255 + square(10, 20) // 255 * 2).astype(dtype)
     for folder in ("images", "masks"):
         (tmp_path / folder).mkdir()
     tifffile.imwrite(tmp_path / "images" / "a.tif", np.zeros((20, 30), np.uint8))
-    tifffile.imwrite(tmp_path / "masks" / "a.tif", stored, photometric="miniswhite")
+    options = {"photometric": "miniswhite", "description": writer, "metadata": None}
+    tifffile.imwrite(tmp_path / "masks" / "a.tif", stored, **options)
     (sample,) = open_data(tmp_path)[0].samples
     np.testing.assert_array_equal(sample.read_labels(), stored)
 

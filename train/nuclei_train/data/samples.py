@@ -76,9 +76,7 @@ class Sample:
         try:
             if content.startswith(_JPEG_SIGNATURE):
                 raise ImageValueError("is a JPEG, which does not preserve the values; save the original as PNG or TIFF")
-            mask = read_image(content)
-            # An image counts as it looks, a mask as it is stored: ImageJ stores a nucleus as 255 in either case.
-            return _grey(np.invert(mask) if _came_inverted(content, mask) else mask)
+            return _grey(_as_stored(content, read_image(content)))
         except ImageError as error:
             raise type(error)(f"mask {PurePosixPath(name).name}: {error}") from error
 
@@ -188,14 +186,16 @@ def combined_digest(digests: Iterable[str]) -> str:
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _came_inverted(content: bytes, mask: Image) -> bool:
-    """Whether `read_image` inverted an integer mask (H, W): it does so for a TIFF in which 0 is white."""
-    if not content.startswith((b"II", b"MM")) or mask.dtype.kind not in "iu":
-        return False
+def _as_stored(content: bytes, mask: Image) -> Image:
+    """Undo that `read_image` inverts a TIFF in which 0 is white: a mask counts as it is stored, not as it looks."""
+    if not content.startswith((b"II", b"MM")) or mask.dtype == bool:
+        return mask
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(content)) as tiff:
-        return tiff.pages.first.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+        if tiff.pages.first.photometric != tifffile.PHOTOMETRIC.MINISWHITE or tiff.is_imagej:
+            return mask
+    return np.negative(mask) if mask.dtype.kind == "f" else np.invert(mask)
 
 
 def _grey(mask: Image) -> NDArray[Any]:

@@ -19,7 +19,7 @@ MAX_ALL_TAG_BYTES = 1 << 26
 """Largest sum of such tags over all pages, which may all refer to the same bytes."""
 _MAX_TAGS = 4096
 
-_REDUCED_TAG, _SUB_IFDS = 254, 330
+_REDUCED_TAG, _SAMPLES, _SUB_IFDS = 254, 277, 330
 _LAYOUT_TAGS = frozenset((256, 257, 258, 259, 262, 266, 277, 278, 284, 317, 322, 323, 338, 339, 32997, 32998))
 """Tags in which pages of a stack must agree: size, type, compression, photometry, samples, strips or tiles, depth."""
 _LOADED_TAGS = _LAYOUT_TAGS | {270, 273, 279, 282, 283, 305, 324, 325, _SUB_IFDS, 347, 513, 514, 42113, 50838, 50839}
@@ -40,11 +40,14 @@ class Directory:
         The tags in which the pages of one stack must agree, with their values.
     is_reduced : bool
         Whether it is marked as a smaller copy of another page (NewSubfileType, bit 0).
+    samples : int
+        Per pixel, such as the three of RGB.
     """
 
     codes: frozenset[int]
     layout: tuple[tuple[int, bytes], ...]
-    is_reduced: bool
+    is_reduced: bool = False
+    samples: int = 1
 
 
 def walk_directories(file: BinaryIO) -> list[Directory]:
@@ -99,7 +102,7 @@ class _Walk:
         size = struct.calcsize(self._order + self._entry)
         table = self._bytes(n_tags * size)
         following = self._number(self._offset)
-        codes, layout, sub_ifds, is_reduced = [], {}, [], False
+        codes, layout, sub_ifds, is_reduced, samples = [], {}, [], False, 1
         for code, kind, count, value in struct.iter_unpack(self._order + self._entry, table):
             n_bytes = count * _TYPE_SIZES.get(kind, 0)
             self._tag_bytes += n_bytes if code in _LOADED_TAGS else 0
@@ -110,11 +113,13 @@ class _Walk:
             codes.append(code)
             if code in _LAYOUT_TAGS:
                 layout[code] = struct.pack("<HQ", kind, count) + self._value(value, min(n_bytes, _MAX_LAYOUT_BYTES))
+                if code == _SAMPLES and kind in _INTEGERS:
+                    samples = next(iter(self._integers(self._value(value, min(n_bytes, 8)), kind)), 1)
             elif code == _SUB_IFDS and kind in _INTEGERS:
                 sub_ifds = self._integers(self._value(value, n_bytes), kind)
             elif code == _REDUCED_TAG and kind in _INTEGERS:
                 is_reduced = any(bits & 1 for bits in self._integers(self._value(value, min(n_bytes, 8)), kind)[:1])
-        page = Directory(frozenset(codes), tuple(sorted(layout.items())), is_reduced)
+        page = Directory(frozenset(codes), tuple(sorted(layout.items())), is_reduced, samples)
         return self._known.setdefault(page, page), [at for at in sub_ifds if at], following
 
     def _value(self, field: bytes, n_bytes: int) -> bytes:

@@ -12,7 +12,7 @@ import numpy as np
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageReadError
 from nuclei_runtime.readers.pillow_decoding import decode_picture, form_of
-from nuclei_runtime.readers.tiff.segments import has_imagecodecs
+from nuclei_runtime.readers.tiff.segments import has_gaps, would_imagecodecs_help
 
 # Tags and values of the TIFF 6.0 specification, section 8 (baseline, orientation) and 18 (associated alpha).
 _PHOTOMETRIC, _ORIENTATION = 262, 274
@@ -20,6 +20,8 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO = 0, 1
 _ASSOCIATED_ALPHA = 1
 _DEEP_TYPES = ("uint16", "int16", "uint32", "int32", "float32")
 """For grey only: Pillow would reduce deep colour to 8 bits, and does not invert deep grey in which 0 is white."""
+_WEBP = 50001
+"""The one codec that Pillow passes to libtiff although its wheels lack it; libtiff then writes to standard error."""
 _BYTE_ORDER = "<" if sys.byteorder == "little" else ">"
 
 
@@ -39,7 +41,7 @@ class PillowPages:
 
     def __init__(self, file: BinaryIO, page: Any, photometric: int) -> None:
         self._file = file
-        codecs = "" if has_imagecodecs() else ', or try with more codecs: pip install "nuclei-edge[codecs]"'
+        codecs = ', or try with more codecs: pip install "nuclei-edge[codecs]"' if would_imagecodecs_help(page) else ""
         kind = _name(page.photometric) if _PHOTOMETRIC in page.tags else "no photometric interpretation"
         self._refusal = (
             f"the TIFF's {page.imagelength} x {page.imagewidth} pixels ({kind}, "
@@ -47,7 +49,7 @@ class PillowPages:
             f"uncompressed grey or RGB{codecs}"
         )
         is_plain_grey = page.samplesperpixel == 1 and photometric == _BLACK_IS_ZERO
-        if _would_be_misread(page, is_plain_grey):
+        if _would_be_misread(page, photometric, is_plain_grey):
             raise ImageReadError(self._refusal)
         with self._open(page.index) as picture:
             shape, self.dtype = form_of(picture)
@@ -56,8 +58,11 @@ class PillowPages:
             self.dtype = page.dtype
         self._is_inverted_mask = photometric == _WHITE_IS_ZERO and page.dtype == bool
 
-    def read(self, index: int) -> Image:
-        """Read a page by its number in the file."""
+    def read(self, frame: Any) -> Image:
+        """Read a page."""
+        if has_gaps(frame):
+            raise ImageReadError(f"some strips or tiles were never written, and {self._refusal}")
+        index = frame.index
         with self._open(index) as picture:
             orientation = picture.getexif().get(_ORIENTATION)  # from the tag or the XMP of the page, as in Pillow
             image = _turned_back(decode_picture(picture), orientation)
@@ -81,11 +86,15 @@ class PillowPages:
             raise ImageReadError(self._refusal) from error
 
 
-def _would_be_misread(page: Any, is_plain_grey: bool) -> bool:
-    """Whether Pillow would silently return values other than those that are stored."""
+def _would_be_misread(page: Any, photometric: int, is_plain_grey: bool) -> bool:
+    """Whether Pillow would silently return values other than those that are stored, or would fail loudly."""
+    if page.compression == _WEBP:
+        return True
     if _ASSOCIATED_ALPHA in page.extrasamples:  # Pillow would divide the colours by the alpha
         return True
     if _PHOTOMETRIC not in page.tags:  # Pillow would take 0 as white, where tifffile takes it as black
+        return True
+    if photometric != page.tags[_PHOTOMETRIC].value:  # Pillow would apply a lookup table that is only for display
         return True
     if isinstance(page.bitspersample, int) and page.bitspersample <= 8:
         return False

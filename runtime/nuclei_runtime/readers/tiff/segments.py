@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections import OrderedDict
 from typing import Any, BinaryIO
@@ -15,11 +16,12 @@ from nuclei_runtime.readers.bounds import CACHE_BYTES, MAX_SEGMENT_BYTES
 _RAW_BYTES = 1 << 20
 """Amount of uncompressed pixels read at a time."""
 
-_UNCOMPRESSED, _JPEG, _PACKBITS = 1, 7, 32773
+_UNCOMPRESSED, _JPEG, _PACKBITS, _WEBP = 1, 7, 32773, 50001
 _DEFLATE = (8, 32946)
 _BOUNDED_BY_TIFFFILE = (_UNCOMPRESSED, *_DEFLATE, _PACKBITS)
-_BOUNDED_BY_IMAGECODECS = (5, _JPEG, 34925, 34926, 50000)
-"""LZW, JPEG, LZMA, Zstandard: decoded into a buffer of the expected size, or of a size that can be checked before."""
+_JPEG_2000 = (33005, 34712)  # of Aperio in RGB, and registered
+_BOUNDED_BY_IMAGECODECS = (5, _JPEG, 34925, 34926, 50000, _WEBP, *_JPEG_2000)
+"""LZW, JPEG, LZMA, Zstandard, WebP, JPEG 2000: decoded into a buffer of the expected size, or of a checked size."""
 _WHOLE_BITS = (1, 8, 16, 32, 64)
 
 
@@ -35,6 +37,11 @@ def is_decodable(page: Any) -> bool:
             raise
         return False
     return True
+
+
+def would_imagecodecs_help(page: Any) -> bool:
+    """Whether the extra `codecs` is not installed, and might decode this page."""
+    return page.compression in _BOUNDED_BY_TIFFFILE + _BOUNDED_BY_IMAGECODECS and not has_imagecodecs()
 
 
 def has_imagecodecs() -> bool:
@@ -113,7 +120,7 @@ class Segments:
         Raises
         ------
         ImageReadError
-            Pixels are missing.
+            Pixels are missing. Strips or tiles that were never written are 0, unless none was.
         """
         wanted = slice(None) if channel is None else channel
         shape = (rows.stop - rows.start, columns.stop - columns.start)
@@ -133,7 +140,9 @@ class Segments:
                 inner = (slice(y.start - top, y.stop - top), slice(x.start - left, x.stop - left))
                 outer = (slice(y.start - rows.start, y.stop - rows.start),)
                 part = region[(*outer, slice(x.start - columns.start, x.stop - columns.start))]
-                if self._is_raw:
+                if _is_missing(frame, index):
+                    part[...] = 0
+                elif self._is_raw:
                     self._read_raw_part(frame, index, *inner, wanted, part)
                 else:
                     part[...] = self._part(frame, index)[inner][..., wanted]
@@ -144,6 +153,8 @@ class Segments:
         if len(frame.dataoffsets) != n or len(frame.databytecounts) != n:
             found = min(len(frame.dataoffsets), len(frame.databytecounts))
             raise ImageReadError(f"the TIFF is damaged: it needs {n} strips or tiles but lists {found}")
+        if not any(frame.dataoffsets):
+            raise ImageReadError("the TIFF holds no pixels here: none of the strips or tiles was ever written")
 
     def _row_bytes(self) -> int:
         return int(self._width * self._samples * self._page.dtype.itemsize)
@@ -209,12 +220,27 @@ class Segments:
             _check_inflated(data, due)
         options = {}
         if compression == _JPEG:
-            _check_jpeg(data, self._rows, self._columns)
+            header = self._page.jpegheader or b""  # which NDPI stores apart
+            _check_jpeg(header + data, self._rows, self._columns)
             options = {"jpegtables": frame.jpegtables, "jpegheader": self._page.jpegheader}
+        elif compression == _WEBP:
+            _check_size("WebP", *_webp_shape(data), self._rows, self._columns)
+        elif compression in _JPEG_2000:
+            _check_size("JPEG 2000", *_jpeg_2000_shape(data), self._rows, self._columns)
         part, _, _ = self._page.decode(data, index, **options)
         if part.dtype != self._page.dtype:
             raise ImageReadError(f"the TIFF is damaged: found {part.dtype}, expected {self._page.dtype}")
         return part[0]  # type: ignore[no-any-return]
+
+
+def has_gaps(frame: Any) -> bool:
+    """Whether strips or tiles of a page were never written."""
+    return any(_is_missing(frame, index) for index in range(min(len(frame.dataoffsets), len(frame.databytecounts))))
+
+
+def _is_missing(frame: Any, index: int) -> bool:
+    """Whether a strip or tile was never written: such sparse files are made by libtiff, GDAL and tifffile."""
+    return bool(frame.dataoffsets[index] == 0 and frame.databytecounts[index] == 0)
 
 
 def _check_inflated(data: bytes, due: int) -> None:
@@ -233,5 +259,32 @@ def _check_jpeg(data: bytes, rows: int, columns: int) -> None:
     from tifffile.tifffile import jpeg_shape
 
     _, height, width, _ = jpeg_shape(data)
+    _check_size("JPEG", height, width, rows, columns)
+
+
+def _check_size(codec: str, height: int, width: int, rows: int, columns: int) -> None:
     if height > rows + 16 or width > columns + 16:  # padded to blocks of up to 16 x 16
-        raise ImageReadError(f"the TIFF is damaged: a JPEG of {height} x {width} in {rows} x {columns} pixels")
+        raise ImageReadError(f"the TIFF is damaged: a {codec} of {height} x {width} in {rows} x {columns} pixels")
+
+
+def _jpeg_2000_shape(data: bytes) -> tuple[int, int]:
+    """Return the height and width that a JPEG 2000 claims in its marker SIZ (ISO/IEC 15444-1, A.5.1)."""
+    at = data.find(b"\xff\x4f\xff\x51")
+    width, height, left, top, *_, n = struct.unpack_from(">8IH", data, at + 8) if at >= 0 else (0,) * 9
+    if not 0 < n <= 4:
+        raise ImageReadError(f"the TIFF is damaged: a JPEG 2000 of {n} components")
+    return height - top, width - left
+
+
+def _webp_shape(data: bytes) -> tuple[int, int]:
+    """Return the height and width that a WebP claims (RFC 9649)."""
+    kind = data[12:16]
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return height & 0x3FFF, width & 0x3FFF
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+    if kind == b"VP8X":
+        return int.from_bytes(data[27:30], "little") + 1, int.from_bytes(data[24:27], "little") + 1
+    raise ImageReadError("the TIFF is truncated or damaged: a strip or tile is not the WebP that it should be")

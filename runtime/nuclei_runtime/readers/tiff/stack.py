@@ -1,13 +1,12 @@
-"""Reads TIFF, OME-TIFF and BigTIFF as a stack whose regions can be read, with its metadata.
+"""Makes a stack of pages of a TIFF, whose regions can be read.
 
-tifffile finds the pages of OME-TIFFs, of those of ImageJ and of its own; any other TIFF is a sequence of equal pages.
 What tifffile alone cannot decode goes through imagecodecs (extra `codecs`) or, as whole pages, through Pillow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from typing import Any, BinaryIO
@@ -18,50 +17,70 @@ from nuclei_runtime.arrays import Image, check_form
 from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.readers.axes import UNKNOWN, Stack
 from nuclei_runtime.readers.bounds import check_claim
-from nuclei_runtime.readers.pixel_size import PixelSize, from_imagej, from_tiff
+from nuclei_runtime.readers.pixel_size import PixelSize
 from nuclei_runtime.readers.plane import AXES
-from nuclei_runtime.readers.tiff.directories import Directory, walk_directories
-from nuclei_runtime.readers.tiff.ome_xml import OmeImage, read_ome
+from nuclei_runtime.readers.tiff.directories import Directory
 from nuclei_runtime.readers.tiff.pillow_pages import PillowPages
 from nuclei_runtime.readers.tiff.segments import Segments, is_decodable
 from nuclei_runtime.wording import counted
 
 # Tags and values of the TIFF 6.0 specification, section 8 (baseline), 18 (associated alpha) and 21 (YCbCr).
 _PHOTOMETRIC = 262
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _JPEG = 7
 _ALPHA = ((1,), (2,))
-_OWN_FORMATS = {33629: "a MetaMorph stack", 34412: "a Zeiss LSM file"}
-"""Private tags (UIC2Tag, CZ_LSMINFO) of formats that use pages and directories differently from TIFF."""
-
-_KINDS = ("shaped", "ome", "imagej")
-"""The kinds whose layout comes from tifffile, in the order of its own checks; a file may be of two kinds."""
-
-_Frames = Callable[[int], Any]
 
 
-def open_tiff(file: BinaryIO, resources: ExitStack) -> Stack:
-    """Return the contents of a TIFF, which is closed with `resources`.
+@dataclass(frozen=True)
+class Pages:
+    """Equal pages of a TIFF that make up one image.
+
+    Attributes
+    ----------
+    axes : str
+        What tells the pages apart: one letter per dimension.
+    lengths : tuple of int
+    keyframe : tifffile.TiffPage
+        The page that stands for the layout of all.
+    frame : callable
+        ``frame(n)`` returns page `n`, counted over all dimensions, the last one fastest.
+    """
+
+    axes: str
+    lengths: tuple[int, ...]
+    keyframe: Any
+    frame: Callable[[int], Any]
+
+
+def stack_of(
+    file: BinaryIO,
+    tiff: Any,
+    directories: Sequence[Directory],
+    pages: Pages,
+    channels: tuple[str, ...] = (),
+    pixel_size_um: PixelSize | None = None,
+    photometric: int | None = None,
+) -> Stack:
+    """Return an image from its pages.
+
+    Parameters
+    ----------
+    file : BinaryIO
+    tiff : tifffile.TiffFile
+    directories : sequence of Directory
+        Of the whole file.
+    pages : Pages
+    channels : tuple of str
+    pixel_size_um : (float, float), optional
+    photometric : int, optional
+        What the values of a page mean, if it is not what its tag says.
 
     Raises
     ------
     ImageReadError, ImageShapeError
         See `nuclei_runtime.readers.opening.read_image`.
     """
-    import tifffile
-
-    directories = walk_directories(file)
-    for code in _OWN_FORMATS.keys() & directories[0].codes:
-        raise ImageReadError(f"the file is {_OWN_FORMATS[code]}, which is not supported; export it as OME-TIFF")
-    file.seek(0)
-    # Disable the formats for which tifffile would open other files or trust tables of unbounded size.
-    flags: dict[str, Any] = {f"is_{kind}": False for kind in tifffile.TIFF.FILE_FLAGS if kind not in _KINDS}
-    tiff: Any = resources.enter_context(tifffile.TiffFile(file, **flags))
-    kind = next((kind for kind in _KINDS if getattr(tiff, f"is_{kind}")), None)
-    ome = read_ome(tiff.ome_metadata, len(directories)) if kind == "ome" else OmeImage((), None)
-    lead_axes, lead, keyframe, frames = (
-        _row_of_pages(tiff, directories) if kind is None else _series(tiff, kind, directories)
-    )
+    keyframe, lead = pages.keyframe, pages.lengths
     if lost := [code for code, _ in directories[keyframe.index].layout if code not in keyframe.tags]:
         # The value lies beyond the end of the file; tifffile would use the default.
         raise ImageReadError(f"the TIFF is truncated or damaged: tag {lost[0]} cannot be read")
@@ -76,9 +95,10 @@ def open_tiff(file: BinaryIO, resources: ExitStack) -> Stack:
         )
         check_claim("TIFF's tile", n_bytes, file.seek(0, 2))
     check_form(keyframe.shaped[2:4], np.dtype(keyframe.dtype or bool))
-    inner_axes, inner, dtype, read_page, reads_blocks = _reader(file, keyframe, contiguous=contiguous)
+    photometric = _photometric(tiff, keyframe) if photometric is None else photometric
+    inner_axes, inner, dtype, read_page, reads_blocks = _reader(file, keyframe, photometric, contiguous=contiguous)
 
-    recent = lru_cache(maxsize=16)(frames)  # the offsets of a page may be a million numbers
+    recent = lru_cache(maxsize=16)(pages.frame)  # the offsets of a page may be a million numbers
 
     def read(index: tuple[int, ...], rows: slice, columns: slice) -> Image:
         n = int(np.ravel_multi_index(index[: len(lead)], lead)) if lead else 0
@@ -86,40 +106,47 @@ def open_tiff(file: BinaryIO, resources: ExitStack) -> Stack:
         return read_page(frame, n, index[len(lead) :], rows, columns)
 
     return Stack(
-        axes=_known(lead_axes) + inner_axes,
+        axes="".join(axis if axis in AXES else UNKNOWN for axis in pages.axes) + inner_axes,
         shape=(*lead, *inner),
         dtype=dtype,
-        channels=ome.channels if kind == "ome" else _imagej_channels(tiff, lead_axes, lead),
-        pixel_size_um=ome.pixel_size_um if kind == "ome" else _pixel_size(tiff, kind, keyframe),
+        channels=channels,
+        pixel_size_um=pixel_size_um,
         read=read,
         reads_blocks=reads_blocks,
     )
 
 
-def _row_of_pages(tiff: Any, directories: Sequence[Directory]) -> tuple[str, tuple[int, ...], Any, _Frames]:
-    """Take the pages in order, except those that are smaller copies."""
-    pages = [i for i, page in enumerate(directories) if not page.is_reduced] or [0]
-    n_kinds = len({directories[i].layout for i in pages})
-    if n_kinds > 1:
-        raise ImageShapeError(f"the file holds {n_kinds} image series; save the one to segment as a file of its own")
-    tiff.pages.set_keyframe(pages[0])
-    tiff.pages.useframes = True
-    keyframe = tiff.pages.keyframe
-    lead = (len(pages),) if len(pages) > 1 else ()
-    return UNKNOWN * len(lead), lead, keyframe, lambda n: tiff.pages[pages[n]]
+def numbered_pages(
+    tiff: Any, numbers: Sequence[int], axes: str = UNKNOWN, lengths: tuple[int, ...] | None = None
+) -> Pages:
+    """Take pages of a TIFF by their numbers, which must be equal in their layout.
+
+    Parameters
+    ----------
+    tiff : tifffile.TiffFile
+    numbers : sequence of int
+    axes : str
+        What tells the pages apart.
+    lengths : tuple of int, optional
+        How many pages there are in each of these dimensions; without it, there is one dimension.
+    """
+
+    def frame(n: int) -> Any:
+        tiff.pages.set_keyframe(numbers[0])  # another image of the file may have set its own
+        tiff.pages.useframes = True
+        return tiff.pages[numbers[n]]
+
+    return Pages(axes, (len(numbers),) if lengths is None else lengths, frame(0), frame)
 
 
-def _series(tiff: Any, kind: str, directories: Sequence[Directory]) -> tuple[str, tuple[int, ...], Any, _Frames]:
-    """Follow the metadata as tifffile reads it, and refuse it where it contradicts the pages."""
-    series = [one for one in tiff.series if not (one.keyframe.is_reduced or one.keyframe.is_subifd)]
-    if len(series) != 1:
-        raise ImageShapeError(
-            f"the file holds {len(series)} image series; save the one to segment as a file of its own"
-        )
-    (whole,) = series
-    if whole.kind != kind:
-        raise ImageReadError(f"the file's {kind} metadata contradict its pages; export the image again")
-    keyframe, axes, shape = whole.keyframe, whole.get_axes(False), whole.get_shape(False)
+def pages_of_series(series: Any, directories: Sequence[Directory]) -> Pages:
+    """Follow the metadata as tifffile reads it, and refuse it where it contradicts the pages.
+
+    Raises
+    ------
+    ImageReadError, ImageShapeError
+    """
+    keyframe, axes, shape = series.keyframe, series.get_axes(False), series.get_shape(False)
     if 0 in keyframe.shape:
         raise ImageShapeError(f"found an array of shape {keyframe.shape}, which has no pixels")
     split, size = len(shape), 1
@@ -133,10 +160,10 @@ def _series(tiff: Any, kind: str, directories: Sequence[Directory]) -> tuple[str
         if not keyframe.is_final:
             raise ImageReadError(f"the TIFF is damaged: its only page is said to hold {counted(n_planes, 'plane')}")
     else:
-        numbers = [_page_number(whole, n, directories) for n in range(n_planes)]
+        numbers = [_page_number(series, n, directories) for n in range(n_planes)]
         if any(directories[n].layout != directories[keyframe.index].layout for n in numbers):
             raise ImageReadError("the pages of the stack differ in size or type; save it as OME-TIFF")
-    return axes[:split], shape[:split], keyframe, lambda n: whole[n]
+    return Pages(axes[:split], shape[:split], keyframe, lambda n: series[n])
 
 
 def _lengths(axes: str, shape: Sequence[int]) -> list[int]:
@@ -153,17 +180,26 @@ def _page_number(series: Any, n: int, directories: Sequence[Directory]) -> int:
     return int(page.index)
 
 
-def _known(axes: str) -> str:
-    return "".join(axis if axis in AXES else UNKNOWN for axis in axes)
+def _photometric(tiff: Any, page: Any) -> int:
+    """Return what the values of a page mean: TIFF 6.0, tag 262.
+
+    In ImageJ, a lookup table is a way to look at the values, whatever it makes them look like. ImageJ stores one of 8
+    bits as a palette and an inverted one as 0 for white, beside the unchanged values (its TiffEncoder). In OME too, a
+    palette is a false colour: the XML counts one channel.
+    """
+    photometric = int(page.tags[_PHOTOMETRIC].value) if _PHOTOMETRIC in page.tags else _BLACK_IS_ZERO
+    is_display = (photometric == _PALETTE and (tiff.is_imagej or tiff.is_ome)) or (
+        photometric == _WHITE_IS_ZERO and tiff.is_imagej
+    )
+    return _BLACK_IS_ZERO if is_display else photometric
 
 
 def _reader(
-    file: BinaryIO, page: Any, *, contiguous: bool
+    file: BinaryIO, page: Any, photometric: int, *, contiguous: bool
 ) -> tuple[str, tuple[int, ...], Any, Callable[..., Image], bool]:
     """Return the axes, lengths and type of a page, a function that reads it, and whether that reads mere regions."""
     apart, _, height, width, together = page.shaped
     samples = max(apart, together)
-    photometric = page.tags[_PHOTOMETRIC].value if _PHOTOMETRIC in page.tags else _BLACK_IS_ZERO
     is_jpeg_colour = photometric == _YCBCR and page.compression == _JPEG and together == 3
     is_plain = photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB) or is_jpeg_colour
     is_colour = photometric == _RGB or is_jpeg_colour
@@ -179,7 +215,7 @@ def _reader(
             )
         pillow = PillowPages(file, page, photometric)
         axes = "YXS" if len(pillow.shape) == 3 else "YX"
-        return axes, pillow.shape, pillow.dtype, lambda frame, _n, _index, y, x: pillow.read(frame.index)[y, x], False
+        return axes, pillow.shape, pillow.dtype, lambda frame, _n, _index, y, x: pillow.read(frame)[y, x], False
     segments = Segments(file, page, contiguous=contiguous)
     inverts = photometric == _WHITE_IS_ZERO and page.dtype != bool  # tifffile writes masks this way but still means 1
 
@@ -201,16 +237,3 @@ def _reader(
     elif has_channels:
         axes, lengths = ("CYX", [apart, height, width]) if apart > 1 else ("YXC", [height, width, together])
     return axes, tuple(lengths), page.dtype, read, segments.reads_blocks
-
-
-def _imagej_channels(tiff: Any, axes: str, lead: tuple[int, ...]) -> tuple[str, ...]:
-    """Return the slice labels of ImageJ if the slices are just the channels."""
-    labels = (tiff.imagej_metadata or {}).get("Labels", ()) if tiff.is_imagej else ()
-    long = [(axis, n) for axis, n in zip(axes, lead, strict=True) if n > 1]
-    return tuple(map(str, labels)) if long == [("C", len(labels))] and len(set(labels)) == len(labels) else ()
-
-
-def _pixel_size(tiff: Any, kind: str | None, keyframe: Any) -> PixelSize | None:
-    if kind == "imagej":
-        return from_imagej(tiff.imagej_metadata or {}, keyframe.tags)
-    return from_tiff(keyframe.tags)

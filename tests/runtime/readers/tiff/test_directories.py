@@ -68,8 +68,8 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: tiff(*(directory(24 + SIZE * (i + 1), (OFFSETS, 4, 1 << 21, 24)) for i in range(20)), bytes(1 << 23)),
         "all tags so far",
     ),
-    "metamorph": (lambda: tiff(directory(0, (33629, 5, 1, 24))), "a MetaMorph stack, which is not supported; export"),
-    "zeiss": (lambda: tiff(directory(0, (34412, 1, 4, 0))), "a Zeiss LSM file, which is not supported; export"),
+    "metamorph": (lambda: tiff(directory(0, (33629, 5, 1, 24))), "a MetaMorph stack whose metadata cannot be read"),
+    "zeiss": (lambda: tiff(directory(0, (34412, 1, 4, 0))), "a Zeiss LSM file whose metadata cannot be read"),
     "sub-IFDs beyond the end": (lambda: tiff(directory(0, (SUB_IFDS, 4, 9, 1 << 20))), "beyond the end of the file"),
     "offset beyond the end": (lambda: tiff(directory(0, (OFFSETS, 4, 1, 1 << 20))), "truncated"),
     "no height": (lambda: tiff(directory(0, (LENGTH, 4, 1, 0))), "no pixels"),
@@ -105,7 +105,7 @@ def test_of_a_pyramid_the_finest_level_is_read(sub_ifds: bool) -> None:
 
 def test_pages_that_differ_are_not_a_stack() -> None:
     deeper = tiff(directory(24 + SIZE), directory(0, (BITS, 3, 1, 16), (COUNTS, 4, 1, 32)))
-    with pytest.raises(ValueError, match="2 image series"):
+    with pytest.raises(ValueError, match="holds 2 images; save the one to use"):
         read_image(deeper)
     assert len(walk_directories(io.BytesIO(deeper))) == 2
 

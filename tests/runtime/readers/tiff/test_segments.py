@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,9 @@ def without_imagecodecs(code: str, *arguments: object) -> bytes:
     """Run code in an interpreter that does not find imagecodecs."""
     code = "import sys\nsys.modules['imagecodecs'] = None\n" + code
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, check=True, env={**os.environ, "PYTHONUTF8": "1"}).stdout
+    done = subprocess.run(command, capture_output=True, check=True, env={**os.environ, "PYTHONUTF8": "1"})
+    assert done.stderr == b""
+    return done.stdout
 
 
 def test_without_imagecodecs_the_pixels_are_the_same(tmp_path: Path) -> None:
@@ -303,6 +306,80 @@ def set_entry(tag: int, index: int, value: int) -> Callable[[Any, bytearray], No
 def test_pixels_that_are_not_there_are_refused_and_not_filled_up(tag: int, value: int, options: dict[str, Any]) -> None:
     with pytest.raises(ImageReadError):
         read_image(damaged(set_entry(tag, 2, value), **options))
+
+
+LAYOUTS = {
+    "raw strips": {"rowsperstrip": 10},
+    "deflate strips": {"rowsperstrip": 10, "compression": "zlib"},
+    "raw tiles": {"tile": (32, 48)},
+    "zstd tiles": {"tile": (32, 48), "compression": "zstd"},
+}
+
+
+def sparse(missing: Iterable[int], **options: Any) -> bytes:
+    """Return a TIFF in which some strips or tiles were never written: offset 0, no bytes."""
+
+    def change(page: Any, data: bytearray) -> None:
+        tags = (324, 325) if page.is_tiled else (273, 279)
+        for tag in tags:
+            width = page.tags[tag].valuebytecount // page.tags[tag].count
+            for index in range(len(page.dataoffsets)) if missing is ALL else missing:
+                at = page.tags[tag].valueoffset + index * width
+                data[at : at + width] = bytes(width)
+
+    return damaged(change, **options)
+
+
+ALL: Iterable[int] = ()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+def test_strips_and_tiles_that_were_never_written_are_zero(layout: str, photometric: str) -> None:
+    data = sparse((0, 3), photometric=photometric, **LAYOUTS[layout])
+    expected = GREY.copy()
+    if "strips" in layout:
+        expected[:10] = expected[30:40] = 0
+    else:
+        expected[:32, :48] = expected[32:64, :48] = 0
+    expected = np.invert(expected) if photometric == "miniswhite" else expected
+    with open_planes(data, Selection()) as (plane,):
+        for rows, columns in windows(*GREY.shape):
+            assert np.array_equal(plane.read(rows, columns), expected[rows, columns])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_page_of_which_nothing_was_written_is_no_black_image(layout: str) -> None:
+    with pytest.raises(ImageReadError, match="none of the strips or tiles was ever written"):
+        read_image(sparse(ALL, **LAYOUTS[layout]))
+
+
+def test_pillow_is_not_asked_for_tiles_that_were_never_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = sparse((0,), **LAYOUTS["zstd tiles"])
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    with pytest.raises(ImageReadError, match=r"never written, .* pip install \"nuclei-edge\[codecs\]\""):
+        read_image(data)
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+@pytest.mark.parametrize("n_samples", [3, 4])
+def test_webp_is_read_with_imagecodecs_and_else_refused_in_silence(
+    tmp_path: Path, n_samples: int, lossless: bool
+) -> None:
+    rows, columns = np.indices((150, 133), np.uint8)
+    image = np.dstack([rows, columns, rows // 2 + columns // 2, columns | 15])[..., :n_samples]
+    arguments = {"lossless": lossless, **({} if lossless else {"level": 90})}
+    path = tmp_path / "a.tif"
+    options = {"photometric": "rgb", "tile": (64, 64), "compression": "webp", "compressionargs": arguments}
+    tifffile.imwrite(path, np.ascontiguousarray(image), **options)
+    read = read_image(path).astype(int)
+    assert np.abs(read - image)[..., :3].mean() <= (0 if lossless else 8)
+    code = (
+        "from nuclei_runtime.readers.opening import read_image\n"
+        "try: read_image(sys.argv[1])\nexcept Exception as error: print(type(error).__name__, error)"
+    )
+    printed = without_imagecodecs(code, path).decode()
+    assert re.match(r'ImageReadError .* WEBP compression\) cannot be decoded; .* "nuclei-edge\[codecs\]"', printed)
 
 
 def test_a_strip_that_inflates_beyond_its_pixels_is_refused(tmp_path: Path) -> None:

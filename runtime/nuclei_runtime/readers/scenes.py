@@ -1,0 +1,157 @@
+"""Chooses among the images of a file that holds several, and among the resolutions of a pyramid; never guesses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+import numpy as np
+
+from nuclei_runtime.arrays import Image
+from nuclei_runtime.errors import ImageError, ImageShapeError
+from nuclei_runtime.readers.axes import Stack, find_planes
+from nuclei_runtime.readers.channels import UndecidedError
+from nuclei_runtime.readers.plane import EACH_SCENE, Plane, Selection
+
+_MAX_LISTED = 12
+"""How many scenes a message names."""
+
+_MPP_TOLERANCE = 1.25
+"""How much the pixels of a level may be coarser or finer than those asked for. Neighbouring levels differ by a factor
+of 2 or more, and networks stand a nucleus that is a quarter larger or smaller."""
+
+
+_OVERVIEWS = frozenset(("label", "label image", "macro", "macro image", "overview", "thumbnail"))
+"""What Bio-Formats and the makers of scanners call pictures of a whole slide, in lower case: never segmented."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One image of a file that holds several: a position, a well, a series.
+
+    Attributes
+    ----------
+    name : str
+        As the file calls it; may be empty.
+    open : callable
+        ``open()`` returns the image. Raises what `nuclei_runtime.readers.opening.read_image` raises.
+    """
+
+    name: str
+    open: Callable[[], Stack]
+
+
+Contents = Stack | Sequence[Scene]
+"""What an opener finds in a file: one image, or several."""
+
+
+def choose_planes(contents: Contents, selection: Selection) -> list[Plane]:
+    """Return the selected planes, ordered by scene, then by time, then by Z.
+
+    If each scene is asked for, one that cannot be read becomes a plane that raises the reason when it is read.
+
+    Raises
+    ------
+    ImageError
+        See `find_planes`. Also raised if nothing says which scene or level to read; the message names the choices.
+    """
+    if isinstance(contents, Stack):
+        if selection.scene not in (None, EACH_SCENE, 0, "0"):
+            raise ImageShapeError(f"there is no scene {selection.scene} in the file, which holds a single image")
+        return _planes_of(contents, selection)
+    scenes = [scene for scene in contents if scene.name.casefold() not in _OVERVIEWS]
+    if not scenes:
+        raise ImageShapeError("the file holds no image")
+    if selection.scene == EACH_SCENE and len(scenes) > 1:
+        return [plane for i in range(len(scenes)) for plane in _readable_planes(scenes, i, selection)]
+    index = _index(scenes, selection.scene)
+    return _named(_planes_of(scenes[index].open(), selection), scenes, index)
+
+
+def _planes_of(stack: Stack, selection: Selection) -> list[Plane]:
+    return find_planes(_level(stack, selection), selection)
+
+
+def _readable_planes(scenes: Sequence[Scene], index: int, selection: Selection) -> list[Plane]:
+    try:
+        planes = _planes_of(scenes[index].open(), selection)
+    except ImageError as error:
+        planes = [_failing_plane(error)]
+    return _named(planes, scenes, index)
+
+
+def _named(planes: list[Plane], scenes: Sequence[Scene], index: int) -> list[Plane]:
+    number, name = index if len(scenes) > 1 else None, scenes[index].name or None
+    return [replace(plane, scene=number, scene_name=name) for plane in planes]
+
+
+def _failing_plane(error: ImageError) -> Plane:
+    def read(_rows: slice, _columns: slice) -> Image:
+        raise error
+
+    return Plane(None, None, (1, 1), np.uint8, None, read, True)
+
+
+def _index(scenes: Sequence[Scene], asked: str | int | None) -> int:
+    """Return the index of the scene with a name or index; a name takes precedence, even one that is a number."""
+    if asked is None or asked == EACH_SCENE:
+        if len(scenes) == 1:
+            return 0
+        raise UndecidedError(
+            f"{len(scenes)} images",
+            f"choose with --scene {EACH_SCENE} (all of them) or --scene and a name or index: {_listed(scenes)}",
+        )
+    if isinstance(asked, str):
+        for folded in (str, str.casefold):
+            matches = [i for i, scene in enumerate(scenes) if folded(scene.name) == folded(asked)]
+            if len(matches) == 1:
+                return matches[0]
+            if matches:
+                raise ImageShapeError(f"{len(matches)} scenes are called {asked}; choose by index: {_listed(scenes)}")
+    if isinstance(asked, int) or (asked.isascii() and asked.isdigit() and len(asked) < 10):
+        index = int(asked)
+        if index < len(scenes):
+            return index
+    raise ImageShapeError(f"there is no scene {asked} in the file; its scenes: {_listed(scenes)}")
+
+
+def _listed(scenes: Sequence[Scene]) -> str:
+    names = [f"{i} {scene.name}".strip() for i, scene in enumerate(scenes)]
+    more = f", ... {len(scenes) - 1}" if len(names) > _MAX_LISTED else ""
+    return ", ".join(names[:_MAX_LISTED]) + more
+
+
+def _level(stack: Stack, selection: Selection) -> Stack:
+    """Return the stack at the resolution that is asked for, without question the finest."""
+    levels = (stack, *stack.coarser)
+    if selection.level is not None:
+        if selection.level >= len(levels):
+            _refuse_level(f"there is no level {selection.level} in the file", levels)
+        return levels[selection.level]
+    if selection.mpp is None:
+        return stack
+    if any(level.pixel_size_um is None for level in levels):
+        raise ImageShapeError(
+            "the file does not state the size of its pixels, so that --mpp cannot choose; leave it out, or use --level"
+        )
+    off = [abs(math.log(_mpp(level) / selection.mpp)) for level in levels]
+    nearest = off.index(min(off))
+    if off[nearest] > math.log(_MPP_TOLERANCE):
+        _refuse_level(f"no level of the file has pixels of about {selection.mpp:g} um", levels)
+    return levels[nearest]
+
+
+def _mpp(level: Stack) -> float:
+    """Return the side in micrometres of a square with the area of a pixel."""
+    return math.sqrt(math.prod(level.pixel_size_um or (math.nan, math.nan)))
+
+
+def _refuse_level(found: str, levels: Sequence[Stack]) -> NoReturn:
+    listed = []
+    for i, level in enumerate(levels):
+        height, width = (level.shape[level.axes.index(axis)] for axis in "YX")
+        size = "" if level.pixel_size_um is None else f" at {_mpp(level):.4g} um"
+        listed.append(f"{i} ({height} x {width}{size})")
+    raise ImageShapeError(f"{found}; its levels: {', '.join(listed)}")

@@ -1,0 +1,125 @@
+"""Opens TIFF, OME-TIFF and BigTIFF: decides by whose rules a file is written, and which of its pages make up an image.
+
+The OME-XML says where the planes of an OME-TIFF are; tifffile finds those of ImageJ, of its own, and of microscopes and
+slide scanners; any other TIFF is a sequence of equal pages, or several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, BinaryIO
+
+from nuclei_runtime.errors import ImageReadError
+from nuclei_runtime.readers.axes import Stack
+from nuclei_runtime.readers.pixel_size import PixelSize, from_imagej, from_tiff
+from nuclei_runtime.readers.scenes import Contents, Scene
+from nuclei_runtime.readers.tiff.directories import Directory, walk_directories
+from nuclei_runtime.readers.tiff.microscopes import MICROSCOPES, microscope_scenes
+from nuclei_runtime.readers.tiff.ome_xml import OmeImage, read_ome
+from nuclei_runtime.readers.tiff.slides import SLIDES, slide_scenes
+from nuclei_runtime.readers.tiff.stack import numbered_pages, pages_of_series, stack_of
+
+_KINDS = ("shaped", "ome", "imagej")
+"""The kinds whose layout comes from tifffile, in the order of its own checks; a file may be of two kinds."""
+
+_SUB_IFDS = 330
+_OWN_TAGS = {33629: ("stk", "a MetaMorph stack"), 34412: ("lsm", "a Zeiss LSM file")}
+"""Private tags (UIC2Tag, CZ_LSMINFO) of formats that use pages and directories differently from TIFF."""
+
+
+def open_tiff(file: BinaryIO, resources: ExitStack) -> Contents:
+    """Return the contents of a TIFF, which is closed with `resources`.
+
+    Raises
+    ------
+    ImageReadError, ImageShapeError
+        See `nuclei_runtime.readers.opening.read_image`.
+    """
+    import tifffile
+
+    directories = walk_directories(file)
+    file.seek(0)
+    # Disable the formats for which tifffile would open other files or trust tables of unbounded size.
+    allowed = (*_KINDS, *MICROSCOPES, *SLIDES)
+    flags: dict[str, Any] = {f"is_{kind}": False for kind in tifffile.TIFF.FILE_FLAGS if kind not in allowed}
+    tiff: Any = resources.enter_context(tifffile.TiffFile(file, **flags))
+    kind = next((kind for kind in (*MICROSCOPES, *SLIDES, *_KINDS) if getattr(tiff, f"is_{kind}")), None)
+    for code, (own, name) in _OWN_TAGS.items():
+        if code in directories[0].codes and kind != own:
+            raise ImageReadError(f"the file is {name} whose metadata cannot be read; it may be damaged")
+    if kind in MICROSCOPES:
+        return microscope_scenes(file, tiff, kind, directories)
+    if kind in SLIDES:
+        return slide_scenes(file, tiff, kind, directories)
+    if kind == "ome":
+        return _ome_images(file, tiff, directories)
+    if kind is None:
+        return _rows_of_pages(file, tiff, directories)
+    return _series(file, tiff, kind, directories)
+
+
+def _rows_of_pages(file: BinaryIO, tiff: Any, directories: Sequence[Directory]) -> Contents:
+    """Take the pages in order, except those that are smaller copies; each kind of page is an image of its own."""
+    numbers: dict[Any, list[int]] = {}
+    for i, page in enumerate(directories):
+        if not page.is_reduced:
+            numbers.setdefault(page.layout, []).append(i)
+    if not numbers and _SUB_IFDS in directories[0].codes:
+        raise ImageReadError("the pages of the TIFF are smaller copies of an image that is not among them")
+    rows = list(numbers.values()) or [[0]]
+
+    def open_row(row: list[int]) -> Stack:
+        pages = numbered_pages(tiff, row)
+        return stack_of(file, tiff, directories, pages, pixel_size_um=from_tiff(pages.keyframe.tags))
+
+    if len(rows) == 1:
+        return open_row(rows[0])
+    return [Scene("", partial(open_row, row)) for row in rows]
+
+
+def _ome_images(file: BinaryIO, tiff: Any, directories: Sequence[Directory]) -> Contents:
+    """Follow the OME-XML, and refuse it where it contradicts the pages."""
+
+    def open_image(image: OmeImage) -> Stack:
+        if len({directories[i].layout for i in image.pages}) > 1:
+            raise ImageReadError("the pages of the stack differ in size or type; save it as OME-TIFF again")
+        pages = numbered_pages(tiff, image.pages, image.axes, image.shape)
+        found, declared = (pages.keyframe.imagelength, pages.keyframe.imagewidth), (image.height, image.width)
+        if found != declared:
+            raise ImageReadError(
+                f"the OME-XML of the file says {declared[0]} x {declared[1]} pixels, but its pages are {found[0]} x "
+                f"{found[1]}; export the image again"
+            )
+        return stack_of(file, tiff, directories, pages, image.channels, image.pixel_size_um)
+
+    return [Scene(image.name, partial(open_image, image)) for image in read_ome(tiff.ome_metadata, directories)]
+
+
+def _series(file: BinaryIO, tiff: Any, kind: str, directories: Sequence[Directory]) -> Contents:
+    series = [one for one in tiff.series if not (one.keyframe.is_reduced or one.keyframe.is_subifd)]
+    if any(one.kind != kind for one in series) or not series:
+        raise ImageReadError(f"the file's {kind} metadata contradict its pages; export the image again")
+
+    def open_series(i: int) -> Stack:
+        pages = pages_of_series(series[i], directories)
+        channels = _imagej_channels(tiff, pages.axes, pages.lengths)
+        return stack_of(file, tiff, directories, pages, channels, _pixel_size(tiff, kind, pages.keyframe))
+
+    if len(series) == 1:
+        return open_series(0)
+    return [Scene(str(one.name or ""), partial(open_series, i)) for i, one in enumerate(series)]
+
+
+def _imagej_channels(tiff: Any, axes: str, lead: tuple[int, ...]) -> tuple[str, ...]:
+    """Return the slice labels of ImageJ if the slices are just the channels."""
+    labels = (tiff.imagej_metadata or {}).get("Labels", ()) if tiff.is_imagej else ()
+    long = [(axis, n) for axis, n in zip(axes, lead, strict=True) if n > 1]
+    return tuple(map(str, labels)) if long == [("C", len(labels))] and len(set(labels)) == len(labels) else ()
+
+
+def _pixel_size(tiff: Any, kind: str | None, keyframe: Any) -> PixelSize | None:
+    if kind == "imagej":
+        return from_imagej(tiff.imagej_metadata or {}, keyframe.tags)
+    return from_tiff(keyframe.tags)

@@ -1,0 +1,201 @@
+"""Files of several images and of several resolutions: what is chosen, and what is refused with the choices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from nuclei_runtime.errors import ImageReadError, ImageShapeError, InputsError
+from nuclei_runtime.readers.axes import Stack
+from nuclei_runtime.readers.opening import open_planes, read_image
+from nuclei_runtime.readers.plane import Plane, Selection
+from nuclei_runtime.readers.scenes import Scene, choose_planes
+from nuclei_runtime.runs.run import FolderRun, RunConfig
+from nuclei_runtime.segmentation.options import SegmenterOptions
+
+IMAGES = [np.random.default_rng(i).integers(0, 255, (20 + i, 30)).astype(np.uint8) for i in range(3)]
+
+
+def stack(image: np.ndarray, um: float | None = None, coarser: Sequence[Stack] = ()) -> Stack:
+    size = None if um is None else (um, um)
+    return Stack("YX", image.shape, image.dtype, (), size, lambda _, y, x: image[y, x], True, tuple(coarser))
+
+
+def scenes(*names: str) -> list[Scene]:
+    return [Scene(name, lambda image=image: stack(image)) for name, image in zip(names, IMAGES, strict=False)]  # type: ignore[misc]
+
+
+def whole(plane: Plane) -> np.ndarray:
+    return plane.read(slice(0, plane.shape[0]), slice(0, plane.shape[1]))
+
+
+def test_each_scene_has_a_suffix_and_a_name() -> None:
+    planes = choose_planes(scenes("A1", "", "C3"), Selection(scene="each"))
+    assert [(plane.suffix, plane.scene_label) for plane in planes] == [("_s00", "A1"), ("_s01", "1"), ("_s02", "C3")]
+    for plane, image in zip(planes, IMAGES, strict=True):
+        assert np.array_equal(whole(plane), image)
+
+
+@pytest.mark.parametrize(("asked", "index"), [("A1", 0), ("b2", 1), ("1", 1), (2, 2), ("7", 2)])
+def test_a_scene_is_chosen_by_name_or_index(asked: str | int, index: int) -> None:
+    """A name takes precedence over an index, and the suffix is the same as if each scene had been asked for."""
+    (plane,) = choose_planes(scenes("A1", "B2", "7"), Selection(scene=asked))
+    assert (plane.scene, plane.suffix) == (index, f"_s0{index}")
+    assert np.array_equal(whole(plane), IMAGES[index])
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "reason"),
+    [
+        (("A1", "B2"), None, r"holds 2 images; choose with --scene each \(all of them\) or .*: 0 A1, 1 B2"),
+        (("A1", "B2"), "C3", "no scene C3 in the file; its scenes: 0 A1, 1 B2"),
+        (("A1", "B2"), 2, "no scene 2"),
+        (("A1", "A1"), "a1", "2 scenes are called a1; choose by index: 0 A1, 1 A1"),
+        (("A1",), "B2", "no scene B2"),
+        ((), None, "holds no image"),
+        (("Label", "macro image"), "each", "holds no image"),
+    ],
+)
+def test_what_is_not_clear_is_refused(names: tuple[str, ...], asked: str | int | None, reason: str) -> None:
+    with pytest.raises(ImageShapeError, match=reason):
+        choose_planes(scenes(*names), Selection(scene=asked))
+
+
+def test_an_image_alone_needs_no_scene() -> None:
+    for asked in (None, "each", 0, "0"):
+        (plane,) = choose_planes(stack(IMAGES[0]), Selection(scene=asked))
+        assert (plane.suffix, plane.scene_label) == ("", None)
+        (plane,) = choose_planes(scenes("A1"), Selection(scene=asked))
+        assert (plane.suffix, plane.scene_label) == ("", "A1")
+    with pytest.raises(ImageShapeError, match="no scene 1 in the file, which holds a single image"):
+        choose_planes(stack(IMAGES[0]), Selection(scene="1"))
+
+
+def test_label_and_overview_of_a_slide_are_never_scenes() -> None:
+    (plane,) = choose_planes(scenes("tissue", "Label image", "macro"), Selection())
+    assert plane.scene_label == "tissue"
+
+
+def test_a_scene_that_cannot_be_read_does_not_stop_the_others() -> None:
+    def fail() -> Stack:
+        raise ImageReadError("a line scan")
+
+    found = [*scenes("A1"), Scene("line", fail)]
+    good, bad = choose_planes(found, Selection(scene="each"))
+    assert np.array_equal(whole(good), IMAGES[0])
+    with pytest.raises(ImageReadError, match="a line scan"):
+        whole(bad)
+    with pytest.raises(ImageReadError, match="a line scan"):
+        choose_planes(found, Selection(scene="line"))
+
+
+PYRAMID = stack(np.zeros((80, 60)), 0.25, [stack(np.zeros((40, 30)), 0.5), stack(np.zeros((10, 8)), 2.0)])
+
+
+@pytest.mark.parametrize(
+    ("selection", "height"),
+    [
+        (Selection(), 80),
+        (Selection(level=0), 80),
+        (Selection(level=2), 10),
+        (Selection(mpp=0.25), 80),
+        (Selection(mpp=0.55), 40),
+        (Selection(mpp=1.8), 10),
+    ],
+)
+def test_a_level_is_chosen_by_number_or_by_the_size_of_its_pixels(selection: Selection, height: int) -> None:
+    (plane,) = choose_planes(PYRAMID, selection)
+    assert plane.shape[0] == height
+
+
+@pytest.mark.parametrize(
+    ("contents", "selection", "reason"),
+    [
+        (
+            PYRAMID,
+            Selection(level=3),
+            r"no level 3 in the file; its levels: 0 \(80 x 60 at 0.25 um\), 1 \(40 x 30 at 0.5",
+        ),
+        (PYRAMID, Selection(mpp=1), r"no level of the file has pixels of about 1 um; its levels: 0"),
+        (stack(IMAGES[0]), Selection(mpp=1), "does not state the size of its pixels"),
+    ],
+)
+def test_a_level_that_is_not_there_is_refused(contents: Stack, selection: Selection, reason: str) -> None:
+    with pytest.raises(ImageShapeError, match=reason):
+        choose_planes(contents, selection)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"scene": ""}, {"scene": -1}, {"level": -1}, {"mpp": 0.0}, {"mpp": float("nan")}, {"mpp": 1.0, "level": 0}],
+)
+def test_a_choice_that_is_valid_for_no_file_is_refused(options: dict[str, str | int | float]) -> None:
+    with pytest.raises(InputsError):
+        Selection(**options)  # type: ignore[arg-type]
+
+
+def write_pages(path: Path) -> Path:
+    with tifffile.TiffWriter(path) as writer:
+        for image in IMAGES[:2]:
+            writer.write(image, photometric="minisblack", metadata=None)
+    return path
+
+
+def write_series(path: Path) -> Path:
+    with tifffile.TiffWriter(path) as writer:
+        for image, axes, name in ((IMAGES[0], "YX", "first"), (np.stack([IMAGES[1]] * 2), "TYX", "second")):
+            writer.write(image, photometric="minisblack", metadata={"axes": axes, "Name": name})
+    return path
+
+
+def write_ome(path: Path) -> Path:
+    return write_series(path.with_suffix(".ome.tif"))
+
+
+@pytest.mark.parametrize(
+    ("write", "names"), [(write_pages, ("0", "1")), (write_series, None), (write_ome, ("first", "second"))]
+)
+def test_images_of_a_tiff_are_scenes(
+    tmp_path: Path, write: Callable[[Path], Path], names: tuple[str, str] | None
+) -> None:
+    path = write(tmp_path / "a.tif")
+    with pytest.raises(ImageShapeError, match="holds 2 images; choose with --scene"):
+        open_planes(path, Selection()).__enter__()
+    with pytest.raises(ImageShapeError, match="holds 2 images; save the one to use as a file of its own"):
+        read_image(path)
+    with open_planes(path, Selection(scene="each")) as planes:
+        assert np.array_equal(whole(planes[0]), IMAGES[0])
+        assert all(np.array_equal(whole(plane), IMAGES[1]) for plane in planes[1:])
+        assert np.array_equal(whole(planes[0]), IMAGES[0]), "after a page of another layout"
+        if names:
+            assert (planes[0].scene_label, planes[-1].scene_label) == names
+        assert planes[-1].suffix.startswith("_s01")
+
+
+def test_a_thumbnail_of_an_image_elsewhere_is_refused(tmp_path: Path) -> None:
+    """Raw files of cameras are like this."""
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(IMAGES[0], photometric="minisblack", metadata=None, subfiletype=1, subifds=1)
+        writer.write(IMAGES[1], photometric="minisblack", metadata=None)
+    with pytest.raises(ImageReadError, match="smaller copies of an image that is not among them"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_a_run_names_results_and_rows_by_their_scene(tmp_path: Path, tiny_model: Path) -> None:
+    path = write_ome(tmp_path / "a.tif")
+    with FolderRun(
+        RunConfig((str(path),), tmp_path / "out", SegmenterOptions(tiny_model), selection=Selection(scene="each"))
+    ) as run:
+        (outcome,) = run.outcomes()
+    assert [(plane.scene, plane.time) for plane in outcome.planes] == [("first", None), ("second", 0), ("second", 1)]
+    assert sorted(label.name for label in (tmp_path / "out" / "labels").iterdir()) == [
+        "a.ome_s00.tif",
+        "a.ome_s01_t000.tif",
+        "a.ome_s01_t001.tif",
+    ]
+    header = (tmp_path / "out" / "images.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert header.startswith("image,status,scene,time,z")
