@@ -3,15 +3,16 @@
     python benchmarks/contrast.py [--model MODEL.onnx]
 
 A model's card says how the contrast is set. If that depends on what else is in the image, so do the areas. Here the
-same nuclei are measured in fields of several sizes, on an even and on a flickering background, and together with
-debris or hot pixels. All images are synthetic:
-blurred ellipses with Gaussian noise, from a fixed seed. The table is in Markdown.
+same nuclei are measured in fields of several sizes, on an even, a flickering and a smoothed background, in one colour,
+and together with debris or hot pixels. All images are synthetic: blurred ellipses with Gaussian noise, from a fixed
+seed. The table is in Markdown; its last column says whether `Contrast.warning` warns.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ def add_camera(truth: NDArray[np.int32], rng: np.random.Generator, noise: float 
     return np.clip(image, 0, MAX_VALUE).astype(np.uint16)
 
 
-def cases() -> Iterator[tuple[str, NDArray[np.int32], NDArray[np.uint16]]]:
+def cases() -> Iterator[tuple[str, NDArray[np.int32], NDArray[np.unsignedinteger[Any]]]]:
     """Yield a description, the true labels and the image of each case."""
     rng = np.random.default_rng(RNG_SEED)
     for n in (81, 12, 9, 6, 1):
@@ -70,6 +71,17 @@ def cases() -> Iterator[tuple[str, NDArray[np.int32], NDArray[np.uint16]]]:
     debris = (rows - 20) ** 2 + (columns - 256) ** 2 < 19**2
     dirty = np.where(debris, MAX_VALUE, plain).astype(np.uint16)
     yield f"512 x 512, debris on {np.mean(debris):.2%} of it", truth, dirty
+    eight_bits = (plain / 16).clip(0, 255).astype(np.uint8)
+    blue = np.zeros((*plain.shape, 3), np.uint8)
+    blue[..., 2] = eight_bits
+    yield "512 x 512, 8 bits", truth, eight_bits
+    yield "512 x 512, 8 bits, saved in blue", truth, blue
+    for n in (1, 9, 25, 81):
+        truth = draw_nuclei(n, 1024, rng)
+        image = add_camera(truth, rng)
+        for sigma in (1.0, 1.5, 2.0):
+            smoothed = ndimage.gaussian_filter(image.astype(np.float64), sigma).astype(np.uint16)
+            yield f"1024 x 1024, smoothed (standard deviation {sigma:g} px)", truth, smoothed
 
 
 def area_ratio(truth: NDArray[np.int32], found: NDArray[np.int32]) -> float | None:
@@ -87,13 +99,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="default: the bundled model")
     segmenter = Segmenter(parser.parse_args().model)
-    print("| image | covered by nuclei | nuclei | found | area, found / true |")
-    print("|---|---|---|---|---|")
+    print("| image | covered by nuclei | nuclei | found | area, found / true | warns |")
+    print("|---|---|---|---|---|---|")
     for name, truth, image in cases():
-        found = segmenter.segment(image).labels
+        result = segmenter.segment(image)
+        found = result.labels
         ratio = area_ratio(truth, found)
+        warns = "yes" if result.contrast is not None and result.contrast.warning else ""
         shown = "" if ratio is None else f"{ratio:.2f}"
-        print(f"| {name} | {np.mean(truth > 0):.2%} | {truth.max()} | {found.max()} | {shown} |")
+        print(f"| {name} | {np.mean(truth > 0):.2%} | {truth.max()} | {found.max()} | {shown} | {warns} |")
 
 
 if __name__ == "__main__":

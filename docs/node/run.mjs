@@ -82,49 +82,69 @@ function stretch(data, low, high) {
 
 // The percentiles of the blocks in which there is something.
 function structureNormalisation(image, { lower, upper }) {
+  const blocks = blocksOf(image);
+  const only = image.channels === 3 ? onlyChannel(blocks) : null;
+  if (only !== null) image = { ...image, data: image.data.filter((_, i) => i % 3 === only), channels: 1 };
+  const used = blocks.map((channels) => (only === null ? channels : [channels[only]]));
+  const contrasts = used.map((channels) => Math.max(...channels.map(({ range, noise }) => (range > 1.5 * noise ? range : 0))));
+  const largest = contrasts.reduce((most, contrast) => Math.max(most, contrast), 0);
+  const numbers = [...contrasts.keys()].filter((i) => contrasts[i] > 0 && contrasts[i] >= largest * 0.002);
   const { data, ...size } = image;
-  const [down, across] = [Math.ceil(size.height / 4), Math.ceil(size.width / 4)];
-  const square = (row, column, channel) => {
-    const values = new data.constructor(16);
-    for (let i = 0; i < 16; i++) {
-      const y = fold(4 * row + Math.floor(i / 4), size.height);
-      const x = fold(4 * column + (i % 4), size.width);
-      values[i] = data[(y * size.width + x) * size.channels + channel];
-    }
-    return values.sort();
-  };
-  const blocks = [];
-  for (let top = 0; top < down; top += 8)
-    for (let left = 0; left < across; left += 8) {
-      const squares = [];
-      let contrast = 0;
-      for (let channel = 0; channel < size.channels; channel++) {
-        const own = [];
-        for (let row = top; row < Math.min(top + 8, down); row++)
-          for (let column = left; column < Math.min(left + 8, across); column++) own.push(square(row, column, channel));
-        const medians = own.map((values) => values[7]);
-        const ranges = Float64Array.from(own, (values) => values[15] - values[0]).sort();
-        const found = Math.max(...medians) - Math.min(...medians);
-        if (found > 1.5 * ranges[Math.floor((own.length - 1) / 2)]) contrast = Math.max(contrast, found);
-        squares.push(...own);
-      }
-      blocks.push({ contrast, squares });
-    }
-  const largest = blocks.reduce((most, { contrast }) => Math.max(most, contrast), 0);
-  const structure = blocks.filter(({ contrast }) => contrast > 0 && contrast >= largest * 0.002);
-  if (structure.length === 0) return { ...size, data: new Float32Array(data.length) };
-  const every = data instanceof Float32Array ? Math.ceil(structure.length / 4096) : 1;
-  const chosen = structure.filter((_, number) => number % every === 0).flatMap(({ squares }) => squares);
+  if (numbers.length === 0) return { ...size, data: new Float32Array(data.length) };
+  const every = data instanceof Float32Array ? Math.ceil(numbers.length / 4096) : 1;
+  const chosen = numbers.filter((_, i) => i % every === 0).flatMap((i) => used[i].flatMap(({ squares }) => squares));
   const values = new data.constructor(chosen.length * 14);
   chosen.forEach((sorted, i) => values.set(sorted.subarray(1, 15), i * 14));
   values.sort();
   let [low, high] = [lower, upper].map((percent) => percentile(values, percent));
-  const span = 6 * percentile(Float64Array.from(structure, ({ contrast }) => contrast).sort(), 90);
+  const span = 6 * percentile(Float64Array.from(numbers, (i) => contrasts[i]).sort(), 90);
   if (high - low > span) {
     const others = values.filter((value) => value <= low + span); // the rest is debris or hot pixels
     [low, high] = [lower, upper].map((percent) => percentile(others, percent));
   }
   return { ...size, data: stretch(data, low, high) };
+}
+
+// For each block and channel: its squares, sorted, their medians, how far these are apart, and the noise.
+function blocksOf({ data, height, width, channels }) {
+  const [down, across] = [Math.ceil(height / 4), Math.ceil(width / 4)];
+  const square = (row, column, channel) => {
+    const values = new data.constructor(16);
+    for (let i = 0; i < 16; i++) {
+      const [y, x] = [fold(4 * row + Math.floor(i / 4), height), fold(4 * column + (i % 4), width)];
+      values[i] = data[(y * width + x) * channels + channel];
+    }
+    return values.sort();
+  };
+  const blocks = [];
+  for (let top = 0; top < down; top += 8)
+    for (let left = 0; left < across; left += 8)
+      blocks.push(
+        Array.from({ length: channels }, (_, channel) => {
+          const squares = [];
+          for (let row = top; row < Math.min(top + 8, down); row++)
+            for (let column = left; column < Math.min(left + 8, across); column++) squares.push(square(row, column, channel));
+          const medians = squares.map((values) => values[7]);
+          const ranges = Float64Array.from(squares, (values) => values[15] - values[0]).sort();
+          return { squares, medians, range: rangeOf(medians), noise: ranges[Math.floor((ranges.length - 1) / 2)] };
+        }),
+      );
+  return blocks;
+}
+
+const rangeOf = (values) => Math.max(...values) - Math.min(...values);
+
+// The only one of three channels that holds a picture, or null.
+function onlyChannel(blocks) {
+  const most = (ofBlock) => blocks.reduce((largest, block) => Math.max(largest, ofBlock(block)), 0);
+  const own = [0, 1, 2].map((i) => most((block) => block[i].range));
+  const strongest = own.indexOf(Math.max(...own));
+  const limit = 0.15 * own[strongest];
+  const isEmpty = (i) => own[i] <= limit;
+  const isSame = (i) =>
+    i === strongest || most((block) => rangeOf(block[i].medians.map((m, k) => m - block[strongest].medians[k]))) <= limit;
+  const found = own[strongest] > 0 && own.some((_, i) => isEmpty(i)) && own.every((_, i) => isEmpty(i) || isSame(i));
+  return found ? strongest : null;
 }
 
 const fold = (i, n) => (i % (2 * n) < n ? i % (2 * n) : 2 * n - 1 - (i % (2 * n))); // the edge pixel twice

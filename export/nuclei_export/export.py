@@ -21,6 +21,7 @@ from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.model.card import METADATA_KEY, SCHEMA_VERSION, ModelCard, parse_card
 from nuclei_runtime.model.session import load_session
 from nuclei_runtime.segmentation.segmenter import Segmenter
+from nuclei_runtime.wording import counted
 
 SAMPLE_SEED = 2018
 SAMPLE_SIZE_PX = (200, 264)
@@ -82,7 +83,7 @@ def export(config: ExportConfig) -> ExportResult:
     temporary_sample = sample_path(temporary)
     quantisation = None
     try:
-        _write(proto, card, temporary)
+        write_model(proto, card, temporary)
         comparisons = parity.compare(keras_model, load_session(temporary))
         worst = max(comparisons, key=lambda comparison: comparison.difference)
         if worst.difference > tolerance:
@@ -97,8 +98,8 @@ def export(config: ExportConfig) -> ExportResult:
                 quantisation = quantise(proto, card, run.read_quantisation_data(), reduce_range=config.reduce_range)
                 proto = quantisation.proto
             card = _build_card(config, run, proto, config.precision)
-            _write(proto, card, temporary)
-        _write_sample(temporary, temporary_sample)
+            write_model(proto, card, temporary)
+        record_sample(temporary, temporary_sample)
         temporary.replace(config.model)
         temporary_sample.replace(sample_path(config.model))
     finally:
@@ -156,13 +157,13 @@ def _read_evaluation(path: Path, card: ModelCard) -> list[Any]:
         )
     if n_failed:
         raise EvaluationFileError(
-            f"{path}: {n_failed} images could not be scored, expected none; fix them or leave them out, and evaluate "
-            "again"
+            f"{path}: {counted(n_failed, 'image')} could not be scored, expected none; fix them or leave them "
+            "out, and evaluate again"
         )
     return scores
 
 
-def _write(proto: Any, card: ModelCard, path: Path) -> None:
+def write_model(proto: Any, card: ModelCard, path: Path) -> None:
     """Write a model with its card."""
     import onnx
 
@@ -171,7 +172,7 @@ def _write(proto: Any, card: ModelCard, path: Path) -> None:
     path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def _write_sample(model: Path, path: Path) -> None:
+def record_sample(model: Path, path: Path) -> None:
     """Record the result of the exported model for a synthetic field, as the runtime computes it."""
     height, width = SAMPLE_SIZE_PX
     image, _ = fluorescence_field(SAMPLE_SEED, height=height, width=width)

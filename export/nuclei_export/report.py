@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from nuclei_export.lint import flops_per_pixel, shapes_of_weights
 from nuclei_export.quantise import Quantisation
 from nuclei_export.result import ExportResult
+from nuclei_runtime.json_fields import canonical_json
 from nuclei_runtime.metrics import IOU_THRESHOLDS
 from nuclei_runtime.model.card import ModelCard
 
@@ -52,6 +54,7 @@ def write_report(model: Path, proto: Any, result: ExportResult) -> None:
         f"{len(card.preprocessing) + 2}. {_way_back(card)}",
         f"{len(card.preprocessing) + 3}. `{card.postprocessing.id}` {card.postprocessing.kwargs}",
         "",
+        *([] if card.views is None else [f"Choice of views: {canonical_json(asdict(card.views))}", ""]),
         "## Parity of ONNX Runtime (CPU) and Keras",
         "",
         f"In fp32. Tolerance {result.tolerance:g}, largest difference "

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from nuclei_runtime.segmentation.options import SegmenterOptions
     from nuclei_runtime.segmentation.result import Segmentation
     from nuclei_runtime.segmentation.segmenter import Segmenter
+    from nuclei_runtime.steps.contrast import Contrast
+    from nuclei_runtime.steps.scale import Scale
+    from nuclei_runtime.steps.view import View
 
     __version__: str
 
@@ -46,6 +49,7 @@ __all__ = [
     "BUNDLED_MODELS",
     "Block",
     "CardError",
+    "Contrast",
     "ImageError",
     "ImageReadError",
     "ImageShapeError",
@@ -62,11 +66,13 @@ __all__ = [
     "ProviderError",
     "Replay",
     "RuntimeEnvironmentError",
+    "Scale",
     "Segmentation",
     "SegmentationCancelledError",
     "Segmenter",
     "SegmenterOptions",
     "Selection",
+    "View",
     "__version__",
     "open_planes",
     "plane_of",
@@ -79,13 +85,16 @@ __all__ = [
 _MODULES = {
     "BUNDLED_MODELS": "model.bundled",
     "Block": "segmentation.blocks",
+    "Contrast": "steps.contrast",
     "ModelCard": "model.card",
     "Plane": "readers.plane",
     "Replay": "checks.sample",
+    "Scale": "steps.scale",
     "Segmentation": "segmentation.result",
     "Segmenter": "segmentation.segmenter",
     "SegmenterOptions": "segmentation.options",
     "Selection": "readers.plane",
+    "View": "steps.view",
     "open_planes": "readers.opening",
     "plane_of": "readers.plane",
     "read_image": "readers.opening",

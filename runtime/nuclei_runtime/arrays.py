@@ -13,6 +13,9 @@ from nuclei_runtime.faults import allocating_for
 Image = NDArray[np.generic]
 """(H, W), (H, W, 1), (H, W, 3) or (H, W, 4), rows first, with the values as stored in the file."""
 
+COLOURS = ("red", "green", "blue")
+"""The channels of a colour image, in order; alpha may follow."""
+
 Labels = NDArray[np.int32]
 """(H, W); 0 is background, nuclei are 1..N."""
 

@@ -29,6 +29,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from nuclei_runtime.wording import counted
+
 
 class NucleiError(Exception):
     """Base of all errors of nuclei-edge.
@@ -110,7 +112,7 @@ class CardError(ModelError, ValueError):
     def __init__(self, source: str, problems: tuple[str, ...]) -> None:
         self.source, self.problems = source, problems
         listed = "\n".join(f"  - {problem}" for problem in problems)
-        super().__init__(f"{source}: the model card has {len(problems)} problem(s):\n{listed}")
+        super().__init__(f"{source}: the model card has {counted(len(problems), 'problem')}:\n{listed}")
 
     def __reduce__(self) -> tuple[type[CardError], tuple[str, tuple[str, ...]]]:
         return type(self), (self.source, self.problems)

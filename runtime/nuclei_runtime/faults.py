@@ -21,7 +21,7 @@ from nuclei_runtime.errors import (
 )
 
 _REMEDIES = {
-    errno.EMFILE: "raise the limit on open files (ulimit -n), or use fewer --threads",
+    errno.EMFILE: "raise the limit on open files (ulimit -n), or use fewer threads",
     errno.ENFILE: "the whole system has too many files open: close other programs",
     errno.ENOMEM: "the system has no memory left: close other programs",
     errno.ENOSPC: "free space on the disk",

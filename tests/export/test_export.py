@@ -187,7 +187,7 @@ def test_the_scores_of_this_graph_go_into_the_card(
     for other, message in (
         (of_another_graph, "its scores are of graph 000000000000, but this run gives graph"),
         (with_another_threshold, r"its scores are of nuclei found with .*, but this run has .*; evaluate .* again"),
-        (with_a_failure, "1 images could not be scored, expected none; fix them"),
+        (with_a_failure, "1 image could not be scored, expected none; fix them"),
     ):
         (out / "evaluation.json").write_text(json.dumps(other), encoding="utf-8")
         with pytest.raises(EvaluationFileError, match=message):

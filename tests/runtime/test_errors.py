@@ -84,7 +84,7 @@ def test_a_card_error_lists_its_problems() -> None:
     error = CardError("model.onnx", ("name: missing, expected a string", "tolerance: expected a number"))
     assert error.problems == ("name: missing, expected a string", "tolerance: expected a number")
     assert str(error).splitlines() == [
-        "model.onnx: the model card has 2 problem(s):",
+        "model.onnx: the model card has 2 problems:",
         "  - name: missing, expected a string",
         "  - tolerance: expected a number",
     ]

@@ -28,8 +28,8 @@ def loaded_by(code: str, *arguments: str) -> set[str]:
 
 PUBLIC = {
     *("Segmenter", "SegmenterOptions", "Segmentation", "ModelCard", "BUNDLED_MODELS", "__version__"),
-    *("read_image", "open_planes", "Selection", "Plane", "plane_of", "segment_plane", "Block"),
-    *("replay_sample", "sample_path", "Replay"),
+    *("read_image", "open_planes", "Selection", "Plane", "plane_of", "segment_plane", "Block", "Contrast"),
+    *("replay_sample", "sample_path", "Replay", "Scale", "View"),
     *("NucleiError", "SegmentationCancelledError", "RuntimeEnvironmentError", "MissingExtraError", "ProviderError"),
     *("ImageError", "ImageReadError", "ImageShapeError", "ImageTooLargeError", "ImageValueError"),
     *("ModelError", "ModelNotFoundError", "ModelDigestError", "ModelFormatError", "CardError"),

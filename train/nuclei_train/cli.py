@@ -15,9 +15,17 @@ from typing import Annotated
 
 import typer
 
-from nuclei_runtime.cli.command import EXIT_SOME_FAILED, StopSignals, require_extra, run_command
+from nuclei_runtime.cli.command import (
+    EXIT_SOME_FAILED,
+    StainOption,
+    StopSignals,
+    ViewOption,
+    require_extra,
+    run_command,
+)
 from nuclei_runtime.cli.progress import progress_bar
 from nuclei_runtime.steps.scale import MAX_DIAMETER_PX, MIN_DIAMETER_PX
+from nuclei_runtime.wording import counted
 from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
 from nuclei_train.fitting.reporter import Reporter
 
@@ -102,10 +110,9 @@ def pack(
 
     with progress_bar("packing images") as update:
         packed = pack(data, file, _say, update)
-    print(
-        f"{file}: {packed.n_images} images, {packed.n_left_out} left out, {packed.size_bytes / 2**20:.1f} MiB, "
-        f"SHA-256 {packed.digest}"
-    )
+    print(f"{file}: {counted(packed.n_images, 'image')}, {packed.size_bytes / 2**20:.1f} MiB, SHA-256 {packed.digest}")
+    for reason, n_images in packed.left_out.items():
+        print(f"left out: {counted(n_images, 'image')} {reason}")
 
 
 def train(
@@ -161,7 +168,7 @@ def train(
     for name, scores in result.scores.items():
         print(f"{name}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items()))
     print(
-        f"{result.epochs} epochs in {result.seconds / 60:.1f} minutes, best epoch {result.best_epoch}; "
+        f"{counted(result.epochs, 'epoch')} in {result.seconds / 60:.1f} minutes, best epoch {result.best_epoch}; "
         f"next: nuclei-export {run} model.onnx"
     )
 
@@ -274,12 +281,11 @@ def evaluate(
     diameter: Annotated[
         float | None,
         typer.Option(
-            metavar="PX",
-            min=MIN_DIAMETER_PX,
-            max=MAX_DIAMETER_PX,
-            help="Median diameter of the nuclei in pixels, as for nuclei-infer.",
+            metavar="PX", min=MIN_DIAMETER_PX, max=MAX_DIAMETER_PX, help="Median diameter, as for nuclei-infer."
         ),
     ] = None,
+    stain: StainOption = None,
+    view: ViewOption = None,
 ) -> None:
     """Score an exported model against the truth, for each data set and split in DATA.
 
@@ -291,11 +297,13 @@ def evaluate(
 
     Exit code: 0 all images scored, 1 some images failed, 2 wrong usage, 3 model or machine.
     """
+    from nuclei_runtime.steps.view import parse_view
     from nuclei_train.evaluation.evaluate import EvaluationConfig, evaluate
     from nuclei_train.evaluation.table import format_tables
 
     with progress_bar("scoring images") as update:
-        config = EvaluationConfig(data, out, model, truth, tuple(split or ()), tta, diameter)
+        fixed = None if view is None else parse_view(view)
+        config = EvaluationConfig(data, out, model, truth, tuple(split or ()), tta, diameter, stain, fixed)
         report = evaluate(config, _say, update)
     print(format_tables(report))
     print(f"\nReport, scores of each image and figures: {out}")

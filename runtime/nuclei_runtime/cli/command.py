@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from threading import Event
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from nuclei_runtime.errors import MissingExtraError, NucleiError
 from nuclei_runtime.faults import machine_error
+from nuclei_runtime.steps.stains import AS_IS, STAINS
 
 EXIT_SOME_FAILED = 1
 EXIT_OF_SIGNAL = 128
@@ -28,6 +29,33 @@ _STDERR = 2
 
 _EXTRA_OF_PACKAGE = {"onnxruntime": "cpu", "watchfiles": "watch"}
 """Extras that the commands of the runtime may need."""
+
+
+def known_stain(text: str) -> str:
+    """Return the name of a stain, or raise `typer.BadParameter` if there is none of this name."""
+    if text not in (AS_IS, *STAINS):
+        raise typer.BadParameter(f"found {text!r}, expected one of {', '.join((AS_IS, *STAINS))}")
+    return text
+
+
+StainOption = Annotated[
+    str | None,
+    typer.Option(
+        "--stain",
+        metavar="|".join((AS_IS, *STAINS)),
+        parser=known_stain,
+        help="What to show of colour images: rgb (their colours) or a stain. Default: chosen for each image.",
+    ),
+]
+ViewOption = Annotated[
+    str | None,
+    typer.Option(
+        "--view",
+        metavar="as-is|SCALE,STAIN",
+        help="How to show every image: as-is, or such as 1/2,he. Nothing is chosen then.",
+    ),
+]
+"""Options of the commands that segment."""
 
 
 def run_command(command: Callable[..., None], extras: Mapping[str, str] | None = None) -> NoReturn:

@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from nuclei_runtime.cli.command import run_command
+from nuclei_runtime.wording import counted
 
 
 def main() -> NoReturn:
@@ -25,6 +26,8 @@ def demo(
     from nuclei_runtime.checks.demo import write_demo
 
     images = write_demo(folder)
-    print(f"{len(images)} images in {folder / 'images'}, the truth of the synthetic ones in {folder / 'truth'}")
+    print(
+        f"{counted(len(images), 'image')} in {folder / 'images'}, the truth of the synthetic ones in {folder / 'truth'}"
+    )
     command = ["nuclei-infer", str(folder / "images"), "--out", "results"]
     print(f"next: {subprocess.list2cmdline(command) if sys.platform == 'win32' else shlex.join(command)}")

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from nuclei_runtime.cli.command import EXIT_SOME_FAILED, StopSignals, printable, run_command
+from nuclei_runtime.cli.command import EXIT_SOME_FAILED, StainOption, StopSignals, ViewOption, printable, run_command
 from nuclei_runtime.cli.progress import OutcomeReporter, print_stderr, progress_bar
+from nuclei_runtime.model.model_file import is_digest
 from nuclei_runtime.model.session import CPU_PROVIDER
 from nuclei_runtime.steps.scale import MAX_DIAMETER_PX, MIN_DIAMETER_PX
+from nuclei_runtime.wording import counted
 
 if TYPE_CHECKING:
     from nuclei_runtime.runs.run import FolderRun, RunConfig
@@ -73,9 +75,15 @@ def infer(
             metavar="PX",
             min=MIN_DIAMETER_PX,
             max=MAX_DIAMETER_PX,
-            help="Median diameter of the nuclei, if it differs much from the training data (bundled model: 20).",
+            help="Median diameter of the nuclei. Fixes the scale, which is otherwise chosen for each image.",
         ),
     ] = None,
+    stain: StainOption = None,
+    view: ViewOption = None,
+    same_view: Annotated[
+        bool,
+        typer.Option("--same-view", help="Choose one scale and stain for all images together, as for an experiment."),
+    ] = False,
     axes: Annotated[
         str | None,
         typer.Option(
@@ -84,7 +92,12 @@ def infer(
     ] = None,
     channel: Annotated[
         str | None,
-        typer.Option("--channel", metavar="NAME|INDEX", help="Channel to segment: its name, or index from 0."),
+        typer.Option(
+            "--channel",
+            metavar="NAME|INDEX|rgb",
+            help="For files with channels: the one to segment, by its name or its index from 0; or rgb, if its three "
+            "channels are the colours of one picture.",
+        ),
     ] = None,
     z: Annotated[
         str | None,
@@ -102,6 +115,14 @@ def infer(
     mpp: Annotated[
         float | None,
         typer.Option("--mpp", metavar="UM", help="The level whose pixels have about this size in micrometres."),
+    ] = None,
+    pixel_size: Annotated[
+        float | None,
+        typer.Option(
+            "--pixel-size",
+            metavar="UM",
+            help="Micrometres per pixel of files that do not state it, such as PNG, for the columns in micrometres.",
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an earlier run in DIR. Complete results are kept.")
@@ -152,21 +173,42 @@ def infer(
     from nuclei_runtime.runs.run import RunConfig
     from nuclei_runtime.segmentation.memory import parse_memory
     from nuclei_runtime.segmentation.options import SegmenterOptions
+    from nuclei_runtime.steps.view import parse_view
 
     _refuse_together(resume=resume, overwrite=overwrite, verify=verify, watch=watch)
     _refuse_together(watch=watch, shard=shard is not None)
     if model is not None and precision is not Precision.FP32:
         raise typer.BadParameter("--precision selects a bundled model; the model given by --model has its own")
+    if sha256 is not None and not is_digest(sha256):
+        raise typer.BadParameter(f"found {sha256!r}, expected 64 hexadecimal digits", param_hint="--sha256")
     if settle is not None and not watch:
         raise typer.BadParameter("--settle needs --watch")
+    if view is not None and (diameter is not None or stain is not None or same_view):
+        raise typer.BadParameter("--view fixes the scale and the stain; leave out --diameter, --stain and --same-view")
+    if same_view and (watch or shard is not None):
+        raise typer.BadParameter(
+            "--same-view looks at images of the whole run before the first is segmented, which --watch and --shard "
+            "cannot; run it on some of the images without these, and give the --view that it names"
+        )
     config = RunConfig(
         sources=tuple(images),
         out=out,
-        options=SegmenterOptions(model, precision.value, sha256, provider, threads, tta, diameter),
+        options=SegmenterOptions(
+            model,
+            precision.value,
+            sha256,
+            provider,
+            threads,
+            tta,
+            diameter,
+            stain,
+            None if view is None else parse_view(view),
+        ),
         max_memory=None if max_memory is None else parse_memory(max_memory),
-        selection=Selection(axes, channel, z, scene, level, mpp),
+        selection=Selection(axes, channel, z, scene, level, mpp, pixel_size),
         mode="overwrite" if overwrite else "resume" if resume else "new",
         shard=WHOLE if shard is None else parse_shard(shard),
+        same_view=same_view,
     )
     if verify:
         _verify(config)
@@ -185,6 +227,8 @@ def _segment(config: RunConfig, *, as_json: bool) -> None:
         try:
             with FolderRun(config) as run:
                 n_files = len(run.files)
+                if config.same_view:
+                    print_stderr(f"all images are shown in one view: --view {run.worker.segmenter.network.view}")
                 for folder in run.inputs.unreadable:
                     print_stderr(f"failed: {folder}")
                 with progress_bar("images", n_files) as update:
@@ -195,7 +239,7 @@ def _segment(config: RunConfig, *, as_json: bool) -> None:
             print_stderr(
                 "stopped before the first image"
                 if run is None
-                else f"stopped: {run.n_processed} of {n_files} images are done, and their results are in {config.out}; "
+                else f"stopped: {run.n_processed} of {counted(n_files, 'image')} done; results in {config.out}; "
                 "--resume continues"
             )
             _print_notes(run)
@@ -203,6 +247,8 @@ def _segment(config: RunConfig, *, as_json: bool) -> None:
     _print_notes(run)
     if not as_json:
         print(reporter.summary(n_files, run.inputs.n_skipped, len(run.inputs.unreadable)))
+        if reporter.n_doubtful:
+            print(f"contrast in doubt: {counted(reporter.n_doubtful, 'image')}; see contrast_warning in images.csv")
         tables = "" if run.joined is None else ", nuclei.csv, images.csv"
         print(f"results in {config.out}: overlays, labels{tables}")
         if run.joined is None:
@@ -228,7 +274,8 @@ def _watch(config: RunConfig, settle_s: float | None, *, as_json: bool) -> None:
             else:
                 reporter.report(outcome)
     print_stderr(
-        f"stopped: {reporter.n_files} images were done, {reporter.n_failed} of them failed; results in {config.out}"
+        f"stopped: {counted(reporter.n_files, 'image')} done, {reporter.n_failed} of them failed; "
+        f"results in {config.out}"
     )
     if signals.received == signal.SIGINT:
         raise typer.Exit(signals.exit_code)

@@ -6,10 +6,12 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from nuclei_runtime.cli.command import printable
+from nuclei_runtime.wording import counted
 
 if TYPE_CHECKING:
     from nuclei_runtime.runs.image_file import FileOutcome
@@ -68,12 +70,14 @@ class OutcomeReporter:
 
     Attributes
     ----------
-    n_files, n_failed, n_kept, n_nuclei : int
-        Files reported; those with a failed plane; those whose earlier results were kept; nuclei in all of them.
+    n_files, n_failed, n_kept, n_doubtful : int
+        Files reported; those with a failed plane; those whose earlier results were kept; those with a plane whose
+        contrast may be wrong.
     """
 
     def __init__(self, *, as_json: bool) -> None:
-        self.n_files = self.n_failed = self.n_kept = self.n_nuclei = 0
+        self.n_files = self.n_failed = self.n_kept = self.n_doubtful = 0
+        self._found = {kind: _Found() for kind in _Kind}
         self._as_json = as_json
 
     def report(self, outcome: FileOutcome) -> None:
@@ -81,10 +85,14 @@ class OutcomeReporter:
         self.n_files += 1
         self.n_failed += not outcome.is_ok
         self.n_kept += outcome.is_kept
+        self.n_doubtful += any(plane.contrast_warning is not None for plane in outcome.planes)
         if outcome.redone is not None:
             print_stderr(f"segmented again: {outcome.planes[0].image}: {outcome.redone}")
         for plane in outcome.planes:
-            self.n_nuclei += plane.n_nuclei or 0
+            if plane.n_nuclei is not None:
+                kind = _Kind.IMAGE if plane.time is None else _Kind.FRAME
+                found = self._found[kind if plane.z is None else _Kind.DEPTH]
+                found.n_planes, found.n_nuclei = found.n_planes + 1, found.n_nuclei + plane.n_nuclei
             if self._as_json:
                 print(json.dumps(asdict(plane)), flush=True)
             if plane.status == "failed":
@@ -100,9 +108,37 @@ class OutcomeReporter:
         kept = f" ({self.n_kept} done before)" if self.n_kept else ""
         unreadable = f"; folders that could not be listed: {n_unreadable}" if n_unreadable else ""
         return (
-            f"{self.n_files - self.n_failed} of {n_files} images{kept}, {self.n_nuclei} nuclei, "
+            f"{self.n_files - self.n_failed} of {counted(n_files, 'image')}{kept}, {self._counts()}, "
             f"{self.n_failed} failed; other files skipped: {n_skipped}{unreadable}"
         )
+
+    def _counts(self) -> str:
+        """Return how many nuclei there are. In a stack, one nucleus is found in several planes: these are sections."""
+        image, frame, depth = (self._found[kind] for kind in _Kind)
+        parts = []
+        if image.n_planes or not (frame.n_planes or depth.n_planes):
+            parts.append(counted(image.n_nuclei, "nucleus", "nuclei"))
+        if frame.n_planes:
+            parts.append(
+                f"{counted(frame.n_nuclei, 'nucleus', 'nuclei')} in {counted(frame.n_planes, 'frame')} of time series"
+            )
+        if depth.n_planes:
+            parts.append(
+                f"{counted(depth.n_nuclei, 'section')} of nuclei in {counted(depth.n_planes, 'plane')} of Z stacks"
+            )
+        return ", ".join(parts)
+
+
+class _Kind(Enum):
+    """What a plane is: an image of its own, a frame of a time series, or one of several depths."""
+
+    IMAGE, FRAME, DEPTH = range(3)
+
+
+@dataclass
+class _Found:
+    n_planes: int = 0
+    n_nuclei: int = 0
 
 
 def print_stderr(sentence: str) -> None:

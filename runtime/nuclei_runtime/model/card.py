@@ -17,6 +17,7 @@ from nuclei_runtime.steps.instances import METHODS
 from nuclei_runtime.steps.preprocess import CHANNELS, STEPS
 from nuclei_runtime.steps.step import MAPS, MAX_SIDE_PX, InstanceMethod, PreprocessingStep, Step
 from nuclei_runtime.steps.tiling import Tiling
+from nuclei_runtime.steps.view import ViewChoice, take_view_choice
 
 METADATA_KEY = "nuclei.model_card"
 SCHEMA_VERSION = 1
@@ -120,6 +121,8 @@ class ModelCard:
     tolerance : float
         Largest absolute difference in probability between this file on any provider and the checkpoint from which it
         was exported.
+    views : ViewChoice or None
+        How a view is chosen for each image; None if the network is to be shown all images as they are.
     evaluation : tuple of Evaluation
     provenance : dict of str to str
         Digests, versions, seed, recipe.
@@ -144,14 +147,13 @@ class ModelCard:
     evaluation: tuple[Evaluation, ...]
     provenance: dict[str, str]
     limitations: tuple[str, ...]
+    views: ViewChoice | None = None
     extensions: Mapping[str, Any] = field(default_factory=ReadOnlyObject)
 
     def to_json(self) -> str:
-        """Return the card as canonical JSON, without `extensions` if there are none."""
-        fields = asdict(self)
-        if not self.extensions:
-            del fields["extensions"]
-        return canonical_json(fields)
+        """Return the card as canonical JSON, without the optional fields that are empty."""
+        empty = {name for name in ("views", "extensions") if not getattr(self, name)}
+        return canonical_json({name: value for name, value in asdict(self).items() if name not in empty})
 
 
 def parse_card(text: str, source: str) -> ModelCard:
@@ -249,6 +251,7 @@ def _card(reader: Fields) -> ModelCard:
         evaluation=tuple(evaluation),
         provenance=reader.texts_by_name("provenance"),
         limitations=reader.texts("limitations"),
+        views=take_view_choice(reader.object("views")) if "views" in reader.fields else None,
         extensions=reader.open_object("extensions", MAX_EXTENSIONS_BYTES),
     )
     reader.close()
@@ -262,6 +265,8 @@ def _card(reader: Fields) -> ModelCard:
                 f"output.maps: expected the first of {', '.join(MAPS)} and at least {', '.join(needed)}, which "
                 f"{card.postprocessing.id} needs; found {found}"
             )
+        if card.views is not None and (card.input.tiling is None or "distance" not in needed):
+            reader.problems.append("views: need a tiling, and a postprocessing that uses the map distance")
     return card
 
 

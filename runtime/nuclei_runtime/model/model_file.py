@@ -32,6 +32,11 @@ class ModelFile:
     sha256: str
 
 
+def is_digest(text: str) -> bool:
+    """Whether this is the form of a SHA-256: 64 hexadecimal digits, upper or lower case."""
+    return re.fullmatch(r"[0-9a-fA-F]{64}", text) is not None
+
+
 def read_model_file(path: str | os.PathLike[str], sha256: str | None = None) -> ModelFile:
     """Read a model file and check that it may be loaded.
 
@@ -52,7 +57,7 @@ def read_model_file(path: str | os.PathLike[str], sha256: str | None = None) -> 
     RuntimeEnvironmentError
         The machine is at fault: for example, the process may open no more files.
     """
-    if sha256 is not None and re.fullmatch(r"[0-9a-fA-F]{64}", sha256) is None:
+    if sha256 is not None and not is_digest(sha256):
         raise ModelDigestError(f"sha256 {sha256!r}: expected the digest of the model: 64 hexadecimal digits")
     if not Path(path).is_file():  # reading a pipe or a device might never end
         raise ModelNotFoundError(f"{path}: no model file there; name an ONNX file that nuclei-export wrote")

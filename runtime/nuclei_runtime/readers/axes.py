@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
 from math import prod
 
@@ -11,14 +12,16 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from nuclei_runtime.arrays import Image, check_form, check_image
-from nuclei_runtime.errors import ImageShapeError
+from nuclei_runtime.errors import ImageShapeError, ImageValueError
+from nuclei_runtime.readers.channels import Channels, UndecidedError
 from nuclei_runtime.readers.pixel_size import PixelSize
 from nuclei_runtime.readers.plane import Plane, Selection
 
 UNKNOWN = "?"
 """An axis whose meaning the file does not state."""
 
-_SAMPLES = ("red", "green", "blue", "alpha")
+PIXEL_SIZE_TOLERANCE = 0.01
+"""How far the pixel size that is asked for may be from the one that the file states, relative to it: people round."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,36 +71,37 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
     ImageShapeError
         A dimension, the channel or the choice for a Z stack is not stated, or does not exist in the file.
     ImageValueError
-        The values are of a type that cannot hold intensities.
+        The values are of a type that cannot hold intensities, or the file states another pixel size.
     """
-    axes = _named_axes(stack, selection.axes)
+    axes, are_colours = _named_axes(stack, selection.axes)
     length = dict(zip(axes, stack.shape, strict=True))
-    sample = None
-    if length.get("C", 1) > 1:
-        channel = _channel(stack, length["C"], stack.channels, selection.channel)
-    elif length.get("S", 1) > 1 and selection.channel is not None:
-        channel, sample = 0, _channel(stack, length["S"], _SAMPLES[: length["S"]], selection.channel)
-    else:
-        channel = 0 if selection.channel is None else _channel(stack, 1, stack.channels, selection.channel)
+    n_channels = length.get("C", 1)
+    names = stack.channels if len(stack.channels) == n_channels else ()
+    chosen = Channels(n_channels, length.get("S", 1), names, are_colours, stack.dtype, stack.found).choose(
+        selection.channel
+    )
     n_z = length.get("Z", 1)
     if n_z > 1 and selection.z is None:
-        raise ImageShapeError(
-            f"the file holds a Z stack of {n_z} planes ({stack.found}); choose with --z each (every plane on its own) "
-            "or --z max (their maximum)"
+        raise UndecidedError(
+            f"a Z stack of {n_z} planes ({stack.found})",
+            "choose with --z each (every plane on its own) or --z max (their maximum)",
         )
     projected = selection.z == "max"
     together = prod(stack.shape[stack.axes.index("X") + 1 :])  # axes after X are interleaved: they are decoded together
-    shape = (length["Y"], length["X"], *([length["S"]] if length.get("S", 1) > 1 and sample is None else []))
+    shape = (length["Y"], length["X"], *([chosen.n_values] if chosen.n_values > 1 else []))
     check_form(shape, np.dtype(stack.dtype))
+    pixel_size_um = _pixel_size(stack.pixel_size_um, selection.pixel_size_um)
     times: Sequence[int | None] = range(length["T"]) if length.get("T", 1) > 1 else [None]
     depths: Sequence[int | None] = range(n_z) if n_z > 1 and not projected else [None]
+    leading = [axis for axis, own in zip(axes, stack.axes, strict=True) if own not in "YXS"]
     last_read = _LastRead()
     planes = []
     for time, z in product(times, depths):
-        at = {"T": [time or 0], "C": [channel], "Z": range(n_z) if projected else [z or 0]}
-        leading = [axis for axis, own in zip(axes, stack.axes, strict=True) if own not in "YXS"]
-        indices = list(product(*(at.get(axis, [0]) for axis in leading)))
-        read = _reader(stack, indices, sample, shape)
+        at = {"T": [time or 0], "Z": range(n_z) if projected else [z or 0]}
+        indices = [
+            list(product(*((at | {"C": [channel]}).get(axis, [0]) for axis in leading))) for channel in chosen.indices
+        ]
+        read = _reader(stack, indices, chosen.sample, shape)
         if not stack.reads_blocks:
             read = last_read.reader((time, z), read, shape)
         planes.append(
@@ -106,28 +110,56 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
                 z,
                 shape,
                 stack.dtype,
-                stack.pixel_size_um,
+                pixel_size_um,
                 read,
                 stack.reads_blocks,
-                channels_together=together // prod(shape[2:]),
+                channels_together=max(1, together // chosen.n_values),
+                channel=chosen.name,
             )
         )
     return planes
+
+
+def _pixel_size(stated: PixelSize | None, asked: float | None) -> PixelSize | None:
+    """Return the size of a pixel: what the file states, or else what is asked for.
+
+    Raises
+    ------
+    ImageValueError
+        They differ: nobody knows which is right, and areas could be wrong.
+    """
+    if stated is None or asked is None:
+        return stated if asked is None else (asked, asked)
+    if any(abs(size / asked - 1) > PIXEL_SIZE_TOLERANCE for size in stated):
+        raise ImageValueError(
+            f"--pixel-size {asked:g} contradicts the file, which says {stated[0]:.6g} x {stated[1]:.6g} um; leave the "
+            "option out for this file, or correct the file"
+        )
+    return stated
 
 
 def _kept(stack: Stack) -> list[int]:
     return [i for i, (axis, n) in enumerate(zip(stack.axes, stack.shape, strict=True)) if n != 1 or axis in "YX"]
 
 
-def _named_axes(stack: Stack, asked: str | None) -> str:
-    """Return the axes of the stack, with unknown ones named as asked; axes of length 1 become `UNKNOWN`."""
+def _named_axes(stack: Stack, asked: str | None) -> tuple[str, bool]:
+    """Name the axes of the stack.
+
+    Returns
+    -------
+    axes : str
+        Of the stack, with unknown ones named as asked; axes of length 1 are `UNKNOWN`.
+    are_colours : bool
+        Whether channels were named as the samples of a colour.
+    """
     kept = _kept(stack)
     found = "".join(stack.axes[i] for i in kept)
     if asked is None:
         if UNKNOWN in found or len(set(found)) < len(found):
-            raise ImageShapeError(
-                f"the file holds a stack of {stack.found} and does not say what {UNKNOWN} is: name all axes with "
-                f"--axes {_choices(found)} (T time, C channels, Z depth), or save each image as a file"
+            raise UndecidedError(
+                f"a stack of {stack.found} and does not say what {UNKNOWN} is",
+                f"name all axes with --axes {_choices(found)} (T time, C channels, Z depth), or save each image as a "
+                "file",
             )
         asked = found
     if len(asked) == len(stack.axes) > len(found):
@@ -139,12 +171,16 @@ def _named_axes(stack: Stack, asked: str | None) -> str:
     if not _agree(found, asked):
         raise ImageShapeError(f"--axes {asked} contradicts the file, which says {stack.found}; leave out --axes")
     named = dict(zip(kept, asked, strict=True))
-    return "".join(named.get(i, UNKNOWN) for i in range(len(stack.axes)))
+    axes = "".join(named.get(i, UNKNOWN) for i in range(len(stack.axes)))
+    are_colours = "S" in axes and stack.axes[axes.index("S")] != "S"
+    return axes.replace("S", "C") if are_colours else axes, are_colours
 
 
 def _agree(found: str, asked: str) -> bool:
-    return all(ours in (UNKNOWN, theirs) for ours, theirs in zip(found, asked, strict=True)) and not any(
-        theirs in "YXS" for ours, theirs in zip(found, asked, strict=True) if ours == UNKNOWN
+    """Whether the axes that are asked for are the file's, apart from unknown ones, and from channels as colours."""
+    return all(
+        theirs == ours or (ours == UNKNOWN and theirs not in "YX") or (ours == "C" and theirs == "S")
+        for ours, theirs in zip(found, asked, strict=True)
     )
 
 
@@ -158,39 +194,19 @@ def _choices(found: str) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def _channel(stack: Stack, n: int, names: Sequence[str], asked: str | int | None) -> int:
-    """Return the index of the channel with a name or index; a name takes precedence, even one that is a number."""
-    numbered = "0" if n == 1 else f"0 to {n - 1}"
-    listed = ", ".join(f"{i} {name}" for i, name in enumerate(names)) if len(names) == n else numbered
-    if asked is None:
-        raise ImageShapeError(
-            f"the file holds a stack of {n} channels ({stack.found}); choose one with --channel: {listed}"
-        )
-    if isinstance(asked, str) and len(names) == n:
-        for spelled in (list(names), [name.casefold() for name in names]):
-            matches = [i for i, name in enumerate(spelled) if name in (asked, asked.casefold())]
-            if len(matches) == 1:
-                return matches[0]
-            if matches:
-                raise ImageShapeError(f"{len(matches)} channels are called {asked}; choose by index: {listed}")
-    if isinstance(asked, int) or (asked.isascii() and asked.isdigit() and len(asked) < 10):
-        index = int(asked)
-        if 0 <= index < n:
-            return index
-    raise ImageShapeError(f"there is no channel {asked} in the file ({stack.found}); its channels: {listed}")
-
-
 def _reader(
-    stack: Stack, indices: Sequence[tuple[int, ...]], sample: int | None, shape: tuple[int, ...]
+    stack: Stack, indices: Sequence[Sequence[tuple[int, ...]]], sample: int | None, shape: tuple[int, ...]
 ) -> Callable[[slice, slice], Image]:
-    """Return a function that reads a region of one plane, or of the maximum over several planes."""
+    """Return a function that reads a region of one plane: for each channel the maximum over the planes at its indices.
+
+    Several channels become colours.
+    """
 
     def read(rows: slice, columns: slice) -> Image:
         if not (0 <= rows.start < rows.stop <= shape[0] and 0 <= columns.start < columns.stop <= shape[1]):
             raise ValueError(f"found rows {rows} and columns {columns}, expected a region within {shape[:2]}")
-        image = stack.read(indices[0], rows, columns)
-        for index in indices[1:]:
-            image = np.maximum(image, stack.read(index, rows, columns))
+        channels = [reduce(np.maximum, (stack.read(index, rows, columns) for index in own)) for own in indices]
+        image = channels[0] if len(channels) == 1 else np.stack(channels, axis=-1)
         if sample is not None:
             image = image[..., sample]
         check_image(image)

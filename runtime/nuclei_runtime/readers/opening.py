@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.faults import is_of_machine, reading_error
+from nuclei_runtime.readers.channels import UndecidedError
 from nuclei_runtime.readers.formats import format_names, format_of_file, format_of_folder
 from nuclei_runtime.readers.plane import Plane, Selection
 from nuclei_runtime.readers.scenes import Contents, choose_planes
@@ -49,7 +50,7 @@ def read_image(source: str | os.PathLike[str] | bytes) -> Image:
     RuntimeEnvironmentError
         The machine is at fault: for example, the process may open no more files.
     """
-    with open_planes(source, Selection()) as planes:
+    with _opened(source, None) as planes:
         if len(planes) > 1:
             raise ImageShapeError(f"the file holds {len(planes)} images; save the one to segment as a file of its own")
         (plane,) = planes
@@ -73,6 +74,13 @@ def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) ->
         See `read_image`. Also raised if neither the file nor `selection` says what a dimension means, which channel
         to read, which of several images, or what to do with a Z stack; the message names the choices.
     """
+    with _opened(source, selection) as planes:
+        yield planes
+
+
+@contextmanager
+def _opened(source: str | os.PathLike[str] | bytes, selection: Selection | None) -> Iterator[Sequence[Plane]]:
+    """Open an image; without a selection, for a reader that offers no choice."""
     with ExitStack() as resources:
         troubles: list[OSError] = []
         with _attributed(troubles):
@@ -84,12 +92,19 @@ def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) ->
 
 
 def _find(
-    source: str | os.PathLike[str] | bytes, selection: Selection, resources: ExitStack, troubles: list[OSError]
+    source: str | os.PathLike[str] | bytes, selection: Selection | None, resources: ExitStack, troubles: list[OSError]
 ) -> list[Plane]:
-    return choose_planes(_open_contents(source, resources, troubles), selection)
+    try:
+        return choose_planes(_open_contents(source, resources, troubles), selection or Selection())
+    except UndecidedError as error:
+        if selection is not None:
+            raise
+        raise ImageShapeError(f"the file holds {error.found}; save the one to use as a file of its own") from None
 
 
 def _open_contents(source: str | os.PathLike[str] | bytes, resources: ExitStack, troubles: list[OSError]) -> Contents:
+    if not isinstance(source, str | os.PathLike | bytes):
+        raise ImageReadError(f"found {type(source).__name__}, expected the path of an image or the bytes of its file")
     if not isinstance(source, bytes) and _is_folder(source):
         form = format_of_folder(Path(source))
         if form is None:

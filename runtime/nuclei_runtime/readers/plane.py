@@ -15,19 +15,23 @@ from nuclei_runtime.errors import InputsError
 AXES = "TCZYXS"
 """All axes that are known: time, channel, depth, row, column, sample of a colour."""
 Z_CHOICES = ("each", "max")
+ALL_COLOURS = "rgb"
+"""The channel of an image whose red, green and blue are segmented together."""
 EACH_SCENE = "each"
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which planes to read from a file that holds more than one image. None means that nothing is asked for.
+    """What a file does not say by itself: which planes to read, and their scale. None means that nothing is asked for.
 
     Attributes
     ----------
     axes : str, optional
         One letter per dimension (T, C, Z, Y, X, or S for the samples of RGB), for files that do not state their axes.
     channel : str or int, optional
-        Name or index (from 0) of the channel to segment.
+        Name or index (from 0) of the channel to segment, for files that have channels; `ALL_COLOURS` if its three
+        channels are the colours of one picture. A colour image has no channels that an index could mean: its ``red``,
+        ``green`` or ``blue`` is chosen by name.
     z : str, optional
         ``each``: every plane of a Z stack by itself; ``max``: the maximum over them.
     scene : str or int, optional
@@ -36,6 +40,8 @@ class Selection:
         Of an image that is stored at several resolutions: which one, from 0, the finest.
     mpp : float, optional
         Instead of a level, the size of its pixels in micrometres (microns per pixel).
+    pixel_size_um : float, optional
+        Height and width of a pixel in micrometres, for files that do not state it.
 
     Raises
     ------
@@ -49,6 +55,7 @@ class Selection:
     scene: str | int | None = None
     level: int | None = None
     mpp: float | None = None
+    pixel_size_um: float | None = None
 
     def __post_init__(self) -> None:
         if self.axes is not None:
@@ -70,6 +77,8 @@ class Selection:
             raise InputsError(f"level {self.level}: expected an index from 0, the finest")
         if self.mpp is not None and not 0 < self.mpp < math.inf:
             raise InputsError(f"mpp {self.mpp}: expected micrometres per pixel, above 0")
+        if self.pixel_size_um is not None and not 0 < self.pixel_size_um < math.inf:
+            raise InputsError(f"pixel size {self.pixel_size_um}: expected micrometres, above 0, such as 0.325")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +106,8 @@ class Plane:
         Index of the image in a file that holds several, from 0.
     scene_name : str, optional
         What the file calls the image.
+    channel : str, optional
+        Which of the file's channels or colours it is: a name or an index, or `ALL_COLOURS`; None for a grey image.
     """
 
     time: int | None
@@ -109,6 +120,7 @@ class Plane:
     channels_together: int = 1
     scene: int | None = None
     scene_name: str | None = None
+    channel: str | None = None
 
     @property
     def scene_label(self) -> str | None:

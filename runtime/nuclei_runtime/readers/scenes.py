@@ -12,6 +12,7 @@ import numpy as np
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageError, ImageShapeError
 from nuclei_runtime.readers.axes import Stack, find_planes
+from nuclei_runtime.readers.channels import UndecidedError
 from nuclei_runtime.readers.plane import EACH_SCENE, Plane, Selection
 
 _MAX_LISTED = 12
@@ -98,9 +99,9 @@ def _index(scenes: Sequence[Scene], asked: str | int | None) -> int:
     if asked is None or asked == EACH_SCENE:
         if len(scenes) == 1:
             return 0
-        raise ImageShapeError(
-            f"the file holds {len(scenes)} images; choose with --scene {EACH_SCENE} (all of them) or --scene and a "
-            f"name or index: {_listed(scenes)}"
+        raise UndecidedError(
+            f"{len(scenes)} images",
+            f"choose with --scene {EACH_SCENE} (all of them) or --scene and a name or index: {_listed(scenes)}",
         )
     if isinstance(asked, str):
         for folded in (str, str.casefold):

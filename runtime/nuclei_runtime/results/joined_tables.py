@@ -15,6 +15,7 @@ from nuclei_runtime.errors import ResultsExistError
 from nuclei_runtime.results.layout import IMAGES_TABLE, NUCLEI_TABLE, PROVENANCE_FILE, record_path, token_of
 from nuclei_runtime.results.outcome import IMAGES_COLUMNS, outcome_row
 from nuclei_runtime.results.records import Record, read_record
+from nuclei_runtime.wording import counted
 from nuclei_runtime.writers.nuclei_csv import NUCLEI_COLUMNS
 from nuclei_runtime.writers.outputs import TABLES
 
@@ -51,8 +52,9 @@ class Joined:
         notes = []
         if self.n_made_otherwise:
             notes.append(
-                f"note: {self.n_made_otherwise} image(s) in {IMAGES_TABLE} and {NUCLEI_TABLE} were segmented with "
-                f"another model, other options or another version; {PROVENANCE_FILE} describes them under "
+                f"note: {counted(self.n_made_otherwise, 'image')} in {IMAGES_TABLE} and {NUCLEI_TABLE} "
+                f"{'was' if self.n_made_otherwise == 1 else 'were'} segmented with another model, other options or "
+                f"another version; {PROVENANCE_FILE} describes {'it' if self.n_made_otherwise == 1 else 'them'} under "
                 "earlier_methods"
             )
         notes += [

@@ -2,16 +2,62 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
-from nuclei_runtime.readers.plane import Plane
+from nuclei_runtime.arrays import COLOURS
+from nuclei_runtime.readers.plane import ALL_COLOURS, Plane
 from nuclei_runtime.writers.csv_cells import Cell, csv_cell
 from nuclei_runtime.writers.overlay_png import overlay_scale
+from nuclei_runtime.writers.plane_files import Written
+
+
+@dataclass(frozen=True, eq=False)
+class Segmented:
+    """What is known of a plane that was segmented, from which the columns of ``images.csv`` are filled.
+
+    Attributes
+    ----------
+    plane : Plane
+    written : Written
+        What its files contain.
+    """
+
+    plane: Plane
+    written: Written
+
+
+def _column(fill: Callable[[Segmented], Cell]) -> Any:
+    """Return a column that is empty for a plane that failed; `fill` gives its value for any other."""
+    return field(default=None, metadata={"fill": fill})
+
+
+def _pixel_size(found: Segmented, axis: int) -> float | None:
+    return None if found.plane.pixel_size_um is None else found.plane.pixel_size_um[axis]
+
+
+def _limit(found: Segmented, name: str) -> float | None:
+    """Return a limit of the contrast, unless there is no contrast."""
+    contrast = found.written.contrast
+    return None if contrast is None or contrast.high <= contrast.low else getattr(contrast, name)
+
+
+def _channel(found: Segmented) -> str | None:
+    channel = found.plane.channel
+    if found.written.contrast is None or found.written.contrast.channel is None:
+        return channel
+    only = f"{COLOURS[found.written.contrast.channel]} only"
+    return only if channel in (None, ALL_COLOURS) else f"{channel}, {only}"
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
 
 
 @dataclass(frozen=True)
 class PlaneOutcome:
-    """The outcome of one plane: a row of ``images.csv``.
+    """The outcome of one plane: a row of ``images.csv``. A field is a column; docs/runs.md lists them.
 
     Attributes
     ----------
@@ -30,50 +76,70 @@ class PlaneOutcome:
     nuclei_per_megapixel : float, optional
     overlay_scale : int, optional
         See `nuclei_runtime.writers.overlay_png.overlay_scale`.
+    scale : float, optional
+        How many times larger than the plane the network saw it, along each side.
+    stain : str, optional
+        As which stain; see `nuclei_runtime.steps.view.View`.
+    estimated_diameter_px : float, optional
+        Median diameter of disks with the areas of the nuclei.
+    expected_ap : float, optional
+        See `nuclei_runtime.segmentation.result.Segmentation`.
     reason : str, optional
         Why the plane, or the whole file, failed.
     labels : str, optional
         The label image, relative to the results folder, with ``/``.
+    channel : str, optional
+        Which channel was segmented: a name or an index; ``rgb`` for a colour image; ``blue only`` for a colour image
+        of which only blue holds a picture.
+    contrast_low, contrast_high : float, optional
+        The intensities, in the units of the file, that became black and white for the model; None if nothing in the
+        image stands out.
+    structure_share : float, optional
+        Share of the image that holds something beside noise, 0 to 1; it sets the contrast.
+    contrast_warning : str, optional
+        Why the contrast, and so the outlines, may be wrong.
     """
 
     image: str
     status: str
-    scene: str | None = None
-    time: int | None = None
-    z: int | None = None
-    n_nuclei: int | None = None
-    height: int | None = None
-    width: int | None = None
-    pixel_height_um: float | None = None
-    pixel_width_um: float | None = None
-    nuclei_per_megapixel: float | None = None
-    overlay_scale: int | None = None
+    scene: str | None = _column(lambda found: found.plane.scene_label)
+    time: int | None = _column(lambda found: found.plane.time)
+    z: int | None = _column(lambda found: found.plane.z)
+    n_nuclei: int | None = _column(lambda found: found.written.n_nuclei)
+    height: int | None = _column(lambda found: found.plane.shape[0])
+    width: int | None = _column(lambda found: found.plane.shape[1])
+    pixel_height_um: float | None = _column(lambda found: _pixel_size(found, 0))
+    pixel_width_um: float | None = _column(lambda found: _pixel_size(found, 1))
+    nuclei_per_megapixel: float | None = _column(
+        lambda found: round(1e6 * found.written.n_nuclei / (found.plane.shape[0] * found.plane.shape[1]), 3)
+    )
+    overlay_scale: int | None = _column(lambda found: overlay_scale(found.plane.shape))
+    scale: float | None = _column(lambda found: round(found.written.view.scale.factor, 3))
+    stain: str | None = _column(lambda found: found.written.view.stain)
+    estimated_diameter_px: float | None = _column(lambda found: _rounded(found.written.diameter_px))
+    expected_ap: float | None = _column(lambda found: _rounded(found.written.expected_ap))
     reason: str | None = None
     labels: str | None = None
-
-
-IMAGES_COLUMNS = tuple(field.name for field in fields(PlaneOutcome))
-
-
-def segmented(image: str, plane: Plane, n_nuclei: int, labels: str) -> PlaneOutcome:
-    """Return the outcome of a plane whose outputs are written."""
-    height, width = plane.shape[:2]
-    pixel_height, pixel_width = plane.pixel_size_um or (None, None)
-    return PlaneOutcome(
-        image=image,
-        status="ok",
-        scene=plane.scene_label,
-        time=plane.time,
-        z=plane.z,
-        n_nuclei=n_nuclei,
-        height=height,
-        width=width,
-        pixel_height_um=pixel_height,
-        pixel_width_um=pixel_width,
-        nuclei_per_megapixel=round(1e6 * n_nuclei / (height * width), 3),
-        overlay_scale=overlay_scale(plane.shape),
-        labels=labels,
+    channel: str | None = _column(_channel)
+    contrast_low: float | None = _column(lambda found: _limit(found, "low"))
+    contrast_high: float | None = _column(lambda found: _limit(found, "high"))
+    structure_share: float | None = _column(
+        lambda found: None if found.written.contrast is None else found.written.contrast.structure
     )
+    contrast_warning: str | None = _column(
+        lambda found: None if found.written.contrast is None else found.written.contrast.warning
+    )
+
+
+IMAGES_COLUMNS = tuple(column.name for column in fields(PlaneOutcome))
+
+
+def segmented(image: str, found: Segmented, labels: str) -> PlaneOutcome:
+    """Return the outcome of a plane whose outputs are written."""
+    filled = {
+        column.name: column.metadata["fill"](found) for column in fields(PlaneOutcome) if "fill" in column.metadata
+    }
+    return PlaneOutcome(image, "ok", labels=labels, **filled)
 
 
 def outcome_row(outcome: PlaneOutcome) -> list[Cell]:

@@ -14,7 +14,7 @@ from nuclei_runtime.readers.formats import companion_of, format_in_folder, forma
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.results.layout import result_path
-from nuclei_runtime.results.outcome import PlaneOutcome, segmented
+from nuclei_runtime.results.outcome import PlaneOutcome, Segmented, segmented
 from nuclei_runtime.results.records import (
     FileDigest,
     Record,
@@ -174,11 +174,11 @@ def _make_plane(
     try:
         with writing(work), worker.admission.admit(plane, worker.segmenter.network):
             blocks = segment_plane(plane, worker.segmenter.network, max_memory=worker.job.max_memory)
-            n_nuclei = write_plane_files(file.name, plane, blocks, files)
+            written = write_plane_files(file.name, plane, blocks, files)
     except Exception as error:
         reason = image_failure(error)
         return PlaneOutcome(file.name, "failed", plane.scene_label, plane.time, plane.z, reason=reason), {}
-    return segmented(file.name, plane, n_nuclei, result_path(LABELS, file.stem, plane.suffix)), files
+    return segmented(file.name, Segmented(plane, written), result_path(LABELS, file.stem, plane.suffix)), files
 
 
 def _guarded(plane: Plane) -> Plane:

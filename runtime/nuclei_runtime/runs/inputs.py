@@ -20,6 +20,7 @@ from nuclei_runtime.readers.formats import (
 )
 from nuclei_runtime.readers.plane import series_stem
 from nuclei_runtime.results.layout import IMAGES_TABLE, NUCLEI_TABLE, PROVENANCE_FILE, RESULT_FOLDERS
+from nuclei_runtime.wording import counted
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,7 @@ def _nothing_found(sources: Iterable[str | os.PathLike[str]], search: _Search) -
     parts = [f"{', '.join(map(str, sources))}: no image found; looked for {', '.join(image_suffixes())}"]
     if search.skipped:
         suffixes = sorted({path.suffix.lower() or "no suffix" for path in search.skipped})
-        parts.append(f"skipped {len(search.skipped)} other file(s) ({', '.join(suffixes)})")
+        parts.append(f"skipped {counted(len(search.skipped), 'other file')} ({', '.join(suffixes)})")
         parts.append("save images in other formats as OME-TIFF")
     if search.earlier:
         parts.append(f"left out the earlier results in {', '.join(map(str, sorted(search.earlier)))}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -22,6 +22,7 @@ from nuclei_runtime.results.shard import WHOLE, Shard
 from nuclei_runtime.results.writing import KEPT
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import ImageFile, Inputs, find_images
+from nuclei_runtime.runs.same_view import common_view
 from nuclei_runtime.runs.workers import Job, Worker
 from nuclei_runtime.segmentation.admission import Admission
 from nuclei_runtime.segmentation.options import SegmenterOptions
@@ -51,6 +52,8 @@ class RunConfig:
     selection : Selection
     mode : Mode
     shard : Shard
+    same_view : bool
+        Whether all images are shown in one view; see `nuclei_runtime.runs.same_view`. Not with one shard of several.
     """
 
     sources: tuple[str, ...]
@@ -60,6 +63,7 @@ class RunConfig:
     selection: Selection = field(default_factory=Selection)
     mode: Mode = "new"
     shard: Shard = WHOLE
+    same_view: bool = False
 
 
 def load_worker(config: RunConfig, n_at_once: int = 1) -> Worker:
@@ -75,6 +79,22 @@ def load_worker(config: RunConfig, n_at_once: int = 1) -> Worker:
     key = run_key(describe_method(segmenter, config.selection))
     job = Job(options, config.selection, key, config.max_memory)
     return Worker(job, segmenter, Admission(n_at_once, config.max_memory))
+
+
+def with_same_view(config: RunConfig, files: Sequence[ImageFile]) -> RunConfig:
+    """Return the configuration with the view that is chosen for all these files, if one is asked for.
+
+    Raises
+    ------
+    ModelError, RuntimeEnvironmentError
+        See `nuclei_runtime.model.session.load_session`.
+    """
+    if not config.same_view:
+        return config
+    with Segmenter.from_options(config.options) as segmenter:
+        view = common_view(files, segmenter.network, config.selection, config.max_memory)
+    options = replace(config.options, view=view, diameter_px=None, stain=None)
+    return replace(config, options=options, same_view=False)
 
 
 def n_threads(config: RunConfig) -> int:
@@ -127,6 +147,7 @@ class FolderRun:
 
     def __init__(self, config: RunConfig) -> None:
         self.inputs: Inputs = find_images(config.sources, out=config.out)
+        config = with_same_view(config, self.inputs.files)
         self.files = tuple(file for file in self.inputs.files if config.shard.owns(token_of(file.name)))
         self.joined: Joined | None = None
         self._processed: list[ImageFile] = []

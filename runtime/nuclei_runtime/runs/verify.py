@@ -18,8 +18,9 @@ from nuclei_runtime.results.records import Record, damaged_result, digest_file, 
 from nuclei_runtime.results.shard import WHOLE
 from nuclei_runtime.runs.image_file import digest_source, make_results
 from nuclei_runtime.runs.inputs import ImageFile, find_images
-from nuclei_runtime.runs.run import RunConfig, load_worker
+from nuclei_runtime.runs.run import RunConfig, load_worker, with_same_view
 from nuclei_runtime.runs.workers import Worker
+from nuclei_runtime.wording import counted
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def verify(config: RunConfig) -> Iterator[Verified]:
     if not (config.out / PROVENANCE_FILE).is_file():
         raise InputsError(f"{config.out}: holds no results to verify, because there is no {PROVENANCE_FILE} in it")
     inputs = find_images(config.sources, out=config.out)
-    worker = load_worker(config)
+    worker = load_worker(with_same_view(config, inputs.files))
     method = describe_method(worker.segmenter, config.selection)
     yield Verified(PROVENANCE_FILE, tuple(_compare_provenance(config.out / PROVENANCE_FILE, method)))
     for file in inputs.files:
@@ -109,7 +110,10 @@ def _compare_records(earlier: Record, again: Record) -> Iterator[str]:
 
 
 def _summary(record: Record) -> str:
-    return "; ".join(f"{plane.status}, {plane.reason or f'{plane.n_nuclei} nuclei'}" for plane in record.planes)
+    return "; ".join(
+        f"{plane.status}, {plane.reason or counted(plane.n_nuclei or 0, 'nucleus', 'nuclei')}"
+        for plane in record.planes
+    )
 
 
 def _compare_provenance(path: Path, description: dict[str, Any]) -> Iterator[str]:

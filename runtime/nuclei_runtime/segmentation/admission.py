@@ -39,8 +39,12 @@ class Admission:
         if self._n_workers == 1:
             yield
             return
-        budget = Budget(plane, self._max_memory, network.magnification)
-        alone = not budget.fits_in_share(network.tiling, GRID.window_px, self._n_workers, self._resident)
+        alone = not all(
+            Budget(plane, self._max_memory, one).fits_in_share(
+                one.tiling, GRID.window_px, self._n_workers, self._resident
+            )
+            for one in network.fixed()
+        )
         with self._changed:
             self._changed.wait_for(lambda: not self._is_alone and not (alone and self._n_inside))
             self._n_inside += 1

@@ -27,13 +27,16 @@ from nuclei_runtime.errors import ImageError
 from nuclei_runtime.faults import allocating_for
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.cancelling import CancelFlag, cancellable
+from nuclei_runtime.segmentation.choice import choose_view
 from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import regions
-from nuclei_runtime.segmentation.plane_maps import PlaneMaps, image_maps
+from nuclei_runtime.segmentation.plane_maps import PlaneMaps, resized_maps
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
+from nuclei_runtime.steps.contrast import Contrast
 from nuclei_runtime.steps.instances import METHODS, find_instances
 from nuclei_runtime.steps.step import Step
+from nuclei_runtime.steps.view import AS_IT_IS, View
 from nuclei_runtime.steps.windows import CutNucleusError, Window
 
 
@@ -50,12 +53,21 @@ class Block:
     labels : (h, w) ndarray of int32
         The nuclei that belong to this block, each complete, with their numbers in the plane. Over all blocks, the
         numbers are 1..N without gaps, in the order of the blocks. Pixels of other blocks' nuclei are 0.
+    contrast : Contrast, optional
+        The contrast that the whole plane was given; None if the model's card does not set it first.
+    view : View
+        How the network was shown the plane; the same for all blocks of a plane.
+    expected_ap : float, optional
+        AP@0.5 that the view promised, 0 to 1; None if no view was chosen. The same for all blocks of a plane.
     """
 
     rows: slice
     columns: slice
     image: Image
     labels: Labels
+    contrast: Contrast | None = None
+    view: View = AS_IT_IS
+    expected_ap: float | None = None
 
 
 @dataclass(frozen=True)
@@ -121,24 +133,33 @@ def segment_plane(
 
 
 def _segment(plane: Plane, network: Network, max_memory: int | None, grid: Grid) -> Iterator[Block]:
-    budget = Budget(plane, max_memory, network.magnification)
     height, width = plane.shape[:2]
+    whole = slice(0, height), slice(0, width)
     if network.tiling is None:
-        budget.check_whole()
-        image = plane.read(slice(0, height), slice(0, width))
-        labels = label_maps(image_maps(image, network), network)
-        yield Block(slice(0, height), slice(0, width), image, labels)
+        Budget(plane, max_memory, network).check_whole()
+        image = plane.read(*whole)
+        found, contrast = resized_maps(image, network)
+        yield Block(*whole, image, label_maps(found, network), contrast)
         return
+    Budget(plane, max_memory, network).tiling(network.tiling, grid.window_px)  # refused before it is read
+    shown = choose_view(plane, network, max_memory, grid.core_px)
+    network, expected_ap, contrast = shown.network, shown.expected_ap, shown.plane_input.contrast
+    if shown.labels is not None:
+        yield Block(*whole, plane.read(*whole), shown.labels, contrast, network.view, expected_ap)
+        return
+    budget = Budget(plane, max_memory, network)
+    assert network.tiling is not None  # every view of a network for any size has one
     tiling = budget.tiling(network.tiling, grid.window_px)
     method = network.postprocessing
     n_maps, memory_bytes = len(METHODS[method.id].maps), budget.in_memory_bytes
+    read = shown.plane_input.read
     with (
-        PlaneMaps(plane, network, tiling, n_maps, memory_bytes=memory_bytes) as maps,
+        PlaneMaps((height, width), read, network, tiling, n_maps, memory_bytes=memory_bytes) as maps,
         ScratchRaster(np.bool_, memory_bytes=memory_bytes) as taken,
     ):
         search = _Search(maps, taken, method, (height, width), grid, budget.check_window)
         for rows, columns, labels in search.find_all():
-            yield Block(rows, columns, plane.read(rows, columns), labels)
+            yield Block(rows, columns, plane.read(rows, columns), labels, contrast, network.view, expected_ap)
 
 
 def label_maps(maps: Maps, network: Network, grid: Grid = GRID) -> Labels:

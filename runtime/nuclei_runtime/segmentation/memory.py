@@ -21,6 +21,8 @@ from nuclei_runtime.model.session import release_sessions
 from nuclei_runtime.readers.bounds import CACHE_BYTES
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.resources import memory_limit_bytes
+from nuclei_runtime.segmentation.network import Network
+from nuclei_runtime.steps.stains import AS_IS
 from nuclei_runtime.steps.tiling import Tiling, tile_side
 
 NETWORK_BYTES_PER_PX = 400
@@ -31,6 +33,9 @@ with 32 filters needs 300. A plain U-Net with 16 filters at full resolution need
 SCALING_BYTES_PER_PX = 36
 """Per pixel of a tile that is reduced before the network sees it, in addition to the stored pixels: what is read for
 the tile, and the maps at the scale of the image."""
+
+STAINING_BYTES_PER_PX = 20
+"""Per pixel of a tile of a stain: the optical densities of three colours, and their sum twice."""
 
 LABELLING_BYTES_PER_PX = 100
 """Per pixel of a window: at most 77 for a watershed in a window full of foreground, 12 for the maps, and the rest for
@@ -140,16 +145,19 @@ class Budget:
     plane : Plane
     max_memory : int, optional
         Ceiling in bytes for the whole process. Without it, `default_max_memory`.
-    magnification : float
-        See `nuclei_runtime.segmentation.network.Network.magnification`.
+    network : Network, optional
+        Without one, the network sees the plane as it is.
     """
 
-    def __init__(self, plane: Plane, max_memory: int | None, magnification: float = 1) -> None:
+    def __init__(self, plane: Plane, max_memory: int | None, network: Network | None = None) -> None:
         self._plane = plane
+        magnification = 1 if network is None else network.magnification
         self._network_bytes_per_px = NETWORK_BYTES_PER_PX * magnification**2
         if magnification < 1:
             pixel_bytes = math.prod(plane.shape[2:]) * np.dtype(plane.dtype).itemsize
             self._network_bytes_per_px += SCALING_BYTES_PER_PX + pixel_bytes
+        if network is not None and network.view.stain != AS_IS:
+            self._network_bytes_per_px += STAINING_BYTES_PER_PX
         self._resident = _settled_bytes()
         self._ceiling = default_max_memory() if max_memory is None else max_memory
 

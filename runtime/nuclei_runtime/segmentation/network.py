@@ -1,11 +1,11 @@
-"""A loaded model together with how it is shown images: their scale and the test-time augmentation.
+"""A loaded model together with how it is shown images: the views it may choose from, and test-time augmentation.
 
 Segmenter, blocks and evaluation share this one value, so that what is scored is what ships.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,11 @@ from nuclei_runtime.model.card import ModelCard
 from nuclei_runtime.model.session import Session, load_session
 from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.steps.scale import Scale, scale_for
+from nuclei_runtime.steps.stains import AS_IS
 from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.tiling import Tiling
 from nuclei_runtime.steps.tta import MAGNIFICATION, average_scales
+from nuclei_runtime.steps.view import View, other_views
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,15 +29,18 @@ class Network:
     Attributes
     ----------
     session : Session
-    scale : Scale
+    view : View
         How the network is shown an image, apart from what test-time augmentation adds.
     tta : bool
         Whether the network's output is averaged over two scales.
+    others : tuple of View
+        Further views. If there are any, one is chosen for each image; see `nuclei_runtime.segmentation.choice`.
     """
 
     session: Session
-    scale: Scale
+    view: View
     tta: bool
+    others: tuple[View, ...] = ()
 
     @property
     def card(self) -> ModelCard:
@@ -45,18 +50,22 @@ class Network:
     @property
     def magnification(self) -> float:
         """How much larger than the image, along each side, is the largest input that the network gets for it."""
-        return self.scale.factor * (MAGNIFICATION if self.tta else 1)
+        return self.view.scale.factor * (MAGNIFICATION if self.tta else 1)
 
     @property
     def tiling(self) -> Tiling | None:
         """How images are cut, in their own pixels; None for a network of fixed size."""
         tiling = self.card.input.tiling
-        return None if tiling is None else self.scale.tiling(tiling)
+        return None if tiling is None else self.view.scale.tiling(tiling)
 
     @property
     def postprocessing(self) -> Step:
         """How nuclei are found in the maps, with areas in pixels of the image."""
-        return self.scale.method(self.card.postprocessing)
+        return self.view.scale.method(self.card.postprocessing)
+
+    def fixed(self) -> tuple[Network, ...]:
+        """Return the network with each of its views, from which it then chooses no more."""
+        return tuple(replace(self, view=view, others=()) for view in (self.view, *self.others))
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the network; a `nuclei_runtime.steps.tiling.NetworkFunction` that several threads may call at once.
@@ -69,7 +78,7 @@ class Network:
             The network's output is not finite.
         """
         run = average_scales(self.session.run) if self.tta else self.session.run
-        maps = self.scale.run(run)(batch)
+        maps = self.view.scale.run(run)(batch)
         if not np.isfinite(maps).all():  # every comparison with NaN is false: there would be no nuclei and no error
             raise ImageValueError("the model gives NaN or infinite probabilities for it; export the model again")
         return maps
@@ -82,7 +91,7 @@ def load_network(options: SegmenterOptions) -> Network:
     ------
     ModelError, RuntimeEnvironmentError
         See `nuclei_runtime.model.session.load_session`; or the model takes images of one size only, which excludes
-        test-time augmentation and a diameter.
+        test-time augmentation, a diameter and a view.
     ValueError
         See `nuclei_runtime.steps.scale.scale_for`.
     """
@@ -90,11 +99,15 @@ def load_network(options: SegmenterOptions) -> Network:
         options.model_path, sha256=options.sha256, provider=options.provider, threads=options.threads
     )
     card = session.card
-    if (options.tta or options.diameter_px is not None) and card.input.tiling is None:
+    if (options.tta or options.changes_view) and card.input.tiling is None:
         raise ModelError(
             f"{card.name} takes images of {card.input.height} x {card.input.width} pixels only, but test-time "
-            "augmentation and a diameter enlarge or reduce the image; leave them out, or use a model for any size"
+            "augmentation, a diameter and a view change the image; leave them out, or use a model for any size"
         )
+    if options.view is not None:
+        return Network(session, options.view, options.tta)
     known_px = card.training_nucleus_diameter_px
-    scale = Scale() if options.diameter_px is None else scale_for(options.diameter_px, known_px)
-    return Network(session, scale, options.tta)
+    scale = None if options.diameter_px is None else scale_for(options.diameter_px, known_px)
+    view = View(scale or Scale(), options.stain or AS_IS)
+    others = () if card.views is None else other_views(scale, options.stain)
+    return Network(session, view, options.tta, others)

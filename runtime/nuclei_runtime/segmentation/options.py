@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from nuclei_runtime.model.bundled import BUNDLED_MODELS
 from nuclei_runtime.model.session import CPU_PROVIDER
+from nuclei_runtime.steps.stains import AS_IS, STAINS
+from nuclei_runtime.steps.view import View
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,14 @@ class SegmenterOptions:
     tta : bool
         Test-time augmentation; see `nuclei_runtime.steps.tta`.
     diameter_px : float, optional
-        Median diameter of the nuclei in the images, in pixels; see `nuclei_runtime.steps.scale`. Without it, the
-        network sees the images at their own scale.
+        Median diameter of the nuclei in the images, in pixels, which fixes the scale; see
+        `nuclei_runtime.steps.scale`.
+    stain : str, optional
+        Which stain of colour images the network is shown: ``rgb`` for their own colours, or a key of
+        `nuclei_runtime.steps.stains.STAINS`.
+    view : View, optional
+        How the network is shown every image: `View()` is as they are. Without it, what neither `diameter_px` nor
+        `stain` fixes is chosen for each image, if the model's card says how; see `nuclei_runtime.steps.view`.
 
     Raises
     ------
@@ -44,6 +54,8 @@ class SegmenterOptions:
     threads: int | None = None
     tta: bool = False
     diameter_px: float | None = None
+    stain: str | None = None
+    view: View | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in BUNDLED_MODELS:
@@ -53,8 +65,21 @@ class SegmenterOptions:
                 f"precision={self.precision!r} selects a bundled model, and {self.model} has its own precision; "
                 "give one of the two"
             )
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads must be 1 or more, found {self.threads}")
+        threads: object = self.threads  # a program's settings file may give it as 1.5 or "4"
+        if threads is not None and (not isinstance(threads, int | np.integer) or threads < 1):
+            raise ValueError(f"threads must be a whole number, 1 or more, found {threads!r}")
+        diameter_px: object = self.diameter_px
+        if diameter_px is not None and not isinstance(diameter_px, int | float | np.number):
+            raise ValueError(f"diameter_px must be a number of pixels, found {diameter_px!r}")
+        if self.stain is not None and self.stain not in (AS_IS, *STAINS):
+            raise ValueError(f"stain must be one of {', '.join((AS_IS, *STAINS))}, found {self.stain!r}")
+        if self.view is not None and (self.diameter_px is not None or self.stain is not None):
+            raise ValueError("a view fixes the scale and the stain; give either it, or diameter_px and stain")
+
+    @property
+    def changes_view(self) -> bool:
+        """Whether images are to be shown in another way than as they are, whatever the model's card says."""
+        return self.diameter_px is not None or self.stain is not None or self.view not in (None, View())
 
     @property
     def model_path(self) -> Path:

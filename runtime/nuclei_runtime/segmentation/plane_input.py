@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image, check_image
 from nuclei_runtime.readers.plane import Plane
+from nuclei_runtime.steps.contrast import Contrast
 from nuclei_runtime.steps.percentiles import limits_of
-from nuclei_runtime.steps.preprocess import STEPS, as_input, colours_of
+from nuclei_runtime.steps.preprocess import STEPS, as_input, colours_of, contrast_of
+from nuclei_runtime.steps.stains import AS_IS, STAINED, is_colour, stained
 from nuclei_runtime.steps.step import Pixels, Step
 
 REGION_PX = 1024
@@ -37,12 +40,17 @@ class PlaneInput:
 
     def __init__(self, plane: Plane, steps: Sequence[Step]) -> None:
         self._plane = plane
+        self.shape = (plane.shape[0], plane.shape[1])
         self._applied: list[Callable[[NDArray[Any]], NDArray[np.float32]]] = []
         for step in steps:
-            fit = STEPS[step.id].fit
-            if fit is None:
+            if STEPS[step.id].fit is None:
                 raise ValueError(f"{step.id} cannot be applied region by region")
-            self._applied.append(fit(_pixels_of(plane, self._apply), **step.kwargs))
+            self._applied.append(STEPS[step.id].of(_pixels_of(plane, self._apply), step.kwargs))
+
+    @property
+    def contrast(self) -> Contrast | None:
+        """The contrast that the plane is given; None if the model's card does not set it first."""
+        return contrast_of(self._applied)
 
     def read(self, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Return the (h, w, 3) network input of a region."""
@@ -53,6 +61,31 @@ class PlaneInput:
         for apply in self._applied:
             colours = apply(colours)
         return colours
+
+
+def shown_plane(plane: Plane, stain: str) -> Plane:
+    """Return a plane as the network is shown it: a stain of it, or itself if it has no colours.
+
+    Parameters
+    ----------
+    plane : Plane
+    stain : str
+        See `nuclei_runtime.steps.view.View`.
+    """
+    if stain == AS_IS or not has_colours(plane):
+        return plane
+
+    def read(rows: slice, columns: slice) -> Image:
+        return stained(plane.read(rows, columns), stain)
+
+    return replace(plane, shape=plane.shape[:2], dtype=STAINED, read=read)
+
+
+def has_colours(plane: Plane) -> bool:
+    """Return whether a plane has colours, and is not a grey image with three equal channels."""
+    if len(plane.shape) == 2:
+        return False
+    return any(is_colour(plane.read(rows, columns)) for rows, columns in regions(plane.shape, REGION_PX))
 
 
 def plane_limits(plane: Plane, lower: float, upper: float) -> tuple[float, float]:

@@ -8,13 +8,14 @@ from types import TracebackType
 import numpy as np
 
 from nuclei_runtime.arrays import Image, Maps
-from nuclei_runtime.readers.plane import Plane, plane_of
+from nuclei_runtime.readers.plane import plane_of
 from nuclei_runtime.segmentation.network import Network
-from nuclei_runtime.segmentation.plane_input import PlaneInput
+from nuclei_runtime.segmentation.plane_input import PlaneInput, shown_plane
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
-from nuclei_runtime.steps.preprocess import preprocess
+from nuclei_runtime.steps.contrast import Contrast
+from nuclei_runtime.steps.preprocess import prepare
 from nuclei_runtime.steps.resize import resize
-from nuclei_runtime.steps.tiling import Tiling, run_tile, tile_spans
+from nuclei_runtime.steps.tiling import Read, Tiling, run_tile, tile_spans
 
 
 class PlaneMaps:
@@ -22,7 +23,10 @@ class PlaneMaps:
 
     Parameters
     ----------
-    plane : Plane
+    shape : (int, int)
+        Height and width of the plane.
+    read : callable
+        See `nuclei_runtime.steps.tiling.Read`: the network's input, as `PlaneInput.read` gives it.
     network : Network
         One that accepts images of any size.
     tiling : Tiling
@@ -31,18 +35,15 @@ class PlaneMaps:
         How many of the maps to keep: the first ones.
     memory_bytes : int
         How much of the maps to keep in memory; the rest is kept in a temporary file.
-
-    Raises
-    ------
-    ImageError
-        The plane cannot be read.
     """
 
-    def __init__(self, plane: Plane, network: Network, tiling: Tiling, n_maps: int, *, memory_bytes: int) -> None:
-        self._shape = (plane.shape[0], plane.shape[1])
+    def __init__(
+        self, shape: tuple[int, int], read: Read, network: Network, tiling: Tiling, n_maps: int, *, memory_bytes: int
+    ) -> None:
+        self._shape = shape
+        self._read = read
         self._network = network
         self._n_maps = n_maps
-        self._input = PlaneInput(plane, network.card.preprocessing)
         self._columns = tile_spans(self._shape[1], tiling)
         self._rows_to_come = tile_spans(self._shape[0], tiling)
         self._raster = ScratchRaster(np.float32, n_maps, memory_bytes=memory_bytes)
@@ -72,7 +73,7 @@ class PlaneMaps:
     def _run_row(self) -> None:
         rows = self._rows_to_come.pop(0)
         for columns in self._columns:
-            maps = run_tile(self._network.run, self._input.read, self._shape, rows, columns)
+            maps = run_tile(self._network.run, self._read, self._shape, rows, columns)
             self._raster.write(rows.kept, columns.kept, maps[..., : self._n_maps])
 
 
@@ -83,7 +84,7 @@ def image_maps(image: Image, network: Network) -> Maps:
     ----------
     image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) ndarray
     network : Network
-        One for any size, or one of fixed size, which sees the whole image resized.
+        One for any size, or one of fixed size, which sees the whole image resized. Its view is used as it is.
 
     Returns
     -------
@@ -96,9 +97,24 @@ def image_maps(image: Image, network: Network) -> Maps:
     """
     height, width = image.shape[:2]
     if network.tiling is None:
-        (maps,) = network.run(preprocess(image, network.card.preprocessing)[np.newaxis])
-        # Bilinear interpolation stays between its neighbours, so the maps need no clipping.
-        return resize(maps, height=height, width=width)
+        return resized_maps(image, network)[0]
     n_maps = len(network.card.output.maps)
-    with PlaneMaps(plane_of(image), network, network.tiling, n_maps, memory_bytes=sys.maxsize) as found:
+    plane_input = PlaneInput(shown_plane(plane_of(image), network.view.stain), network.card.preprocessing)
+    with PlaneMaps(
+        (height, width), plane_input.read, network, network.tiling, n_maps, memory_bytes=sys.maxsize
+    ) as found:
         return found.read(slice(0, height), slice(0, width))
+
+
+def resized_maps(image: Image, network: Network) -> tuple[Maps, Contrast | None]:
+    """Return the maps that a network of fixed size gives for an image, and the contrast that the image was given.
+
+    Raises
+    ------
+    ImageError
+        See `image_maps`.
+    """
+    prepared, contrast = prepare(image, network.card.preprocessing)
+    (maps,) = network.run(prepared[np.newaxis])
+    # Bilinear interpolation stays between its neighbours, so the maps need no clipping.
+    return resize(maps, height=image.shape[0], width=image.shape[1]), contrast

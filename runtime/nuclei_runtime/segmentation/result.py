@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from nuclei_runtime.arrays import Image, Labels, check_image
 from nuclei_runtime.errors import ImageShapeError
 from nuclei_runtime.faults import allocating_for
-from nuclei_runtime.steps.measure import Measures, Regions, measure
+from nuclei_runtime.steps.contrast import Contrast
+from nuclei_runtime.steps.measure import Measures, Regions, areas_of, measure, median_diameter_px
 from nuclei_runtime.steps.outlines import trace_outlines
+from nuclei_runtime.steps.view import AS_IT_IS, View
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value to compare by
@@ -22,21 +24,37 @@ class Segmentation:
     ----------
     labels : (H, W) ndarray of int32
         0 is background, nuclei are 1..N, each one a single 4-connected piece. Read-only.
+    contrast : Contrast, optional
+        The contrast that the image was given, and why it may be wrong. None if it is not known: the labels were found
+        in maps, or the model's card does not set the contrast first.
+    view : View
+        How the network was shown the image.
+    expected_ap : float, optional
+        The share of nuclei that are expected to be right, 0 to 1, as the AP@0.5 on validation images; None if no view
+        was chosen. See `nuclei_runtime.steps.view`.
     """
 
     labels: Labels
+    contrast: Contrast | None = None
+    view: View = AS_IT_IS
+    expected_ap: float | None = None
 
     def __post_init__(self) -> None:
         self.labels.flags.writeable = False
 
-    def __reduce__(self) -> tuple[type[Segmentation], tuple[Labels]]:
+    def __reduce__(self) -> tuple[type[Segmentation], tuple[Labels, Contrast | None, View, float | None]]:
         """Pickle by the constructor, because arrays come out of a pickle writeable."""
-        return Segmentation, (self.labels,)
+        return Segmentation, (self.labels, self.contrast, self.view, self.expected_ap)
 
     @property
     def count(self) -> int:
         """How many nuclei there are."""
         return int(self.labels.max())
+
+    @property
+    def estimated_diameter_px(self) -> float | None:
+        """Median diameter of disks with the areas of the nuclei, in pixels; None if there are none."""
+        return median_diameter_px(areas_of(self.labels))
 
     def table(self, image: Image) -> Measures:
         """Measure each nucleus: the columns of ``nuclei.csv`` from ``label`` to ``intensity_min``.

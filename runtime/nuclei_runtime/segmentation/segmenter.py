@@ -24,6 +24,7 @@ from nuclei_runtime.segmentation.network import Network, load_network
 from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.segmentation.plane_maps import image_maps
 from nuclei_runtime.segmentation.result import Segmentation
+from nuclei_runtime.steps.view import View
 
 
 class Segmenter:
@@ -49,8 +50,13 @@ class Segmenter:
         `nuclei_runtime.steps.tta`.
     diameter_px : float, optional
         Median diameter of the nuclei in the images, 4 to 400 pixels. The images are rescaled so that the network
-        sees nuclei of about the size that it was trained on; see `nuclei_runtime.steps.scale`. Without it, the network
-        sees the images at their own scale.
+        sees nuclei of about the size that it was trained on; see `nuclei_runtime.steps.scale`.
+    stain : str, optional
+        Which stain of colour images the network is shown, a key of `nuclei_runtime.steps.stains.STAINS`; or ``rgb``
+        for their own colours. Images without colours are not affected.
+    view : View, optional
+        How the network is shown every image: `View()` is as they are. Not together with `diameter_px` or `stain`.
+        Without it, what these two leave open is chosen for each image; see `nuclei_runtime.steps.view`.
 
     Raises
     ------
@@ -78,9 +84,11 @@ class Segmenter:
         threads: int | None = None,
         tta: bool = False,
         diameter_px: float | None = None,
+        stain: str | None = None,
+        view: View | None = None,
     ) -> None:
         path = None if model is None else Path(model)
-        options = SegmenterOptions(path, precision, sha256, provider, threads, tta, diameter_px)
+        options = SegmenterOptions(path, precision, sha256, provider, threads, tta, diameter_px, stain, view)
         self._network: Network | None = load_network(options)
         # The program may work in another folder by the time it pickles this.
         self._options = options if path is None else replace(options, model=path.absolute())
@@ -190,9 +198,11 @@ class Segmenter:
         check_image(image)
         with allocating_for(image.shape):
             labels = np.zeros(image.shape[:2], np.int32)
+        contrast, view, expected_ap = None, network.view, None
         for block in segment_plane(plane_of(image), network, max_memory=sys.maxsize, cancel=cancel):
             labels[block.rows, block.columns] += block.labels
-        return Segmentation(labels)
+            contrast, view, expected_ap = block.contrast, block.view, block.expected_ap
+        return Segmentation(labels, contrast, view, expected_ap)
 
     def segment_batch(self, images: Sequence[Image]) -> list[Segmentation]:
         """Find the nuclei of several images, which may differ in size and type. The results are in the same order.
@@ -204,10 +214,18 @@ class Segmenter:
         """
         return [self.segment(image) for image in images]
 
-    def predict(self, images: Iterable[Image]) -> Iterator[Maps]:
+    def predict(self, images: Iterable[Image], *, view: View | None = None) -> Iterator[Maps]:
         """Yield each image's maps, (H, W, M) float32 in [0, 1] at the image's own size, in order.
 
         The first map is the probability of a nucleus; the model's card names the others.
+
+        Parameters
+        ----------
+        images : iterable of ndarray
+            As for `segment`.
+        view : View, optional
+            How the network is shown the images, such as the `Segmentation.view` that `segment` chose. Nothing is
+            chosen here: without it, it is what the options of this segmenter fix, otherwise the images as they are.
 
         Raises
         ------
@@ -219,18 +237,20 @@ class Segmenter:
         for image in images:
             check_image(image)
             with allocating_for(image.shape):
-                maps = image_maps(image, self.network)
+                maps = image_maps(image, self._in_view(view))
             yield maps
 
-    def find_instances(self, maps: Maps) -> Segmentation:
+    def find_instances(self, maps: Maps, *, view: View | None = None) -> Segmentation:
         """Label the nuclei in an image's maps with the method in the model's card.
 
-        The labels are the same as those that `segment` gives for the image.
+        The labels are the same as those that `segment` gives for the image in this view.
 
         Parameters
         ----------
         maps : (H, W, M) ndarray of float32 in [0, 1]
             All the maps of one image, as `predict` yields them.
+        view : View, optional
+            The one that was given to `predict`.
 
         Raises
         ------
@@ -239,7 +259,11 @@ class Segmenter:
         ImageTooLargeError
             There is not enough memory.
         """
-        network = self.network
+        network = self._in_view(view)
         check_maps(maps, len(network.card.output.maps))
         with allocating_for(maps.shape):
-            return Segmentation(label_maps(maps, network))
+            return Segmentation(label_maps(maps, network), view=network.view)
+
+    def _in_view(self, view: View | None) -> Network:
+        network = self.network
+        return network if view is None else replace(network, view=view)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,6 +121,20 @@ def measure(regions: Regions, labels: Labels, image: Image) -> Measures:
         "intensity_max": np.maximum.reduceat(values, regions.starts),
         "intensity_min": np.minimum.reduceat(values, regions.starts),
     }
+
+
+def areas_of(labels: Labels) -> NDArray[np.intp]:
+    """Return the area of each nucleus of an (H, W) label image, in pixels and in the order of their numbers."""
+    inside = labels[labels > 0]
+    if not inside.size:
+        return np.zeros(0, np.intp)
+    counts = np.bincount(inside - inside.min())
+    return counts[counts > 0]
+
+
+def median_diameter_px(areas: NDArray[np.integer[Any]]) -> float | None:
+    """Return the median diameter of disks with these areas, in pixels; None if there are none."""
+    return float(np.median(2 * np.sqrt(areas / np.pi))) if areas.size else None
 
 
 def axis_lengths(regions: Regions, spacing: tuple[float, float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

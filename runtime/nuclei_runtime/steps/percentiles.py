@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from nuclei_runtime.arrays import Image
+from nuclei_runtime.steps.contrast import Contrast
 from nuclei_runtime.steps.step import Pixels, PreprocessingStep, number
 
 MAX_SAMPLED_PX = 1 << 22
@@ -132,53 +132,6 @@ def percentile_limits(image: Image, lower: float, upper: float) -> tuple[float, 
     return sample.limits(lower, upper)
 
 
-def normalise(image: Image, low: float, high: float) -> NDArray[np.float32]:
-    """Map one intensity to 0 and another to 1 and clip to that range; if they are equal, all values become 0.
-
-    Returns
-    -------
-    float32 ndarray of the image's shape, in [0, 1]
-    """
-    # Use halves: the difference of two float64 values may be infinite, that of their halves is not.
-    low, high = low / 2, high / 2
-    if high <= low:
-        return np.zeros(image.shape, np.float32)
-    if image.dtype.kind == "u" and (n_values := 1 << (8 * image.dtype.itemsize)) <= min(1 << 16, image.size):
-        every = np.arange(n_values, dtype=image.dtype)
-        return np.asarray(_between(every, low, high)[image])
-    return _between(image, low, high)
-
-
-def _between(image: Image, low: float, high: float) -> NDArray[np.float32]:
-    """Map the intensities whose halves are given to 0 and 1."""
-    # Compute in float64: in float32, a 32-bit integer image would lose its low bits before the subtraction.
-    scaled = image.astype(np.float64)
-    scaled /= 2
-    np.clip(scaled, low, high, out=scaled)
-    scaled -= low
-    scaled /= high - low
-    return scaled.astype(np.float32)
-
-
-def percentile_normalisation(image: Image, *, lower: float, upper: float) -> NDArray[np.float32]:
-    """Map the lower percentile of an image to 0 and the upper one to 1, and clip to that range.
-
-    The percentiles are taken over all channels of the whole image, which preserves the colours. An image without
-    contrast, in which both percentiles are equal, becomes all 0.
-
-    Parameters
-    ----------
-    image : (H, W) or (H, W, 3) ndarray of any intensity type
-    lower, upper : float
-        In percent, 0 to 100; see `percentile_limits`.
-
-    Returns
-    -------
-    float32 ndarray of the same shape, in [0, 1]
-    """
-    return normalise(image, *percentile_limits(image, lower, upper))
-
-
 def limits_of(pixels: Pixels, lower: float, upper: float) -> tuple[float, float]:
     """Return what `percentile_limits` returns, for an image that is read region by region."""
     sample: ValueSample | None = None
@@ -189,12 +142,19 @@ def limits_of(pixels: Pixels, lower: float, upper: float) -> tuple[float, float]
     return sample.limits(lower, upper)
 
 
-def fit_percentile_normalisation(
-    pixels: Pixels, *, lower: float, upper: float
-) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
-    """Return a function that does to a region what `percentile_normalisation` does to the whole image."""
-    low, high = limits_of(pixels, lower, upper)
-    return partial(normalise, low=low, high=high)
+def fit_percentile_normalisation(pixels: Pixels, *, lower: float, upper: float) -> Contrast:
+    """Return the contrast that maps the lower percentile of an image to 0 and the upper one to 1.
+
+    The percentiles are taken over all channels of the whole image, which preserves the colours. An image without
+    contrast, in which both percentiles are equal, becomes all 0.
+
+    Parameters
+    ----------
+    pixels : Pixels
+    lower, upper : float
+        In percent, 0 to 100; see `percentile_limits`.
+    """
+    return Contrast(*limits_of(pixels, lower, upper))
 
 
 def check_percentiles(kwargs: Mapping[str, Any]) -> str | None:
@@ -203,8 +163,7 @@ def check_percentiles(kwargs: Mapping[str, Any]) -> str | None:
 
 
 PERCENTILE_NORMALISATION = PreprocessingStep(
-    apply=percentile_normalisation,
-    arguments={"lower": number(0, 100), "upper": number(0, 100)},
+    {"lower": number(0, 100), "upper": number(0, 100)},
     fit=fit_percentile_normalisation,
     check=check_percentiles,
 )

@@ -5,16 +5,17 @@ A model card lists the steps in order as ``{"id": ..., "kwargs": {...}}``; `STEP
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image, check_image
+from nuclei_runtime.steps.contrast import Contrast
 from nuclei_runtime.steps.percentiles import PERCENTILE_NORMALISATION
 from nuclei_runtime.steps.resize import RESIZE
-from nuclei_runtime.steps.step import Step
+from nuclei_runtime.steps.step import Pixels, Step
 from nuclei_runtime.steps.structure import STRUCTURE_NORMALISATION
 
 CHANNELS = 3
@@ -48,11 +49,23 @@ def preprocess(image: Image, steps: Sequence[Step]) -> NDArray[np.float32]:
     ImageShapeError, ImageValueError
         See `nuclei_runtime.arrays.check_image`.
     """
+    return prepare(image, steps)[0]
+
+
+def prepare(image: Image, steps: Sequence[Step]) -> tuple[NDArray[np.float32], Contrast | None]:
+    """Return what `preprocess` returns, and the contrast that the image was given."""
     check_image(image)
     current: Any = colours_of(image)
+    applied = []
     for step in steps:
-        current = STEPS[step.id].apply(current, **step.kwargs)
-    return as_input(current)
+        applied.append(STEPS[step.id].of(Pixels.of(current), step.kwargs))
+        current = applied[-1](current)
+    return as_input(current), contrast_of(applied)
+
+
+def contrast_of(applied: Sequence[Callable[[NDArray[Any]], NDArray[np.float32]]]) -> Contrast | None:
+    """Return the contrast that the fitted steps give an image: that of the first step, which alone sees its values."""
+    return applied[0] if applied and isinstance(applied[0], Contrast) else None
 
 
 def colours_of(image: Image) -> Image:

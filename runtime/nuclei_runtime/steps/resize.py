@@ -20,7 +20,7 @@ def resize(image: NDArray[np.float32], *, height: int, width: int) -> NDArray[np
 
 
 RESIZE = PreprocessingStep(
+    {"height": side(), "width": side()},
     apply=resize,
-    arguments={"height": side(), "width": side()},
     output_size=lambda kwargs: (kwargs["height"], kwargs["width"]),
 )

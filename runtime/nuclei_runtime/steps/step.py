@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +76,10 @@ def scale_areas(step: Step, arguments: Arguments, factor: float) -> Step:
     return Step(step.id, {**step.kwargs, **scaled})
 
 
+STRIP_PX = 256
+"""Height of the strips in which an image in memory is read: what a step makes of a strip takes more memory than it."""
+
+
 @dataclass(frozen=True)
 class Pixels:
     """The values of an image, which a step may read region by region before it is applied.
@@ -91,30 +96,44 @@ class Pixels:
     shape: tuple[int, ...]
     regions: Callable[[], Iterator[tuple[NDArray[Any], int, int]]]
 
+    @classmethod
+    def of(cls, image: NDArray[Any]) -> Self:
+        """Return the values of an image in memory."""
+        starts = range(0, image.shape[0], STRIP_PX)
+        return cls(image.shape, lambda: ((image[row : row + STRIP_PX], row, 0) for row in starts))
+
 
 @dataclass(frozen=True)
 class PreprocessingStep:
-    """A step from an image to the network's input.
+    """A step from an image to the network's input. It has a `fit` or an `apply`.
 
     Attributes
     ----------
-    apply : callable
-        ``apply(image, **kwargs)`` takes the whole image, (H, W) or (H, W, 3), and returns float32.
     arguments : mapping of str to Argument
     fit : callable, optional
-        ``fit(pixels, **kwargs)`` returns a function that does to a region, pixel by pixel, what `apply` does to the
-        whole image. A network that takes any size sees an image in tiles: steps before it need this function.
+        ``fit(pixels, **kwargs)`` looks at the whole image, (H, W) or (H, W, 3), and returns a function that is then
+        applied to it, or to its regions one by one: it returns float32, pixel by pixel. A network that takes any size
+        sees an image in tiles: steps before it need this function.
+    apply : callable, optional
+        ``apply(image, **kwargs)`` takes the whole image and returns float32.
     check : callable, optional
         ``check(kwargs)`` returns what is wrong with arguments that are valid one by one, or None.
     output_size : callable, optional
         ``output_size(kwargs)`` returns the height and width of the result, if the step sets them.
     """
 
-    apply: Callable[..., NDArray[np.float32]]
     arguments: Arguments
     fit: Callable[..., Callable[[NDArray[Any]], NDArray[np.float32]]] | None = None
+    apply: Callable[..., NDArray[np.float32]] | None = None
     check: Callable[[Mapping[str, Any]], str | None] | None = None
     output_size: Callable[[Mapping[str, Any]], tuple[int, int]] | None = None
+
+    def of(self, pixels: Pixels, kwargs: Mapping[str, Any]) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
+        """Return the function that does this step to an image."""
+        if self.fit is not None:
+            return self.fit(pixels, **kwargs)
+        assert self.apply is not None  # it has one of the two
+        return partial(self.apply, **kwargs)
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,15 @@ shows what they are for.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nuclei_runtime.arrays import Image
-from nuclei_runtime.steps.percentiles import Values, check_percentiles, normalise, ranks_of
+from nuclei_runtime.arrays import COLOURS, Image
+from nuclei_runtime.steps.contrast import Contrast
+from nuclei_runtime.steps.percentiles import Values, check_percentiles, ranks_of
 from nuclei_runtime.steps.step import Pixels, PreprocessingStep, number
 
 BLOCK_PX = 32
@@ -43,36 +42,24 @@ while the upper limit is between 1 and 6 times that of the nuclei. On the valida
 MAX_SAMPLED_BLOCKS = 4096
 """Number of blocks from which percentiles are computed if the values cannot be counted: four megapixels."""
 
-STRIP_PX = 8 * BLOCK_PX
-"""Height of the strips in which an image in memory is read: the sorted squares take more memory than the image."""
+MAX_EMPTY_SHARE = 0.15
+"""How much of the contrast of the strongest channel an empty one may have: JPEG mixes the channels. In blue pictures of
+quality 75 it leaves at most 0.13 in the others, and 0.04 if they are bright (33 images of fluorescence, whose brightest
+parts were brought to 40 to 255); in green ones, up to 0.2 and 0.12. In 118 images of stained tissue the second channel
+has at least 0.57."""
 
 INNER = slice(1, SQUARE_PX**2 - 1)
 """The values of a square of which percentiles are taken, in order: all but the lowest and the highest."""
 MEDIAN = SQUARE_PX**2 // 2 - 1
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """What `find_contrast` finds.
+def find_contrast(pixels: Pixels, *, lower: float, upper: float) -> Contrast:
+    """Find the contrast of an image that is read region by region, twice.
 
-    Attributes
-    ----------
-    low, high : float
-        The intensities that become 0 and 1. Equal if the image is without structure, and then all becomes 0.
-    structure : float
-        Share of the blocks that hold structure, 0 to 1.
-    has_outliers : bool
-        Whether something much brighter than the rest was left out, such as debris or hot pixels.
-    """
-
-    low: float
-    high: float
-    structure: float
-    has_outliers: bool
-
-
-def find_contrast(pixels: Pixels, lower: float, upper: float) -> Contrast:
-    """Find the limits of `structure_normalisation` for an image that is read region by region, twice.
+    The lower percentile of what has structure becomes 0, and the upper one 1. The percentiles are taken over all
+    channels of all blocks with structure, which preserves the colours. If only one channel of a colour image holds a
+    picture, as when fluorescence is saved in blue, it is taken alone, as if it were a grey image. An image without
+    structure, such as noise, becomes all 0. docs/card.md has the definition.
 
     Parameters
     ----------
@@ -82,15 +69,11 @@ def find_contrast(pixels: Pixels, lower: float, upper: float) -> Contrast:
     lower, upper : float
         In percent, 0 to 100.
     """
-    contrasts = np.zeros([math.ceil(length / BLOCK_PX) for length in pixels.shape[:2]])
-    for values, row, column in pixels.regions():
-        if row % BLOCK_PX or column % BLOCK_PX:
-            raise ValueError(f"a region begins at {row}, {column}, expected multiples of {BLOCK_PX}")
-        _window(contrasts, values, row, column)[:] = _contrasts(np.sort(_squares(values), axis=-1))
+    contrasts, channel, brightest = _survey(pixels)
     has_structure = (contrasts > 0) & (contrasts >= contrasts.max() * MIN_SHARE_OF_CONTRAST)
     n_blocks = int(has_structure.sum())
     if n_blocks == 0:
-        return Contrast(0.0, 0.0, 0.0, False)
+        return Contrast(0.0, 0.0, 0.0, channel, brightest, has_structure)
     numbers = np.cumsum(has_structure).reshape(has_structure.shape) - 1
     is_sampled = has_structure & (numbers % math.ceil(n_blocks / MAX_SAMPLED_BLOCKS) == 0)
     found: Values | None = None
@@ -98,7 +81,7 @@ def find_contrast(pixels: Pixels, lower: float, upper: float) -> Contrast:
         found = found or Values(values.dtype)
         blocks = _window(has_structure if found.are_counted else is_sampled, values, row, column)
         if blocks.any():
-            squares = _squares(values)
+            squares = _squares(values if channel is None else values[..., channel])
             side = BLOCK_PX // SQUARE_PX
             chosen = blocks.repeat(side, axis=0).repeat(side, axis=1)[: squares.shape[0], : squares.shape[1]]
             found.add(np.sort(squares[chosen], axis=-1)[..., INNER])
@@ -107,9 +90,79 @@ def find_contrast(pixels: Pixels, lower: float, upper: float) -> Contrast:
     in_order = np.sort(contrasts[has_structure])
     (reference,) = ranks_of(n_blocks, REFERENCE_PERCENT)
     span = MAX_SPAN_IN_CONTRASTS * in_order[reference]
-    if has_outliers := bool(high / 2 - low / 2 > span):
+    if high / 2 - low / 2 > span:
         low, high = found.up_to(low / 2 + span).limits(lower, upper)
-    return Contrast(low, high, n_blocks / contrasts.size, has_outliers)
+    return Contrast(low, high, n_blocks / contrasts.size, channel, brightest, has_structure)
+
+
+def _survey(pixels: Pixels) -> tuple[NDArray[np.float64], int | None, float]:
+    """Look at all squares of an image.
+
+    Returns
+    -------
+    contrasts : ndarray
+        Half the contrast of each block, 0 if it is only noise.
+    channel : int, optional
+        The only channel that holds a picture.
+    brightest : float
+        The highest median of a square, in that channel or in any.
+    """
+    shape = [math.ceil(length / BLOCK_PX) for length in pixels.shape[:2]]
+    contrasts: NDArray[np.float64] | None = None
+    variation, brightest = np.zeros((1, 1)), np.full(1, -np.inf)
+    for values, row, column in pixels.regions():
+        if row % BLOCK_PX or column % BLOCK_PX:
+            raise ValueError(f"a region begins at {row}, {column}, expected multiples of {BLOCK_PX}")
+        squares = np.sort(_squares(values), axis=-1)
+        # Halves: the difference of two float64 values may be infinite, that of their halves is not.
+        lowest, median, highest = np.moveaxis(squares[..., [0, MEDIAN, -1]].astype(np.float64) / 2, -1, 0)
+        medians = _by_block(median)
+        ranges = _range_of(medians)
+        if contrasts is None:
+            contrasts = np.zeros((*shape, ranges.shape[-1]))
+        is_noise = ranges <= MIN_CONTRAST_IN_RANGES * _noise_of(_by_block(highest - lowest))
+        _window(contrasts, values, row, column)[:] = np.where(is_noise, 0.0, ranges)
+        variation = np.maximum(variation, _variation(medians))
+        brightest = np.maximum(brightest, 2 * median.max(axis=(0, 1)))
+    assert contrasts is not None  # an image has pixels
+    channel = _only_channel(variation) if len(variation) == len(COLOURS) else None
+    if channel is None:
+        return contrasts.max(axis=-1), None, float(brightest.max())
+    return contrasts[..., channel], channel, float(brightest[channel])
+
+
+def _variation(medians: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how much each channel varies within a block at most, and how much the difference of each two does.
+
+    Parameters
+    ----------
+    medians : (rows, columns, C, values) ndarray
+        Halves, by block.
+
+    Returns
+    -------
+    (C, C) ndarray
+        Channels on the diagonal, differences elsewhere; quarters.
+    """
+    n_channels = medians.shape[2]
+    result = np.empty((n_channels, n_channels))
+    for i, j in combinations_with_replacement(range(n_channels), 2):
+        values = medians[:, :, i] / 2 - (medians[:, :, j] / 2 if i != j else 0)
+        result[i, j] = result[j, i] = _range_of(values).max()
+    return result
+
+
+def _only_channel(variation: NDArray[np.float64]) -> int | None:
+    """Return the channel of three that holds all there is, because each other one is empty or the same.
+
+    If all are the same, there is nothing to do: the network sees grey.
+    """
+    own = variation.diagonal()
+    strongest = int(own.argmax())
+    limit = MAX_EMPTY_SHARE * own[strongest]
+    is_empty, is_same = own <= limit, variation[strongest] <= limit
+    is_same[strongest] = True
+    return strongest if own[strongest] > 0 and is_empty.any() and (is_empty | is_same).all() else None
 
 
 def _window(blocks: NDArray[Any], region: NDArray[Any], row: int, column: int) -> NDArray[Any]:
@@ -136,16 +189,17 @@ def _squares(region: Image) -> NDArray[Any]:
     return split.transpose(0, 2, 4, 1, 3).reshape(split.shape[0], split.shape[2], channels, SQUARE_PX**2)
 
 
-def _contrasts(squares: NDArray[Any]) -> NDArray[np.float64]:
-    """Return half the contrast of each block from the sorted values of its squares, or 0 if it is only noise."""
-    # Halves: the difference of two float64 values may be infinite, that of their halves is not.
-    lowest, median, highest = np.moveaxis(squares[..., [0, MEDIAN, -1]].astype(np.float64) / 2, -1, 0)
-    medians, ranges = _by_block(median), np.sort(_by_block(highest - lowest), axis=-1)  # NaN come last
-    contrast = np.fmax.reduce(medians, axis=-1) - np.fmin.reduce(medians, axis=-1)
-    middle = (np.isfinite(ranges).sum(axis=-1, keepdims=True) - 1) // 2
-    noise = np.take_along_axis(ranges, middle, axis=-1)[..., 0]
-    above_noise: NDArray[np.float64] = np.where(contrast > MIN_CONTRAST_IN_RANGES * noise, contrast, 0.0).max(axis=-1)
-    return above_noise
+def _range_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the largest minus the smallest of the values along the last axis, where NaN stands for no value."""
+    result: NDArray[np.float64] = np.fmax.reduce(values, axis=-1) - np.fmin.reduce(values, axis=-1)
+    return result
+
+
+def _noise_of(ranges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the median of the ranges of the squares of each block."""
+    in_order = np.sort(ranges, axis=-1)  # NaN come last
+    middle = (np.isfinite(in_order).sum(axis=-1, keepdims=True) - 1) // 2
+    return np.take_along_axis(in_order, middle, axis=-1)[..., 0]
 
 
 def _by_block(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -157,38 +211,6 @@ def _by_block(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return split.transpose(0, 2, 4, 1, 3).reshape(split.shape[0], split.shape[2], channels, side**2)
 
 
-def structure_normalisation(image: Image, *, lower: float, upper: float) -> NDArray[np.float32]:
-    """Map the lower percentile of what has structure in an image to 0 and the upper one to 1, and clip to that range.
-
-    The percentiles are taken over all channels of all blocks with structure, which preserves the colours. An image
-    without structure, such as noise, becomes all 0. docs/card.md has the definition.
-
-    Parameters
-    ----------
-    image : (H, W) or (H, W, 3) ndarray of any intensity type
-    lower, upper : float
-        In percent, 0 to 100.
-
-    Returns
-    -------
-    float32 ndarray of the same shape, in [0, 1]
-    """
-    starts = range(0, image.shape[0], STRIP_PX)
-    pixels = Pixels(image.shape, lambda: ((image[row : row + STRIP_PX], row, 0) for row in starts))
-    return fit_structure_normalisation(pixels, lower=lower, upper=upper)(image)
-
-
-def fit_structure_normalisation(
-    pixels: Pixels, *, lower: float, upper: float
-) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
-    """Return a function that does to a region what `structure_normalisation` does to the whole image."""
-    contrast = find_contrast(pixels, lower, upper)
-    return partial(normalise, low=contrast.low, high=contrast.high)
-
-
 STRUCTURE_NORMALISATION = PreprocessingStep(
-    apply=structure_normalisation,
-    arguments={"lower": number(0, 100), "upper": number(0, 100)},
-    fit=fit_structure_normalisation,
-    check=check_percentiles,
+    {"lower": number(0, 100), "upper": number(0, 100)}, fit=find_contrast, check=check_percentiles
 )

@@ -14,7 +14,8 @@ from nuclei_runtime.arrays import Image, Labels
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.plane_input import plane_limits, regions
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
-from nuclei_runtime.steps.percentiles import normalise, percentile_limits
+from nuclei_runtime.steps.contrast import normalise
+from nuclei_runtime.steps.percentiles import percentile_limits
 from nuclei_runtime.steps.preprocess import colours_of
 from nuclei_runtime.writers.plane_writer import PlaneWriter
 

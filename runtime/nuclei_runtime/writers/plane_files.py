@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,35 @@ from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.blocks import Block
 from nuclei_runtime.segmentation.memory import LABELS_IN_MEMORY_BYTES
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
+from nuclei_runtime.steps.contrast import Contrast
+from nuclei_runtime.steps.measure import areas_of, median_diameter_px
+from nuclei_runtime.steps.view import AS_IT_IS, View
 from nuclei_runtime.writers.outputs import Output
 
 
-def write_plane_files(image: str, plane: Plane, blocks: Iterable[Block], files: Mapping[Output, Path]) -> int:
+@dataclass(frozen=True)
+class Written:
+    """What the files of a plane contain.
+
+    Attributes
+    ----------
+    n_nuclei : int
+    diameter_px : float, optional
+        Median diameter of disks with the areas of the nuclei; None if there are none.
+    contrast : Contrast, optional
+    view : View
+    expected_ap : float, optional
+        See `nuclei_runtime.segmentation.blocks.Block`.
+    """
+
+    n_nuclei: int
+    diameter_px: float | None
+    contrast: Contrast | None
+    view: View
+    expected_ap: float | None
+
+
+def write_plane_files(image: str, plane: Plane, blocks: Iterable[Block], files: Mapping[Output, Path]) -> Written:
     """Write the outputs of one plane.
 
     Parameters
@@ -30,8 +56,7 @@ def write_plane_files(image: str, plane: Plane, blocks: Iterable[Block], files: 
 
     Returns
     -------
-    int
-        The number of nuclei.
+    Written
 
     Raises
     ------
@@ -41,14 +66,18 @@ def write_plane_files(image: str, plane: Plane, blocks: Iterable[Block], files: 
         A file cannot be written.
     """
     n_nuclei = 0
+    areas = []
+    contrast, view, expected_ap = None, AS_IT_IS, None
     with ExitStack() as opened:
         labels = opened.enter_context(ScratchRaster(np.int32, memory_bytes=LABELS_IN_MEMORY_BYTES))
         writers = [opened.enter_context(output.writer(path, image, plane)) for output, path in files.items()]
         for block in blocks:
             labels.write(block.rows, block.columns, block.labels, block.labels > 0)
             n_nuclei = max(n_nuclei, int(block.labels.max()))
+            areas.append(areas_of(block.labels))
+            contrast, view, expected_ap = block.contrast, block.view, block.expected_ap
             for writer in writers:
                 writer.write_block(block)
         for writer in writers:
             writer.finish(labels, n_nuclei)
-    return n_nuclei
+    return Written(n_nuclei, median_diameter_px(np.concatenate(areas)), contrast, view, expected_ap)

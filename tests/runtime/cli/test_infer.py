@@ -197,7 +197,7 @@ def test_what_the_user_got_wrong_is_exit_2(tmp_path: Path, tiny_model: Path) -> 
     nothing = infer(tmp_path, *rest)
     assert nothing.returncode == 2
     assert "no image found" in nothing.stderr
-    assert "skipped 1 other file(s) (.txt); save images in other formats as OME-TIFF" in nothing.stderr
+    assert "skipped 1 other file (.txt); save images in other formats as OME-TIFF" in nothing.stderr
     assert infer(tmp_path / "absent", *rest).returncode == 2
     assert infer(*rest).returncode == 2
     assert not (tmp_path / "out").exists()
@@ -382,7 +382,18 @@ def test_only_the_model_that_was_pinned_runs(tmp_path: Path, tiny_model: Path) -
     assert other.returncode == 3
     assert digest in other.stderr
     assert not (tmp_path / "out").exists()
+    malformed = infer(*arguments, digest[:-1])
+    assert malformed.returncode == 2
+    assert "hexadecimal digits" in malformed.stderr
     done = infer(*arguments, digest)
     assert done.returncode == 0, done.stderr
     provenance = json.loads((tmp_path / "out/provenance.json").read_text(encoding="utf-8"))
     assert provenance["method"]["model"]["sha256"] == digest
+
+
+def test_the_summary_says_that_a_contrast_is_in_doubt(tmp_path: Path, tiled_model: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png_bytes(field()))
+    (tmp_path / "nothing.png").write_bytes(png_bytes(field() * 0))
+    done = infer(tmp_path / "a.png", tmp_path / "nothing.png", "--out", tmp_path / "out", "--model", tiled_model)
+    assert done.returncode == 0, done.stderr
+    assert "contrast in doubt: 1 image; see contrast_warning in images.csv\n" in done.stdout

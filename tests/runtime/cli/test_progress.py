@@ -7,6 +7,8 @@ import io
 import pytest
 
 from nuclei_runtime.cli.progress import OutcomeReporter, progress_bar
+from nuclei_runtime.results.outcome import PlaneOutcome
+from nuclei_runtime.runs.image_file import FileOutcome
 
 
 class Terminal(io.StringIO):
@@ -43,3 +45,33 @@ def test_the_totals_count_the_folders_that_nobody_could_list() -> None:
     reporter = OutcomeReporter(as_json=False)
     assert reporter.summary(0, 2, 0) == "0 of 0 images, 0 nuclei, 0 failed; other files skipped: 2"
     assert reporter.summary(0, 2, 1).endswith("other files skipped: 2; folders that could not be listed: 1")
+
+
+def planes(*n_nuclei: int, times: int = 0, depths: int = 0) -> FileOutcome:
+    """A file with a plane for each number of nuclei."""
+    indices = [(t, z) for t in (range(times) if times else [None]) for z in (range(depths) if depths else [None])]
+    return FileOutcome(
+        tuple(PlaneOutcome("a.tif", "ok", time=t, z=z, n_nuclei=n) for n, (t, z) in zip(n_nuclei, indices, strict=True))
+    )
+
+
+def test_what_is_found_in_several_planes_of_a_stack_is_called_sections() -> None:
+    image, frames, stack = planes(1), planes(8, 9, times=2), planes(8, 8, 9, 8, 8, depths=5)
+    both = planes(1, 0, 0, 0, times=2, depths=2)
+    failed = FileOutcome((PlaneOutcome("b.tif", "failed", reason="empty"),))
+    for outcomes, counts in (
+        ([image], "1 of 1 image, 1 nucleus, 0 failed"),
+        ([stack], "1 of 1 image, 41 sections of nuclei in 5 planes of Z stacks, 0 failed"),
+        ([frames], "1 of 1 image, 17 nuclei in 2 frames of time series, 0 failed"),
+        ([both, failed], "1 of 2 images, 1 section of nuclei in 4 planes of Z stacks, 1 failed"),
+        (
+            [image, frames, stack],
+            "3 of 3 images, 1 nucleus, 17 nuclei in 2 frames of time series, 41 sections of nuclei in 5 planes of Z "
+            "stacks, 0 failed",
+        ),
+    ):
+        reporter = OutcomeReporter(as_json=False)
+        for outcome in outcomes:
+            reporter.report(outcome)
+        assert reporter.n_doubtful == 0
+        assert reporter.summary(len(outcomes), 0, 0) == counts + "; other files skipped: 0"

@@ -31,6 +31,7 @@ from nuclei_runtime.model.card import (
 from nuclei_runtime.model.session import CPU_PROVIDER, import_onnxruntime
 from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.tiling import Tiling
+from nuclei_runtime.steps.view import Signs, ViewChoice
 
 CARDS = Path(__file__).with_name("cards")
 VALID = (CARDS / "valid.json").read_text(encoding="utf-8")
@@ -94,6 +95,38 @@ def test_a_card_of_a_network_that_takes_any_size_is_read() -> None:
         "min_peak_distance": 0.65,
         "min_area_px": 16,
     }
+
+
+def test_a_card_may_say_how_a_view_is_chosen() -> None:
+    text = (CARDS / "valid_views.json").read_text(encoding="utf-8")
+    read = parse_card(text, "valid_views.json")
+    assert read.views == ViewChoice(-0.7, Signs(0.8, 0.9, 0.2, -0.6, 0.5), trigger=0.85, doubt=0.6, margin=0.02)
+    assert parse_card(read.to_json(), "again") == read
+    assert parse_card(TILED, "without").views is None
+    assert '"views"' not in parse_card(TILED, "without").to_json()
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"views": None}, "views: expected an object, found null"),
+        ({"views": {"margin": 2}}, "views.margin: expected a number from 0 to 1, found 2"),
+        ({"views": {"stain": "he"}}, "views.stain: unknown field"),
+        ({"views": {"weights": {}}}, "views.weights.peak: missing, expected a number from -1000 to 1000"),
+        (
+            {"postprocessing": {"id": "connected_components", "kwargs": {"threshold": 0.5, "min_area_px": 16}}},
+            "views: need a tiling, and a postprocessing that uses the map distance",
+        ),
+    ],
+)
+def test_a_choice_of_views_that_is_wrong_is_refused(changes: dict[str, Any], problem: str) -> None:
+    document = json.loads((CARDS / "valid_views.json").read_text(encoding="utf-8"))
+    for name, value in changes.items():
+        known = document[name] if name == "views" and value else {}
+        document[name] = {**known, **value} if isinstance(value, dict) else value
+    with pytest.raises(CardError) as caught:
+        parse_card(json.dumps(document), "wrong")
+    assert problem in caught.value.problems
 
 
 def test_a_method_may_be_given_more_maps_than_it_needs() -> None:

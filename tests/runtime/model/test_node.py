@@ -96,10 +96,20 @@ WIDE = np.random.default_rng(5).random((20, 300, 3), dtype=np.float32)
 DEEP = np.dstack([GREY * np.uint16(257), GREY * np.uint16(200), GREY + np.uint16(900), np.full_like(GREY, 9)])
 SPOTTED = GREY.astype(np.float32)
 SPOTTED[40:46, 40:46] = 9e4
-IMAGES = {"grey": GREY, "RGB float": WIDE, "RGBA 16 bit": DEEP, "thin": GREY[20:23, :67], "debris": SPOTTED}
+BLUE = np.dstack([GREY // 9, GREY * 0, GREY])
+CYAN = np.dstack([GREY * 0 + 3, GREY, np.maximum(GREY, 9)]).astype(np.float32)
+IMAGES = {
+    "blue": BLUE,
+    "cyan": CYAN,
+    "grey": GREY,
+    "RGB float": WIDE,
+    "RGBA 16 bit": DEEP,
+    "thin": GREY[20:23, :67],
+    "debris": SPOTTED,
+}
 
 
-@pytest.mark.parametrize("name", ["grey", "RGBA 16 bit", "thin", "debris"])
+@pytest.mark.parametrize("name", ["grey", "RGBA 16 bit", "thin", "debris", "blue", "cyan"])
 def test_a_tiled_model_gives_its_sample(run_node: Run, tiled_model: Path, tmp_path: Path, name: str) -> None:
     compare(run_node, tiled_model, write_sample_of(tiled_model, IMAGES[name], tmp_path), tmp_path)
 

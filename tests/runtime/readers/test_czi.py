@@ -84,6 +84,8 @@ def test_bytes_are_read_like_the_file(file: Path) -> None:
 
 def test_several_scenes_are_chosen_or_refused(scenes: Path) -> None:
     with pytest.raises(ImageShapeError, match=r"holds 2 images; choose with --scene each"):
+        open_planes(scenes, Selection()).__enter__()
+    with pytest.raises(ImageShapeError, match="holds 2 images; save the one to use as a file of its own"):
         read_image(scenes)
     with open_planes(scenes, Selection(scene="each")) as planes:
         assert [(plane.suffix, plane.shape) for plane in planes] == [("_s00", (40, 86)), ("_s01", (40, 56))]

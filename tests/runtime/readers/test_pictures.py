@@ -213,7 +213,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], type[ImageError], str]] = {
     "imagej stack": (lambda: tiff(STACK, imagej=True), ImageShapeError, "stack"),
     "ome channels": (lambda: tiff(STACK[:2], ome=True, metadata={"axes": "CYX"}), ImageShapeError, "axes CYX"),
     "two pages": (lambda: pages(GREY, GREY), ImageShapeError, "stack"),
-    "two pages of two sizes": (lambda: pages(GREY, GREY[:9]), ImageShapeError, "holds 2 images; choose with --scene"),
+    "two pages of two sizes": (lambda: pages(GREY, GREY[:9]), ImageShapeError, "holds 2 images; save the one to use"),
     "two channels": (
         lambda: tiff(np.dstack([GREY, GREY]), photometric="minisblack", planarconfig="contig"),
         ImageShapeError,
@@ -344,3 +344,9 @@ def test_an_array_without_intensities_is_refused(dtype: Any) -> None:
         pytest.skip("a long double is a double on this platform")
     with pytest.raises(ImageValueError, match="expected bool, integers or floats"):
         check_image(np.zeros((4, 4), dtype))
+
+
+@pytest.mark.parametrize("source", [None, 3, np.zeros((4, 5))])
+def test_what_is_neither_a_path_nor_bytes_is_refused(source: Any) -> None:
+    with pytest.raises(ImageReadError, match=f"found {type(source).__name__}, expected the path of an image or the"):
+        read_image(source)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from nuclei_runtime.errors import ImageValueError, InputsError
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.pixel_size import in_micrometres
 from nuclei_runtime.readers.plane import Selection
@@ -126,3 +127,24 @@ def test_the_case_of_a_symbol_counts_but_not_that_of_a_name() -> None:
     assert in_micrometres((1.0, 1.0), ("Micron", "MILLIMETER")) == (1.0, 1000.0)
     for unit in ("Mm", "Pm", "NM"):  # megametres, petametres, and who knows
         assert in_micrometres((1.0, 1.0), (unit, unit)) is None
+
+
+def test_the_pixel_size_is_given_for_files_that_do_not_state_it(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "plain.tif", IMAGE)
+    with open_planes(tmp_path / "plain.tif", Selection(pixel_size_um=0.325)) as (plane,):
+        assert plane.pixel_size_um == (0.325, 0.325)
+
+
+def test_a_pixel_size_that_contradicts_the_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, IMAGE, ome=True, metadata={"PhysicalSizeX": 0.3251, "PhysicalSizeY": 0.3251})
+    with open_planes(path, Selection(pixel_size_um=0.325)) as (plane,):
+        assert plane.pixel_size_um == (0.3251, 0.3251)
+    with pytest.raises(ImageValueError, match=r"--pixel-size 0.65 contradicts the file, which says 0.3251 x 0.3251 um"):
+        open_planes(path, Selection(pixel_size_um=0.65)).__enter__()
+
+
+@pytest.mark.parametrize("size", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_pixel_size_that_is_none_is_refused(size: float) -> None:
+    with pytest.raises(InputsError, match="expected micrometres, above 0"):
+        Selection(pixel_size_um=size)

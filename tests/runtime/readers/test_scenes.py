@@ -164,6 +164,8 @@ def test_images_of_a_tiff_are_scenes(
 ) -> None:
     path = write(tmp_path / "a.tif")
     with pytest.raises(ImageShapeError, match="holds 2 images; choose with --scene"):
+        open_planes(path, Selection()).__enter__()
+    with pytest.raises(ImageShapeError, match="holds 2 images; save the one to use as a file of its own"):
         read_image(path)
     with open_planes(path, Selection(scene="each")) as planes:
         assert np.array_equal(whole(planes[0]), IMAGES[0])

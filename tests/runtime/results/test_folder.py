@@ -22,7 +22,7 @@ from nuclei_runtime.errors import NucleiError, ResultsExistError, RuntimeEnviron
 from nuclei_runtime.readers.plane import plane_of
 from nuclei_runtime.results.folder import Mode, ResultsFolder
 from nuclei_runtime.results.layout import result_path, token_of
-from nuclei_runtime.results.outcome import IMAGES_COLUMNS, PlaneOutcome, segmented
+from nuclei_runtime.results.outcome import IMAGES_COLUMNS, PlaneOutcome, Segmented, segmented
 from nuclei_runtime.results.records import FileDigest, Record, digest_file
 from nuclei_runtime.results.shard import WHOLE, Shard
 from nuclei_runtime.results.writing import move, writing
@@ -54,10 +54,10 @@ def add(results: ResultsFolder, name: str, image: np.ndarray | None = None, labe
         paths = {output: work / f"0{output.ending}" for output in OUTPUTS}
         block = Block(slice(0, labels.shape[0]), slice(0, labels.shape[1]), image, labels)
         with writing(work):
-            n_nuclei = write_plane_files(name, plane_of(image), [block], paths)
+            written = write_plane_files(name, plane_of(image), [block], paths)
         made = {result_path(output, file.stem): path for output, path in paths.items()}
         digests = {target: digest_file(path).sha256 for target, path in made.items()}
-        outcome = segmented(name, plane_of(image), n_nuclei, result_path(LABELS, file.stem))
+        outcome = segmented(name, Segmented(plane_of(image), written), result_path(LABELS, file.stem))
         results.store.place(Record(name, file.stem, "key", FileDigest("0", 1), (outcome,), digests), made, work)
 
 

@@ -106,7 +106,7 @@ def test_a_folder_of_another_version_is_completed(
     assert code == 0
     done_again, note = stderr.splitlines()
     assert done_again.startswith("segmented again: a.png: its results were made with another model")
-    assert note.startswith("note: 1 image(s) in images.csv and nuclei.csv were segmented with another model")
+    assert note.startswith("note: 1 image in images.csv and nuclei.csv was segmented with another model")
 
     # b.png was not named again: its rows stay, without the cells that the older version did not write.
     missing = {"overlay_scale", "perimeter", "perimeter_um"} if version is OLDER else set()

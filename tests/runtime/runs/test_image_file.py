@@ -23,6 +23,7 @@ from nuclei_runtime.errors import MissingExtraError, RuntimeEnvironmentError
 from nuclei_runtime.readers.plane import Plane, Selection
 from nuclei_runtime.results.folder import ResultsFolder
 from nuclei_runtime.results.outcome import PlaneOutcome
+from nuclei_runtime.results.records import record_of
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import find_images
 from nuclei_runtime.runs.workers import Job, Worker
@@ -36,21 +37,21 @@ def save_fields(folder: Path, *names: str) -> None:
         Image.fromarray(fluorescence_field(seed, height=96, width=100 + seed, n_nuclei=8)[0]).save(folder / name)
 
 
-def worker(segmenter: Segmenter) -> Worker:
-    return Worker(Job(SegmenterOptions(), Selection(), "key"), segmenter)
+def worker(segmenter: Segmenter, selection: Selection | None = None) -> Worker:
+    return Worker(Job(SegmenterOptions(), selection or Selection(), "key"), segmenter)
 
 
-def process(folder: Path, segmenter: Segmenter) -> Iterator[FileOutcome]:
+def process(folder: Path, segmenter: Segmenter, selection: Selection | None = None) -> Iterator[FileOutcome]:
     inputs = find_images([folder], out=folder / "out")
     results = ResultsFolder(folder / "out", "resume")
     results.write_provenance("{}")
     for file in inputs.files:
-        yield process_file(file, worker(segmenter), results.store)
+        yield process_file(file, worker(segmenter, selection), results.store)
     results.join((file.name for file in inputs.files), "key")
 
 
-def run(folder: Path, segmenter: Segmenter) -> Iterator[PlaneOutcome]:
-    for outcome in process(folder, segmenter):
+def run(folder: Path, segmenter: Segmenter, selection: Selection | None = None) -> Iterator[PlaneOutcome]:
+    for outcome in process(folder, segmenter, selection):
         yield from outcome.planes
 
 
@@ -245,13 +246,13 @@ def test_planes_whose_names_another_image_had_wait_until_it_has_another(tmp_path
     (alone,) = process(tmp_path, segmenter)
     assert alone.is_ok
     (tmp_path / "b.tmp").rename(tmp_path / "a.png")
-    before = (tmp_path / "out/labels/a_t000.tif").read_bytes()
+    before = tifffile.imread(tmp_path / "out/labels/a_t000.tif")
     with several_planes(2):
         outcomes = {outcome.planes[0].image: outcome for outcome in process(tmp_path, segmenter)}
         assert not outcomes["a.png"].is_ok
         assert "is in the way" in str(outcomes["a.png"].planes[0].reason)
         assert outcomes["a_t000.png"].is_ok
-        assert (tmp_path / "out/labels/a_t000.png_t000.tif").read_bytes() == before
+        np.testing.assert_array_equal(tifffile.imread(tmp_path / "out/labels/a_t000.png_t000.tif"), before)
         outcomes = {outcome.planes[0].image: outcome for outcome in process(tmp_path, segmenter)}
     assert outcomes["a.png"].is_ok
     assert outcomes["a_t000.png"].is_kept
@@ -303,3 +304,32 @@ def test_a_segmenter_may_be_shared_by_threads(tiny_model: Path) -> None:
         found = list(pool.map(lambda image: segmenter.segment(image).labels, images * 4))
     for labels, wanted in zip(found, expected * 4, strict=True):
         np.testing.assert_array_equal(labels, wanted)
+
+
+def test_the_row_of_an_image_says_which_channel_was_segmented_with_which_contrast(
+    tmp_path: Path, tiled_model: Path
+) -> None:
+    field, _ = fluorescence_field(3, height=96, width=130, n_nuclei=8)
+    nothing = np.zeros_like(field)
+    Image.fromarray(field).save(tmp_path / "a_grey.png")
+    Image.fromarray(np.dstack([nothing, nothing, field])).save(tmp_path / "b_blue.png")
+    Image.fromarray(np.dstack([field, field[::-1], nothing])).save(tmp_path / "c_colour.png")
+    Image.fromarray(nothing).save(tmp_path / "d_nothing.png")
+    (tmp_path / "e_broken.png").write_bytes(b"")
+    tifffile.imwrite(tmp_path / "f_stack.tif", np.stack([field, field]), imagej=True, metadata={"axes": "CYX"})
+    segmenter = Segmenter(tiled_model)
+    outcomes = list(run(tmp_path, segmenter, Selection(channel=0)))
+    rows = read_table(tmp_path / "out/images.csv")
+    assert [row["channel"] for row in rows] == ["", "blue only", "rgb", "", "", "0"]
+    contrast = segmenter.segment(field).contrast
+    assert contrast is not None
+    assert contrast.high > contrast.low
+    for row in (rows[0], rows[1], rows[5]):
+        assert (float(row["contrast_low"]), float(row["contrast_high"])) == (contrast.low, contrast.high)
+        assert float(row["structure_share"]) == pytest.approx(contrast.structure)
+        assert row["contrast_warning"] == ""
+    assert (rows[3]["contrast_low"], rows[3]["contrast_high"], rows[3]["structure_share"]) == ("", "", "0")
+    assert rows[3]["contrast_warning"] == "nothing in the image stands out from its noise, so there are no nuclei"
+    assert {rows[4][column] for column in ("channel", "contrast_low", "structure_share", "contrast_warning")} == {""}
+    stored = [record_of(tmp_path / "out", row["image"]) for row in rows]
+    assert [plane for record in stored if record is not None for plane in record.planes] == outcomes

@@ -135,7 +135,7 @@ def test_nothing_found_says_what_was_looked_for_and_what_was_skipped(tmp_path: P
     message = str(caught.value)
     assert str(tmp_path / "in") in message
     assert ".png" in message
-    assert "3 other file(s) (.doc, no suffix)" in message
+    assert "3 other files (.doc, no suffix)" in message
     assert str(tmp_path / "in" / "labels") in message
 
 

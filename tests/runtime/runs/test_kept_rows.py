@@ -143,7 +143,7 @@ def test_a_watch_keeps_the_rows_of_other_runs_and_says_so(first: RunConfig, seco
         notes += [found] if isinstance(found, str) else []
     assert list(rows(first.out)) == [*NAMES, "new.png", "z.ome.tif"]
     (note,) = notes
-    assert note.startswith("note: 1 image(s)")
+    assert note.startswith("note: 1 image in")
 
 
 def test_an_image_whose_table_is_missing_is_named_and_left_out(first: RunConfig, second: RunConfig) -> None:
@@ -162,7 +162,7 @@ def test_the_command_says_how_many_rows_were_made_otherwise(
     code, _, stderr = run_main(infer_main, *second.sources, *options, "--z", "max")
     assert code == 0
     assert stderr == (
-        "note: 4 image(s) in images.csv and nuclei.csv were segmented with another model, other options or another "
+        "note: 4 images in images.csv and nuclei.csv were segmented with another model, other options or another "
         "version; provenance.json describes them under earlier_methods\n"
     )
     assert list(rows(first.out)) == [*NAMES, "z.ome.tif"]

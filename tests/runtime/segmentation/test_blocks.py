@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nuclei_runtime import Segmenter
+from nuclei_runtime import Segmenter, View
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import ImageError, ImageTooLargeError, ImageValueError
 from nuclei_runtime.model.session import Session
@@ -22,6 +22,7 @@ from nuclei_runtime.segmentation import memory
 from nuclei_runtime.segmentation.blocks import Block, Grid, label_maps, segment_plane
 from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.steps.instances import find_instances
+from nuclei_runtime.steps.scale import Scale
 from nuclei_runtime.steps.step import Step
 
 SMALL = Grid(core_px=32, margin_px=16, max_margin_px=256)
@@ -360,7 +361,8 @@ def test_a_ceiling_that_nothing_fits_under_is_refused_with_the_least_that_works(
     assert Budget(plane, 8 << 30).tiling(tiling, 1536) == tiling
     # An image that is shown twice as large takes four times as much.
     assert Budget(plane, 800 << 20).tiling(tiling, 1536) == tiling
-    assert Budget(plane, 800 << 20, 2).tiling(tiling, 1536).core_px < tiling.core_px
+    enlarged = Segmenter(stem_unet, threads=1, view=View(Scale(enlarged=2))).network
+    assert Budget(plane, 800 << 20, enlarged).tiling(tiling, 1536).core_px < tiling.core_px
 
 
 def test_nuclei_do_not_depend_on_the_memory(stem_unet: Path, monkeypatch: pytest.MonkeyPatch) -> None:

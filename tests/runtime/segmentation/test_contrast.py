@@ -132,3 +132,24 @@ def test_areas_do_not_depend_on_what_is_no_nucleus(segmenter: Segmenter, kind: s
 def test_background_alone_has_no_nuclei(segmenter: Segmenter, level: float) -> None:
     image = np.random.default_rng(3).poisson(level, (700, 700)).astype(np.uint16)
     assert segmenter.segment(image).count == 0
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_a_picture_in_one_colour_gives_the_outlines_of_the_grey_one(segmenter: Segmenter, channel: int) -> None:
+    image, _ = photograph(SIX, 256)
+    grey = (image / 16).clip(0, 255).astype(np.uint8)
+    colour = np.zeros((*grey.shape, 3), np.uint8)
+    colour[..., channel] = grey
+    result = segmenter.segment(colour)
+    np.testing.assert_array_equal(result.labels, segmenter.segment(grey).labels)
+    assert result.count == 6
+    assert result.contrast is not None
+    assert result.contrast.channel == channel
+
+
+def test_the_contrast_does_not_depend_on_the_blocks(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, _ = photograph(SIX, 300)
+    colour = np.dstack([np.zeros_like(image), image, np.full_like(image, 7)]).astype(np.uint16)
+    whole = segmenter.segment(colour).contrast
+    monkeypatch.setattr("nuclei_runtime.segmentation.plane_input.REGION_PX", 64)
+    assert segmenter.segment(colour).contrast == whole

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import tifffile
 
-from nuclei_runtime import ImageShapeError, ImageValueError, Segmentation, Segmenter
+from nuclei_runtime import Contrast, ImageShapeError, ImageValueError, Segmentation, Segmenter
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.runs.run import FolderRun, RunConfig
 from nuclei_runtime.steps.outlines import trace_outlines
+from nuclei_runtime.steps.percentiles import percentile_limits
 
 FIELD, _ = fluorescence_field(11, height=128, width=128, n_nuclei=9)
 IMAGES = {"grey": FIELD.astype(np.uint16) * 11, "colour": np.dstack([FIELD, FIELD // 2, FIELD // 3])}
@@ -76,3 +77,17 @@ def test_the_outlines_are_those_of_the_labels(segmenter: Segmenter) -> None:
     result = segmenter.segment(FIELD)
     for outline, expected in zip(result.outlines(), trace_outlines(result.labels), strict=True):
         np.testing.assert_array_equal(outline, expected)
+
+
+def test_the_contrast_is_that_of_the_network_and_is_kept_in_copies(segmenter: Segmenter, tiny_model: Path) -> None:
+    image = IMAGES["grey"]
+    result = segmenter.segment(image)
+    assert isinstance(result.contrast, Contrast)
+    assert image.min() <= result.contrast.low < result.contrast.high <= image.max()
+    assert pickle.loads(pickle.dumps(result)).contrast == result.contrast
+    (maps,) = segmenter.predict([image])
+    assert segmenter.find_instances(maps).contrast is None
+    whole = Segmenter(tiny_model).segment(image).contrast
+    assert whole is not None
+    assert (whole.low, whole.high) == percentile_limits(image, 1.0, 99.8)
+    assert whole.structure is None

@@ -14,10 +14,10 @@ from nuclei_runtime.errors import ImageShapeError, ImageValueError
 from nuclei_runtime.readers.plane import plane_of
 from nuclei_runtime.segmentation.plane_input import PlaneInput, regions
 from nuclei_runtime.steps.instances import METHODS
-from nuclei_runtime.steps.percentiles import ValueSample, percentile_limits, percentile_normalisation
+from nuclei_runtime.steps.percentiles import ValueSample, fit_percentile_normalisation, percentile_limits
 from nuclei_runtime.steps.preprocess import STEPS, preprocess
 from nuclei_runtime.steps.resize import resize
-from nuclei_runtime.steps.step import Step
+from nuclei_runtime.steps.step import Pixels, Step
 
 LOWER, UPPER = 1.0, 99.8
 FIELD, _ = fluorescence_field(3, height=60, width=90)
@@ -28,7 +28,7 @@ BASELINE = (
 
 
 def normalised(image: np.ndarray) -> np.ndarray:
-    return percentile_normalisation(image, lower=LOWER, upper=UPPER)
+    return fit_percentile_normalisation(Pixels.of(image), lower=LOWER, upper=UPPER)(image)
 
 
 def smallest_value_with(percent: float, image: np.ndarray) -> float:
@@ -161,7 +161,7 @@ def test_an_invalid_image_is_refused_before_any_step() -> None:
 
 @pytest.mark.parametrize("name", [*STEPS, *METHODS])
 def test_a_step_s_arguments_are_those_of_its_function(name: str) -> None:
-    function = STEPS[name].apply if name in STEPS else METHODS[name].find
+    function = STEPS[name].fit or STEPS[name].apply if name in STEPS else METHODS[name].find
     parameters = inspect.signature(function).parameters.values()
     arguments = (STEPS.get(name) or METHODS[name]).arguments
     assert set(arguments) == {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}

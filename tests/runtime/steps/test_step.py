@@ -28,18 +28,12 @@ import numpy as np
 from nuclei_runtime.steps.step import MAPS, InstanceMethod, PreprocessingStep, area, number
 
 
-def gamma(image, *, power, least):
-    return fit_gamma(None, power=power, least=least, highest=float(image.max()))(image)
-
-
-def fit_gamma(pixels, *, power, least, highest=None):
-    if highest is None:
-        highest = max(float(values.max()) for values, _, _ in pixels.regions())
+def fit_gamma(pixels, *, power, least):
+    highest = max(float(values.max()) for values, _, _ in pixels.regions())
     return lambda values: np.maximum(values / highest, least).astype(np.float32) ** np.float32(power)
 
 
 GAMMA = PreprocessingStep(
-    gamma,
     {"power": number(0.1, 10), "least": number(0, 1)},
     fit=fit_gamma,
     check=lambda kwargs: "least must be 0 where power is 1" if kwargs["power"] == 1 and kwargs["least"] else None,

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
 from scipy import ndimage
+from skimage.data import immunohistochemistry
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.readers.plane import plane_of
 from nuclei_runtime.segmentation.plane_input import PlaneInput, regions
 from nuclei_runtime.steps import structure
-from nuclei_runtime.steps.percentiles import normalise, percentile_limits
+from nuclei_runtime.steps.contrast import Contrast, normalise
+from nuclei_runtime.steps.percentiles import percentile_limits
 from nuclei_runtime.steps.preprocess import preprocess
 from nuclei_runtime.steps.step import Pixels, Step
-from nuclei_runtime.steps.structure import BLOCK_PX, Contrast, find_contrast, structure_normalisation
+from nuclei_runtime.steps.structure import BLOCK_PX, find_contrast
 
 LOWER, UPPER = 1.0, 99.8
 STEP = Step("structure_normalisation", {"lower": LOWER, "upper": UPPER})
@@ -29,7 +34,22 @@ def contrast_of(image: NDArray, side: int = 4096) -> Contrast:
         for rows, columns in regions(image.shape, side):
             yield image[rows, columns], rows.start, columns.start
 
-    return find_contrast(Pixels(image.shape, read), LOWER, UPPER)
+    return find_contrast(Pixels(image.shape, read), lower=LOWER, upper=UPPER)
+
+
+def normalised(image: NDArray) -> NDArray[np.float32]:
+    return contrast_of(image)(image)
+
+
+def in_colour(image: NDArray, *colour: float) -> NDArray:
+    """The picture in one colour, as microscope programs export fluorescence."""
+    return np.dstack([(image * share).astype(image.dtype) for share in colour])
+
+
+def as_jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    file = io.BytesIO()
+    PillowImage.fromarray(image).save(file, "JPEG", quality=quality)
+    return np.asarray(PillowImage.open(file))
 
 
 def mirrored(position: int, length: int) -> int:
@@ -49,6 +69,8 @@ def limits_of_the_page(image: NDArray, sampled: int) -> tuple[float, float]:
     blocks: dict[tuple[int, int], list] = {}
     for i, j in squares:
         blocks.setdefault((i // 8, j // 8), []).append(squares[i, j])
+    if image.shape[2] == 3 and (only := only_channel_of_the_page(list(blocks.values()))) is not None:
+        return limits_of_the_page(image[..., only], sampled)
     contrasts = {}
     for place in sorted(blocks):
         found = [0.0]
@@ -71,6 +93,18 @@ def limits_of_the_page(image: NDArray, sampled: int) -> tuple[float, float]:
     return low, high
 
 
+def only_channel_of_the_page(blocks: list[list]) -> int | None:
+    def largest(value: Callable[[list], float]) -> float:
+        return max(max(map(value, block)) - min(map(value, block)) for block in blocks)
+
+    k = [largest(lambda square, i=i: square[i][7]) for i in range(3)]  # type: ignore[misc]
+    s = k.index(max(k))
+    d = [largest(lambda square, i=i: square[i][7] - square[s][7]) for i in range(3)]  # type: ignore[misc]
+    empty = [i for i in range(3) if k[i] <= 0.15 * k[s]]
+    rest = [i for i in range(3) if i not in empty and i != s]
+    return s if k[s] > 0 and empty and all(d[i] <= 0.15 * k[s] for i in rest) else None
+
+
 def with_debris(image: NDArray) -> NDArray:
     return np.where(np.add.outer((np.arange(133) - 48) ** 2, (np.arange(261) - 48) ** 2) < 90, 65_535, 30.0 * image)
 
@@ -84,7 +118,12 @@ PICTURES = {
     "wide": FIELD.astype(np.int32) * 70_000,
     "bool": FIELD > 90,
     "RGB": np.dstack([FIELD, FIELD // 2, 255 - FIELD]),
-    "RGB of floats": np.dstack([FIELD, FIELD * 0, FIELD]) / np.float32(7),
+    "RGB of floats": np.dstack([FIELD, FIELD[::-1], FIELD]) / np.float32(7),
+    "blue": in_colour(FIELD, 0, 0, 1),
+    "blue JPEG": as_jpeg(in_colour(FIELD, 0, 0, 1), 75),
+    "magenta floats": in_colour(FIELD / np.float32(7), 1, 0, 1),
+    "red on green": np.dstack([FIELD, FIELD[::-1], FIELD * 0]),
+    "faint second colour": np.dstack([FIELD, FIELD[::-1] // 8, FIELD // 6]),
     "debris": with_debris(FIELD).astype(np.uint16),
     "debris in floats": with_debris(FIELD),
     "one pixel": FIELD[:1, :1],
@@ -101,7 +140,7 @@ def test_the_page_s_definition_is_the_one_that_runs(name: str, sampled: int, mon
     counted = image.dtype.kind in "bui" and image.dtype.itemsize <= 2
     contrast = contrast_of(image)
     assert (contrast.low, contrast.high) == limits_of_the_page(image, 4096 if counted else sampled)
-    assert contrast.has_outliers == ("debris" in name) or sampled == 5
+    assert (contrast.warning is not None) == (name in ("debris", "debris in floats", "one pixel", "noise"))
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -118,7 +157,7 @@ def test_regions_that_cut_blocks_are_refused() -> None:
 
 def test_a_plane_is_normalised_region_by_region_as_the_whole_image_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nuclei_runtime.segmentation.plane_input.REGION_PX", 64)
-    monkeypatch.setattr(structure, "STRIP_PX", 32)
+    monkeypatch.setattr("nuclei_runtime.steps.step.STRIP_PX", 32)
     for image in PICTURES.values():
         expected = preprocess(image, [STEP])
         network_input = PlaneInput(plane_of(image), [STEP])
@@ -127,11 +166,11 @@ def test_a_plane_is_normalised_region_by_region_as_the_whole_image_is(monkeypatc
 
 
 def test_the_same_picture_in_other_types_is_the_same_input() -> None:
-    expected = structure_normalisation(FIELD, lower=LOWER, upper=UPPER)
+    expected = normalised(FIELD)
     assert (expected.min(), expected.max()) == (0, 1)
     pictures = (FIELD * np.uint16(257), FIELD.astype(np.int32) - 99, FIELD / 255, FIELD * 3e305, np.dstack([FIELD] * 3))
     for picture in pictures:
-        found = structure_normalisation(picture, lower=LOWER, upper=UPPER).reshape(*FIELD.shape, -1)[..., 0]
+        found = normalised(picture).reshape(*FIELD.shape, -1)[..., 0]
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -174,7 +213,13 @@ def test_what_is_not_nuclei_does_not_set_the_contrast() -> None:
     for changed in (image, hot, corner, debris, padded):
         contrast = contrast_of(changed.clip(0, 65_535).astype(np.uint16))
         assert contrast.high == pytest.approx(3300, rel=0.03)
-        assert contrast.has_outliers is (changed is corner or changed is debris)
+        warned = changed is corner or changed is debris
+        assert contrast.warning == (
+            "the brightest parts (65535) are far above the upper limit "
+            f"({contrast.high:g}); if they are the nuclei and not debris, the outlines are too wide"
+            if warned
+            else None
+        )
     assert percentile_limits(hot, LOWER, UPPER)[1] == 65_535
 
 
@@ -188,7 +233,7 @@ def test_camera_noise_is_not_structure(offset: float) -> None:
     """Also where a background that was subtracted leaves only the upper part of the noise."""
     noise = 40 * (np.random.default_rng(6).standard_normal((1024, 1024)) + offset)
     assert contrast_of(noise.clip(0).astype(np.uint16)).structure == 0
-    assert not structure_normalisation(noise.clip(0), lower=LOWER, upper=UPPER).any()
+    assert not normalised(noise.clip(0)).any()
 
 
 def test_a_flickering_background_is_not_structure() -> None:
@@ -214,3 +259,70 @@ def test_a_crowded_image_keeps_the_percentiles_of_all_of_it() -> None:
     low, high = percentile_limits(image, LOWER, UPPER)
     assert contrast.structure > 0.9
     assert np.abs(normalise(image, contrast.low, contrast.high) - normalise(image, low, high)).max() < 0.05
+
+
+CONSTANT = np.full_like(FIELD, 40)
+ONE_COLOUR = {
+    "blue": (in_colour(FIELD, 0, 0, 1), 2),
+    "green on grey": (np.dstack([CONSTANT, FIELD, CONSTANT]), 1),
+    "inverted red on white": (np.dstack([255 - FIELD, CONSTANT * 0 + 255, CONSTANT * 0 + 255]), 0),
+    "cyan": (in_colour(FIELD, 0, 1, 1), 1),
+    "blue, 16 bit": (in_colour(FIELD * np.uint16(257), 0, 0, 1), 2),
+    "magenta floats": (in_colour(FIELD / 255, 1, 0, 1), 0),
+}
+
+
+@pytest.mark.parametrize("name", ONE_COLOUR)
+def test_a_picture_in_one_colour_is_exactly_that_channel(name: str) -> None:
+    image, channel = ONE_COLOUR[name]
+    contrast, grey = contrast_of(image), contrast_of(image[..., channel])
+    assert contrast.channel == channel
+    assert replace(contrast, channel=None) == grey
+    np.testing.assert_array_equal(contrast(image), grey(image[..., channel]))
+    np.testing.assert_array_equal(preprocess(image, [STEP]), preprocess(image[..., channel], [STEP]))
+
+
+@pytest.mark.parametrize("quality", [75, 90])
+@pytest.mark.parametrize("colour", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1)])
+def test_jpeg_noise_in_the_other_channels_is_nothing(colour: tuple[int, ...], quality: int) -> None:
+    image = as_jpeg(in_colour(FIELD, *colour), quality)
+    assert len({image[..., channel].tobytes() for channel in range(3)}) == 3
+    channel = contrast_of(image).channel
+    assert channel is not None
+    assert colour[channel] == 1
+    np.testing.assert_allclose(contrast_of(image).high, contrast_of(FIELD).high, rtol=0.06)
+
+
+COLOURFUL = {
+    "stained tissue": lambda: immunohistochemistry()[:256, :256],
+    "two colours": lambda: np.dstack([FIELD, FIELD[::-1], CONSTANT]),
+    "a fifth in another colour": lambda: np.dstack([FIELD, FIELD[::-1] // 5, CONSTANT]),
+    "grey with a tint": lambda: in_colour(FIELD, 1, 0.9, 0.8),
+    "grey": lambda: in_colour(FIELD, 1, 1, 1),
+    "grey in one corner": lambda: np.where((np.arange(261) < 30)[:, None], FIELD[..., None], in_colour(FIELD, 0, 0, 1)),
+    "nothing": lambda: np.zeros((40, 50, 3), np.uint8),
+}
+
+
+@pytest.mark.parametrize("name", COLOURFUL)
+def test_other_pictures_keep_their_colours(name: str) -> None:
+    image = COLOURFUL[name]()
+    assert contrast_of(image).channel is None
+    assert contrast_of(image)(image).shape == image.shape
+
+
+def test_a_smoothed_sparse_field_is_said_to_be_doubtful() -> None:
+    """Its noise looks like structure and sets the contrast: areas come out at twice their size or more."""
+    image = sparse(1024, 300, 40, 3000)
+    assert contrast_of(image.astype(np.uint16)).warning is None
+    smoothed = contrast_of(ndimage.gaussian_filter(image, 2).astype(np.uint16))
+    assert smoothed.high < 600
+    assert "are far above the upper limit" in str(smoothed.warning)
+
+
+def test_an_image_without_structure_says_so() -> None:
+    noise = np.random.default_rng(1).normal(300, 40, (200, 200)).astype(np.uint16)
+    for image in (noise, CONSTANT):
+        assert contrast_of(image).warning == "nothing in the image stands out from its noise, so there are no nuclei"
+    flat = Contrast(7.0, 7.0)
+    assert flat.warning == "almost all of the image has the same value, so no nuclei can be found"

@@ -16,7 +16,8 @@ from PIL import Image
 
 from nuclei_runtime import Segmenter
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_runtime.readers.plane import plane_of
+from nuclei_runtime.readers.opening import open_planes
+from nuclei_runtime.readers.plane import Selection, plane_of
 from nuclei_runtime.segmentation.blocks import Block, Grid, segment_plane
 from nuclei_runtime.writers import label_tiff, nuclei_csv
 from nuclei_runtime.writers import overlay_png as overlay
@@ -32,7 +33,7 @@ FIELD, _ = fluorescence_field(5, height=230, width=290, n_nuclei=50)
 def write(folder: Path, image: NDArray, blocks: Iterator[Block] | list[Block]) -> int:
     paths = {LABELS: folder / "labels.tif", OVERLAYS: folder / "overlay.png", TABLES: folder / "table.csv"}
     plane = replace(plane_of(image), pixel_size_um=(0.5, 0.5), time=3)
-    return write_plane_files("=a.tif", plane, blocks, paths)
+    return write_plane_files("=a.tif", plane, blocks, paths).n_nuclei
 
 
 def rows_of(folder: Path) -> list[list[str]]:
@@ -176,3 +177,22 @@ def test_one_pixel_of_an_overlay_may_stand_for_more_than_a_region(
     with Image.open(tmp_path / "overlay.png") as picture:
         assert picture.size == (60, 1)
         assert picture.getpixel((0, 0)) < (5, 5, 5) < (250, 250, 250) < picture.getpixel((59, 0))
+
+
+@pytest.mark.parametrize("size", [(0.325, 0.325), (0.2, 0.1), (0.0113, 0.0113)])
+def test_labels_keep_the_pixel_size(tmp_path: Path, size: tuple[float, float]) -> None:
+    plane = replace(plane_of(FIELD), pixel_size_um=size)
+    labels = np.zeros(FIELD.shape, np.int32)
+    block = Block(slice(0, FIELD.shape[0]), slice(0, FIELD.shape[1]), FIELD, labels)
+    write_plane_files("a.tif", plane, [block], {LABELS: tmp_path / "labels.tif"})
+    with open_planes(tmp_path / "labels.tif", Selection()) as (found,):
+        assert found.pixel_size_um == pytest.approx(size, rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [None, (1e-9, 1e-9), (1e20, 1e20)])
+def test_labels_have_no_resolution_if_there_is_none_to_write(tmp_path: Path, size: tuple[float, float] | None) -> None:
+    plane = replace(plane_of(FIELD), pixel_size_um=size)
+    block = Block(slice(0, FIELD.shape[0]), slice(0, FIELD.shape[1]), FIELD, np.zeros(FIELD.shape, np.int32))
+    write_plane_files("a.tif", plane, [block], {LABELS: tmp_path / "labels.tif"})
+    with tifffile.TiffFile(tmp_path / "labels.tif") as tiff:
+        assert tiff.pages.first.resolutionunit == 1

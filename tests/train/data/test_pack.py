@@ -141,7 +141,10 @@ def test_the_command_says_what_it_made(data: Path, packed: Path, run_main: RunMa
     code, out, _ = run_main(pack_main, data, file)
     assert code == 0
     digest = hashlib.sha256(packed.read_bytes()).hexdigest()
-    assert out == f"{file}: 5 images, 3 left out, {file.stat().st_size / 2**20:.1f} MiB, SHA-256 {digest}\n"
+    assert out == (
+        f"{file}: 5 images, {file.stat().st_size / 2**20:.1f} MiB, SHA-256 {digest}\n"
+        "left out: 3 images in neither train nor val of splits.csv\n"
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["again.zip"]
     code, _, err = run_main(pack_main, data, file)
     assert code == 2

@@ -33,7 +33,9 @@ class Packed:
 
     Attributes
     ----------
-    n_images, n_left_out : int
+    n_images : int
+    left_out : dict
+        How many images were left out for each reason; none for a reason that does not occur.
     size_bytes : int
         Of the file.
     digest : str
@@ -41,7 +43,7 @@ class Packed:
     """
 
     n_images: int
-    n_left_out: int
+    left_out: dict[str, int]
     size_bytes: int
     digest: str
 
@@ -83,14 +85,25 @@ def pack(data: Sequence[Path], file: Path, say: Callable[[str], None], progress:
             for done, sample in enumerate(samples, start=1):
                 entries.append(_pack_sample(writer, dataset, sample))
                 progress(done, len(samples))
-            n_left_out = dataset.n_images - len(samples)
-            writer.add(PACK_FILE, _manifest(dataset.name, n_left_out, entries, writer.digests))
+            left_out = _left_out(dataset, samples)
+            writer.add(PACK_FILE, _manifest(dataset.name, sum(left_out.values()), entries, writer.digests))
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)
     with file.open("rb") as packed:
         digest = hashlib.file_digest(packed, "sha256").hexdigest()
-    return Packed(len(samples), n_left_out, file.stat().st_size, digest)
+    return Packed(len(samples), left_out, file.stat().st_size, digest)
+
+
+def _left_out(dataset: Dataset, packed: Sequence[Sample]) -> dict[str, int]:
+    """Return how many images were not packed, by reason."""
+    n_with_truth = sum(sample.has_truth for sample in dataset.samples)
+    reasons = {
+        "without masks": len(dataset.samples) - n_with_truth,
+        f"in neither train nor val of {SPLIT_FILE}": n_with_truth - len(packed),
+        "that an earlier packing had left out": dataset.n_images - len(dataset.samples),
+    }
+    return {reason: n for reason, n in reasons.items() if n}
 
 
 class _Writer:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nuclei_runtime.wording import counted
 from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.data.split_table import COLUMNS, SPLIT_FILE, SplitTable
 from nuclei_train.errors import DatasetError
@@ -75,8 +76,8 @@ def without_modalities(split: Split, modality: Mapping[str, str], left_out: Coll
     )
     if not train or not val:
         raise DatasetError(
-            f"without {', '.join(sorted(left_out))} there are {len(train)} images to fit and {len(val)} to validate; "
-            "expected at least one of each; leave out fewer modalities"
+            f"without {', '.join(sorted(left_out))} there are {counted(len(train), 'image')} to fit and {len(val)} "
+            "to validate; expected at least one of each; leave out fewer modalities"
         )
     return replace(split, train=train, val=val)
 
@@ -110,8 +111,8 @@ def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validat
         train = [with_truth[index] for index in sorted(order[n_val:])]
     if not train or not val:
         raise DatasetError(
-            f"{dataset.path}: {len(train)} images to fit and {len(val)} to validate; expected at least one of each; "
-            + (_what_to_check(dataset, table) if table is not None else "add images with masks")
+            f"{dataset.path}: {counted(len(train), 'image')} to fit and {len(val)} to validate; expected at least "
+            "one of each; " + (_what_to_check(dataset, table) if table is not None else "add images with masks")
         )
     sides = ["train", *(s.image_id for s in train), "val", *(s.image_id for s in val)]
     digest = hashlib.sha256("\n".join(sides).encode()).hexdigest()

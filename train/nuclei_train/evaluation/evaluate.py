@@ -13,6 +13,8 @@ from nuclei_runtime.arrays import Labels
 from nuclei_runtime.errors import ImageError, NucleiError, ResultsExistError, RuntimeEnvironmentError
 from nuclei_runtime.metrics import match, score_pixels
 from nuclei_runtime.segmentation.segmenter import Segmenter
+from nuclei_runtime.steps.view import View
+from nuclei_runtime.wording import counted
 from nuclei_train.data.binary_masks import refuse_binary_masks
 from nuclei_train.data.modality import guess_modality
 from nuclei_train.data.opening import open_with_splits
@@ -48,6 +50,8 @@ class EvaluationConfig:
     tta : bool
         Whether to use test-time augmentation.
     diameter_px : float, optional
+    stain : str, optional
+    view : View, optional
         See `nuclei_runtime.Segmenter`.
     """
 
@@ -58,6 +62,8 @@ class EvaluationConfig:
     splits: tuple[str, ...]
     tta: bool = False
     diameter_px: float | None = None
+    stain: str | None = None
+    view: View | None = None
 
 
 def evaluate(
@@ -93,7 +99,9 @@ def evaluate(
     sets = find_sets(datasets, table, masks, config.splits)
     for found in sets:
         refuse_binary_masks(found.samples)
-    segmenter = Segmenter(config.model, tta=config.tta, diameter_px=config.diameter_px)
+    segmenter = Segmenter(
+        config.model, tta=config.tta, diameter_px=config.diameter_px, stain=config.stain, view=config.view
+    )
     n_images = sum(len(found.samples) for found in sets)
     counter = count(1)
     evaluation = _Evaluation(
@@ -107,7 +115,14 @@ def evaluate(
         config.out.mkdir(parents=True, exist_ok=True)
         reports = tuple(evaluation.score_set(found, _file_stem(found, sets)) for found in sets)
         report = EvaluationReport(
-            segmenter.card, config.tta, config.diameter_px, split_digest, reports, tuple(evaluation.failures)
+            segmenter.card,
+            config.tta,
+            config.diameter_px,
+            config.stain,
+            config.view,
+            split_digest,
+            reports,
+            tuple(evaluation.failures),
         )
         write_report(config.out, report)
     except NucleiError:
@@ -159,18 +174,18 @@ class _Evaluation:
                 self.failures.append(Failure(found.name, sample.image_id, reason))
             self.advance()
 
-    def _score_image(self, found: EvaluationSet, sample: Sample) -> tuple[ImageResult, Labels]:
+    def _score_image(self, in_set: EvaluationSet, sample: Sample) -> tuple[ImageResult, Labels]:
         image = sample.read_image()
-        truth = found.read_truth(sample, image) if found.has_truth else None
-        (maps,) = self.segmenter.predict([image])
-        # The same maps, searched in the same blocks, as in nuclei-infer: what is scored is what ships.
-        labels = self.segmenter.find_instances(maps).labels
+        truth = in_set.read_truth(sample, image) if in_set.has_truth else None
+        found = self.segmenter.segment(image)  # as nuclei-infer does: what is scored is what ships
         scores = None
         if truth is not None:
+            (maps,) = self.segmenter.predict([image], view=found.view)
             threshold = self.segmenter.card.postprocessing.kwargs["threshold"]
-            scores = ImageScores(match(truth, labels), score_pixels(truth > 0, maps[..., 0], threshold))
+            scores = ImageScores(match(truth, found.labels), score_pixels(truth > 0, maps[..., 0], threshold))
         modality = self.modality.get(sample.image_id) or guess_modality(image)
-        return ImageResult(sample, modality, found.digest(sample), int(labels.max()), scores), labels
+        digest = in_set.digest(sample)
+        return ImageResult(sample, modality, digest, found.count, found.view, found.expected_ap, scores), found.labels
 
     def _draw(self, found: EvaluationSet, stem: str, images: Sequence[ImageResult]) -> None:
         """Draw random images, the worst, and some of each modality; to save memory they are segmented again."""
@@ -180,8 +195,12 @@ class _Evaluation:
         ranked = sorted(images, key=lambda image: image.scores.mean_ap if image.scores else 0.0)
         worst = ranked[:WORST_SHOWN]
         for kind, title, shown in (
-            ("samples", f"{len(chosen)} of {len(images)} images, at random", [images[index] for index in chosen]),
-            ("worst", f"the {len(worst)} images of lowest mean AP", worst),
+            (
+                "samples",
+                f"{len(chosen)} of {counted(len(images), 'image')}, at random",
+                [images[index] for index in chosen],
+            ),
+            ("worst", f"the {counted(len(worst), 'image')} of lowest mean AP", worst),
             ("modalities", "best, median and worst mean AP of each modality", _of_each_modality(ranked)),
         ):
             comparisons = [self._compare(found, image) for image in shown]

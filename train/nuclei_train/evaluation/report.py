@@ -11,6 +11,7 @@ from typing import Any
 
 from nuclei_runtime.metrics import IOU_THRESHOLDS
 from nuclei_runtime.model.card import Evaluation, ModelCard
+from nuclei_runtime.steps.view import View
 from nuclei_train.data.samples import Sample
 from nuclei_train.evaluation.scores import (
     BOOTSTRAP_LEVEL,
@@ -30,6 +31,9 @@ IMAGE_COLUMNS = (
     "modality",
     "n_true",
     "n_predicted",
+    "scale",
+    "stain",
+    "expected_ap",
     "ap_50",
     "mean_ap",
     "f1_50",
@@ -51,6 +55,9 @@ class ImageResult:
     digest : str
         SHA-256 of image and truth, in hexadecimal.
     n_predicted : int
+    view : View
+    expected_ap : float or None
+        See `nuclei_runtime.segmentation.result.Segmentation`.
     scores : ImageScores or None
         None if there is no truth.
     """
@@ -59,6 +66,8 @@ class ImageResult:
     modality: str
     digest: str
     n_predicted: int
+    view: View
+    expected_ap: float | None
     scores: ImageScores | None
 
 
@@ -110,7 +119,9 @@ class EvaluationReport:
     tta : bool
         Whether the model ran with test-time augmentation.
     diameter_px : float or None
-        The median diameter of the nuclei that the model was given.
+    stain : str or None
+    view : View or None
+        How the model was shown the images, as far as it was fixed; see `nuclei_runtime.Segmenter`.
     split_digest : str or None
         SHA-256 of the split table, in hexadecimal; None if there is none.
     sets : tuple of SetReport
@@ -120,6 +131,8 @@ class EvaluationReport:
     card: ModelCard
     tta: bool
     diameter_px: float | None
+    stain: str | None
+    view: View | None
     split_digest: str | None
     sets: tuple[SetReport, ...]
     failures: tuple[Failure, ...]
@@ -129,6 +142,8 @@ class EvaluationReport:
         caveat = " (training images may be among them)"
         options = " with --tta" if self.tta else ""
         options += f" with --diameter {self.diameter_px:g}" if self.diameter_px is not None else ""
+        options += f" with --stain {self.stain}" if self.stain is not None else ""
+        options += f" with --view {self.view}" if self.view is not None else ""
         return [
             Evaluation(report.name + caveat * report.may_be_fitted, report.digest, metric + options, value)
             for report in self.sets
@@ -151,7 +166,7 @@ class EvaluationReport:
         - ``model``: ``name``, ``version``, ``postprocessing`` and ``graph_sha256`` (or null) of the model's card;
           its threshold is also used for the pixel scores
         - ``test_time_augmentation``: whether the model ran with it
-        - ``diameter_px``: the median diameter of the nuclei that the model was given, or null
+        - ``diameter_px``, ``stain``, ``view``: how the model was shown the images, as far as it was fixed, or null
         - ``split_sha256``: of the split table, or null
         - ``iou_thresholds``: for the lists ``ap_pooled`` and ``ap_mean_over_images``
         - ``bootstrap``: ``level``, ``resamples`` and ``seed`` of the intervals
@@ -172,6 +187,8 @@ class EvaluationReport:
             },
             "test_time_augmentation": self.tta,
             "diameter_px": self.diameter_px,
+            "stain": self.stain,
+            "view": None if self.view is None else str(self.view),
             "split_sha256": self.split_digest,
             "iou_thresholds": IOU_THRESHOLDS,
             "bootstrap": {
@@ -208,9 +225,11 @@ def write_report(folder: Path, report: EvaluationReport) -> None:
 
 
 def _image_row(set_name: str, image: ImageResult) -> list[object]:
-    row: list[object] = [set_name, image.sample.image_id, image.modality]
+    first: list[object] = [set_name, image.sample.image_id, image.modality]
+    expected = "" if image.expected_ap is None else round(image.expected_ap, 6)
+    found: list[object] = [image.n_predicted, round(image.view.scale.factor, 6), image.view.stain, expected]
     if image.scores is None:
-        return [*row, "", image.n_predicted, *[""] * (len(IMAGE_COLUMNS) - 5)]
+        return [*first, "", *found, *[""] * (len(IMAGE_COLUMNS) - 8)]
     scores, pixels = image.scores, image.scores.pixels
     values = (
         scores.ap_50,
@@ -221,4 +240,4 @@ def _image_row(set_name: str, image: ImageResult) -> list[object]:
         pixels.loss,
         pixels.accuracy,
     )
-    return [*row, scores.matching.n_true, image.n_predicted, *(round(value, 6) for value in values)]
+    return [*first, scores.matching.n_true, *found, *(round(value, 6) for value in values)]

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image, Labels
+from nuclei_runtime.wording import counted
 from nuclei_runtime.writers.overlay_png import draw_overlay
 
 PAIRS_IN_A_ROW = 2
@@ -57,7 +58,8 @@ def draw_gallery(path: Path, pictures: Sequence[SamplePicture]) -> None:
         right.imshow(_painted(stretched, picture.labels))
         n_nuclei = int(picture.labels.max())
         height, width = picture.labels.shape
-        right.set_title(f"{n_nuclei} nuclei\n{height} x {width} px" if n_nuclei else "no masks", fontsize=8)
+        count = counted(n_nuclei, "nucleus", "nuclei")
+        right.set_title(f"{count}\n{height} x {width} px" if n_nuclei else "no masks", fontsize=8)
     figure.savefig(path, dpi=DPI)
 
 

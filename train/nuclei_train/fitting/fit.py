@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nuclei_runtime.errors import MissingExtraError, NucleiError
+from nuclei_runtime.wording import counted
 from nuclei_train import run_folder
 from nuclei_train.batches.teacher import Teacher
 from nuclei_train.data.binary_masks import refuse_binary_masks
@@ -108,7 +109,7 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
     refuse_binary_masks((*split.train, *split.val))
     n_train, n_val = len(split.train), len(split.val)
     reporter.say(
-        f"{dataset.path}: {n_train} images to fit, {n_val} to validate, "
+        f"{dataset.path}: {counted(n_train, 'image')} to fit, {n_val} to validate, "
         f"{dataset.n_images - n_train - n_val} left out ({split.source})"
     )
 

@@ -23,6 +23,7 @@ from nuclei_train.recipes.native_material import NativeMaterial, load_labelled
 from nuclei_train.recipes.native_settings import NativeSettings
 from nuclei_train.recipes.recipe import Sources, TrainedModel
 from nuclei_train.recipes.search import MARKER_BORDERS, search_parameters
+from nuclei_train.recipes.view_fit import fit_views
 
 if TYPE_CHECKING:
     import keras
@@ -86,7 +87,7 @@ class Native(NativeSettings):
         return model
 
     def finish(self, best: keras.Model, material: NativeMaterial, run: Path) -> TrainedModel:
-        """Choose the parameters of instance segmentation on the validation images, and describe the model."""
+        """Choose the parameters of instance segmentation and of views on the validation images; describe the model."""
         network, val = self.network, material.val
         inference = network.build(None, None, CHANNELS, filters=self.filters, maps=len(MAPS), activation="sigmoid")
         # Only the first maps of the head are kept: the offsets, the last two, only help training.
@@ -104,6 +105,7 @@ class Native(NativeSettings):
         # A border map that was not learned must not exclude any marker.
         borders = MARKER_BORDERS if self.loss.border else (1.0,)
         postprocessing, search = search_parameters(maps, val.labels, smallest_area_px(material.areas_px), borders)
+        views = fit_views(maps, val.labels, postprocessing)
         card = {
             **describe_training(material.areas_px),
             "input": {
@@ -116,12 +118,13 @@ class Native(NativeSettings):
             "output": {"name": "maps", "maps": list(MAPS)},
             "preprocessing": [asdict(self.normalisation)],
             "postprocessing": asdict(postprocessing),
+            **({} if views is None else {"views": asdict(views)}),
             "tolerance": self.tolerance,
             "description": "Finds individual nuclei: a small U-Net at native scale predicts foreground, distance to "
             "the edge and touching borders; a marker-controlled watershed separates the nuclei.",
             "limitations": [
-                "Nuclei much smaller or larger than those in the training images are split, merged or lost: give their "
-                "size (nuclei-infer --diameter), or resize the images to match the median of the training nuclei.",
+                "Nuclei much smaller or larger than those in the training images may be split, merged or lost: look at "
+                "the outlines, and give the size of the nuclei if they are wrong (nuclei-infer --diameter).",
                 *LIMITATIONS_OF_ALL,
             ],
         }

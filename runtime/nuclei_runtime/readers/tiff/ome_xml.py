@@ -14,6 +14,7 @@ from nuclei_runtime.errors import ImageReadError
 from nuclei_runtime.readers.axes import UNKNOWN
 from nuclei_runtime.readers.pixel_size import PixelSize, in_micrometres
 from nuclei_runtime.readers.tiff.directories import Directory
+from nuclei_runtime.wording import counted
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,8 @@ def _pages_in_order(n_planes: int, directories: Sequence[Directory]) -> tuple[in
 def _check_number(n_planes: int, n_pages: int) -> None:
     if not 0 < n_planes <= n_pages:
         raise ImageReadError(
-            f"the OME-XML declares {n_planes} planes, but the file has {n_pages} pages; if the others are in other "
-            "files, export the image as a single OME-TIFF"
+            f"the OME-XML declares {counted(n_planes, 'plane')}, but the file has {counted(n_pages, 'page')}; if the "
+            "others are in other files, export the image as a single OME-TIFF"
         )
 
 

@@ -22,6 +22,7 @@ from nuclei_runtime.readers.plane import AXES
 from nuclei_runtime.readers.tiff.directories import Directory
 from nuclei_runtime.readers.tiff.pillow_pages import PillowPages
 from nuclei_runtime.readers.tiff.segments import Segments, is_decodable
+from nuclei_runtime.wording import counted
 
 # Tags and values of the TIFF 6.0 specification, section 8 (baseline), 18 (associated alpha) and 21 (YCbCr).
 _PHOTOMETRIC = 262
@@ -157,7 +158,7 @@ def pages_of_series(series: Any, directories: Sequence[Directory]) -> Pages:
         raise ImageReadError(f"the metadata of the file say shape {shape}, but its pages are {keyframe.shape}")
     if n_planes > 1 and len(directories) == 1:
         if not keyframe.is_final:
-            raise ImageReadError(f"the TIFF is damaged: its only page is said to hold {n_planes} planes")
+            raise ImageReadError(f"the TIFF is damaged: its only page is said to hold {counted(n_planes, 'plane')}")
     else:
         numbers = [_page_number(series, n, directories) for n in range(n_planes)]
         if any(directories[n].layout != directories[keyframe.index].layout for n in numbers):

@@ -105,7 +105,7 @@ def test_of_a_pyramid_the_finest_level_is_read(sub_ifds: bool) -> None:
 
 def test_pages_that_differ_are_not_a_stack() -> None:
     deeper = tiff(directory(24 + SIZE), directory(0, (BITS, 3, 1, 16), (COUNTS, 4, 1, 32)))
-    with pytest.raises(ValueError, match="holds 2 images; choose with --scene"):
+    with pytest.raises(ValueError, match="holds 2 images; save the one to use"):
         read_image(deeper)
     assert len(walk_directories(io.BytesIO(deeper))) == 2
 

@@ -85,7 +85,7 @@ def test_an_lsm_of_zen_as_tifffile_reads_it(vendor_files: Path) -> None:
     path = vendor_files / "lsm" / "032113-18.lsm"
     expected = tifffile.imread(path)
     with pytest.raises(ImageShapeError, match=r"3 channels .*: 0 Ch1-T1, 1 Ch2-T2, 2 T PMT-T2"):
-        read_image(path)
+        open_planes(path, Selection()).__enter__()
     for channel in range(3):
         with open_planes(path, Selection(channel=channel)) as (plane,):
             assert plane.pixel_size_um == pytest.approx((1.0378, 1.0378), rel=1e-3)

@@ -117,7 +117,7 @@ def test_of_an_scn_the_areas_are_read_and_not_the_overview(tmp_path: Path) -> No
 def test_of_a_qptiff_the_channels_are_read_by_their_names(tmp_path: Path) -> None:
     path = write_qptiff(tmp_path / "a.qptiff")
     with pytest.raises(ImageShapeError, match=r"2 channels .*: 0 DAPI, 1 Cy3"):
-        read_image(path)
+        open_planes(path, Selection()).__enter__()
     with open_planes(path, Selection(channel="cy3")) as (plane,):
         assert plane.pixel_size_um == pytest.approx((0.5, 0.5))
         assert np.array_equal(whole(plane), 255 - GREY)

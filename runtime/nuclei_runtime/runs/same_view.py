@@ -1,0 +1,60 @@
+"""One view for all images of a run: an experiment must not change its ruler from image to image.
+
+A few of the images are looked at as if they were parts of one image, and the view is chosen as for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from nuclei_runtime.arrays import Labels, Maps
+from nuclei_runtime.errors import ImageError
+from nuclei_runtime.readers.opening import open_planes
+from nuclei_runtime.readers.plane import Selection
+from nuclei_runtime.runs.inputs import ImageFile
+from nuclei_runtime.segmentation.blocks import GRID
+from nuclei_runtime.segmentation.choice import Eye
+from nuclei_runtime.segmentation.network import Network
+from nuclei_runtime.steps.stains import AS_IS
+from nuclei_runtime.steps.view import Look, View, choose, look_at
+
+MAX_FILES = 16
+"""Number of files that are looked at, evenly spaced in their order; of each, the plane in the middle."""
+
+
+def common_view(
+    files: Sequence[ImageFile], network: Network, selection: Selection, max_memory: int | None = None
+) -> View:
+    """Choose one view for all images.
+
+    Files that cannot be read or segmented are left out here; the run reports them.
+
+    Parameters
+    ----------
+    files : sequence of ImageFile
+        All those of the run: the view depends on no others.
+    network : Network
+    selection : Selection
+    max_memory : int, optional
+        See `nuclei_runtime.segmentation.blocks.segment_plane`.
+    """
+    choice = network.card.views
+    if choice is None or not network.others:
+        return network.view
+    n_files = min(len(files), MAX_FILES)
+    looked_at = [files[index * len(files) // n_files] for index in range(n_files)]
+
+    def look(view: View) -> Look | None:
+        parts: list[tuple[Maps, Labels]] = []
+        any_stained = False
+        for file in looked_at:
+            with suppress(ImageError), open_planes(file.path, selection) as planes:
+                every = list(planes)
+                eye = Eye(every[len(every) // 2], network, max_memory, GRID.core_px)
+                any_stained |= view.stain != AS_IS and eye.is_colour
+                parts += eye.find(view)
+        return look_at(parts) if view.stain == AS_IS or any_stained else None
+
+    view, _ = choose(choice, (network.view, *network.others), network.card.training_nucleus_diameter_px, look)
+    return view

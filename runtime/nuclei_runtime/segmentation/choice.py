@@ -1,0 +1,214 @@
+"""Chooses the view of a plane: the network looks at a part of it in several views, and the most promising one is taken.
+
+What a view promises, and which ones are tried, is decided in `nuclei_runtime.steps.view`. Here is where the network
+looks. A plane of one block is seen as a whole as it is, and in most cases that is its result. Everything else is looked
+at in the squares with the most structure. Where they lie depends on the plane alone, so that the choice does not depend
+on memory or threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuclei_runtime.arrays import Labels, Maps
+from nuclei_runtime.readers.plane import Plane
+from nuclei_runtime.segmentation.memory import Budget
+from nuclei_runtime.segmentation.network import Network
+from nuclei_runtime.segmentation.plane_input import PlaneInput, has_colours, regions, shown_plane
+from nuclei_runtime.segmentation.plane_maps import PlaneMaps
+from nuclei_runtime.steps.instances import METHODS, find_instances
+from nuclei_runtime.steps.stains import AS_IS
+from nuclei_runtime.steps.structure import BLOCK_PX
+from nuclei_runtime.steps.view import Look, View, ViewChoice, choose, look_at
+
+SQUARE_PX = 512
+"""Side of the squares that are looked at: a multiple of `BLOCK_PX`, and less than a tile of the bundled model."""
+PX_PER_SQUARE = 1 << 23
+MAX_SQUARES = 4
+"""One square for each 8 megapixels of a plane, but at least one and at most four. The network needs 3 % more time for
+one square in 8 megapixels."""
+
+Part = tuple[slice, slice]
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A plane as a network is shown it.
+
+    Attributes
+    ----------
+    network : Network
+        With the view, and without others.
+    plane_input : PlaneInput
+    expected_ap : float, optional
+        AP@0.5 that the view promises, 0 to 1; None if nothing was chosen.
+    labels : (H, W) ndarray of int32, optional
+        The nuclei of the whole plane, if they are found already.
+    """
+
+    network: Network
+    plane_input: PlaneInput
+    expected_ap: float | None = None
+    labels: Labels | None = None
+
+
+def choose_view(plane: Plane, network: Network, max_memory: int | None, whole_px: int) -> Shown:
+    """Choose how a network for images of any size is shown a plane.
+
+    Parameters
+    ----------
+    plane : Plane
+    network : Network
+        If it has no other views, there is nothing to choose.
+    max_memory : int, optional
+        See `nuclei_runtime.segmentation.blocks.segment_plane`.
+    whole_px : int
+        Longest side of a plane that is one block.
+
+    Raises
+    ------
+    ImageTooLargeError
+        A part of the plane cannot be looked at within the memory.
+    ImageError
+        The plane cannot be read or segmented.
+    """
+    eye = Eye(plane, network, max_memory, whole_px)
+    choice = network.card.views
+    if choice is None or not network.others or not eye.parts:
+        return eye.shown(network.view)
+    view, expected_ap = choose(
+        choice,
+        (network.view, *network.others),
+        network.card.training_nucleus_diameter_px,
+        lambda view: eye.look_first(choice) if view == network.view else eye.look(view),
+    )
+    return replace(eye.shown(view), expected_ap=expected_ap)
+
+
+class Eye:
+    """Looks at a plane in several views. What they share is computed once.
+
+    Parameters
+    ----------
+    plane : Plane
+    network : Network
+    max_memory : int, optional
+    whole_px : int
+        As in `choose_view`.
+    """
+
+    def __init__(self, plane: Plane, network: Network, max_memory: int | None, whole_px: int) -> None:
+        self._plane, self._network, self._max_memory = plane, network, max_memory
+        self._inputs: dict[str, PlaneInput] = {}
+        self._labels: dict[View, Labels] = {}
+        height, width = plane.shape[:2]
+        self._whole = slice(0, height), slice(0, width)
+        self._is_one_block = max(height, width) <= whole_px
+        self.parts = self._parts()
+        """Where to look. Empty if the plane is large and nothing is known about its structure."""
+
+    @cached_property
+    def is_colour(self) -> bool:
+        """Whether the plane has colours, and so stains: not if only one of its channels holds a picture."""
+        contrast = self._input(AS_IS).contrast
+        return (contrast is None or contrast.channel is None) and has_colours(self._plane)
+
+    def shown(self, view: View) -> Shown:
+        """Return the plane in a view, with its nuclei if they were found while looking."""
+        if view.stain != AS_IS and not self.is_colour:
+            view = replace(view, stain=AS_IS)
+        labels = None if self._network.tta else self._labels.get(view)
+        return Shown(replace(self._network, view=view, others=()), self._input(view.stain), labels=labels)
+
+    def find(self, view: View) -> list[tuple[Maps, Labels]]:
+        """Return the maps and the nuclei of each of the parts."""
+        found = [self._find(view, part) for part in self.parts]
+        if self.parts == [self._whole]:
+            self._labels[view] = found[0][1]
+        return found
+
+    def look(self, view: View) -> Look | None:
+        """Look at the parts in a view; None if it is a stain and the plane has no colours."""
+        return look_at(self.find(view)) if view.stain == AS_IS or self.is_colour else None
+
+    def look_first(self, choice: ViewChoice) -> Look | None:
+        """Look at the plane in the first view: as a whole if it is one block, because that may be its result.
+
+        If it promises little, it is looked at in the same parts as in the other views, so that they can be compared.
+        """
+        view = self._network.view
+        if not self._is_one_block or self.parts == [self._whole]:
+            return self.look(view)
+        maps, self._labels[view] = self._find(view, self._whole)
+        whole = look_at([(maps, self._labels[view])])
+        if choice.expected_ap(whole.signs) >= choice.trigger:
+            return whole
+        method = replace(self._network, view=view).postprocessing
+        return look_at([(maps[part], find_instances(maps[part], method)) for part in self.parts])
+
+    def _parts(self) -> list[Part]:
+        height, width = self._plane.shape[:2]
+        if max(height, width) <= SQUARE_PX:
+            return [self._whole]
+        contrast = self._input(self._network.view.stain).contrast
+        if contrast is None or contrast.blocks is None:
+            return [self._whole] if self._is_one_block else []
+        n_squares = min(max(height * width // PX_PER_SQUARE, 1), MAX_SQUARES)
+        return most_structure(contrast.blocks, (height, width), n_squares)
+
+    def _input(self, stain: str) -> PlaneInput:
+        if stain not in self._inputs:
+            self._inputs[stain] = PlaneInput(shown_plane(self._plane, stain), self._network.card.preprocessing)
+        return self._inputs[stain]
+
+    def _find(self, view: View, part: Part) -> tuple[Maps, Labels]:
+        """Return the maps and the nuclei of a part of the plane, as if it were an image of its own."""
+        network = replace(self._network, view=view, others=(), tta=False)
+        rows, columns = part
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        budget = Budget(replace(self._plane, shape=(*shape, *self._plane.shape[2:])), self._max_memory, network)
+        read = self._input(view.stain).read
+
+        def read_part(part_rows: slice, part_columns: slice) -> NDArray[np.float32]:
+            return read(_moved(part_rows, rows.start), _moved(part_columns, columns.start))
+
+        assert network.tiling is not None  # the networks that choose are for images of any size
+        tiling = budget.tiling(network.tiling, max(shape))
+        method = network.postprocessing
+        n_maps, memory_bytes = len(METHODS[method.id].maps), budget.in_memory_bytes
+        with PlaneMaps(shape, read_part, network, tiling, n_maps, memory_bytes=memory_bytes) as found:
+            maps = found.read(slice(0, shape[0]), slice(0, shape[1]))
+        return maps, find_instances(maps, method)
+
+
+def most_structure(blocks: NDArray[np.bool_], shape: tuple[int, int], n_squares: int) -> list[Part]:
+    """Return the squares of a plane with the most structure, at most `n_squares`; of equals, the first.
+
+    Parameters
+    ----------
+    blocks : (rows, columns) ndarray of bool
+        See `nuclei_runtime.steps.structure.Contrast`.
+    shape : (int, int)
+        Height and width of the plane.
+    n_squares : int
+
+    Returns
+    -------
+    list of (slice, slice)
+        Rows and columns. Empty if nothing has structure.
+    """
+
+    def n_blocks(part: Part) -> int:
+        rows, columns = (slice(one.start // BLOCK_PX, -(-one.stop // BLOCK_PX)) for one in part)
+        return int(np.count_nonzero(blocks[rows, columns]))
+
+    squares = [part for part in regions(shape, SQUARE_PX) if n_blocks(part)]
+    return sorted(squares, key=lambda part: -n_blocks(part))[:n_squares]
+
+
+def _moved(span: slice, by: int) -> slice:
+    return slice(span.start + by, span.stop + by)

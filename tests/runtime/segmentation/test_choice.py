@@ -1,0 +1,167 @@
+"""The network chooses how it is shown a plane by what it sees there, whatever the memory and the size of the blocks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from skimage.transform import resize
+
+from nuclei_runtime import Plane, Scale, Segmenter, View, plane_of
+from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.metrics import match
+from nuclei_runtime.segmentation import memory
+from nuclei_runtime.segmentation.blocks import Grid, segment_plane
+from nuclei_runtime.segmentation.choice import SQUARE_PX, Eye, choose_view, most_structure
+from nuclei_runtime.segmentation.network import Network
+from nuclei_runtime.segmentation.plane_input import has_colours
+from nuclei_runtime.steps.view import AS_IT_IS, Signs, ViewChoice, other_views
+
+FIELD, TRUTH = fluorescence_field(7, height=180, width=160, n_nuclei=25)
+CURIOUS = ViewChoice(0.0, Signs(0.0, 0.0, 0.0, 0.0, 0.01), 1.0, 1.0, 0.0)
+"""Looks at everything, and prefers the view with the most nuclei."""
+
+
+@pytest.fixture(scope="module")
+def bundled() -> Segmenter:
+    return Segmenter(threads=1)
+
+
+@pytest.fixture(scope="module")
+def curious(stem_unet: Path) -> Network:
+    network = Segmenter(stem_unet, threads=1).network
+    session = replace(network.session, card=replace(network.card, views=CURIOUS))
+    return replace(network, session=session, others=other_views()[:4])
+
+
+def stained_tissue() -> NDArray[np.uint8]:
+    """Nuclei in purple on a pink ground, as in a section stained with haematoxylin and eosin."""
+    amount = (FIELD / FIELD.max())[..., np.newaxis]
+    return np.rint(np.array([235, 190, 220]) * (1 - amount) + np.array([90, 60, 140]) * amount).astype(np.uint8)
+
+
+def watched(plane: Plane) -> tuple[Plane, list[tuple[slice, slice]]]:
+    """Return the plane, and a list of the regions that are read of it."""
+    regions: list[tuple[slice, slice]] = []
+
+    def read(rows: slice, columns: slice) -> NDArray:
+        regions.append((rows, columns))
+        return plane.read(rows, columns)
+
+    return replace(plane, read=read, reads_blocks=True), regions
+
+
+def test_nuclei_as_in_training_are_shown_as_they_are(bundled: Segmenter) -> None:
+    found = bundled.segment(FIELD)
+    assert found.view == AS_IT_IS
+    assert found.expected_ap is not None
+    assert found.expected_ap > 0.6
+    assert found.estimated_diameter_px == pytest.approx(20, rel=0.2)
+    np.testing.assert_array_equal(found.labels, Segmenter(threads=1, view=View()).segment(FIELD).labels)
+
+
+def test_large_nuclei_are_shown_smaller(bundled: Segmenter) -> None:
+    shape = [6 * length for length in FIELD.shape]
+    large = np.rint(resize(FIELD / 255, shape, order=1) * 255).astype(np.uint8)
+    truth = resize(TRUTH, shape, order=0, anti_aliasing=False, preserve_range=True).astype(np.int32)
+    found = bundled.segment(large)
+    assert found.view.scale.reduced > 1
+    assert match(truth, found.labels).ap()[0] > 0.85
+    (maps,) = bundled.predict([large], view=found.view)
+    np.testing.assert_array_equal(bundled.find_instances(maps, view=found.view).labels, found.labels)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_an_empty_field_stays_empty(bundled: Segmenter, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    noise = rng.poisson(20, (300, 300)).astype(np.uint16)
+    glass = np.clip(rng.normal(235, 3, (300, 300, 3)), 0, 255).astype(np.uint8)
+    slope = (np.add.outer(np.arange(300), np.arange(300)) / 4).astype(np.uint8)
+    for empty in (noise, glass, slope, np.zeros((3, 2), np.uint8), np.full((40, 30, 3), 255, np.uint8)):
+        assert bundled.segment(empty).count == 0
+
+
+def test_the_user_may_fix_it(bundled: Segmenter) -> None:
+    tissue = stained_tissue()
+    assert bundled.segment(np.dstack([FIELD] * 3)).view.stain == "rgb"
+    fixed = Segmenter(threads=1, stain="he").segment(tissue)
+    assert fixed.view.stain == "he"
+    half = Segmenter(threads=1, view=View(Scale(1, 2), "hdab")).segment(tissue)
+    assert (half.view, half.expected_ap) == (View(Scale(1, 2), "hdab"), None)
+    grey = Segmenter(threads=1, view=View(stain="he")).segment(np.dstack([FIELD] * 3))
+    assert grey.view == AS_IT_IS  # it has no stain, and is not inverted
+    np.testing.assert_array_equal(grey.labels, Segmenter(threads=1, view=View()).segment(FIELD).labels)
+    with pytest.raises(ValueError, match="stain must be one of rgb, he, hdab, found 'pas'"):
+        Segmenter(stain="pas")
+    with pytest.raises(ValueError, match="give either it, or diameter_px and stain"):
+        Segmenter(view=View(), diameter_px=30)
+
+
+def test_a_model_without_a_choice_is_shown_all_as_they_are(stem_unet: Path) -> None:
+    segmenter = Segmenter(stem_unet, threads=1)
+    assert segmenter.network.others == ()
+    found = segmenter.segment(FIELD)
+    assert (found.view, found.expected_ap) == (AS_IT_IS, None)
+
+
+def test_the_choice_does_not_depend_on_the_memory(curious: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 90 << 20)
+    image, _ = fluorescence_field(6, height=330, width=620, n_nuclei=40)
+    plane = replace(plane_of(image), reads_blocks=True)
+    results = []
+    for ceiling in ((90 + 90) << 20, 8 << 30):
+        eye = Eye(plane, curious, ceiling, 256)
+        found = [eye.find(view) for view in (curious.view, *curious.others)]
+        assert len(eye.parts) == 1
+        chosen = choose_view(plane, curious, ceiling, 256)
+        results.append((chosen.network.view, chosen.expected_ap, found))
+    assert results[0][:2] == results[1][:2]
+    for scarce, plenty in zip(results[0][2], results[1][2], strict=True):
+        np.testing.assert_array_equal(scarce[0][1], plenty[0][1])
+
+
+def test_blocks_say_the_view_and_are_those_of_the_whole(curious: Network) -> None:
+    image, _ = fluorescence_field(6, height=330, width=420, n_nuclei=40)
+
+    def together(grid: Grid) -> tuple[NDArray, set[View]]:
+        labels, views = np.zeros(image.shape, np.int32), set()
+        for block in segment_plane(plane_of(image), curious, grid=grid):
+            labels[block.rows, block.columns] += block.labels
+            views.add(block.view)
+        return labels, views
+
+    whole, (view,) = together(Grid())
+    parts, views = together(Grid(core_px=128, margin_px=256))
+    assert views == {view}
+    assert whole.any()
+    np.testing.assert_array_equal(parts > 0, whole > 0)
+
+
+def test_of_a_large_plane_only_the_squares_with_most_structure_are_looked_at(curious: Network) -> None:
+    image = np.zeros((600, 1700), np.uint8)
+    image[40:220, 1060:1220] = FIELD
+    plane, regions = watched(plane_of(image))
+    eye = Eye(plane, curious, None, 1024)
+    assert eye.parts == [(slice(0, 512), slice(1024, 1536))]
+    regions.clear()
+    eye.look(curious.view)
+    assert all(rows.stop <= 512 and columns.start >= 1024 and columns.stop <= 1536 for rows, columns in regions)
+    assert Eye(plane_of(np.zeros((600, 1700), np.uint8)), curious, None, 1024).parts == []
+
+
+def test_squares_are_ranked_by_their_blocks() -> None:
+    blocks = np.zeros((20, 40), bool)
+    blocks[0, 20], blocks[16:18, 3] = True, True
+    squares = most_structure(blocks, (20 * 32, 40 * 32), 5)
+    assert squares == [(slice(512, 640), slice(0, 512)), (slice(0, 512), slice(512, 1024))]
+    assert most_structure(np.ones((32, 32), bool), (1024, 1024), 1) == [(slice(0, SQUARE_PX), slice(0, SQUARE_PX))]
+
+
+def test_colours_are_looked_for_in_the_whole_plane() -> None:
+    grey = np.zeros((1030, 8, 3), np.uint8)
+    assert not has_colours(plane_of(grey))
+    grey[1029, 7, 0] = 1
+    assert has_colours(plane_of(grey))
