@@ -14,7 +14,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_train.cli import evaluate_main, train_main
+from nuclei_train.cli.evaluate import main as evaluate_main
+from nuclei_train.cli.train import main as train_main
 from nuclei_train.data.binary_masks import refuse_binary_masks
 from nuclei_train.data.dsb2018 import open_data
 

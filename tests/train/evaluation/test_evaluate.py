@@ -26,7 +26,7 @@ from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import ResultsExistError
 from nuclei_runtime.metrics import Matching, PixelScores, match, mean_image_ap, pooled_ap, score_pixels
 from nuclei_runtime.model.card import parse_card
-from nuclei_train.cli import evaluate_main
+from nuclei_train.cli.evaluate import main as evaluate_main
 from nuclei_train.data.dsb2018 import open_data
 from nuclei_train.data.samples import Sample
 from nuclei_train.data.split_table import read_split_table

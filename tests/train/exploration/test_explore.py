@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_train.cli import explore_main
+from nuclei_train.cli.explore import main as explore_main
 from nuclei_train.data.split_table import read_split_table
 from nuclei_train.errors import DatasetError
 from nuclei_train.exploration.explore import explore

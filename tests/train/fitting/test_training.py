@@ -23,7 +23,7 @@ from PIL import Image
 from nuclei_runtime.cli.command import StopSignals
 from nuclei_runtime.model.card import parse_card
 from nuclei_train import cli
-from nuclei_train.cli import train_main
+from nuclei_train.cli.train import main as train_main
 from nuclei_train.data.dsb2018 import open_data, training_set
 from nuclei_train.data.samples import combined_digest
 from nuclei_train.data.split import split_samples

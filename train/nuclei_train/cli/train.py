@@ -1,7 +1,4 @@
-"""Commands that need data: nuclei-explore, nuclei-pack, nuclei-train, nuclei-evaluate.
-
-The docstrings are the help texts. Heavy imports stay inside the commands.
-"""
+"""nuclei-train: from data to a run folder."""
 
 from __future__ import annotations
 
@@ -15,104 +12,17 @@ from typing import Annotated
 
 import typer
 
-from nuclei_runtime.cli.command import (
-    EXIT_SOME_FAILED,
-    StainOption,
-    StopSignals,
-    ViewOption,
-    require_extra,
-    run_command,
-)
+from nuclei_runtime.cli.command import StopSignals, require_extra, run_command
 from nuclei_runtime.cli.progress import progress_bar
-from nuclei_runtime.steps.scale import MAX_DIAMETER_PX, MIN_DIAMETER_PX
 from nuclei_runtime.wording import counted
+from nuclei_train.cli.command import EXTRAS, DataArgument, say
 from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
 from nuclei_train.fitting.reporter import Reporter
 
-EXTRAS = {"pandas": "data", "matplotlib": "data", "tensorflow": "train", "keras": "train", "tensorboard": "train"}
-"""The extra that installs a package."""
 
-DataArgument = Annotated[
-    Path,
-    typer.Argument(
-        help="The data: a folder with images/ and masks/, an unpacked Kaggle zip, a folder with such zips, a zip, or "
-        "a file made by nuclei-pack."
-    ),
-]
-
-
-def explore_main() -> None:
-    """Entry point of nuclei-explore."""
-    run_command(explore, EXTRAS)
-
-
-def pack_main() -> None:
-    """Entry point of nuclei-pack."""
-    run_command(pack, EXTRAS)
-
-
-def train_main() -> None:
+def main() -> None:
     """Entry point of nuclei-train."""
     run_command(train, EXTRAS)
-
-
-def evaluate_main() -> None:
-    """Entry point of nuclei-evaluate."""
-    run_command(evaluate, EXTRAS)
-
-
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
-
-
-def explore(
-    data: DataArgument,
-    out: Annotated[
-        Path,
-        typer.Argument(file_okay=False, help="Folder for the tables, the figures and the unpacked zips."),
-    ],
-) -> None:
-    """Summarise a data set of nuclei in tables and figures, and list its oddities.
-
-    OUT/image_properties.csv: one row per image. OUT/oddities.csv: one row per oddity, such as an empty mask.
-
-    OUT/sample.png and OUT/histograms.png: figures. OUT/data: the unpacked zips, if DATA is or contains zips.
-    """
-    from nuclei_runtime.errors import NucleiError
-    from nuclei_train.exploration.explore import explore
-    from nuclei_train.exploration.summary import format_summary
-
-    try:
-        with progress_bar("exploring images") as update:
-            found = explore(data, out, _say, update)
-    except NucleiError:
-        raise
-    except OSError as error:  # errors in reading are NucleiErrors
-        raise typer.BadParameter(f"cannot be written: {error}", param_hint="'out'") from error
-    print(format_summary(found.images, found.oddities, found.areas_px))
-    print("Written: " + ", ".join(str(file) for file in found.files))
-
-
-def pack(
-    data: Annotated[
-        list[Path], typer.Argument(help="The data, as for nuclei-train; several data sets are joined into one.")
-    ],
-    file: Annotated[Path, typer.Argument(help="The zip to create, outside DATA.")],
-) -> None:
-    """Pack everything that nuclei-train reads from DATA into one file.
-
-    Training on that file gives the same run as training on DATA, bit for bit.
-
-    With several DATA, the identifier of each image begins with the name of its data set. At least one of them needs a
-    split table. The images of one without a table are all fitted.
-    """
-    from nuclei_train.data.pack import pack
-
-    with progress_bar("packing images") as update:
-        packed = pack(data, file, _say, update)
-    print(f"{file}: {counted(packed.n_images, 'image')}, {packed.size_bytes / 2**20:.1f} MiB, SHA-256 {packed.digest}")
-    for reason, n_images in packed.left_out.items():
-        print(f"left out: {counted(n_images, 'image')} {reason}")
 
 
 def train(
@@ -182,7 +92,7 @@ def _stopped_by_signals(data: Path, run: Path) -> Iterator[StopSignals]:
         except BaseException as error:
             if not _is_interrupt(error):
                 raise
-            _say(f"stopped: {_what_is_kept(data, run)}")
+            say(f"stopped: {_what_is_kept(data, run)}")
             raise typer.Exit(signals.exit_code) from None
 
 
@@ -232,7 +142,7 @@ class _CommandLineReporter(Reporter):
 
     def say(self, sentence: str) -> None:
         self._check()
-        _say(sentence)
+        say(sentence)
 
     @contextmanager
     def loading(self, total: int) -> Iterator[Callable[[], None]]:
@@ -262,52 +172,3 @@ class _CommandLineReporter(Reporter):
         """Interrupt again if a signal came but its KeyboardInterrupt was lost, as it is in a destructor."""
         if self._signals.received is not None:
             raise KeyboardInterrupt
-
-
-def evaluate(
-    data: DataArgument,
-    out: Annotated[Path, typer.Option(file_okay=False, help="New folder for the report, the tables and the figures.")],
-    model: Annotated[Path | None, typer.Option(help="ONNX model; the default is the bundled model.")] = None,
-    truth: Annotated[
-        Path | None,
-        typer.Option(help="Kaggle's CSV (ImageId, EncodedPixels): the truth for images without masks."),
-    ] = None,
-    split: Annotated[
-        list[str] | None, typer.Option(help="Score only this data set or split, such as val; may be repeated.")
-    ] = None,
-    tta: Annotated[
-        bool, typer.Option("--tta", help="Use test-time augmentation, which takes five times as long.")
-    ] = False,
-    diameter: Annotated[
-        float | None,
-        typer.Option(
-            metavar="PX", min=MIN_DIAMETER_PX, max=MAX_DIAMETER_PX, help="Median diameter, as for nuclei-infer."
-        ),
-    ] = None,
-    stain: StainOption = None,
-    view: ViewOption = None,
-) -> None:
-    """Score an exported model against the truth, for each data set and split in DATA.
-
-    OUT/evaluation.json: all scores. OUT/image_scores.csv: one row per image.
-
-    The figures show image, truth and prediction.
-
-    For data sets without truth, the predictions are written as a Kaggle submission.
-
-    Exit code: 0 all images scored, 1 some images failed, 2 wrong usage, 3 model or machine.
-    """
-    from nuclei_runtime.steps.view import parse_view
-    from nuclei_train.evaluation.evaluate import EvaluationConfig, evaluate
-    from nuclei_train.evaluation.table import format_tables
-
-    with progress_bar("scoring images") as update:
-        fixed = None if view is None else parse_view(view)
-        config = EvaluationConfig(data, out, model, truth, tuple(split or ()), tta, diameter, stain, fixed)
-        report = evaluate(config, _say, update)
-    print(format_tables(report))
-    print(f"\nReport, scores of each image and figures: {out}")
-    for failure in report.failures:
-        print(f"not scored: {failure.set}, {failure.image_id}: {failure.reason}", file=sys.stderr)
-    if report.failures:
-        raise typer.Exit(EXIT_SOME_FAILED)

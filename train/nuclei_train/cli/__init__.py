@@ -1,0 +1,1 @@
+"""The commands that need data, one module per command. Heavy imports stay inside the commands."""

@@ -1,0 +1,25 @@
+"""What the commands of training share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXTRAS = {"pandas": "data", "matplotlib": "data", "tensorflow": "train", "keras": "train", "tensorboard": "train"}
+"""The extra that installs a package."""
+
+DataArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="The data: a folder with images/ and masks/, an unpacked Kaggle zip, a folder with such zips, a zip, or "
+        "a file made by nuclei-pack."
+    ),
+]
+
+
+def say(sentence: str) -> None:
+    """Print a sentence for the user."""
+    print(sentence, file=sys.stderr)
