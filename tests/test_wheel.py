@@ -149,7 +149,8 @@ def test_only_extras_need_a_framework(wheel: Path) -> None:
         "typer",
         "rich",
     }
-    extras = {"cpu", "gpu", "codecs", "zarr", "watch", "data", "train", "export", "docs", "test", "dev"}
+    formats = {"codecs", "zarr", "czi", "nd2", "lif", "slides", "all-formats"}
+    extras = {"cpu", "gpu", "watch", "data", "train", "export", "docs", "test", "dev", *formats}
     assert set(metadata.get_all("Provides-Extra")) == extras  # type: ignore[arg-type]
     assert metadata["License-Expression"] == "BSD-3-Clause"
     assert metadata["Requires-Python"] == ">=3.11"

@@ -65,7 +65,7 @@ def test_the_installed_commands_work_without_a_network(tmp_path: Path) -> None:
     home.mkdir()
     write_image(tmp_path)
     done = run(*alone, INFER, "image.png", "--out", "results", cwd=tmp_path, home=home)
-    assert "1 of 1 images" in done.stdout
+    assert "1 of 1 image, " in done.stdout
     assert done.stderr == ""
     assert (tmp_path / "results" / "images.csv").is_file()
 

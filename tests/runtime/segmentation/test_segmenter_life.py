@@ -252,5 +252,5 @@ def test_a_call_in_another_thread_outlives_the_closing(tiled_model: Path, monkey
 
 
 def test_options_out_of_range_name_what_was_found() -> None:
-    with pytest.raises(ValueError, match="threads must be 1 or more, found 0"):
+    with pytest.raises(ValueError, match="threads must be a whole number, 1 or more, found 0"):
         replace(SegmenterOptions(), threads=0)

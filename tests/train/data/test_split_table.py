@@ -104,7 +104,7 @@ def test_the_table_in_a_pack_counts_wherever_the_pack_lies(tmp_path: Path, make_
     (tmp_path / "data" / "splits.csv").write_text(table, encoding="utf-8")
     folder = tmp_path / "holder"
     folder.mkdir()
-    pack(tmp_path / "data", folder / "one.zip", nothing, nothing)
+    pack([tmp_path / "data"], folder / "one.zip", nothing, nothing)
     (folder / "splits.csv").write_text(table.replace("train", "test"), encoding="utf-8")
     for data in (folder, folder / "one.zip"):
         found = read_split_table(data)

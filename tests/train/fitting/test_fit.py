@@ -185,7 +185,7 @@ def test_a_pack_resumes_a_run_that_an_earlier_version_made_of_its_data(
     small_data: Path, small_run: tuple[Path, Listener], tmp_path: Path
 ) -> None:
     """The run does not mention a setting that the earlier version did not have; its default is used."""
-    pack(small_data, tmp_path / "pack.zip", lambda *_: None, lambda *_: None)
+    pack([small_data], tmp_path / "pack.zip", lambda *_: None, lambda *_: None)
     folder = tmp_path / "run"
     shutil.copytree(small_run[0], folder)
     content = read_run(folder)

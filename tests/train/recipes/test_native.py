@@ -25,6 +25,7 @@ from nuclei_train.networks.losses import LossParts
 from nuclei_train.networks.stem_unet import HALO_PX, MULTIPLE_OF_PX
 from nuclei_train.recipes import native
 from nuclei_train.recipes.dtype_policy import HALF, SINGLE
+from nuclei_train.recipes.model_description import smallest_area_px
 from nuclei_train.recipes.native import INFERENCE_CHECKPOINT, Native
 from nuclei_train.recipes.native_material import LabelledImages, NativeMaterial
 from nuclei_train.recipes.recipe import Sources
@@ -148,7 +149,7 @@ def test_its_parameters_are_the_best_on_the_validation_images(native_run: Path, 
     inference = keras.models.load_model(native_run / INFERENCE_CHECKPOINT, compile=False)
     tiling = Tiling(**run["export"]["card"]["input"]["tiling"])
     material = TINY.load(Sources(split, {}, ()), nothing)
-    assert chosen["kwargs"]["min_area_px"] == material.areas_px.min()
+    assert chosen["kwargs"]["min_area_px"] == smallest_area_px(material.areas_px)
     maps = [
         run_tiled(inference.predict_on_batch, np.asarray(image / 255, np.float32), tiling)
         for image in material.val.images
