@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from nuclei_runtime.errors import InputsError
+
 _CGROUP = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
+
+_UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS |= {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
 
 def cpu_count() -> int:
@@ -72,3 +78,24 @@ def _read(path: Path) -> str:
         return path.read_text().strip()
     except OSError:
         return ""
+
+
+def parse_memory(text: str) -> int:
+    """Return the number of bytes in a text such as ``1GiB`` or ``800 MB``.
+
+    Raises
+    ------
+    InputsError
+        The text is not a number above 0 with a unit.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)", text.strip(), re.ASCII)
+    if found is None or found[2] not in _UNITS or not (n_bytes := int(float(found[1]) * _UNITS[found[2]])):
+        raise InputsError(
+            f"--max-memory {text}: expected a number above 0 with a unit ({', '.join(_UNITS)}), such as 1GiB"
+        )
+    return n_bytes
+
+
+def format_memory(n_bytes: float) -> str:
+    """Return an amount of memory as text, rounded up to whole MiB."""
+    return f"{math.ceil(n_bytes / (1 << 20))} MiB"

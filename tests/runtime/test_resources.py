@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from nuclei_runtime import resources
+from nuclei_runtime.errors import InputsError
+from nuclei_runtime.resources import parse_memory
 
 
 @pytest.fixture
@@ -107,3 +110,25 @@ def test_the_affinity_mask_limits() -> None:
         "from nuclei_runtime.resources import cpu_count; print(cpu_count())"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [
+        ("1GiB", 1 << 30),
+        ("800MB", 800_000_000),
+        ("1.5 GiB", 3 << 29),
+        ("2kB", 2000),
+        ("64KiB", 1 << 16),
+        ("7B", 7),
+        (" 1TB ", 10**12),
+    ],
+)
+def test_an_amount_of_memory_is_read(text: str, n_bytes: int) -> None:
+    assert parse_memory(text) == n_bytes
+
+
+@pytest.mark.parametrize("text", ["", "1", "GiB", "-1GiB", "0GiB", "1gib", "1 G", "1,5GiB", "1e9B", "inf GiB", "١GiB"])
+def test_other_texts_are_refused_with_an_example(text: str) -> None:
+    with pytest.raises(InputsError, match=re.escape(f"--max-memory {text}: expected a number above 0") + ".*1GiB"):
+        parse_memory(text)

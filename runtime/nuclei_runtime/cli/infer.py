@@ -169,9 +169,9 @@ def infer(
     3 a problem with the model or the computer; 130 Ctrl-C; 143 SIGTERM.
     """
     from nuclei_runtime.readers.plane import Selection
+    from nuclei_runtime.resources import parse_memory
     from nuclei_runtime.results.shard import WHOLE, parse_shard
     from nuclei_runtime.runs.run import RunConfig
-    from nuclei_runtime.segmentation.memory import parse_memory
     from nuclei_runtime.segmentation.options import SegmenterOptions
     from nuclei_runtime.steps.view import parse_view
 

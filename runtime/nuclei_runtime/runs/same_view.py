@@ -15,6 +15,7 @@ from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.segmentation.blocks import GRID
 from nuclei_runtime.segmentation.choice import Eye
+from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.steps.stains import AS_IS
 from nuclei_runtime.steps.view import Look, View, choose, look_at
@@ -51,7 +52,8 @@ def common_view(
         for file in looked_at:
             with suppress(ImageError), open_planes(file.path, selection) as planes:
                 every = list(planes)
-                eye = Eye(every[len(every) // 2], network, max_memory, GRID.core_px)
+                plane = every[len(every) // 2]
+                eye = Eye(plane, network, Budget(plane, max_memory, network), GRID.core_px)
                 any_stained |= view.stain != AS_IS and eye.is_colour
                 parts += eye.find(view)
         return look_at(parts) if view.stain == AS_IS or any_stained else None

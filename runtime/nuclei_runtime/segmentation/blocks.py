@@ -141,13 +141,14 @@ def _segment(plane: Plane, network: Network, max_memory: int | None, grid: Grid)
         found, contrast = resized_maps(image, network)
         yield Block(*whole, image, label_maps(found, network), contrast)
         return
-    Budget(plane, max_memory, network).tiling(network.tiling, grid.window_px)  # refused before it is read
-    shown = choose_view(plane, network, max_memory, grid.core_px)
+    budget = Budget(plane, max_memory, network)
+    budget.tiling(network.tiling, grid.window_px)  # refused before it is read
+    shown = choose_view(plane, network, budget, grid.core_px)
     network, expected_ap, contrast = shown.network, shown.expected_ap, shown.plane_input.contrast
     if shown.labels is not None:
         yield Block(*whole, plane.read(*whole), shown.labels, contrast, network.view, expected_ap)
         return
-    budget = Budget(plane, max_memory, network)
+    budget = budget.of(network)
     assert network.tiling is not None  # every view of a network for any size has one
     tiling = budget.tiling(network.tiling, grid.window_px)
     method = network.postprocessing

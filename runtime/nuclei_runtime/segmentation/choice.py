@@ -56,7 +56,7 @@ class Shown:
     labels: Labels | None = None
 
 
-def choose_view(plane: Plane, network: Network, max_memory: int | None, whole_px: int) -> Shown:
+def choose_view(plane: Plane, network: Network, budget: Budget, whole_px: int) -> Shown:
     """Choose how a network for images of any size is shown a plane.
 
     Parameters
@@ -64,8 +64,8 @@ def choose_view(plane: Plane, network: Network, max_memory: int | None, whole_px
     plane : Plane
     network : Network
         If it has no other views, there is nothing to choose.
-    max_memory : int, optional
-        See `nuclei_runtime.segmentation.blocks.segment_plane`.
+    budget : Budget
+        The plane's, measured before anything of it was read.
     whole_px : int
         Longest side of a plane that is one block.
 
@@ -76,7 +76,7 @@ def choose_view(plane: Plane, network: Network, max_memory: int | None, whole_px
     ImageError
         The plane cannot be read or segmented.
     """
-    eye = Eye(plane, network, max_memory, whole_px)
+    eye = Eye(plane, network, budget, whole_px)
     choice = network.card.views
     if choice is None or not network.others or not eye.parts:
         return eye.shown(network.view)
@@ -96,13 +96,13 @@ class Eye:
     ----------
     plane : Plane
     network : Network
-    max_memory : int, optional
+    budget : Budget
     whole_px : int
         As in `choose_view`.
     """
 
-    def __init__(self, plane: Plane, network: Network, max_memory: int | None, whole_px: int) -> None:
-        self._plane, self._network, self._max_memory = plane, network, max_memory
+    def __init__(self, plane: Plane, network: Network, budget: Budget, whole_px: int) -> None:
+        self._plane, self._network, self._budget = plane, network, budget
         self._inputs: dict[str, PlaneInput] = {}
         self._labels: dict[View, Labels] = {}
         height, width = plane.shape[:2]
@@ -170,7 +170,7 @@ class Eye:
         network = replace(self._network, view=view, others=(), tta=False)
         rows, columns = part
         shape = rows.stop - rows.start, columns.stop - columns.start
-        budget = Budget(replace(self._plane, shape=(*shape, *self._plane.shape[2:])), self._max_memory, network)
+        budget = self._budget.of(network, shape)
         read = self._input(view.stain).read
 
         def read_part(part_rows: slice, part_columns: slice) -> NDArray[np.float32]:

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import ctypes
 import math
-import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
 
-from nuclei_runtime.errors import ImageTooLargeError, InputsError
+from nuclei_runtime.errors import ImageTooLargeError
 from nuclei_runtime.model.session import release_sessions
 from nuclei_runtime.readers.bounds import CACHE_BYTES
 from nuclei_runtime.readers.plane import Plane
-from nuclei_runtime.resources import memory_limit_bytes
+from nuclei_runtime.resources import format_memory, memory_limit_bytes
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.steps.stains import AS_IS
 from nuclei_runtime.steps.tiling import Tiling, tile_side
@@ -75,30 +75,6 @@ SHARE = 0.5
 """Share of the memory of the machine or container that a run uses by default. The microscope's own program needs the
 rest."""
 
-_UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_UNITS |= {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
-
-
-def parse_memory(text: str) -> int:
-    """Return the number of bytes in a text such as ``1GiB`` or ``800 MB``.
-
-    Raises
-    ------
-    InputsError
-        The text is not a number above 0 with a unit.
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)", text.strip(), re.ASCII)
-    if found is None or found[2] not in _UNITS or not (n_bytes := int(float(found[1]) * _UNITS[found[2]])):
-        raise InputsError(
-            f"--max-memory {text}: expected a number above 0 with a unit ({', '.join(_UNITS)}), such as 1GiB"
-        )
-    return n_bytes
-
-
-def format_memory(n_bytes: float) -> str:
-    """Return an amount of memory as text, rounded up to whole MiB."""
-    return f"{math.ceil(n_bytes / (1 << 20))} MiB"
-
 
 def default_max_memory() -> int:
     """Return the default ceiling: `SHARE` of the memory of the container or the machine."""
@@ -150,6 +126,28 @@ class Budget:
     """
 
     def __init__(self, plane: Plane, max_memory: int | None, network: Network | None = None) -> None:
+        self._resident = _settled_bytes()
+        self._ceiling = default_max_memory() if max_memory is None else max_memory
+        self._show(plane, network)
+
+    def of(self, network: Network, shape: tuple[int, int] | None = None) -> Budget:
+        """Return the budget of the same plane, or of a part of it, for a network with another view.
+
+        What the process held is not measured again: it may hold by now what reading the plane needs, which would count
+        twice.
+
+        Parameters
+        ----------
+        network : Network
+        shape : (int, int), optional
+            Height and width of the part.
+        """
+        other = copy(self)
+        plane = self._plane
+        other._show(plane if shape is None else replace(plane, shape=(*shape, *plane.shape[2:])), network)
+        return other
+
+    def _show(self, plane: Plane, network: Network | None) -> None:
         self._plane = plane
         magnification = 1 if network is None else network.magnification
         self._network_bytes_per_px = NETWORK_BYTES_PER_PX * magnification**2
@@ -158,8 +156,6 @@ class Budget:
             self._network_bytes_per_px += SCALING_BYTES_PER_PX + pixel_bytes
         if network is not None and network.view.stain != AS_IS:
             self._network_bytes_per_px += STAINING_BYTES_PER_PX
-        self._resident = _settled_bytes()
-        self._ceiling = default_max_memory() if max_memory is None else max_memory
 
     @property
     def in_memory_bytes(self) -> int:
@@ -265,7 +261,7 @@ class Budget:
         """If memory is short, release what earlier planes left behind, which would otherwise count twice."""
         if not self._fits(needed):
             release_memory()
-            self._resident = _settled_bytes()
+            self._resident = min(self._resident, _settled_bytes())
 
     def _fits(self, needed: int) -> bool:
         return self._resident + needed <= self._ceiling

@@ -16,6 +16,7 @@ from nuclei_runtime.metrics import match
 from nuclei_runtime.segmentation import memory
 from nuclei_runtime.segmentation.blocks import Grid, segment_plane
 from nuclei_runtime.segmentation.choice import SQUARE_PX, Eye, choose_view, most_structure
+from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import has_colours
 from nuclei_runtime.steps.view import AS_IT_IS, Signs, ViewChoice, other_views
@@ -113,10 +114,10 @@ def test_the_choice_does_not_depend_on_the_memory(curious: Network, monkeypatch:
     plane = replace(plane_of(image), reads_blocks=True)
     results = []
     for ceiling in ((90 + 90) << 20, 8 << 30):
-        eye = Eye(plane, curious, ceiling, 256)
+        eye = Eye(plane, curious, Budget(plane, ceiling, curious), 256)
         found = [eye.find(view) for view in (curious.view, *curious.others)]
         assert len(eye.parts) == 1
-        chosen = choose_view(plane, curious, ceiling, 256)
+        chosen = choose_view(plane, curious, Budget(plane, ceiling, curious), 256)
         results.append((chosen.network.view, chosen.expected_ap, found))
     assert results[0][:2] == results[1][:2]
     for scarce, plenty in zip(results[0][2], results[1][2], strict=True):
@@ -144,12 +145,13 @@ def test_of_a_large_plane_only_the_squares_with_most_structure_are_looked_at(cur
     image = np.zeros((600, 1700), np.uint8)
     image[40:220, 1060:1220] = FIELD
     plane, regions = watched(plane_of(image))
-    eye = Eye(plane, curious, None, 1024)
+    eye = Eye(plane, curious, Budget(plane, None, curious), 1024)
     assert eye.parts == [(slice(0, 512), slice(1024, 1536))]
     regions.clear()
     eye.look(curious.view)
     assert all(rows.stop <= 512 and columns.start >= 1024 and columns.stop <= 1536 for rows, columns in regions)
-    assert Eye(plane_of(np.zeros((600, 1700), np.uint8)), curious, None, 1024).parts == []
+    empty = plane_of(np.zeros((600, 1700), np.uint8))
+    assert Eye(empty, curious, Budget(empty, None, curious), 1024).parts == []
 
 
 def test_squares_are_ranked_by_their_blocks() -> None:

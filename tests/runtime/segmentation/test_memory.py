@@ -19,37 +19,15 @@ import tifffile
 
 from nuclei_runtime import Segmenter
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_runtime.errors import ImageTooLargeError, InputsError
+from nuclei_runtime.errors import ImageTooLargeError
 from nuclei_runtime.model import session
 from nuclei_runtime.model.session import load_session
 from nuclei_runtime.readers.plane import Plane, plane_of
 from nuclei_runtime.resources import memory_limit_bytes
 from nuclei_runtime.segmentation import memory
 from nuclei_runtime.segmentation.blocks import segment_plane
-from nuclei_runtime.segmentation.memory import Budget, default_max_memory, parse_memory, release_memory, resident_bytes
+from nuclei_runtime.segmentation.memory import Budget, default_max_memory, release_memory, resident_bytes
 from nuclei_runtime.steps.tiling import Tiling
-
-
-@pytest.mark.parametrize(
-    ("text", "n_bytes"),
-    [
-        ("1GiB", 1 << 30),
-        ("800MB", 800_000_000),
-        ("1.5 GiB", 3 << 29),
-        ("2kB", 2000),
-        ("64KiB", 1 << 16),
-        ("7B", 7),
-        (" 1TB ", 10**12),
-    ],
-)
-def test_an_amount_of_memory_is_read(text: str, n_bytes: int) -> None:
-    assert parse_memory(text) == n_bytes
-
-
-@pytest.mark.parametrize("text", ["", "1", "GiB", "-1GiB", "0GiB", "1gib", "1 G", "1,5GiB", "1e9B", "inf GiB", "١GiB"])
-def test_other_texts_are_refused_with_an_example(text: str) -> None:
-    with pytest.raises(InputsError, match=re.escape(f"--max-memory {text}: expected a number above 0") + ".*1GiB"):
-        parse_memory(text)
 
 
 def test_a_run_uses_half_of_the_memory_by_default() -> None:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from nuclei_runtime.cli.command import StopSignals
 from nuclei_runtime.model.card import parse_card
-from nuclei_train import cli
+from nuclei_train.cli import train as train_command
 from nuclei_train.cli.train import main as train_main
 from nuclei_train.data.dsb2018 import open_data, training_set
 from nuclei_train.data.samples import combined_digest
@@ -291,13 +291,13 @@ def test_a_run_stopped_before_it_began_says_so(training_data: Path, tmp_path: Pa
 
 def test_an_interrupt_in_disguise_is_recognised() -> None:
     """TensorFlow calls Python from C++, where a pending exception becomes a SystemError."""
-    assert cli._is_interrupt(KeyboardInterrupt())
+    assert train_command._is_interrupt(KeyboardInterrupt())
     error = SystemError("returned a result with an exception set")
-    assert not cli._is_interrupt(error)
+    assert not train_command._is_interrupt(error)
     error.__cause__ = KeyboardInterrupt()
     wrapped = RuntimeError("while loading")
     wrapped.__context__ = error
-    assert cli._is_interrupt(wrapped)
+    assert train_command._is_interrupt(wrapped)
 
 
 def send(number: int) -> None:
@@ -311,7 +311,7 @@ def send(number: int) -> None:
 def test_an_interrupt_that_was_lost_is_raised_again() -> None:
     """As in a destructor, where Python prints the exception and continues."""
     with StopSignals() as signals:
-        reporter = cli._CommandLineReporter(signals)
+        reporter = train_command._CommandLineReporter(signals)
         with reporter.loading(3) as advance:
             advance()
             with suppress(KeyboardInterrupt):
@@ -327,7 +327,7 @@ def test_an_interrupt_that_was_lost_is_raised_again() -> None:
 @pytest.mark.usefixtures("handles_signals")
 def test_within_epochs_a_signal_is_only_noted_and_the_second_interrupts(capfd: pytest.CaptureFixture[str]) -> None:
     with StopSignals() as signals:
-        reporter = cli._CommandLineReporter(signals)
+        reporter = train_command._CommandLineReporter(signals)
         with pytest.raises(KeyboardInterrupt), reporter.fitting() as stop_requested:  # noqa: PT012
             assert not stop_requested()
             send(signal.SIGTERM)

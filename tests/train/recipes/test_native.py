@@ -154,7 +154,7 @@ def test_its_parameters_are_the_best_on_the_validation_images(native_run: Path, 
         run_tiled(inference.predict_on_batch, np.asarray(image / 255, np.float32), tiling)
         for image in material.val.images
     ]
-    postprocessing, search = search_parameters(maps, material.val.labels, int(material.areas_px.min()))
+    postprocessing, search = search_parameters(maps, material.val.labels, smallest_area_px(material.areas_px))
     assert postprocessing == Step(**chosen)
     assert search == run["search"]
     assert len(search) == 72
