@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nuclei_runtime.arrays import Labels
+from nuclei_runtime.steps.stains import stained
 from nuclei_train.batches.textures import clouds, fibres, stretched, waves
 
 DARKEST = 0.02
@@ -46,9 +47,7 @@ def restained(rng: np.random.Generator, picture: NDArray[np.float32]) -> NDArray
 
 def haematoxylin(picture: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the amount of haematoxylin in a stained section as a grey picture, in which nuclei are bright."""
-    vectors = _normalised(np.array([HAEMATOXYLIN, EOSIN, DAB]))
-    amount = (_density(picture) @ np.linalg.inv(vectors))[..., :1]
-    return np.repeat(stretched(amount), 3, axis=-1)
+    return np.repeat(stretched(stained(picture, "he")[..., np.newaxis]), 3, axis=-1)
 
 
 def shows_fluorescence(picture: NDArray[np.float32], labels: Labels) -> bool:
