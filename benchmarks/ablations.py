@@ -27,8 +27,7 @@ from nuclei_runtime.metrics import match, mean_image_ap, pool
 from nuclei_runtime.steps.instances import find_instances
 from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.tiling import Tiling
-from nuclei_train.data.dsb2018 import training_set
-from nuclei_train.data.opening import open_with_splits
+from nuclei_train.data.opening import open_for_training
 from nuclei_train.data.split import select
 from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
 from nuclei_train.fitting.reporter import Reporter
@@ -103,11 +102,9 @@ def score_on(data: Path, folder: Path, recipe: Native, modality: str) -> dict[st
     """Score a finished run on the images of a modality in `train` and `val`."""
     import keras
 
-    datasets, table = open_with_splits(data, lambda _sentence: None)  # the training has already mentioned it
+    dataset, table = open_for_training(data, lambda _sentence: None)  # the training has already mentioned it
     assert table is not None  # or the training without the modality would have failed
-    samples = [
-        sample for sample in select(training_set(datasets), table) if table.modality[sample.image_id] == modality
-    ]
+    samples = [sample for sample in select(dataset, table) if table.modality[sample.image_id] == modality]
     images = load_labelled(samples, table.modality, recipe.normalisation, lambda: None)
     card = read_run(folder)["export"]["card"]
     tiling, postprocessing = Tiling(**card["input"]["tiling"]), Step(**card["postprocessing"])
