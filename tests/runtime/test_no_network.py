@@ -1,4 +1,4 @@
-"""Nothing leaves the machine: the commands work without a network, and do not use one if there is one."""
+"""Nothing leaves the machine: the commands work without a network, use none if there is one, and start no program."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ WATCHED = """
 import atexit, sys
 asked = []
 def watch(event, arguments):
-    if event.startswith(("socket.", "ssl.", "urllib.", "http.", "ftplib.", "smtplib.", "telnetlib.")):
+    networks = ("socket.", "ssl.", "urllib.", "http.", "ftplib.", "smtplib.", "telnetlib.")
+    processes = ("subprocess.", "os.fork", "os.posix_spawn", "os.exec", "os.system", "os.startfile")
+    if event.startswith((*networks, *processes)):
         asked.append(event)
 sys.addaudithook(watch)
 atexit.register(lambda: print("asked for:", sorted(set(asked))))
@@ -70,14 +72,14 @@ def test_the_installed_commands_work_without_a_network(tmp_path: Path) -> None:
     assert (tmp_path / "results" / "images.csv").is_file()
 
 
-def test_no_socket_is_asked_for(tmp_path: Path) -> None:
-    """Python reports each socket to the audit hook, whichever package opens it."""
+def test_no_socket_and_no_other_program_is_asked_for(tmp_path: Path) -> None:
+    """Python reports each socket and each program to the audit hook, whichever package starts it."""
     write_image(tmp_path)
     code = WATCHED + SEGMENT
     done = run(sys.executable, "-c", code, "image.png", "--out", "results", cwd=tmp_path)
     assert done.stdout.splitlines()[-1] == "asked for: []"
-    probe = WATCHED + "import socket; socket.socket().close()"
-    assert "socket.__new__" in run(sys.executable, "-c", probe, cwd=tmp_path).stdout
+    probe = WATCHED + "import socket, subprocess; socket.socket().close(); subprocess.run([sys.executable, '-V'])"
+    assert "asked for: ['socket.__new__', 'subprocess.Popen'" in run(sys.executable, "-c", probe, cwd=tmp_path).stdout
 
 
 def test_onnx_runtime_sends_and_keeps_nothing(tmp_path: Path) -> None:

@@ -65,14 +65,16 @@ def provenance_json(method: dict[str, Any], n_threads: int, earlier_methods: dic
     earlier_methods : dict, optional
         Methods of results that earlier runs left in the folder, by run key; see `read_earlier_methods`.
     """
+    system = platform.uname()
     document: dict[str, Any] = {
         "method": method,
         "run_key": run_key(method),
         "images": f"{RECORDS_FOLDER}/*.json: one per image file, with the SHA-256 of the file and of its results",
         "machine": {
             "python": platform.python_version(),
-            "system": platform.platform(),
-            "processor": platform.machine(),
+            # platform.platform() would start `uname -p`, a second process, in the middle of a run.
+            "system": f"{system.system} {system.release}",
+            "processor": system.machine,
             "threads": n_threads,
             "packages": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
         },
