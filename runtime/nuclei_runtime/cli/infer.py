@@ -13,6 +13,15 @@ import typer
 
 from nuclei_runtime.cli.command import EXIT_SOME_FAILED, StainOption, StopSignals, ViewOption, printable, run_command
 from nuclei_runtime.cli.progress import OutcomeReporter, print_stderr, progress_bar
+from nuclei_runtime.cli.selection import (
+    AxesOption,
+    ChannelOption,
+    LevelOption,
+    MppOption,
+    PixelSizeOption,
+    SceneOption,
+    ZOption,
+)
 from nuclei_runtime.model.model_file import is_digest
 from nuclei_runtime.model.session import CPU_PROVIDER
 from nuclei_runtime.steps.scale import MAX_DIAMETER_PX, MIN_DIAMETER_PX
@@ -84,46 +93,13 @@ def infer(
         bool,
         typer.Option("--same-view", help="Choose one scale and stain for all images together, as for an experiment."),
     ] = False,
-    axes: Annotated[
-        str | None,
-        typer.Option(
-            "--axes", metavar="LETTERS", help="Dimensions of the files, if they do not state them: letters from TZCYXS."
-        ),
-    ] = None,
-    channel: Annotated[
-        str | None,
-        typer.Option(
-            "--channel",
-            metavar="NAME|INDEX|rgb",
-            help="For files with channels: the one to segment, by its name or its index from 0; or rgb, if its three "
-            "channels are the colours of one picture.",
-        ),
-    ] = None,
-    z: Annotated[
-        str | None,
-        typer.Option("--z", metavar="each|max", help="For Z stacks: each plane, or the maximum over them."),
-    ] = None,
-    scene: Annotated[
-        str | None,
-        typer.Option(
-            "--scene", metavar="each|NAME|INDEX", help="For files of several images: all, or one by name or index."
-        ),
-    ] = None,
-    level: Annotated[
-        int | None, typer.Option("--level", metavar="N", min=0, help="Level of a pyramid: 0 (default) is the finest.")
-    ] = None,
-    mpp: Annotated[
-        float | None,
-        typer.Option("--mpp", metavar="UM", help="The level whose pixels have about this size in micrometres."),
-    ] = None,
-    pixel_size: Annotated[
-        float | None,
-        typer.Option(
-            "--pixel-size",
-            metavar="UM",
-            help="Micrometres per pixel of files that do not state it, such as PNG, for the columns in micrometres.",
-        ),
-    ] = None,
+    axes: AxesOption = None,
+    channel: ChannelOption = None,
+    z: ZOption = None,
+    scene: SceneOption = None,
+    level: LevelOption = None,
+    mpp: MppOption = None,
+    pixel_size: PixelSizeOption = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an earlier run in DIR. Complete results are kept.")
     ] = False,

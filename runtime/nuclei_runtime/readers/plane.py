@@ -106,6 +106,8 @@ class Plane:
         Index of the image in a file that holds several, from 0.
     scene_name : str, optional
         What the file calls the image.
+    well, field : str, optional
+        Where on a plate it was taken: ``B02`` and what the plate's index calls the field, such as ``1``.
     channel : str, optional
         Which of the file's channels or colours it is: a name or an index, or `ALL_COLOURS`; None for a grey image.
     """
@@ -120,6 +122,8 @@ class Plane:
     channels_together: int = 1
     scene: int | None = None
     scene_name: str | None = None
+    well: str | None = None
+    field: str | None = None
     channel: str | None = None
 
     @property

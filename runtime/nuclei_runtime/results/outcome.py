@@ -67,6 +67,8 @@ class PlaneOutcome:
         ``ok`` or ``failed``.
     scene : str, optional
         Which of the file's images it is: `nuclei_runtime.readers.plane.Plane.scene_label`.
+    well, field : str, optional
+        Where on a plate it was taken.
     time, z : int, optional
         Which of the file's planes it is, counted from 0. `scene` and all that follow are None where they do not apply.
     n_nuclei, height, width : int, optional
@@ -103,6 +105,8 @@ class PlaneOutcome:
     image: str
     status: str
     scene: str | None = _column(lambda found: found.plane.scene_label)
+    well: str | None = _column(lambda found: found.plane.well)
+    field: str | None = _column(lambda found: found.plane.field)
     time: int | None = _column(lambda found: found.plane.time)
     z: int | None = _column(lambda found: found.plane.z)
     n_nuclei: int | None = _column(lambda found: found.written.n_nuclei)

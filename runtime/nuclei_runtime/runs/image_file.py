@@ -177,7 +177,8 @@ def _make_plane(
             written = write_plane_files(file.name, plane, blocks, files)
     except Exception as error:
         reason = image_failure(error)
-        return PlaneOutcome(file.name, "failed", plane.scene_label, plane.time, plane.z, reason=reason), {}
+        where = (plane.scene_label, plane.well, plane.field, plane.time, plane.z)
+        return PlaneOutcome(file.name, "failed", *where, reason=reason), {}
     return segmented(file.name, Segmented(plane, written), result_path(LABELS, file.stem, plane.suffix)), files
 
 

@@ -1,0 +1,48 @@
+"""Options of nuclei-infer that say which planes of the files are segmented, and what the files leave out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+AxesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--axes", metavar="LETTERS", help="Dimensions of the files, if they do not state them: letters from TZCYXS."
+    ),
+]
+ChannelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--channel",
+        metavar="NAME|INDEX|rgb",
+        help="For files with channels: the one to segment, by its name or its index from 0; or rgb, if its three "
+        "channels are the colours of one picture.",
+    ),
+]
+ZOption = Annotated[
+    str | None,
+    typer.Option("--z", metavar="each|max", help="For Z stacks: each plane, or the maximum over them."),
+]
+SceneOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scene", metavar="each|NAME|INDEX", help="For files of several images: all, or one by name or index."
+    ),
+]
+LevelOption = Annotated[
+    int | None, typer.Option("--level", metavar="N", min=0, help="Level of a pyramid: 0 (default) is the finest.")
+]
+MppOption = Annotated[
+    float | None,
+    typer.Option("--mpp", metavar="UM", help="The level whose pixels have about this size in micrometres."),
+]
+PixelSizeOption = Annotated[
+    float | None,
+    typer.Option(
+        "--pixel-size",
+        metavar="UM",
+        help="Micrometres per pixel of files that do not state it, such as PNG, for the columns in micrometres.",
+    ),
+]
