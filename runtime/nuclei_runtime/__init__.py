@@ -40,8 +40,10 @@ if TYPE_CHECKING:
     from nuclei_runtime.segmentation.result import Segmentation
     from nuclei_runtime.segmentation.segmenter import Segmenter
     from nuclei_runtime.steps.contrast import Contrast
+    from nuclei_runtime.steps.label_changes import LabelChanges, compare_labels
     from nuclei_runtime.steps.scale import Scale
     from nuclei_runtime.steps.view import View
+    from nuclei_runtime.writers.label_tiff import save_labels
 
     __version__: str
 
@@ -55,6 +57,7 @@ __all__ = [
     "ImageShapeError",
     "ImageTooLargeError",
     "ImageValueError",
+    "LabelChanges",
     "MissingExtraError",
     "ModelCard",
     "ModelDigestError",
@@ -74,11 +77,13 @@ __all__ = [
     "Selection",
     "View",
     "__version__",
+    "compare_labels",
     "open_planes",
     "plane_of",
     "read_image",
     "replay_sample",
     "sample_path",
+    "save_labels",
     "segment_plane",
 ]
 
@@ -86,6 +91,7 @@ _MODULES = {
     "BUNDLED_MODELS": "model.bundled",
     "Block": "segmentation.blocks",
     "Contrast": "steps.contrast",
+    "LabelChanges": "steps.label_changes",
     "ModelCard": "model.card",
     "Plane": "readers.plane",
     "Replay": "checks.sample",
@@ -95,11 +101,13 @@ _MODULES = {
     "SegmenterOptions": "segmentation.options",
     "Selection": "readers.plane",
     "View": "steps.view",
+    "compare_labels": "steps.label_changes",
     "open_planes": "readers.opening",
     "plane_of": "readers.plane",
     "read_image": "readers.opening",
     "replay_sample": "checks.sample",
     "sample_path": "checks.sample",
+    "save_labels": "writers.label_tiff",
     "segment_plane": "segmentation.blocks",
 }
 """The module of each name, except for the errors, which are all in `nuclei_runtime.errors`."""

@@ -19,6 +19,8 @@ COLOURS = ("red", "green", "blue")
 Labels = NDArray[np.int32]
 """(H, W); 0 is background, nuclei are 1..N."""
 
+MAX_LABEL = int(np.iinfo(np.int32).max)
+
 Maps = NDArray[np.float32]
 """(H, W, M): the outputs of a network, each in [0, 1], in the order of `nuclei_runtime.steps.step.MAPS`."""
 
@@ -72,6 +74,24 @@ def check_image(image: Image) -> None:
     if image.dtype.kind == "f" and not _are_finite(image):
         bad = int(image.size - np.isfinite(image).sum())
         raise ImageValueError(f"{bad} of {image.size} values are NaN or infinite; replace them before segmenting")
+
+
+def check_labels(labels: NDArray[Any]) -> None:
+    """Raise an error unless `labels` is a label image, (H, W) integers that are not negative; gaps are allowed.
+
+    Raises
+    ------
+    ImageShapeError, ImageValueError
+        The array has another shape, another type or a negative number.
+    """
+    if not isinstance(labels, np.ndarray) or labels.ndim != 2 or 0 in labels.shape:
+        found = f"an array of shape {labels.shape}" if isinstance(labels, np.ndarray) else type(labels).__name__
+        raise ImageShapeError(f"found {found}, expected a label image of shape (H, W)")
+    if labels.dtype.kind not in "ui" or int(labels.max()) > MAX_LABEL or int(labels.min()) < 0:
+        found = f"type {labels.dtype}" if labels.dtype.kind not in "ui" else f"{labels.min()} to {labels.max()}"
+        raise ImageValueError(
+            f"found labels of {found}, expected whole numbers: 0 for background, 1 to {MAX_LABEL} for nuclei"
+        )
 
 
 def check_maps(maps: Maps, n_maps: int) -> None:

@@ -52,7 +52,9 @@ def run_key(method: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(method, sort_keys=True).encode()).hexdigest()
 
 
-def provenance_json(method: dict[str, Any], n_threads: int, earlier_methods: dict[str, Any] | None = None) -> str:
+def provenance_json(
+    method: dict[str, Any], n_threads: int, earlier_methods: dict[str, Any] | None = None, *, images_folder: str = ""
+) -> str:
     """Return ``provenance.json``: the method, its run key, and the machine, which the run key ignores.
 
     The digests of the images and of their results are in the records.
@@ -64,6 +66,8 @@ def provenance_json(method: dict[str, Any], n_threads: int, earlier_methods: dic
     n_threads : int
     earlier_methods : dict, optional
         Methods of results that earlier runs left in the folder, by run key; see `read_earlier_methods`.
+    images_folder : str
+        The folder that the names of the images are relative to, itself relative to the results folder if possible.
     """
     system = platform.uname()
     document: dict[str, Any] = {
@@ -75,6 +79,7 @@ def provenance_json(method: dict[str, Any], n_threads: int, earlier_methods: dic
             # platform.platform() would start `uname -p`, a second process, in the middle of a run.
             "system": f"{system.system} {system.release}",
             "processor": system.machine,
+            "images_folder": images_folder,
             "threads": n_threads,
             "packages": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
         },

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 
 from nuclei_runtime.errors import RuntimeEnvironmentError
@@ -102,8 +102,15 @@ def n_threads(config: RunConfig) -> int:
     return cpu_count() if config.options.threads is None else config.options.threads
 
 
-def open_results(config: RunConfig, worker: Worker) -> ResultsFolder:
+def open_results(config: RunConfig, worker: Worker, root: Path) -> ResultsFolder:
     """Open the results folder and write the run's provenance into it.
+
+    Parameters
+    ----------
+    config : RunConfig
+    worker : Worker
+    root : Path
+        `Inputs.root`.
 
     Raises
     ------
@@ -114,11 +121,20 @@ def open_results(config: RunConfig, worker: Worker) -> ResultsFolder:
     try:
         method = describe_method(worker.segmenter, config.selection)
         earlier = read_earlier_methods(config.out / PROVENANCE_FILE, worker.job.run_key)
-        results.write_provenance(provenance_json(method, n_threads(config), earlier))
+        images_folder = _seen_from(config.out, root)
+        results.write_provenance(provenance_json(method, n_threads(config), earlier, images_folder=images_folder))
     except BaseException:
         results.close(is_last=False)
         raise
     return results
+
+
+def _seen_from(out: Path, root: Path) -> str:
+    """Return the path from the results to the images: a folder that holds both can be moved."""
+    try:
+        return PurePath(os.path.relpath(root, out.resolve())).as_posix()
+    except ValueError:  # on another drive of Windows
+        return root.as_posix()
 
 
 class FolderRun:
@@ -155,7 +171,7 @@ class FolderRun:
         self._n_at_once = max(1, min(n_threads(config), len(self.files)))
         self.worker = load_worker(config, self._n_at_once)
         self._shard = config.shard
-        self._results = open_results(config, self.worker)
+        self._results = open_results(config, self.worker, self.inputs.root)
         self.store = self._results.store
 
     @property

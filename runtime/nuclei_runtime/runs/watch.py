@@ -149,7 +149,8 @@ def watch(config: RunConfig, stop: Event, *, settle_s: float = DEFAULT_SETTLE_S)
         if not folder.is_dir():
             raise InputsError(f"{folder}: is not a folder; --watch takes folders")
     worker = load_worker(config)
-    results = open_results(replace(config, mode="resume"), worker)
+    root = find_images(folders, out=config.out, may_be_none=True).root
+    results = open_results(replace(config, mode="resume"), worker, root)
     arrivals = _Arrivals(settle_s)
     reported: set[str] = set()
     joined, last_result = False, time.monotonic()  # an earlier watch may have ended before it joined the tables

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -264,3 +265,13 @@ def test_a_results_folder_that_vanishes_stops_the_run(config: RunConfig, tmp_pat
         shutil.move(config.out, tmp_path / "unmounted")
         next(outcomes)
     assert not config.out.exists()
+
+
+def test_the_results_know_where_the_images_are(config: RunConfig, tmp_path: Path) -> None:
+    """Seen from the results folder, so that both can be moved together."""
+    do(config, stop_after=1)
+    machine = json.loads((config.out / "provenance.json").read_text(encoding="utf-8"))["machine"]
+    assert machine["images_folder"] == "../in"
+    do(replace(config, sources=(str(tmp_path / "in" / "a.png"),), out=tmp_path / "in"), stop_after=1)
+    machine = json.loads((tmp_path / "in" / "provenance.json").read_text(encoding="utf-8"))["machine"]
+    assert machine["images_folder"] == "."
