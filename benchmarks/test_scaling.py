@@ -11,7 +11,7 @@ from benchmarks.fields import mosaic
 from benchmarks.huge_image import measure
 from benchmarks.side_by_side import SideBySide
 from nuclei_runtime import Segmenter
-from nuclei_runtime.writers.nuclei_csv import nucleus_rows
+from nuclei_runtime.steps.nuclei_table import measure_nuclei
 
 SIDES_PX = (256, 512, 1024, 2048, 4096, 8192)
 NUCLEI_A_FIELD = (0, 4, 16, 64)
@@ -39,8 +39,8 @@ def test_nuclei(side_by_side: SideBySide, segmenter: Segmenter, nuclei: int) -> 
     image = mosaic(1024, nuclei)
     labels = segmenter.segment(image).labels
     side_by_side(
-        lambda: nucleus_rows("image", image, segmenter.segment(image).labels),
-        {"table": lambda: nucleus_rows("image", image, labels)},
+        lambda: measure_nuclei(image, segmenter.segment(image).labels),
+        {"table": lambda: measure_nuclei(image, labels)},
         rounds=3,
         nuclei=int(labels.max()),
         megapixels=image.size / 1e6,

@@ -18,9 +18,10 @@ from nuclei_runtime.model.bundled import BUNDLED_MODELS
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.steps.instances import find_instances
+from nuclei_runtime.steps.nuclei_table import measure_nuclei
 from nuclei_runtime.steps.preprocess import preprocess
 from nuclei_runtime.steps.tiling import run_tiled
-from nuclei_runtime.writers.nuclei_csv import nucleus_rows
+from nuclei_runtime.writers.nuclei_csv import table_rows
 
 
 def decode(content: bytes) -> Image:
@@ -57,7 +58,9 @@ def test_stages(side_by_side: SideBySide, sample: list[bytes], precision: str) -
         "network": each(segmenter.network.run, tiles),
         "tile and stitch": each(lambda one: run_tiled(no_network, one, tiling), inputs),
         "instances": each(lambda one: find_instances(one, card.postprocessing), maps),
-        "table": each(lambda image, found: nucleus_rows("image", image, found), images, labels),
+        "table": each(
+            lambda image, found: table_rows({"image": "image"}, measure_nuclei(image, found)), images, labels
+        ),
     }
     # No warm-up: the stages have already run once, and a round takes seconds.
     side_by_side(each(counter(segmenter), sample), stages, rounds=2, warmup=False, timer=time.process_time)

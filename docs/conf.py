@@ -71,6 +71,23 @@ class CommandReference(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(command_lines(script)))
 
 
+class ColumnReference(SphinxDirective):
+    """``{columns} nuclei``: a table of every column of nuclei.csv; ``{columns} earlier``: the names that some had."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the parsed table."""
+        columns = import_module("nuclei_runtime.steps.columns")
+        if self.arguments == ["earlier"]:
+            head, rows = ("earlier name", "name"), columns.OLD_NAMES.items()
+        else:
+            head = ("column", "unit", "meaning", "formula")
+            rows = [(one.name, one.unit, one.meaning, one.formula) for one in columns.NUCLEI_COLUMNS]
+        lines = [head, ["---"] * len(head), *([f"`{row[0]}`", *map(_cell, row[1:])] for row in rows)]
+        return self.parse_text_to_nodes("\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
 class ApiReference(SphinxDirective):
     """``{api} nuclei_runtime``: every name in a package's ``__all__``, from its docstring, under a heading each."""
 
@@ -186,6 +203,7 @@ def write_home(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> None:
     """Register what this file adds to Sphinx."""
     app.add_directive("api", ApiReference)
+    app.add_directive("columns", ColumnReference)
     app.add_directive("command", CommandReference)
     app.connect("autodoc-process-signature", show_default_factories)
     app.connect("source-read", add_navigation)

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 import nuclei_runtime
+from nuclei_runtime.steps.columns import NUCLEI_COLUMNS, OLD_NAMES
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
@@ -157,10 +158,15 @@ def test_the_results_page_names_every_file_and_column_that_a_run_writes(tmp_path
     page = PAGES["docs/runs.md"]
     written = [path.name + "/" * path.is_dir() for path in (tmp_path / "results").iterdir()]
     assert [name for name in written if f"`{name}" not in page] == []
-    for table in ("nuclei.csv", "images.csv"):
-        section = page.partition(f"## Columns of {table}")[2].partition("\n## ")[0]
-        with (tmp_path / "results" / table).open(encoding="utf-8", newline="") as file:
-            assert set(next(csv.reader(file))) == set(re.findall(r"`([^`]+)`", "".join(rows(section))))
+    section = page.partition("## Columns of images.csv")[2].partition("\n## ")[0]
+    with (tmp_path / "results/images.csv").open(encoding="utf-8", newline="") as file:
+        assert set(next(csv.reader(file))) == set(re.findall(r"`([^`]+)`", "".join(rows(section))))
+
+
+def test_the_columns_page_has_every_column_and_every_earlier_name(pages: dict[Path, Page], site: Path) -> None:
+    page = pages[site / "docs" / "columns.html"].text
+    for name in [*(column.name for column in NUCLEI_COLUMNS), *OLD_NAMES]:
+        assert f">{name}</span>" in page, name
 
 
 def rows(section: str) -> list[str]:

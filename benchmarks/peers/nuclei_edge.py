@@ -15,7 +15,8 @@ from nuclei_runtime import Segmenter
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.resources import cpu_count
-from nuclei_runtime.writers.nuclei_csv import nucleus_rows
+from nuclei_runtime.steps.nuclei_table import measure_nuclei
+from nuclei_runtime.writers.nuclei_csv import table_rows
 
 
 def counter(segmenter: Segmenter) -> Callable[[bytes], int]:
@@ -25,7 +26,7 @@ def counter(segmenter: Segmenter) -> Callable[[bytes], int]:
         with open_planes(content, Selection()) as (plane,):
             image = plane.read(slice(0, plane.shape[0]), slice(0, plane.shape[1]))
         found = segmenter.segment(image)
-        return len(nucleus_rows("image", image, found.labels))
+        return len(table_rows({"image": "image"}, measure_nuclei(image, found.labels)))
 
     return count
 

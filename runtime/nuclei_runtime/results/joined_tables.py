@@ -1,31 +1,29 @@
-"""``images.csv`` and ``nuclei.csv``, joined from the records and tables of the images, however these were made."""
+"""``images.csv`` and ``nuclei.csv``, joined from the records and tables of the images, however these were made.
+
+Images differ in what is known and measured: ``nuclei.csv`` has the columns of all their tables.
+"""
 
 from __future__ import annotations
 
 import csv
-import io
-import shutil
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from nuclei_runtime.errors import ResultsExistError
 from nuclei_runtime.results.layout import IMAGES_TABLE, NUCLEI_TABLE, PROVENANCE_FILE, record_path, token_of
 from nuclei_runtime.results.outcome import IMAGES_COLUMNS, outcome_row
 from nuclei_runtime.results.records import Record, read_record
+from nuclei_runtime.steps.columns import in_order
 from nuclei_runtime.wording import counted
-from nuclei_runtime.writers.nuclei_csv import NUCLEI_COLUMNS
+from nuclei_runtime.writers.nuclei_csv import append_rows, header_of, joined_columns
 from nuclei_runtime.writers.outputs import TABLES
-
-_COLUMNS = {NUCLEI_TABLE: NUCLEI_COLUMNS, IMAGES_TABLE: IMAGES_COLUMNS}
 
 _KEY_COLUMNS = {NUCLEI_TABLE: {"image", "label"}, IMAGES_TABLE: {"image", "status"}}
 """Columns that the tables have in every version."""
 
 _MAX_HEADER_BYTES = 1 << 16
-_HEADER = (",".join(NUCLEI_COLUMNS) + "\r\n").encode()
 
 
 @dataclass(frozen=True)
@@ -67,22 +65,25 @@ class Joined:
 def refuse_foreign_tables(out: Path) -> None:
     """Raise if a file with a table's name was not written by nuclei-edge.
 
-    A table with more or fewer columns counts as one of another version if there is a provenance as well. A power cut
-    may leave a file that is empty or full of zeros.
+    A table with the columns that every version writes counts as one of another version if there is a provenance as
+    well. A power cut may leave a file that is empty or full of zeros.
 
     Raises
     ------
     ResultsExistError
         The file is the user's own.
     """
-    for name, columns in _COLUMNS.items():
+    for name, key_columns in _KEY_COLUMNS.items():
         try:
             with (out / name).open("rb") as file:
-                header = file.readline(_MAX_HEADER_BYTES).rstrip(b"\r\n").decode(errors="replace").split(",")
+                line = file.readline(_MAX_HEADER_BYTES).rstrip(b"\r\n").decode(errors="replace")
         except FileNotFoundError:
             continue
-        of_another_version = _KEY_COLUMNS[name] <= set(header) and (out / PROVENANCE_FILE).is_file()
-        if tuple(header) != columns and "".join(header).strip("\0") and not of_another_version:
+        header = tuple(next(csv.reader([line]), []))
+        is_present = header == IMAGES_COLUMNS if name == IMAGES_TABLE else header == in_order(header)
+        of_another_version = (out / PROVENANCE_FILE).is_file()
+        is_ours = key_columns <= set(header) and (is_present or of_another_version)
+        if line.strip("\0") and not is_ours:
             raise ResultsExistError(
                 f"{out / name}: is in the way of the results, and nuclei-infer did not write it; move it away, or "
                 "name another folder"
@@ -112,9 +113,12 @@ def write_tables(
     Joined or None
         None if an image of `needed` has no record of this run key.
     """
-    needed = set(needed)
+    names, needed = list(names), set(needed)
     run_keys: list[str] = []
     left_out: list[str] = []
+    columns = joined_columns(
+        path for _, record in _records(out, names) if record is not None for path in _tables(out, record)
+    )
     # A file name may hold bytes that are not text: such an image fails, and is shown with these bytes escaped.
     with (
         (work / IMAGES_TABLE).open("w", encoding="utf-8", errors="backslashreplace", newline="") as images,
@@ -122,17 +126,15 @@ def write_tables(
     ):
         rows = csv.writer(images)
         rows.writerow(IMAGES_COLUMNS)
-        nuclei.write(_HEADER)
-        for name in names:
-            record = None
-            with suppress(FileNotFoundError):  # not begun, or interrupted
-                record = read_record(record_path(out, token_of(name)))
+        nuclei.write(header_of(columns))
+        for name, record in _records(out, names):
             if name in needed and (record is None or record.run_key != run_key):
                 return None
             if record is None:
                 continue
             try:
-                _append_nuclei(out, record, nuclei)
+                for table in _tables(out, record):
+                    append_rows(table, columns, nuclei)
             except FileNotFoundError:
                 left_out.append(name)
                 continue
@@ -142,28 +144,14 @@ def write_tables(
     return Joined(frozenset(run_keys), n_made_otherwise, tuple(left_out))
 
 
-def _append_nuclei(out: Path, record: Record, nuclei: BinaryIO) -> None:
-    """Append the rows of an image's tables.
-
-    Raises
-    ------
-    FileNotFoundError
-        A table is missing; then nothing is appended.
-    """
-    for path in record.results:
-        if path.startswith(f"{TABLES.folder}/"):
-            with (out / path).open("rb") as table:
-                if table.read(len(_HEADER)) == _HEADER:
-                    shutil.copyfileobj(table, nuclei)
-                else:
-                    table.seek(0)
-                    nuclei.writelines(_rows_of_another_version(table))
+def _records(out: Path, names: Iterable[str]) -> Iterator[tuple[str, Record | None]]:
+    """Yield each image with its record; None if it is not begun, interrupted or damaged."""
+    for name in names:
+        record = None
+        with suppress(FileNotFoundError):
+            record = read_record(record_path(out, token_of(name)))
+        yield name, record
 
 
-def _rows_of_another_version(table: BinaryIO) -> Iterator[bytes]:
-    """Yield the rows of a table with other columns: missing cells are empty, and unknown columns are left out."""
-    text = io.TextIOWrapper(table, encoding="utf-8", errors="replace", newline="")
-    for row in csv.DictReader(text):
-        line = io.StringIO(newline="")
-        csv.writer(line).writerow([row.get(column) for column in NUCLEI_COLUMNS])
-        yield line.getvalue().encode()
+def _tables(out: Path, record: Record) -> list[Path]:
+    return [out / path for path in record.results if path.startswith(f"{TABLES.folder}/")]

@@ -71,8 +71,10 @@ class PlaneOutcome:
         Where on a plate it was taken.
     time, z : int, optional
         Which of the file's planes it is, counted from 0. `scene` and all that follow are None where they do not apply.
-    n_nuclei, height, width : int, optional
-        Height and width in pixels.
+    n_nuclei, n_touching_border : int, optional
+        All nuclei, and those with a pixel on the edge of the plane.
+    height, width : int, optional
+        In pixels.
     pixel_height_um, pixel_width_um : float, optional
         In micrometres, if the file states it.
     nuclei_per_megapixel : float, optional
@@ -110,6 +112,7 @@ class PlaneOutcome:
     time: int | None = _column(lambda found: found.plane.time)
     z: int | None = _column(lambda found: found.plane.z)
     n_nuclei: int | None = _column(lambda found: found.written.n_nuclei)
+    n_touching_border: int | None = _column(lambda found: found.written.n_touching_border)
     height: int | None = _column(lambda found: found.plane.shape[0])
     width: int | None = _column(lambda found: found.plane.shape[1])
     pixel_height_um: float | None = _column(lambda found: _pixel_size(found, 0))

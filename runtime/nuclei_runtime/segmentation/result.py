@@ -11,7 +11,8 @@ from nuclei_runtime.arrays import Image, Labels, check_image
 from nuclei_runtime.errors import ImageShapeError
 from nuclei_runtime.faults import allocating_for
 from nuclei_runtime.steps.contrast import Contrast
-from nuclei_runtime.steps.measure import Measures, Regions, areas_of, measure, median_diameter_px
+from nuclei_runtime.steps.measure import Measures, areas_of, median_diameter_px
+from nuclei_runtime.steps.nuclei_table import measure_nuclei
 from nuclei_runtime.steps.outlines import trace_outlines
 from nuclei_runtime.steps.view import AS_IT_IS, View
 
@@ -56,20 +57,22 @@ class Segmentation:
         """Median diameter of disks with the areas of the nuclei, in pixels; None if there are none."""
         return median_diameter_px(areas_of(self.labels))
 
-    def table(self, image: Image) -> Measures:
-        """Measure each nucleus: the columns of ``nuclei.csv`` from ``label`` to ``intensity_min``.
+    def table(self, image: Image, pixel_size_um: tuple[float, float] | None = None) -> Measures:
+        """Measure each nucleus: the columns of ``nuclei.csv`` from ``label`` to ``intensity_sd``.
 
         Parameters
         ----------
         image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) ndarray
             The image that was segmented, or another channel of the same size: intensities are measured on the mean
             of its colours, without alpha. It is a parameter because a camera may have overwritten its buffer since.
+        pixel_size_um : (float, float), optional
+            Height and width of a pixel in micrometres. Without it, there are no columns in micrometres.
 
         Returns
         -------
         dict
-            For each column a 1-D array with one value per nucleus, in the order of their numbers. Lengths are in
-            pixels, angles in radians, intensities in the units of `image`.
+            For each column a 1-D array with one value per nucleus, in the order of their numbers; NaN where there is
+            no value. The names state the units; intensities are in the units of `image`.
 
         Raises
         ------
@@ -86,7 +89,7 @@ class Segmentation:
                 "segmented"
             )
         with allocating_for(image.shape):
-            return measure(Regions.of(self.labels), self.labels, image)
+            return measure_nuclei(image, self.labels, pixel_size_um=pixel_size_um)
 
     def outlines(self) -> list[NDArray[np.float64]]:
         """Return the outline of each nucleus as a polygon around its pixels, in the order of their numbers.

@@ -1,7 +1,7 @@
 """Measures all nuclei of a label image at once, in passes over arrays.
 
-The definitions and names are those of `skimage.measure.regionprops`, which measures the nuclei one by one. The tests
-compare the two.
+The definitions are those of `skimage.measure.regionprops`, which measures the nuclei one by one. The tests compare the
+two.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image, Labels
+from nuclei_runtime.steps.convex import convex_areas
 
-Measures = dict[str, NDArray[np.float64] | NDArray[np.intp]]
+Measures = dict[str, NDArray[Any]]
+"""One array per column, with one value per nucleus."""
 
 _PERIMETER = np.zeros(50)
 """Contribution of a border pixel to the perimeter, indexed by 1 + 2 per adjacent border pixel + 10 per diagonal one.
@@ -82,44 +84,70 @@ class Regions:
         return np.repeat(values, self.sizes)
 
 
-def measure(regions: Regions, labels: Labels, image: Image) -> Measures:
-    """Measure each nucleus.
+def measure_shapes(regions: Regions, labels: Labels) -> Measures:
+    """Measure the shape and position of each nucleus, in pixels and radians, except for its relation to the edges.
 
     Parameters
     ----------
     regions : Regions
         The regions of `labels`.
     labels : (H, W) ndarray of int32
+
+    Returns
+    -------
+    dict
+        Arrays by the name of their column, with one value per nucleus in the order of their numbers.
+        `nuclei_runtime.steps.columns` describes them.
+    """
+    area = regions.sizes.astype(np.float64)
+    row, column = regions.centres
+    major, minor, eccentricity, orientation = _ellipses(regions, (1.0, 1.0))
+    perimeter = _perimeters(regions, labels)
+    return {
+        "label": regions.numbers,
+        "area_px": area,
+        "centroid_row_px": row,
+        "centroid_column_px": column,
+        "bbox_top_px": regions.rows[regions.starts],
+        "bbox_left_px": np.minimum.reduceat(regions.columns, regions.starts),
+        "bbox_bottom_px": regions.rows[regions.starts + regions.sizes - 1] + 1,
+        "bbox_right_px": np.maximum.reduceat(regions.columns, regions.starts) + 1,
+        "major_axis_px": major,
+        "minor_axis_px": minor,
+        "eccentricity": eccentricity,
+        "orientation_rad": orientation,
+        "perimeter_px": perimeter,
+        "equivalent_diameter_px": np.sqrt(4 * area / np.pi),
+        # A single pixel has no perimeter.
+        "circularity": np.divide(4 * np.pi * area, perimeter**2, out=np.full_like(area, np.nan), where=perimeter > 0),
+        "solidity": area / convex_areas(regions.starts, regions.rows, regions.columns),
+    }
+
+
+def measure_intensities(regions: Regions, image: Image) -> Measures:
+    """Measure the intensities of each nucleus: their mean, sum, minimum, maximum and standard deviation.
+
+    Parameters
+    ----------
+    regions : Regions
     image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) ndarray
         Intensities are the mean over its colours, without alpha.
 
     Returns
     -------
     dict
-        Arrays by name, with one value per nucleus in the order of their numbers: lengths in px, angles in radians.
+        Arrays by the keys of `nuclei_runtime.steps.columns.STATISTICS`, with one value per nucleus, in the units of
+        the image.
     """
-    area = regions.sizes.astype(np.float64)
-    row, column = regions.centres
-    major, minor, eccentricity, orientation = _ellipses(regions, (1.0, 1.0))
-    values = image.reshape(labels.size, -1)[regions.places, :3].mean(axis=1, dtype=np.float64)
+    values = image.reshape(image.shape[0] * image.shape[1], -1)[regions.places, :3].mean(axis=1, dtype=np.float64)
+    total = regions.sums(values)
+    mean = total / regions.sizes
     return {
-        "label": regions.numbers,
-        "area": area,
-        "centroid-0": row,
-        "centroid-1": column,
-        "bbox-0": regions.rows[regions.starts],
-        "bbox-1": np.minimum.reduceat(regions.columns, regions.starts),
-        "bbox-2": regions.rows[regions.starts + regions.sizes - 1] + 1,
-        "bbox-3": np.maximum.reduceat(regions.columns, regions.starts) + 1,
-        "axis_major_length": major,
-        "axis_minor_length": minor,
-        "eccentricity": eccentricity,
-        "orientation": orientation,
-        "perimeter": _perimeters(regions, labels),
-        "equivalent_diameter_area": np.sqrt(4 * area / np.pi),
-        "intensity_mean": regions.sums(values) / area,
-        "intensity_max": np.maximum.reduceat(values, regions.starts),
-        "intensity_min": np.minimum.reduceat(values, regions.starts),
+        "mean": mean,
+        "sum": total,
+        "min": np.minimum.reduceat(values, regions.starts),
+        "max": np.maximum.reduceat(values, regions.starts),
+        "sd": np.sqrt(regions.sums((values - regions.spread(mean)) ** 2) / regions.sizes),
     }
 
 

@@ -33,8 +33,8 @@ def trace_outlines(labels: Labels) -> list[NDArray[np.float64]]:
     -------
     list of (K, 2) ndarray of float64
         For each nucleus 1..N, the (row, column) of its corners, clockwise on the screen. The last corner repeats the
-        first. As in ``centroid-0`` and ``centroid-1``, whole numbers are the centres of pixels, so corners lie
-        at half-integers, from -0.5 to H - 0.5 and W - 0.5.
+        first. As in ``centroid_row_px`` and ``centroid_column_px``, whole numbers are the centres of pixels, so
+        corners lie at half-integers, from -0.5 to H - 0.5 and W - 0.5.
     """
     from scipy import ndimage
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 Cell = str | int | float | None
 
 _FLOAT = ".8g"
@@ -9,9 +11,11 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def csv_cell(value: Cell) -> Cell:
-    """Round measurements, and keep a spreadsheet from taking a file name for a formula."""
+    """Round measurements, leave the cell of NaN empty, and keep a spreadsheet from taking a name for a formula."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, float):
-        return format(value, _FLOAT)
+        return None if math.isnan(value) else format(value, _FLOAT)
     if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
         return "'" + value
     return value

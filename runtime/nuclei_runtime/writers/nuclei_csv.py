@@ -1,151 +1,129 @@
-"""The table of a plane's nuclei: one row per nucleus, in pixels and in micrometres."""
+"""The table of a plane's nuclei: one row per nucleus, with the columns that apply to the plane."""
 
 from __future__ import annotations
 
 import csv
+import io
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nuclei_runtime.arrays import Image, Labels
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.blocks import Block
-from nuclei_runtime.steps.measure import Measures, Regions, axis_lengths, measure
+from nuclei_runtime.steps.columns import OLD_NAMES, in_order
+from nuclei_runtime.steps.measure import Measures
+from nuclei_runtime.steps.nuclei_table import measure_nuclei
 from nuclei_runtime.writers.csv_cells import Cell, csv_cell
 from nuclei_runtime.writers.plane_writer import PlaneWriter
 
-_PIXEL_COLUMNS = (
-    "label",
-    "area",
-    "centroid-0",
-    "centroid-1",
-    "bbox-0",
-    "bbox-1",
-    "bbox-2",
-    "bbox-3",
-    "axis_major_length",
-    "axis_minor_length",
-    "eccentricity",
-    "orientation",
-    "perimeter",
-    "equivalent_diameter_area",
-    "intensity_mean",
-    "intensity_max",
-    "intensity_min",
-)
-"""As `skimage.measure.regionprops_table` defines them: lengths in px, angles in radians, intensities as in the file."""
-
-_MICROMETRE_COLUMNS = (
-    "area_um2",
-    "centroid_um-0",
-    "centroid_um-1",
-    "axis_major_length_um",
-    "axis_minor_length_um",
-    "perimeter_um",
-    "equivalent_diameter_um",
-)
-
-NUCLEI_COLUMNS = ("image", "scene", "time", "z", *_PIXEL_COLUMNS, *_MICROMETRE_COLUMNS)
-
-_SQUARE_TOLERANCE = 1e-3
-"""Pixels whose height and width differ by less count as square, because files store rounded pixel sizes."""
-
 
 class NucleiCsvWriter(PlaneWriter):
-    """Writes a CSV table with the header `NUCLEI_COLUMNS` and one row per nucleus, in the order of the labels."""
+    """Writes a CSV table with a header and one row per nucleus, in the order of the labels."""
 
     def __init__(self, path: Path, image: str, plane: Plane) -> None:
         super().__init__(path, image, plane)
+        self._place = place_of(image, plane)
         self._file = path.open("w", encoding="utf-8", newline="")
         self._rows = csv.writer(self._file)
-        self._rows.writerow(NUCLEI_COLUMNS)
+        self._has_header = False
 
-    def write_block(self, block: Block) -> None:
-        """Measure the nuclei of a block."""
-        origin = block.rows.start, block.columns.start
-        self._rows.writerows(nucleus_rows(self.image, block.image, block.labels, plane=self.plane, origin=origin))
+    def write_block(self, _: Block, table: Measures) -> None:
+        """Write the rows of a block."""
+        if not self._has_header:
+            self._rows.writerow([*self._place, *table])
+            self._has_header = True
+        self._rows.writerows(table_rows(self._place, table))
 
     def close(self) -> None:
         """Close the table."""
         self._file.close()
 
 
-def join_nuclei_csv(tables: Iterable[Path], joined: Path) -> None:
-    """Join the tables of an image file's planes, which have the same header."""
-    with joined.open("wb") as file:
-        for index, table in enumerate(tables):
-            with table.open("rb") as rows:
-                header = rows.readline()
-                file.write(header if index == 0 else b"")
-                shutil.copyfileobj(rows, file)
-
-
-def nucleus_rows(
-    name: str, image: Image, labels: Labels, origin: tuple[int, int] = (0, 0), *, plane: Plane | None = None
-) -> list[list[Cell]]:
-    """Measure each nucleus.
+def place_of(image: str, plane: Plane) -> dict[str, Cell]:
+    """Return the columns that say where a nucleus is: the image, and which of its planes.
 
     Parameters
     ----------
-    name : str
+    image : str
         The image file's name, as results show it.
-    image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) ndarray
-        Intensities are those of the mean of its colours, without alpha.
-    labels : (H, W) ndarray of int32
-    origin : (int, int)
-        Row and column of the plane where `image` begins.
-    plane : Plane, optional
-        The plane that `image` belongs to: gives scene, time, Z and the pixel size.
-
-    Returns
-    -------
-    list
-        One row per nucleus, with the cells in the order of `NUCLEI_COLUMNS`.
+    plane : Plane
     """
-    if not labels.any():
-        return []
-    regions = Regions.of(labels)
-    table = measure(regions, labels, image)
-    for column, start in zip(
-        ("centroid-0", "centroid-1", "bbox-0", "bbox-1", "bbox-2", "bbox-3"), origin * 3, strict=True
-    ):
-        table[column] = table[column] + start
-    empty = [None] * len(table["label"])
-    lengths = {} if plane is None or plane.pixel_size_um is None else _micrometres(table, regions, plane.pixel_size_um)
-    columns = [
-        *map(_cells, table.values()),
-        *(empty if (values := lengths.get(column)) is None else _cells(values) for column in _MICROMETRE_COLUMNS),
-    ]
-    where = (None, None, None) if plane is None else (csv_cell(plane.scene_label), plane.time, plane.z)
-    first = [csv_cell(name), *where]
-    return [[*first, *row] for row in zip(*columns, strict=True)]
+    place: dict[str, Cell] = {"image": image, "scene": plane.scene_label, "time": plane.time, "z": plane.z}
+    return {column: value for column, value in place.items() if value is not None}
 
 
-def _micrometres(table: Measures, regions: Regions, pixel_size_um: tuple[float, float]) -> dict[str, NDArray[Any]]:
-    """Return the columns in micrometres, without the perimeter if pixels are not square.
+def table_rows(place: dict[str, Cell], table: Measures) -> list[list[Cell]]:
+    """Return the cells of one row per nucleus: those of `place_of`, then those of a table."""
+    first = [csv_cell(value) for value in place.values()]
+    cells = ([csv_cell(value) for value in column.tolist()] for column in table.values())
+    return [[*first, *row] for row in zip(*cells, strict=True)]
 
-    scikit-image adds up steps along the border (Benkrid and Crookes), whose lengths are known for square pixels only.
+
+def join_nuclei_csv(tables: Iterable[Path], joined: Path) -> None:
+    """Join the tables of an image file's planes."""
+    paths = list(tables)
+    columns = joined_columns(paths)
+    with joined.open("wb") as file:
+        file.write(header_of(columns))
+        for path in paths:
+            append_rows(path, columns, file)
+
+
+def joined_columns(tables: Iterable[Path]) -> tuple[str, ...]:
+    """Return the columns of the table that some tables are joined to: all that have a value in one of them.
+
+    Columns that an earlier version wrote have the names that they have now. Tables that are missing are left out.
     """
-    height, width = pixel_size_um
-    area = table["area"] * (height * width)
-    lengths: dict[str, NDArray[Any]] = {
-        "area_um2": area,
-        "centroid_um-0": table["centroid-0"] * height,
-        "centroid_um-1": table["centroid-1"] * width,
-        "equivalent_diameter_um": np.sqrt(4 * area / np.pi),
-    }
-    if abs(height / width - 1) < _SQUARE_TOLERANCE:
-        lengths["perimeter_um"] = table["perimeter"] * height
-        axes = table["axis_major_length"] * height, table["axis_minor_length"] * height
-    else:
-        axes = axis_lengths(regions, pixel_size_um)
-    lengths["axis_major_length_um"], lengths["axis_minor_length_um"] = axes
-    return lengths
+    names: dict[bool, dict[str, None]] = {True: {}, False: {}}
+    for path in tables:
+        try:
+            with path.open(encoding="utf-8", errors="replace", newline="") as file:
+                rows = csv.reader(file)
+                header = next(rows, [])
+                names[next(rows, None) is not None] |= dict.fromkeys(_present_names(header))
+        except FileNotFoundError:
+            continue
+    least = ("image", *measure_nuclei(np.zeros((1, 1)), np.zeros((1, 1), np.int32)))
+    return in_order(names[True] or names[False] or least)
 
 
-def _cells(column: NDArray[Any]) -> list[Cell]:
-    return [csv_cell(value) for value in column.tolist()]
+def header_of(columns: Sequence[str]) -> bytes:
+    """Return the header of a table."""
+    return _line(columns)
+
+
+def append_rows(table: Path, columns: Sequence[str], file: BinaryIO) -> None:
+    """Append the rows of a table to one with these columns. Cells that it lacks are empty.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such table. Nothing is appended.
+    """
+    header = header_of(columns)
+    with table.open("rb") as rows:
+        if rows.read(len(header)) == header:
+            shutil.copyfileobj(rows, file)
+        else:
+            rows.seek(0)
+            file.writelines(_rearranged(rows, columns))
+
+
+def _rearranged(table: BinaryIO, columns: Sequence[str]) -> Iterator[bytes]:
+    rows = csv.reader(io.TextIOWrapper(table, encoding="utf-8", errors="replace", newline=""))
+    places = {name: place for place, name in enumerate(_present_names(next(rows, [])))}
+    for row in rows:
+        yield _line([row[place] if (place := places.get(name, len(row))) < len(row) else "" for name in columns])
+
+
+def _present_names(header: Iterable[str]) -> list[str]:
+    return [OLD_NAMES.get(name, name) for name in header]
+
+
+def _line(cells: Sequence[str]) -> bytes:
+    line = io.StringIO(newline="")
+    csv.writer(line).writerow(cells)
+    return line.getvalue().encode()

@@ -14,7 +14,8 @@ from nuclei_runtime.segmentation.blocks import Block
 from nuclei_runtime.segmentation.memory import LABELS_IN_MEMORY_BYTES
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
 from nuclei_runtime.steps.contrast import Contrast
-from nuclei_runtime.steps.measure import areas_of, median_diameter_px
+from nuclei_runtime.steps.measure import median_diameter_px
+from nuclei_runtime.steps.nuclei_table import measure_nuclei
 from nuclei_runtime.steps.view import AS_IT_IS, View
 from nuclei_runtime.writers.outputs import Output
 
@@ -26,6 +27,8 @@ class Written:
     Attributes
     ----------
     n_nuclei : int
+    n_touching_border : int
+        Of these, how many have a pixel on the edge of the plane.
     diameter_px : float, optional
         Median diameter of disks with the areas of the nuclei; None if there are none.
     contrast : Contrast, optional
@@ -35,6 +38,7 @@ class Written:
     """
 
     n_nuclei: int
+    n_touching_border: int
     diameter_px: float | None
     contrast: Contrast | None
     view: View
@@ -65,7 +69,7 @@ def write_plane_files(image: str, plane: Plane, blocks: Iterable[Block], files: 
     OSError
         A file cannot be written.
     """
-    n_nuclei = 0
+    n_nuclei = n_touching_border = 0
     areas = []
     contrast, view, expected_ap = None, AS_IT_IS, None
     with ExitStack() as opened:
@@ -74,10 +78,19 @@ def write_plane_files(image: str, plane: Plane, blocks: Iterable[Block], files: 
         for block in blocks:
             labels.write(block.rows, block.columns, block.labels, block.labels > 0)
             n_nuclei = max(n_nuclei, int(block.labels.max()))
-            areas.append(areas_of(block.labels))
+            table = measure_nuclei(
+                block.image,
+                block.labels,
+                pixel_size_um=plane.pixel_size_um,
+                origin=(block.rows.start, block.columns.start),
+                shape=plane.shape,
+            )
+            areas.append(table["area_px"])
+            n_touching_border += int(table["touches_border"].sum())
             contrast, view, expected_ap = block.contrast, block.view, block.expected_ap
             for writer in writers:
-                writer.write_block(block)
+                writer.write_block(block, table)
         for writer in writers:
             writer.finish(labels, n_nuclei)
-    return Written(n_nuclei, median_diameter_px(np.concatenate(areas)), contrast, view, expected_ap)
+    diameter_px = median_diameter_px(np.concatenate(areas))
+    return Written(n_nuclei, n_touching_border, diameter_px, contrast, view, expected_ap)

@@ -9,6 +9,7 @@ from typing import Self
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.blocks import Block
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
+from nuclei_runtime.steps.measure import Measures
 
 
 class PlaneWriter:
@@ -36,8 +37,16 @@ class PlaneWriter:
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
         self.close()
 
-    def write_block(self, block: Block) -> None:
-        """Take one block; together the blocks hold each nucleus of the plane once, in the order of the labels."""
+    def write_block(self, block: Block, table: Measures) -> None:
+        """Take one block; together the blocks hold each nucleus of the plane once, in the order of the labels.
+
+        Parameters
+        ----------
+        block : Block
+        table : Measures
+            Of the nuclei of the block; see `nuclei_runtime.steps.nuclei_table.measure_nuclei`. All blocks of a plane
+            have the same columns. There is at least one block.
+        """
 
     def finish(self, labels: ScratchRaster, n_nuclei: int) -> None:
         """Complete the file after the last block.

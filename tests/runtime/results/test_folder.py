@@ -28,7 +28,7 @@ from nuclei_runtime.results.shard import WHOLE, Shard
 from nuclei_runtime.results.writing import move, writing
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.segmentation.blocks import Block
-from nuclei_runtime.writers.nuclei_csv import NUCLEI_COLUMNS
+from nuclei_runtime.steps.nuclei_table import measure_nuclei
 from nuclei_runtime.writers.outputs import LABELS, OUTPUTS
 from nuclei_runtime.writers.overlay_png import OUTLINE_RGB, draw_overlay
 from nuclei_runtime.writers.plane_files import write_plane_files
@@ -129,20 +129,23 @@ def test_a_nucleus_is_measured_in_the_files_own_units(tmp_path: Path) -> None:
         add(results, "a.tif", image)
         results.join(["a.tif"], "key")
     row = read_table(tmp_path / "nuclei.csv")[0]
-    assert tuple(row) == NUCLEI_COLUMNS
+    assert (row["image"], row["label"], row["touches_border"]) == ("a.tif", "1", "false")
     expected = {
-        "area": 50,
-        "centroid-0": 7,
-        "centroid-1": 24.5,
-        "bbox-0": 5,
-        "bbox-1": 20,
-        "bbox-2": 10,
-        "bbox-3": 30,
-        "orientation": np.pi / 2,  # the longer axis lies along the columns
-        "equivalent_diameter_area": np.sqrt(4 * 50 / np.pi),
+        "area_px": 50,
+        "centroid_row_px": 7,
+        "centroid_column_px": 24.5,
+        "bbox_top_px": 5,
+        "bbox_left_px": 20,
+        "bbox_bottom_px": 10,
+        "bbox_right_px": 30,
+        "orientation_rad": np.pi / 2,  # the longer axis lies along the columns
+        "equivalent_diameter_px": np.sqrt(4 * 50 / np.pi),
+        "solidity": 1,
         "intensity_mean": 600 * 49 / 50,
+        "intensity_sum": 600 * 49,
         "intensity_max": 600,
         "intensity_min": 0,
+        "intensity_sd": 600 * np.sqrt(49) / 50,
     }
     assert {key: float(row[key]) for key in expected} == pytest.approx(expected, rel=1e-6)
 
@@ -154,7 +157,8 @@ def test_without_nuclei_there_are_labels_and_headers(tmp_path: Path) -> None:
     labels = tifffile.imread(tmp_path / "labels/a.tif")
     assert labels.shape == (8, 9)
     assert not labels.any()
-    assert (tmp_path / "nuclei.csv").read_text(encoding="utf-8").splitlines() == [",".join(NUCLEI_COLUMNS)]
+    table = measure_nuclei(two_nuclei(), two_nuclei())
+    assert (tmp_path / "nuclei.csv").read_text(encoding="utf-8").splitlines() == [",".join(["image", *table])]
     assert read_table(tmp_path / "images.csv")[0]["n_nuclei"] == "0"
 
 
@@ -169,7 +173,7 @@ def test_equal_images_give_equal_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("left", ["nuclei.csv", "images.csv", "labels/a.tif", "overlays/x/y.png", "records/x.json"])
 def test_a_folder_with_results_is_refused(tmp_path: Path, left: str) -> None:
     (tmp_path / left).parent.mkdir(parents=True, exist_ok=True)
-    columns = {"nuclei.csv": NUCLEI_COLUMNS, "images.csv": IMAGES_COLUMNS}.get(left, ("kept",))
+    columns = {"nuclei.csv": ("image", "label", "area_px"), "images.csv": IMAGES_COLUMNS}.get(left, ("kept",))
     (tmp_path / left).write_text(",".join(columns))
     before = contents(tmp_path)
     with pytest.raises(ResultsExistError, match="--overwrite"):

@@ -41,10 +41,19 @@ def test_the_table_is_that_of_nuclei_csv(segmenter: Segmenter, kind: str, tmp_pa
 
     table = result.table(image)
     columns = list(rows[0])
-    assert list(table) == columns[columns.index("label") : columns.index("intensity_min") + 1]
+    assert list(table) == columns[columns.index("label") : columns.index("intensity_sd") + 1]
     for name, values in table.items():
         assert values.shape == (result.count,)
-        np.testing.assert_allclose(values, [float(row[name]) for row in rows], rtol=1e-7, atol=1e-7)
+        written = [float({"true": "1", "false": "0"}.get(row[name], row[name])) for row in rows]
+        np.testing.assert_allclose(values, written, rtol=1e-7, atol=1e-7)
+
+
+def test_lengths_are_in_micrometres_too_if_the_size_of_a_pixel_is_given(segmenter: Segmenter) -> None:
+    result = segmenter.segment(FIELD)
+    table = result.table(FIELD, (0.5, 0.5))
+    np.testing.assert_allclose(table["area_um2"], table["area_px"] / 4)
+    np.testing.assert_allclose(table["major_axis_um"], table["major_axis_px"] / 2)
+    assert set(table) - set(result.table(FIELD)) == {name for name in table if name.endswith(("_um", "_um2"))}
 
 
 def test_an_image_without_nuclei_has_the_same_columns(segmenter: Segmenter) -> None:

@@ -32,7 +32,7 @@ class MiddlesWriter(PlaneWriter):
         super().__init__(path, image, plane)
         self._file = path.open("w", encoding="utf-8", newline="")
 
-    def write_block(self, block):
+    def write_block(self, block, table):
         for label in np.unique(block.labels[block.labels > 0]):
             rows, columns = np.nonzero(block.labels == label)
             middle = rows.mean() + block.rows.start, columns.mean() + block.columns.start

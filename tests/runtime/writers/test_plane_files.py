@@ -19,9 +19,10 @@ from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Selection, plane_of
 from nuclei_runtime.segmentation.blocks import Block, Grid, segment_plane
-from nuclei_runtime.writers import label_tiff, nuclei_csv
+from nuclei_runtime.steps.nuclei_table import measure_nuclei
+from nuclei_runtime.writers import label_tiff
 from nuclei_runtime.writers import overlay_png as overlay
-from nuclei_runtime.writers.nuclei_csv import NUCLEI_COLUMNS, nucleus_rows
+from nuclei_runtime.writers.nuclei_csv import table_rows
 from nuclei_runtime.writers.outputs import LABELS, OVERLAYS, TABLES
 from nuclei_runtime.writers.overlay_png import draw_overlay
 from nuclei_runtime.writers.plane_files import write_plane_files
@@ -73,11 +74,11 @@ def test_blocks_leave_the_files_that_one_block_leaves(tmp_path: Path, segmenter:
         np.testing.assert_array_equal(np.asarray(picture), draw_overlay(image, labels))
         assert "scale" not in picture.info
     header, *rows = rows_of(tmp_path / "many")
-    assert header == list(NUCLEI_COLUMNS)
-    plane = replace(plane_of(image), pixel_size_um=(0.5, 0.5), time=3)
-    expected = nucleus_rows("=a.tif", image, labels, plane=plane)
+    table = measure_nuclei(image, labels, pixel_size_um=(0.5, 0.5))
+    assert header == ["image", "time", *table]
+    expected = table_rows({"image": "=a.tif", "time": 3}, table)
     assert rows == [["" if cell is None else str(cell) for cell in row] for row in expected]
-    assert [int(row[NUCLEI_COLUMNS.index("label")]) for row in rows] == list(range(1, labels.max() + 1))
+    assert [int(row[header.index("label")]) for row in rows] == list(range(1, labels.max() + 1))
 
 
 def test_a_large_plane_is_written_in_tiles_without_clock_or_version(
@@ -127,8 +128,6 @@ def test_labels_have_32_bits_only_if_16_are_not_enough(
 ) -> None:
     monkeypatch.setattr(label_tiff, "MAX_STRIPS_PX", 100 if tiled else 4096)
     monkeypatch.setattr(label_tiff, "_MAX_CLASSIC_BYTES", 4 * 300 * 300)
-    # Measuring so many is another matter.
-    monkeypatch.setattr(nuclei_csv, "nucleus_rows", lambda _, __, labels, **___: [[1]] * int((labels > 0).sum()))
     assert write(tmp_path, np.zeros((300, 300), np.uint8), many_nuclei(n)) == n
     with tifffile.TiffFile(tmp_path / "labels.tif") as tiff:
         assert tiff.pages.first.dtype == dtype
