@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from threading import Event
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from nuclei_runtime.cli.command import EXIT_SOME_FAILED, StainOption, StopSignals, ViewOption, printable, run_command
-from nuclei_runtime.cli.progress import OutcomeReporter, print_stderr, progress_bar
+from nuclei_runtime.cli.command import StainOption, ViewOption, run_command
+from nuclei_runtime.cli.infer_modes import segment_all, verify_run, watch_folder
 from nuclei_runtime.cli.selection import (
     AxesOption,
     ChannelOption,
@@ -25,10 +22,6 @@ from nuclei_runtime.cli.selection import (
 from nuclei_runtime.model.model_file import is_digest
 from nuclei_runtime.model.session import CPU_PROVIDER
 from nuclei_runtime.steps.scale import MAX_DIAMETER_PX, MIN_DIAMETER_PX
-from nuclei_runtime.wording import counted
-
-if TYPE_CHECKING:
-    from nuclei_runtime.runs.run import FolderRun, RunConfig
 
 
 class Precision(StrEnum):
@@ -187,87 +180,11 @@ def infer(
         same_view=same_view,
     )
     if verify:
-        _verify(config)
+        verify_run(config)
     elif watch:
-        _watch(config, settle, as_json=as_json)
+        watch_folder(config, settle, as_json=as_json)
     else:
-        _segment(config, as_json=as_json)
-
-
-def _segment(config: RunConfig, *, as_json: bool) -> None:
-    from nuclei_runtime.runs.run import FolderRun
-
-    reporter, n_files = OutcomeReporter(as_json=as_json), 0
-    run = None
-    with StopSignals() as signals:
-        try:
-            with FolderRun(config) as run:
-                n_files = len(run.files)
-                if config.same_view:
-                    print_stderr(f"all images are shown in one view: --view {run.worker.segmenter.network.view}")
-                for folder in run.inputs.unreadable:
-                    print_stderr(f"failed: {folder}")
-                with progress_bar("images", n_files) as update:
-                    for outcome in run.outcomes():
-                        reporter.report(outcome)
-                        update(reporter.n_files)
-        except KeyboardInterrupt:
-            print_stderr(
-                "stopped before the first image"
-                if run is None
-                else f"stopped: {run.n_processed} of {counted(n_files, 'image')} done; results in {config.out}; "
-                "--resume continues"
-            )
-            _print_notes(run)
-            raise typer.Exit(signals.exit_code) from None
-    _print_notes(run)
-    if not as_json:
-        print(reporter.summary(n_files, run.inputs.n_skipped, len(run.inputs.unreadable)))
-        if reporter.n_doubtful:
-            print(f"contrast in doubt: {counted(reporter.n_doubtful, 'image')}; see contrast_warning in images.csv")
-        tables = "" if run.joined is None else ", nuclei.csv, images.csv"
-        print(f"results in {config.out}: overlays, labels{tables}")
-        if run.joined is None:
-            print("the last shard writes nuclei.csv and images.csv, or a run with --resume and without --shard")
-    if reporter.n_failed or run.inputs.unreadable:
-        raise typer.Exit(EXIT_SOME_FAILED)
-
-
-def _print_notes(run: FolderRun | None) -> None:
-    for note in () if run is None or run.joined is None else run.joined.notes:
-        print_stderr(note)
-
-
-def _watch(config: RunConfig, settle_s: float | None, *, as_json: bool) -> None:
-    from nuclei_runtime.runs.watch import DEFAULT_SETTLE_S, watch
-
-    reporter, stop = OutcomeReporter(as_json=as_json), Event()
-    # The second signal interrupts: then not even the current image is finished.
-    with StopSignals(stop) as signals, suppress(KeyboardInterrupt):
-        for outcome in watch(config, stop, settle_s=settle_s or DEFAULT_SETTLE_S):
-            if isinstance(outcome, str):
-                print_stderr(outcome)
-            else:
-                reporter.report(outcome)
-    print_stderr(
-        f"stopped: {counted(reporter.n_files, 'image')} done, {reporter.n_failed} of them failed; "
-        f"results in {config.out}"
-    )
-    if signals.received == signal.SIGINT:
-        raise typer.Exit(signals.exit_code)
-
-
-def _verify(config: RunConfig) -> None:
-    from nuclei_runtime.runs.verify import verify
-
-    n_compared, n_different = 0, 0
-    for verified in verify(config):
-        n_compared, n_different = n_compared + 1, n_different + bool(verified.differences)
-        for difference in verified.differences:
-            print(printable(f"differs: {verified.name}: {difference}"))
-    print(f"{n_compared - n_different} of {n_compared} are unchanged (provenance, images and tables)")
-    if n_different:
-        raise typer.Exit(EXIT_SOME_FAILED)
+        segment_all(config, as_json=as_json)
 
 
 def _refuse_together(**options: bool) -> None:
