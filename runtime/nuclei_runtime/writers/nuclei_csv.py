@@ -51,7 +51,14 @@ def place_of(image: str, plane: Plane) -> dict[str, Cell]:
         The image file's name, as results show it.
     plane : Plane
     """
-    place: dict[str, Cell] = {"image": image, "scene": plane.scene_label, "time": plane.time, "z": plane.z}
+    place: dict[str, Cell] = {
+        "image": image,
+        "scene": plane.scene_label,
+        "well": plane.well,
+        "field": plane.field,
+        "time": plane.time,
+        "z": plane.z,
+    }
     return {column: value for column, value in place.items() if value is not None}
 
 

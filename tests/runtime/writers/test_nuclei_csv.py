@@ -116,7 +116,7 @@ def joined(folder: Path, *tables: str) -> list[str]:
 
 
 def test_a_joined_table_has_the_columns_of_all_its_tables_in_order(tmp_path: Path) -> None:
-    """Those of tables without a row would be empty; those of earlier versions have new names; no name is quoted away."""
+    """Tables without a row add no columns; earlier names become those of today; names keep their commas."""
     assert joined(
         tmp_path,
         'image,label,area,"intensity_mean:A, B"\na.tif,1,50,7\n"b,c.tif",1,60,8\n',
