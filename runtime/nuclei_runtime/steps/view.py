@@ -214,16 +214,18 @@ def choose(
     start = max(promises, key=promises.__getitem__)  # the first of equals
     is_doubtful = promises[start] < choice.doubt
     smaller = 1.0 if is_doubtful else LOOKS_SMALL
-    last = start
+    reduced = enlarged = start
     for view in views[1:]:
         if view.stain != start.stain or view.scale == first.scale:
             continue
+        # Further only where the nuclei still look large or small. If in doubt, they may be pieces of larger ones.
         if view.scale.factor < first.scale.factor:
-            if is_doubtful or size(start) > LOOKS_LARGE:
+            if is_doubtful or size(reduced) > LOOKS_LARGE:
                 see(view)
-        elif last in looks and size(last) < smaller:  # enlarged further only where the nuclei still look small
+                reduced = view
+        elif size(enlarged) < smaller:
             see(view)
-            last = view
+            enlarged = view
     needed = promises[first] + choice.margin
     if looks[first].n_nuclei < MIN_NUCLEI:
         needed = max(needed, choice.doubt)

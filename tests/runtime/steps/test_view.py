@@ -52,9 +52,14 @@ def test_what_promises_much_is_looked_at_once() -> None:
 def test_a_fair_image_is_looked_at_only_where_the_size_of_its_nuclei_suggests_it() -> None:
     assert looked({AS_IT_IS: seen(0.7)})[2] == ["1/1,rgb"]
     large = looked({AS_IT_IS: seen(0.7, 60), View(HALF): seen(0.75, 60)})
-    assert large == (View(HALF), 0.75, ["1/1,rgb", "1/2,rgb", "1/3,rgb", "1/4,rgb"])
+    assert large == (View(HALF), 0.75, ["1/1,rgb", "1/2,rgb"])
     small = looked({AS_IT_IS: seen(0.7, 9), View(TWICE): seen(0.75, 9)})
     assert small == (View(TWICE), 0.75, ["1/1,rgb", "2/1,rgb"])
+
+
+def test_it_is_reduced_further_only_while_the_nuclei_still_look_large() -> None:
+    huge = looked({AS_IT_IS: seen(0.7, 110), View(HALF): seen(0.75, 110), View(THIRD): seen(0.79, 100)})
+    assert huge == (View(THIRD), 0.79, ["1/1,rgb", "1/2,rgb", "1/3,rgb"])
 
 
 def test_it_is_enlarged_further_only_while_the_nuclei_still_look_small() -> None:
