@@ -10,6 +10,7 @@ import typer
 
 from nuclei_runtime.cli.command import StainOption, ViewOption, run_command
 from nuclei_runtime.cli.infer_modes import segment_all, verify_run, watch_folder
+from nuclei_runtime.cli.measuring import ExcludeBorderOption, MaxAreaOption, MinAreaOption
 from nuclei_runtime.cli.selection import (
     AxesOption,
     ChannelOption,
@@ -93,6 +94,9 @@ def infer(
     level: LevelOption = None,
     mpp: MppOption = None,
     pixel_size: PixelSizeOption = None,
+    exclude_border: ExcludeBorderOption = False,
+    min_area: MinAreaOption = None,
+    max_area: MaxAreaOption = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an earlier run in DIR. Complete results are kept.")
     ] = False,
@@ -172,6 +176,9 @@ def infer(
             diameter,
             stain,
             None if view is None else parse_view(view),
+            exclude_border,
+            min_area,
+            max_area,
         ),
         max_memory=None if max_memory is None else parse_memory(max_memory),
         selection=Selection(axes, channel, z, scene, level, mpp, pixel_size),

@@ -47,6 +47,13 @@ def segment_all(config: RunConfig, *, as_json: bool) -> None:
     _print_notes(run)
     if not as_json:
         print(reporter.summary(n_files, run.inputs.n_skipped, len(run.inputs.unreadable)))
+        if reporter.n_touching_border:
+            print(
+                f"nuclei that touch the edge of their image, which may cut them: {reporter.n_touching_border} of "
+                f"{reporter.n_nuclei}; --exclude-border leaves them out"
+            )
+        if reporter.n_left_out:
+            print(f"left out: {counted(reporter.n_left_out, 'nucleus', 'nuclei')}; see n_left_out in images.csv")
         if reporter.n_doubtful:
             print(f"contrast in doubt: {counted(reporter.n_doubtful, 'image')}; see contrast_warning in images.csv")
         tables = "" if run.joined is None else ", nuclei.csv, images.csv"

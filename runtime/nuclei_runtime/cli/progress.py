@@ -73,10 +73,13 @@ class OutcomeReporter:
     n_files, n_failed, n_kept, n_doubtful : int
         Files reported; those with a failed plane; those whose earlier results were kept; those with a plane whose
         contrast may be wrong.
+    n_nuclei, n_touching_border, n_left_out : int
+        Nuclei in all planes, those of them that touch an edge, and those that were found and left out.
     """
 
     def __init__(self, *, as_json: bool) -> None:
         self.n_files = self.n_failed = self.n_kept = self.n_doubtful = 0
+        self.n_nuclei = self.n_touching_border = self.n_left_out = 0
         self._found = {kind: _Found() for kind in _Kind}
         self._as_json = as_json
 
@@ -93,6 +96,9 @@ class OutcomeReporter:
                 kind = _Kind.IMAGE if plane.time is None else _Kind.FRAME
                 found = self._found[kind if plane.z is None else _Kind.DEPTH]
                 found.n_planes, found.n_nuclei = found.n_planes + 1, found.n_nuclei + plane.n_nuclei
+                self.n_nuclei += plane.n_nuclei
+                self.n_touching_border += plane.n_touching_border or 0
+                self.n_left_out += plane.n_left_out or 0
             if self._as_json:
                 print(json.dumps(asdict(plane)), flush=True)
             if plane.status == "failed":

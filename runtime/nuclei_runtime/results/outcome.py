@@ -73,6 +73,8 @@ class PlaneOutcome:
         Which of the file's planes it is, counted from 0. `scene` and all that follow are None where they do not apply.
     n_nuclei, n_touching_border : int, optional
         All nuclei, and those with a pixel on the edge of the plane.
+    n_left_out : int, optional
+        Nuclei that were found and left out; see `nuclei_runtime.steps.sieve`.
     height, width : int, optional
         In pixels.
     pixel_height_um, pixel_width_um : float, optional
@@ -113,6 +115,7 @@ class PlaneOutcome:
     z: int | None = _column(lambda found: found.plane.z)
     n_nuclei: int | None = _column(lambda found: found.written.n_nuclei)
     n_touching_border: int | None = _column(lambda found: found.written.n_touching_border)
+    n_left_out: int | None = _column(lambda found: found.written.n_left_out)
     height: int | None = _column(lambda found: found.plane.shape[0])
     width: int | None = _column(lambda found: found.plane.shape[1])
     pixel_height_um: float | None = _column(lambda found: _pixel_size(found, 0))

@@ -44,6 +44,7 @@ def describe_method(segmenter: Segmenter, selection: Selection) -> dict[str, Any
         "selection": asdict(selection),
         "preprocessing": [asdict(step) for step in card.preprocessing],
         "postprocessing": asdict(segmenter.network.postprocessing),
+        "left_out": asdict(segmenter.network.sieve),
     }
 
 

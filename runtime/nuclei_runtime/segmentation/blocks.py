@@ -17,7 +17,7 @@ the same nuclei with the same numbers on every machine with enough memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -35,6 +35,7 @@ from nuclei_runtime.segmentation.plane_maps import PlaneMaps, resized_maps
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
 from nuclei_runtime.steps.contrast import Contrast
 from nuclei_runtime.steps.instances import METHODS, find_instances
+from nuclei_runtime.steps.sieve import Sifting
 from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.view import AS_IT_IS, View
 from nuclei_runtime.steps.windows import CutNucleusError, Window
@@ -59,6 +60,8 @@ class Block:
         How the network was shown the plane; the same for all blocks of a plane.
     expected_ap : float, optional
         AP@0.5 that the view promised, 0 to 1; None if no view was chosen. The same for all blocks of a plane.
+    n_left_out : int
+        Nuclei of this block that the sieve of the network left out.
     """
 
     rows: slice
@@ -68,6 +71,7 @@ class Block:
     contrast: Contrast | None = None
     view: View = AS_IT_IS
     expected_ap: float | None = None
+    n_left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -124,12 +128,15 @@ def segment_plane(
     ImageTooLargeError
         The plane cannot be segmented within the ceiling. If possible, this is raised before the plane is read.
     ImageError
-        The plane cannot be read or segmented.
+        The plane cannot be read or segmented, or does not state the size of a pixel that the sieve needs.
     SegmentationCancelledError
         The flag was set.
     """
     with allocating_for(plane.shape):
-        yield from _segment(cancellable(plane, cancel), network, max_memory, grid)
+        sifting = Sifting(network.sieve, plane.shape, plane.pixel_size_um)
+        for block in _segment(cancellable(plane, cancel), network, max_memory, grid):
+            labels, n_left_out = sifting.sift(block.labels, (block.rows.start, block.columns.start))
+            yield replace(block, labels=labels, n_left_out=n_left_out)
 
 
 def _segment(plane: Plane, network: Network, max_memory: int | None, grid: Grid) -> Iterator[Block]:
@@ -164,7 +171,7 @@ def _segment(plane: Plane, network: Network, max_memory: int | None, grid: Grid)
 
 
 def label_maps(maps: Maps, network: Network, grid: Grid = GRID) -> Labels:
-    """Label the nuclei in the maps of a whole image. The labels are those of `segment_plane`.
+    """Label the nuclei in the maps of a whole image. The labels are those of `segment_plane` without a sieve.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ Segmenter, blocks and evaluation share this one value, so that what is scored is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from nuclei_runtime.model.card import ModelCard
 from nuclei_runtime.model.session import Session, load_session
 from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.steps.scale import Scale, scale_for
+from nuclei_runtime.steps.sieve import Sieve
 from nuclei_runtime.steps.stains import AS_IS
 from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.tiling import Tiling
@@ -35,12 +36,15 @@ class Network:
         Whether the network's output is averaged over two scales.
     others : tuple of View
         Further views. If there are any, one is chosen for each image; see `nuclei_runtime.segmentation.choice`.
+    sieve : Sieve
+        Which of the nuclei found are kept.
     """
 
     session: Session
     view: View
     tta: bool
     others: tuple[View, ...] = ()
+    sieve: Sieve = field(default_factory=Sieve)
 
     @property
     def card(self) -> ModelCard:
@@ -105,9 +109,9 @@ def load_network(options: SegmenterOptions) -> Network:
             "augmentation, a diameter and a view change the image; leave them out, or use a model for any size"
         )
     if options.view is not None:
-        return Network(session, options.view, options.tta)
+        return Network(session, options.view, options.tta, sieve=options.sieve)
     known_px = card.training_nucleus_diameter_px
     scale = None if options.diameter_px is None else scale_for(options.diameter_px, known_px)
     view = View(scale or Scale(), options.stain or AS_IS)
     others = () if card.views is None else other_views(scale, options.stain)
-    return Network(session, view, options.tta, others)
+    return Network(session, view, options.tta, others, options.sieve)

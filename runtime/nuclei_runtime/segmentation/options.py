@@ -9,6 +9,7 @@ import numpy as np
 
 from nuclei_runtime.model.bundled import BUNDLED_MODELS
 from nuclei_runtime.model.session import CPU_PROVIDER
+from nuclei_runtime.steps.sieve import Sieve, parse_area
 from nuclei_runtime.steps.stains import AS_IS, STAINS
 from nuclei_runtime.steps.view import View
 
@@ -40,6 +41,10 @@ class SegmenterOptions:
     view : View, optional
         How the network is shown every image: `View()` is as they are. Without it, what neither `diameter_px` nor
         `stain` fixes is chosen for each image, if the model's card says how; see `nuclei_runtime.steps.view`.
+    exclude_border : bool
+        Leave out nuclei with a pixel on the edge of the image.
+    min_area, max_area : str, optional
+        Leave out nuclei that are smaller, or larger: an area such as ``50px`` or ``30um2``.
 
     Raises
     ------
@@ -56,6 +61,9 @@ class SegmenterOptions:
     diameter_px: float | None = None
     stain: str | None = None
     view: View | None = None
+    exclude_border: bool = False
+    min_area: str | None = None
+    max_area: str | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in BUNDLED_MODELS:
@@ -75,6 +83,13 @@ class SegmenterOptions:
             raise ValueError(f"stain must be one of {', '.join((AS_IS, *STAINS))}, found {self.stain!r}")
         if self.view is not None and (self.diameter_px is not None or self.stain is not None):
             raise ValueError("a view fixes the scale and the stain; give either it, or diameter_px and stain")
+        _ = self.sieve
+
+    @property
+    def sieve(self) -> Sieve:
+        """Which nuclei are kept."""
+        low, high = (None if area is None else parse_area(area) for area in (self.min_area, self.max_area))
+        return Sieve(self.exclude_border, low, high)
 
     @property
     def changes_view(self) -> bool:

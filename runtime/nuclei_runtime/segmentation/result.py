@@ -33,19 +33,22 @@ class Segmentation:
     expected_ap : float, optional
         The share of nuclei that are expected to be right, 0 to 1, as the AP@0.5 on validation images; None if no view
         was chosen. See `nuclei_runtime.steps.view`.
+    n_left_out : int
+        Nuclei that were found and left out, because they touch the edge or for their size.
     """
 
     labels: Labels
     contrast: Contrast | None = None
     view: View = AS_IT_IS
     expected_ap: float | None = None
+    n_left_out: int = 0
 
     def __post_init__(self) -> None:
         self.labels.flags.writeable = False
 
-    def __reduce__(self) -> tuple[type[Segmentation], tuple[Labels, Contrast | None, View, float | None]]:
+    def __reduce__(self) -> tuple[type[Segmentation], tuple[Labels, Contrast | None, View, float | None, int]]:
         """Pickle by the constructor, because arrays come out of a pickle writeable."""
-        return Segmentation, (self.labels, self.contrast, self.view, self.expected_ap)
+        return Segmentation, (self.labels, self.contrast, self.view, self.expected_ap, self.n_left_out)
 
     @property
     def count(self) -> int:

@@ -24,6 +24,7 @@ from nuclei_runtime.segmentation.network import Network, load_network
 from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.segmentation.plane_maps import image_maps
 from nuclei_runtime.segmentation.result import Segmentation
+from nuclei_runtime.steps.sieve import Sifting
 from nuclei_runtime.steps.view import View
 
 
@@ -57,6 +58,10 @@ class Segmenter:
     view : View, optional
         How the network is shown every image: `View()` is as they are. Not together with `diameter_px` or `stain`.
         Without it, what these two leave open is chosen for each image; see `nuclei_runtime.steps.view`.
+    exclude_border : bool
+        Leave out nuclei with a pixel on the edge of the image.
+    min_area, max_area : str, optional
+        Leave out nuclei that are smaller, or larger: an area such as ``50px`` or ``30um2``.
 
     Raises
     ------
@@ -86,9 +91,13 @@ class Segmenter:
         diameter_px: float | None = None,
         stain: str | None = None,
         view: View | None = None,
+        exclude_border: bool = False,
+        min_area: str | None = None,
+        max_area: str | None = None,
     ) -> None:
         path = None if model is None else Path(model)
-        options = SegmenterOptions(path, precision, sha256, provider, threads, tta, diameter_px, stain, view)
+        given = path, precision, sha256, provider, threads, tta, diameter_px, stain, view
+        options = SegmenterOptions(*given, exclude_border, min_area, max_area)
         self._network: Network | None = load_network(options)
         # The program may work in another folder by the time it pickles this.
         self._options = options if path is None else replace(options, model=path.absolute())
@@ -174,13 +183,21 @@ class Segmenter:
             blank = np.zeros(shape, dtype)
         self.segment(blank)
 
-    def segment(self, image: Image, *, cancel: CancelFlag | None = None) -> Segmentation:
+    def segment(
+        self,
+        image: Image,
+        *,
+        pixel_size_um: tuple[float, float] | None = None,
+        cancel: CancelFlag | None = None,
+    ) -> Segmentation:
         """Find the nuclei of one image.
 
         Parameters
         ----------
         image : (H, W), (H, W, 3) or (H, W, 4) ndarray
             Grey, RGB or RGBA, rows first, of any integer, float or bool type and any range of finite values.
+        pixel_size_um : (float, float), optional
+            Height and width of a pixel, which areas in micrometres in the options need.
         cancel : CancelFlag, optional
             Anything with an `is_set` method, such as a `threading.Event`. Another thread may set it to end this call
             before the next tile.
@@ -188,7 +205,7 @@ class Segmenter:
         Raises
         ------
         ImageShapeError, ImageValueError
-            The array is not one finite image.
+            The array is not one finite image; or the options need the size of a pixel.
         ImageTooLargeError
             There is not enough memory.
         SegmentationCancelledError
@@ -198,11 +215,13 @@ class Segmenter:
         check_image(image)
         with allocating_for(image.shape):
             labels = np.zeros(image.shape[:2], np.int32)
-        contrast, view, expected_ap = None, network.view, None
-        for block in segment_plane(plane_of(image), network, max_memory=sys.maxsize, cancel=cancel):
+        contrast, view, expected_ap, n_left_out = None, network.view, None, 0
+        plane = replace(plane_of(image), pixel_size_um=pixel_size_um)
+        for block in segment_plane(plane, network, max_memory=sys.maxsize, cancel=cancel):
             labels[block.rows, block.columns] += block.labels
             contrast, view, expected_ap = block.contrast, block.view, block.expected_ap
-        return Segmentation(labels, contrast, view, expected_ap)
+            n_left_out += block.n_left_out
+        return Segmentation(labels, contrast, view, expected_ap, n_left_out)
 
     def segment_batch(self, images: Sequence[Image]) -> list[Segmentation]:
         """Find the nuclei of several images, which may differ in size and type. The results are in the same order.
@@ -240,7 +259,9 @@ class Segmenter:
                 maps = image_maps(image, self._in_view(view))
             yield maps
 
-    def find_instances(self, maps: Maps, *, view: View | None = None) -> Segmentation:
+    def find_instances(
+        self, maps: Maps, *, view: View | None = None, pixel_size_um: tuple[float, float] | None = None
+    ) -> Segmentation:
         """Label the nuclei in an image's maps with the method in the model's card.
 
         The labels are the same as those that `segment` gives for the image in this view.
@@ -251,6 +272,8 @@ class Segmenter:
             All the maps of one image, as `predict` yields them.
         view : View, optional
             The one that was given to `predict`.
+        pixel_size_um : (float, float), optional
+            As for `segment`.
 
         Raises
         ------
@@ -262,7 +285,8 @@ class Segmenter:
         network = self._in_view(view)
         check_maps(maps, len(network.card.output.maps))
         with allocating_for(maps.shape):
-            return Segmentation(label_maps(maps, network), view=network.view)
+            labels, n_left_out = Sifting(network.sieve, maps.shape, pixel_size_um).sift(label_maps(maps, network))
+        return Segmentation(labels, view=network.view, n_left_out=n_left_out)
 
     def _in_view(self, view: View | None) -> Network:
         network = self.network

@@ -29,6 +29,8 @@ class Written:
     n_nuclei : int
     n_touching_border : int
         Of these, how many have a pixel on the edge of the plane.
+    n_left_out : int
+        Nuclei that were found and left out; see `nuclei_runtime.steps.sieve`.
     diameter_px : float, optional
         Median diameter of disks with the areas of the nuclei; None if there are none.
     contrast : Contrast, optional
@@ -39,6 +41,7 @@ class Written:
 
     n_nuclei: int
     n_touching_border: int
+    n_left_out: int
     diameter_px: float | None
     contrast: Contrast | None
     view: View
@@ -69,7 +72,7 @@ def write_plane_files(image: str, plane: Plane, blocks: Iterable[Block], files: 
     OSError
         A file cannot be written.
     """
-    n_nuclei = n_touching_border = 0
+    n_nuclei = n_touching_border = n_left_out = 0
     areas = []
     contrast, view, expected_ap = None, AS_IT_IS, None
     with ExitStack() as opened:
@@ -87,10 +90,11 @@ def write_plane_files(image: str, plane: Plane, blocks: Iterable[Block], files: 
             )
             areas.append(table["area_px"])
             n_touching_border += int(table["touches_border"].sum())
+            n_left_out += block.n_left_out
             contrast, view, expected_ap = block.contrast, block.view, block.expected_ap
             for writer in writers:
                 writer.write_block(block, table)
         for writer in writers:
             writer.finish(labels, n_nuclei)
     diameter_px = median_diameter_px(np.concatenate(areas))
-    return Written(n_nuclei, n_touching_border, diameter_px, contrast, view, expected_ap)
+    return Written(n_nuclei, n_touching_border, n_left_out, diameter_px, contrast, view, expected_ap)

@@ -1,0 +1,20 @@
+"""Options of nuclei-infer that say which nuclei are kept and what is measured of them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+ExcludeBorderOption = Annotated[
+    bool,
+    typer.Option("--exclude-border", help="Leave out nuclei that touch the edge of the image, which may cut them."),
+]
+MinAreaOption = Annotated[
+    str | None,
+    typer.Option("--min-area", metavar="50px|30um2", help="Leave out smaller nuclei."),
+]
+MaxAreaOption = Annotated[
+    str | None,
+    typer.Option("--max-area", metavar="900px|400um2", help="Leave out larger nuclei."),
+]
