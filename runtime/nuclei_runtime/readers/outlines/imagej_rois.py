@@ -1,0 +1,96 @@
+"""Outlines in ImageJ's ROI files: one ``.roi``, or a zip of them, as Fiji's ROI Manager saves it.
+
+For the outlines of areas, ImageJ counts pixels as `Outline` does: whole numbers are corners (ij.process.PolygonFiller).
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nuclei_runtime.errors import ImageReadError, MissingExtraError
+from nuclei_runtime.readers.outlines.drawing import Outline, Outlines
+from nuclei_runtime.wording import counted
+
+_MAX_ROI_BYTES = 64 << 20
+"""A ROI of a million corners has 8 MB."""
+
+_AREAS = {"POLYGON", "RECT", "OVAL", "FREEHAND", "TRACED"}
+"""The types of ROIs that have an area. A composite one is stored as a rectangle."""
+
+
+def read_rois(path: Path) -> Outlines:
+    """Read the outlines of nuclei from a ROI file or a zip of ROI files.
+
+    Raises
+    ------
+    MissingExtraError
+        roifile is not installed.
+    ImageReadError
+        The file is damaged, or holds a ROI that cannot be read.
+    """
+    if find_spec("roifile") is None:
+        raise MissingExtraError("roifile", "formats")
+    outlines: list[Outline] = []
+    left_out: Counter[str] = Counter()
+    for name, data in _members(path):
+        roi = _decoded(name, data)
+        kind = roi.roitype.name
+        if kind not in _AREAS:
+            left_out[f"{kind.lower()}, which has no area"] += 1
+            continue
+        rings = tuple(np.asarray(ring, np.float64)[:, ::-1] for ring in _rings(name, roi) if len(ring) > 2)
+        if not rings:
+            raise ImageReadError(f"{name}: the ROI has no corners")
+        at = (position - 1 if position > 0 else None for position in (roi.t_position, roi.z_position))
+        outlines.append(Outline(rings, roi.name or Path(name).stem, *at))
+    return Outlines(tuple(outlines), tuple(f"left out {counted(n, 'ROI')}: {what}" for what, n in left_out.items()))
+
+
+def holds_rois(path: Path) -> bool:
+    """Whether a zip holds ROIs and nothing else."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
+    return bool(names) and all(name.lower().endswith(".roi") for name in names)
+
+
+def _members(path: Path) -> Iterator[tuple[str, bytes]]:
+    if not zipfile.is_zipfile(path):
+        yield path.name, path.read_bytes()
+        return
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if not member.filename.lower().endswith(".roi"):
+                raise ImageReadError(f"the zip holds {member.filename}, expected only .roi files of ImageJ")
+            if member.file_size > _MAX_ROI_BYTES:
+                raise ImageReadError(f"{member.filename}: claims to be larger than any ROI")
+            yield member.filename, archive.read(member)
+
+
+def _decoded(name: str, data: bytes) -> Any:
+    from roifile import ImagejRoi
+
+    try:
+        return ImagejRoi.frombytes(data)
+    except Exception as error:  # damaged bytes make it raise all kinds of exceptions
+        raise ImageReadError(f"{name}: is not a ROI of ImageJ, or is damaged: {error}") from error
+
+
+def _rings(name: str, roi: Any) -> Any:
+    try:
+        return roi.coordinates(multi=True)
+    except NotImplementedError as error:
+        raise ImageReadError(
+            f"{name}: the ROI has curves, as combined ovals have; make it a polygon (Edit > Selection > Interpolate)"
+        ) from error
+    except Exception as error:
+        raise ImageReadError(f"{name}: the ROI is damaged: {error}") from error
