@@ -80,7 +80,7 @@ def test_slanted_edges_leave_no_pixel_to_two_outlines() -> None:
 
 
 def test_outlines_that_were_traced_give_their_label_image(tmp_path: Path) -> None:
-    noise = ndimage.gaussian_filter(np.random.default_rng(1).normal(size=(90, 70)), 2)
+    noise = ndimage.gaussian_filter(np.random.default_rng(1).normal(size=(90, 70)), 1.2)
     labels, n_nuclei = ndimage.label(ndimage.binary_fill_holes(noise > 0.02))
     traced = [(ring[:, ::-1] + 0.5).tolist() for ring in trace_outlines(labels)]
     assert n_nuclei > 20
