@@ -10,7 +10,7 @@ import typer
 
 from nuclei_runtime.cli.command import StainOption, ViewOption, run_command
 from nuclei_runtime.cli.infer_modes import segment_all, verify_run, watch_folder
-from nuclei_runtime.cli.measuring import ExcludeBorderOption, MaxAreaOption, MinAreaOption
+from nuclei_runtime.cli.measuring import ExcludeBorderOption, MaxAreaOption, MeasureOption, MinAreaOption
 from nuclei_runtime.cli.selection import (
     AxesOption,
     ChannelOption,
@@ -94,6 +94,7 @@ def infer(
     level: LevelOption = None,
     mpp: MppOption = None,
     pixel_size: PixelSizeOption = None,
+    measure: MeasureOption = None,
     exclude_border: ExcludeBorderOption = False,
     min_area: MinAreaOption = None,
     max_area: MaxAreaOption = None,
@@ -163,6 +164,7 @@ def infer(
             "--same-view looks at images of the whole run before the first is segmented, which --watch and --shard "
             "cannot; run it on some of the images without these, and give the --view that it names"
         )
+    measured = None if measure is None else tuple(name.strip() for name in measure.split(","))
     config = RunConfig(
         sources=tuple(images),
         out=out,
@@ -181,7 +183,7 @@ def infer(
             max_area,
         ),
         max_memory=None if max_memory is None else parse_memory(max_memory),
-        selection=Selection(axes, channel, z, scene, level, mpp, pixel_size),
+        selection=Selection(axes, channel, z, scene, level, mpp, pixel_size, measured),
         mode="overwrite" if overwrite else "resume" if resume else "new",
         shard=WHOLE if shard is None else parse_shard(shard),
         same_view=same_view,

@@ -10,6 +10,15 @@ ExcludeBorderOption = Annotated[
     bool,
     typer.Option("--exclude-border", help="Leave out nuclei that touch the edge of the image, which may cut them."),
 ]
+MeasureOption = Annotated[
+    str | None,
+    typer.Option(
+        "--measure",
+        metavar="all|NAME[,NAME...]",
+        help="Channels whose intensities are measured in each nucleus, by name or by index from 0. The channel that is "
+        "segmented is always measured.",
+    ),
+]
 MinAreaOption = Annotated[
     str | None,
     typer.Option("--min-area", metavar="50px|30um2", help="Leave out smaller nuclei."),

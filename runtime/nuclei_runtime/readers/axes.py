@@ -13,9 +13,9 @@ from numpy.typing import DTypeLike
 
 from nuclei_runtime.arrays import Image, check_form, check_image
 from nuclei_runtime.errors import ImageShapeError, ImageValueError
-from nuclei_runtime.readers.channels import Channels, UndecidedError
+from nuclei_runtime.readers.channels import Channels, Chosen, UndecidedError
 from nuclei_runtime.readers.pixel_size import PixelSize
-from nuclei_runtime.readers.plane import Plane, Selection
+from nuclei_runtime.readers.plane import MeasuredChannel, Plane, Read, Selection
 
 UNKNOWN = "?"
 """An axis whose meaning the file does not state."""
@@ -77,9 +77,9 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
     length = dict(zip(axes, stack.shape, strict=True))
     n_channels = length.get("C", 1)
     names = stack.channels if len(stack.channels) == n_channels else ()
-    chosen = Channels(n_channels, length.get("S", 1), names, are_colours, stack.dtype, stack.found).choose(
-        selection.channel
-    )
+    channels = Channels(n_channels, length.get("S", 1), names, are_colours, stack.dtype, stack.found)
+    chosen = channels.choose(selection.channel)
+    measured = channels.measured(selection.measure or ())
     n_z = length.get("Z", 1)
     if n_z > 1 and selection.z is None:
         raise UndecidedError(
@@ -94,16 +94,19 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
     times: Sequence[int | None] = range(length["T"]) if length.get("T", 1) > 1 else [None]
     depths: Sequence[int | None] = range(n_z) if n_z > 1 and not projected else [None]
     leading = [axis for axis, own in zip(axes, stack.axes, strict=True) if own not in "YXS"]
-    last_read = _LastRead()
-    planes = []
-    for time, z in product(times, depths):
+    last_reads = [_LastRead() for _ in range(1 + len(measured))]
+
+    def reader(one: Chosen, time: int | None, z: int | None, last_read: _LastRead) -> Read:
         at = {"T": [time or 0], "Z": range(n_z) if projected else [z or 0]}
         indices = [
-            list(product(*((at | {"C": [channel]}).get(axis, [0]) for axis in leading))) for channel in chosen.indices
+            list(product(*((at | {"C": [channel]}).get(axis, [0]) for axis in leading))) for channel in one.indices
         ]
-        read = _reader(stack, indices, chosen.sample, shape)
-        if not stack.reads_blocks:
-            read = last_read.reader((time, z), read, shape)
+        read = _reader(stack, indices, one.sample, shape)
+        return read if stack.reads_blocks else last_read.reader((time, z), read, shape)
+
+    planes = []
+    for time, z in product(times, depths):
+        read, *others = (reader(one, time, z, kept) for one, kept in zip((chosen, *measured), last_reads, strict=True))
         planes.append(
             Plane(
                 time,
@@ -115,6 +118,9 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
                 stack.reads_blocks,
                 channels_together=max(1, together // chosen.n_values),
                 channel=chosen.name,
+                measured=tuple(
+                    MeasuredChannel(str(one.name), read_it) for one, read_it in zip(measured, others, strict=True)
+                ),
             )
         )
     return planes

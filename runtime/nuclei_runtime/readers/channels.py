@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 
 from nuclei_runtime.arrays import COLOURS
 from nuclei_runtime.errors import ImageShapeError
-from nuclei_runtime.readers.plane import ALL_COLOURS
+from nuclei_runtime.readers.plane import ALL_CHANNELS, ALL_COLOURS
 
 SAMPLES = (*COLOURS, "alpha")
 
@@ -108,6 +108,39 @@ class Channels:
             [0 if asked is None else self._find(asked, self.names)], name=self.names[0] if self.names else None
         )
 
+    def measured(self, asked: Sequence[str]) -> list[Chosen]:
+        """Return the channels whose intensities are measured, each with a name of its own.
+
+        Parameters
+        ----------
+        asked : sequence of str
+            See `nuclei_runtime.readers.plane.Selection`.
+
+        Raises
+        ------
+        ImageShapeError
+            There is no such channel.
+        """
+        names = self._own_names()
+        if list(asked) == [ALL_CHANNELS] and ALL_CHANNELS not in names:
+            places = [*range(len(names))]
+        else:
+            places = [*dict.fromkeys(self._find(one, names) for one in asked)]
+        if self.n == 1 and self.n_samples > 1:
+            return [Chosen([0], place, name=names[place]) for place in places]
+        return [Chosen([place], None, self.n_samples, names[place]) for place in places]
+
+    def _own_names(self) -> list[str]:
+        """Return a name for each channel, or for each colour of a colour image. Equal names get their index."""
+        if self.n == 1 and self.n_samples > 1:
+            return list(SAMPLES[: min(self.n_samples, len(COLOURS))])
+        names = self.names or (COLOURS if self.are_colours and self.n == len(COLOURS) else ("",) * self.n)
+        # Names become those of columns, on one line.
+        plain = ["".join(c if c.isprintable() else " " for c in name).strip() for name in names]
+        return [
+            str(i) if not name else f"{name} {i}" if plain.count(name) > 1 else name for i, name in enumerate(plain)
+        ]
+
     def _of_several(self, asked: str | int | None) -> Chosen:
         names = [name.casefold() for name in self.names]
         are_named = sorted(names) == sorted(COLOURS)
@@ -131,7 +164,7 @@ class Channels:
         """Return the index of the name or index; a name takes precedence, even one that is a number."""
         n = len(names) or self.n
         numbered = "0" if n == 1 else f"0 to {n - 1}"
-        listed = ", ".join(f"{i} {name}" for i, name in enumerate(names)) or numbered
+        listed = ", ".join(str(i) if name == str(i) else f"{i} {name}" for i, name in enumerate(names)) or numbered
         if asked is None:
             together = f"; or {ALL_COLOURS}, if they are the colours of one picture" if n == len(COLOURS) else ""
             raise UndecidedError(

@@ -6,7 +6,6 @@ import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, BinaryIO
@@ -88,7 +87,7 @@ def _opened(source: str | os.PathLike[str] | bytes, selection: Selection | None)
         lock = Lock()  # the planes share one file and its position
         closed = Event()
         resources.callback(closed.set)
-        yield [replace(plane, read=_guarded(plane.read, lock, troubles, closed)) for plane in planes]
+        yield [plane.reading(lambda read: _guarded(read, lock, troubles, closed)) for plane in planes]
 
 
 def _find(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from numpy.typing import DTypeLike
 
@@ -18,6 +18,11 @@ Z_CHOICES = ("each", "max")
 ALL_COLOURS = "rgb"
 """The channel of an image whose red, green and blue are segmented together."""
 EACH_SCENE = "each"
+ALL_CHANNELS = "all"
+
+Read = Callable[[slice, slice], Image]
+"""``read(rows, columns)`` returns the pixels of a region: two slices with bounds in the image. Raises as
+`nuclei_runtime.readers.opening.read_image` does."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,9 @@ class Selection:
         Instead of a level, the size of its pixels in micrometres (microns per pixel).
     pixel_size_um : float, optional
         Height and width of a pixel in micrometres, for files that do not state it.
+    measure : tuple of str, optional
+        Names or indices (from 0) of the channels whose intensities are measured in each nucleus, or `ALL_CHANNELS`
+        alone. A colour image has the channels red, green and blue.
 
     Raises
     ------
@@ -56,6 +64,7 @@ class Selection:
     level: int | None = None
     mpp: float | None = None
     pixel_size_um: float | None = None
+    measure: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.axes is not None:
@@ -79,6 +88,24 @@ class Selection:
             raise InputsError(f"mpp {self.mpp}: expected micrometres per pixel, above 0")
         if self.pixel_size_um is not None and not 0 < self.pixel_size_um < math.inf:
             raise InputsError(f"pixel size {self.pixel_size_um}: expected micrometres, above 0, such as 0.325")
+        if self.measure is not None and not (self.measure and all(self.measure)):
+            raise InputsError(f"channels to measure {self.measure}: expected {ALL_CHANNELS}, or names or indices")
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredChannel:
+    """A channel of a plane's file whose intensities are measured.
+
+    Attributes
+    ----------
+    name : str
+        What the file calls it, or its index; no two of a plane are called alike.
+    read : callable
+        See `Read`. The size of its image is that of the plane.
+    """
+
+    name: str
+    read: Read
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +122,7 @@ class Plane:
     pixel_size_um : (float, float), optional
         Height and width of a pixel in micrometres, if the file states them.
     read : callable
-        ``read(rows, columns)`` returns the pixels of a region: two slices with bounds in the image.
-        Raises as `nuclei_runtime.readers.opening.read_image` does.
+        See `Read`.
     reads_blocks : bool
         Whether reading a region needs only about the memory of the region. Otherwise the first read reads the whole
         plane.
@@ -110,6 +136,8 @@ class Plane:
         Where on a plate it was taken: ``B02`` and what the plate's index calls the field, such as ``1``.
     channel : str, optional
         Which of the file's channels or colours it is: a name or an index, or `ALL_COLOURS`; None for a grey image.
+    measured : tuple of MeasuredChannel
+        The channels of the same place and time whose intensities are measured.
     """
 
     time: int | None
@@ -117,7 +145,7 @@ class Plane:
     shape: tuple[int, ...]
     dtype: DTypeLike
     pixel_size_um: tuple[float, float] | None
-    read: Callable[[slice, slice], Image]
+    read: Read
     reads_blocks: bool
     channels_together: int = 1
     scene: int | None = None
@@ -125,6 +153,12 @@ class Plane:
     well: str | None = None
     field: str | None = None
     channel: str | None = None
+    measured: tuple[MeasuredChannel, ...] = ()
+
+    def reading(self, wrap: Callable[[Read], Read]) -> Plane:
+        """Return the plane with each of its ways to read pixels wrapped into a function."""
+        measured = tuple(replace(channel, read=wrap(channel.read)) for channel in self.measured)
+        return replace(self, read=wrap(self.read), measured=measured)
 
     @property
     def scene_label(self) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from nuclei_runtime.arrays import Image
@@ -12,7 +12,7 @@ from nuclei_runtime.errors import ImageReadError, ResultsExistError, RuntimeEnvi
 from nuclei_runtime.faults import image_failure, reading_error
 from nuclei_runtime.readers.formats import companion_of, format_in_folder, format_of_folder
 from nuclei_runtime.readers.opening import open_planes
-from nuclei_runtime.readers.plane import Plane
+from nuclei_runtime.readers.plane import Plane, Read
 from nuclei_runtime.results.layout import result_path
 from nuclei_runtime.results.outcome import PlaneOutcome, Segmented, segmented
 from nuclei_runtime.results.records import (
@@ -185,11 +185,14 @@ def _make_plane(
 def _guarded(plane: Plane) -> Plane:
     """Return the plane with `_reading` around each reading of pixels."""
 
-    def read(rows: slice, columns: slice) -> Image:
-        with _reading():
-            return plane.read(rows, columns)
+    def guarded(read: Read) -> Read:
+        def read_region(rows: slice, columns: slice) -> Image:
+            with _reading():
+                return read(rows, columns)
 
-    return replace(plane, read=read)
+        return read_region
+
+    return plane.reading(guarded)
 
 
 @contextmanager

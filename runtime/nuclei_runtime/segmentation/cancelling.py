@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Protocol
 
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import SegmentationCancelledError
-from nuclei_runtime.readers.plane import Plane
+from nuclei_runtime.readers.plane import Plane, Read
 
 
 class CancelFlag(Protocol):
@@ -22,9 +21,12 @@ def cancellable(plane: Plane, cancel: CancelFlag | None) -> Plane:
     if cancel is None:
         return plane
 
-    def read(rows: slice, columns: slice) -> Image:
-        if cancel.is_set():
-            raise SegmentationCancelledError("the segmentation was cancelled before it was complete")
-        return plane.read(rows, columns)
+    def unless_set(read: Read) -> Read:
+        def checked(rows: slice, columns: slice) -> Image:
+            if cancel.is_set():
+                raise SegmentationCancelledError("the segmentation was cancelled before it was complete")
+            return read(rows, columns)
 
-    return replace(plane, read=read)
+        return checked
+
+    return plane.reading(unless_set)

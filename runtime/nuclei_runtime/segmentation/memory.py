@@ -247,10 +247,15 @@ class Budget:
         return held + math.ceil(tile_px * self._network_bytes_per_px)
 
     def _reading(self) -> int:
-        """Return the bytes that reading needs: for the whole plane if its format gives no access to regions."""
-        n_values = math.prod(self._plane.shape) * self._plane.channels_together
-        n_bytes = n_values * np.dtype(self._plane.dtype).itemsize
-        return min(n_bytes, CACHE_BYTES) if self._plane.reads_blocks else n_bytes * DECODING_COPIES
+        """Return the bytes that reading needs: for the whole plane if its format gives no access to regions.
+
+        Then each channel that is measured is kept as well.
+        """
+        own_bytes = math.prod(self._plane.shape) * np.dtype(self._plane.dtype).itemsize
+        n_bytes, n_measured = own_bytes * self._plane.channels_together, len(self._plane.measured)
+        if self._plane.reads_blocks:
+            return min(n_bytes * (1 + n_measured), CACHE_BYTES)
+        return n_bytes * DECODING_COPIES + own_bytes * n_measured
 
     def _held(self, ceiling: int) -> int:
         """Return the bytes that are held all the time: by the reader, and for maps, labels and the pixels taken."""

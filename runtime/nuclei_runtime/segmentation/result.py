@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +62,12 @@ class Segmentation:
         """Median diameter of disks with the areas of the nuclei, in pixels; None if there are none."""
         return median_diameter_px(areas_of(self.labels))
 
-    def table(self, image: Image, pixel_size_um: tuple[float, float] | None = None) -> Measures:
+    def table(
+        self,
+        image: Image,
+        pixel_size_um: tuple[float, float] | None = None,
+        channels: Mapping[str, Image] | None = None,
+    ) -> Measures:
         """Measure each nucleus: the columns of ``nuclei.csv`` from ``label`` to ``intensity_sd``.
 
         Parameters
@@ -70,6 +77,8 @@ class Segmentation:
             of its colours, without alpha. It is a parameter because a camera may have overwritten its buffer since.
         pixel_size_um : (float, float), optional
             Height and width of a pixel in micrometres. Without it, there are no columns in micrometres.
+        channels : mapping of str to ndarray, optional
+            Other channels of the same size by their names, whose intensities are measured too: ``intensity_mean:GFP``.
 
         Returns
         -------
@@ -84,15 +93,18 @@ class Segmentation:
         ImageTooLargeError
             There is not enough memory.
         """
-        check_image(image)
-        if image.shape[:2] != self.labels.shape:
-            size, expected = (" x ".join(map(str, shape)) for shape in (image.shape[:2], self.labels.shape))
-            raise ImageShapeError(
-                f"found an image of {size} pixels, expected {expected} as in the labels; give the image that was "
-                "segmented"
-            )
+        channels = channels or {}
+        for one in (image, *channels.values()):
+            check_image(one)
+            if one.shape[:2] != self.labels.shape:
+                size, expected = (" x ".join(map(str, shape)) for shape in (one.shape[:2], self.labels.shape))
+                raise ImageShapeError(
+                    f"found an image of {size} pixels, expected {expected} as in the labels; give the image that was "
+                    "segmented"
+                )
+        reads = {name: partial(np.asarray, channel) for name, channel in channels.items()}
         with allocating_for(image.shape):
-            return measure_nuclei(image, self.labels, pixel_size_um=pixel_size_um)
+            return measure_nuclei(image, self.labels, pixel_size_um=pixel_size_um, channels=reads)
 
     def outlines(self) -> list[NDArray[np.float64]]:
         """Return the outline of each nucleus as a polygon around its pixels, in the order of their numbers.

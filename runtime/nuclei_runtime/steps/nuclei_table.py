@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
 from nuclei_runtime.arrays import Image, Labels
@@ -17,6 +19,7 @@ def measure_nuclei(
     labels: Labels,
     *,
     pixel_size_um: tuple[float, float] | None = None,
+    channels: Mapping[str, Callable[[], Image]] | None = None,
     origin: tuple[int, int] = (0, 0),
     shape: tuple[int, ...] | None = None,
 ) -> Measures:
@@ -30,6 +33,9 @@ def measure_nuclei(
         Complete nuclei.
     pixel_size_um : (float, float), optional
         Height and width of a pixel. Without it, there are no columns in micrometres.
+    channels : mapping of str to callable, optional
+        Channels whose intensities are measured too: for each name a function that returns an image of the same size.
+        One at a time is kept in memory.
     origin : (int, int)
         Row and column where a block begins in its plane.
     shape : (int, ...), optional
@@ -57,6 +63,9 @@ def measure_nuclei(
         _add_micrometres(table, regions, pixel_size_um)
     for statistic, values in measure_intensities(regions, image).items():
         table[f"intensity_{statistic}"] = values
+    for name, read in (channels or {}).items():
+        for statistic, values in measure_intensities(regions, read()).items():
+            table[f"intensity_{statistic}:{name}"] = values
     return {name: table[name] for name in in_order(table)}
 
 

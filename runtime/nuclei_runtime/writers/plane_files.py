@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,7 @@ def write_plane_files(image: str, plane: Plane, blocks: Iterable[Block], files: 
                 block.image,
                 block.labels,
                 pixel_size_um=plane.pixel_size_um,
+                channels={one.name: partial(one.read, block.rows, block.columns) for one in plane.measured},
                 origin=(block.rows.start, block.columns.start),
                 shape=plane.shape,
             )

@@ -1,0 +1,112 @@
+"""Measurements of a whole run equal scikit-image's on the whole image, however little memory there is."""
+
+from __future__ import annotations
+
+import csv
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from skimage.measure import regionprops_table
+
+from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.readers.plane import Selection
+from nuclei_runtime.runs.run import FolderRun, RunConfig
+from nuclei_runtime.segmentation import blocks
+from nuclei_runtime.segmentation.blocks import Grid
+from nuclei_runtime.segmentation.options import SegmenterOptions
+
+INTENSITIES = {"mean": "intensity_mean", "min": "intensity_min", "max": "intensity_max", "sd": "intensity_std"}
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    with (out / "nuclei.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def run(source: Path, out: Path, model: Path | None, **options: Any) -> list[str | None]:
+    config = RunConfig((str(source),), out, SegmenterOptions(model, threads=1), **options)
+    with FolderRun(config) as folder_run:
+        return [plane.reason for outcome in folder_run.outcomes() for plane in outcome.planes]
+
+
+def check(out: Path, labels: str, channels: dict[str, np.ndarray]) -> None:
+    """Compare the intensities of all channels with those that scikit-image finds under the labels."""
+    rows, regions = rows_of(out), tifffile.imread(out / labels)
+    assert len(rows) == regions.max() > 3
+    for name, image in channels.items():
+        expected = regionprops_table(regions, image, properties=INTENSITIES.values())
+        expected["intensity_sum"] = np.bincount(regions.ravel(), image.ravel().astype(np.float64))[1:]
+        for statistic, theirs in (INTENSITIES | {"sum": "intensity_sum"}).items():
+            found = [float(row[f"intensity_{statistic}:{name}"]) for row in rows]
+            np.testing.assert_allclose(found, expected[theirs], rtol=1e-7, atol=1e-6, err_msg=f"{statistic} of {name}")
+
+
+def test_all_channels_are_measured_in_blocks_as_in_one_piece(
+    tmp_path: Path, tiled_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field, _ = fluorescence_field(5, height=230, width=290, n_nuclei=50)
+    rng = np.random.default_rng(0)
+    stack = np.stack([field.astype(np.uint16) * 9, *rng.integers(0, 65535, (2, *field.shape))]).astype(np.uint16)
+    metadata = {"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP, far", "RFP"]}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack, tile=(64, 64), metadata=metadata, photometric="minisblack")
+    selection = Selection(channel="DAPI", measure=("all",))
+    assert run(tmp_path / "a.ome.tif", tmp_path / "whole", tiled_model, selection=selection) == [None]
+    small = Grid(core_px=96, margin_px=48, max_margin_px=256)
+    monkeypatch.setattr(blocks.segment_plane, "__kwdefaults__", {**blocks.segment_plane.__kwdefaults__, "grid": small})
+    assert run(tmp_path / "a.ome.tif", tmp_path / "blocks", tiled_model, selection=selection) == [None]
+    for out in (tmp_path / "whole", tmp_path / "blocks"):
+        check(out, "labels/a.ome.tif", dict(zip(("DAPI", "GFP, far", "RFP"), stack, strict=True)))
+        assert all(row["intensity_sd"] == row["intensity_sd:DAPI"] for row in rows_of(out))
+    whole, in_blocks = (
+        [{name: value for name, value in row.items() if name != "label"} for row in rows_of(tmp_path / name)]
+        for name in ("whole", "blocks")
+    )
+    assert whole != in_blocks  # the nuclei are numbered block by block
+    key = itemgetter("centroid_row_px", "centroid_column_px")
+    assert sorted(whole, key=key) == sorted(in_blocks, key=key)
+
+
+def test_files_with_other_channels_share_a_table_and_one_without_them_fails_alone(
+    tmp_path: Path, tiled_model: Path
+) -> None:
+    field, _ = fluorescence_field(3, height=96, width=96, n_nuclei=8)
+    (tmp_path / "in").mkdir()
+    for name, channels in {"a": ["DAPI", "GFP"], "b": ["DAPI", "RFP"], "c": ["BF", "GFP"]}.items():
+        metadata = {"axes": "CYX", "Channel": {"Name": channels}}
+        tifffile.imwrite(
+            tmp_path / f"in/{name}.ome.tif", np.stack([field, field]), metadata=metadata, photometric="minisblack"
+        )
+    selection = Selection(channel="DAPI", measure=("1",))
+    reasons = run(tmp_path / "in", tmp_path / "out", tiled_model, selection=selection)
+    assert reasons[:2] == [None, None]
+    assert "there is no channel DAPI in the file" in str(reasons[2])
+    rows = rows_of(tmp_path / "out")
+    for row in rows:
+        has, lacks = ("GFP", "RFP") if row["image"] == "a.ome.tif" else ("RFP", "GFP")
+        assert row[f"intensity_mean:{has}"] == row["intensity_mean"]
+        assert row[f"intensity_mean:{lacks}"] == ""
+    assert {row["image"] for row in rows} == {"a.ome.tif", "b.ome.tif"}
+
+
+@pytest.mark.vendor_files
+@pytest.mark.parametrize("name", ["nd2/example-multichannel.nd2", "czi/DAPI_GFP.czi", "lsm/032113-18.lsm"])
+def test_files_of_microscopes_are_measured_as_their_makers_libraries_read_them(
+    tmp_path: Path, vendor_files: Path, name: str
+) -> None:
+    path = vendor_files / name
+    if path.suffix == ".nd2":
+        nd2 = pytest.importorskip("nd2")
+        images = dict(zip(("Mono", "DAPI", "FITC BP", "TRITC BP"), nd2.imread(path), strict=True))
+    elif path.suffix == ".czi":
+        czi = pytest.importorskip("pylibCZIrw.czi")
+        with czi.open_czi(str(path)) as document:
+            images = {name: document.read(plane={"C": n})[..., 0] for n, name in enumerate(("DAPI", "GFP"))}
+    else:
+        images = dict(zip(("Ch1-T1", "Ch2-T2", "T PMT-T2"), tifffile.imread(path).squeeze(), strict=True))
+    channel = "DAPI" if "DAPI" in images else 0
+    assert run(path, tmp_path, None, selection=Selection(channel=channel, measure=("all",))) == [None]
+    check(tmp_path, f"labels/{path.stem}.tif", images)
