@@ -98,19 +98,20 @@ def test_the_wheel_holds_the_packages_the_model_and_the_licence(wheel: Path) -> 
     names = members(wheel)
     tops = {name.partition("/")[0] for name in names}
     info = next(top for top in tops if top.endswith(".dist-info"))
-    assert tops == {"nuclei_runtime", "nuclei_train", "nuclei_export", info}
+    assert tops == {"nuclei_runtime", "nuclei_train", "nuclei_export", "nuclei_napari", info}
     assert f"{info}/licenses/LICENSE" in names
-    for package in ("nuclei_runtime", "nuclei_train", "nuclei_export"):
+    for package in ("nuclei_runtime", "nuclei_train", "nuclei_export", "nuclei_napari"):
         assert f"{package}/py.typed" in names
     assert {"nuclei_runtime/models/nuclei.onnx", "nuclei_runtime/models/nuclei.sample.npz"} <= names
     others = {name for name in names if not name.endswith((".py", "py.typed")) and not name.startswith(info)}
+    others.remove("nuclei_napari/napari.yaml")
     assert {Path(name).parent.as_posix() for name in others} == {"nuclei_runtime/models", "nuclei_train/models"}
 
 
 def test_every_module_of_the_source_is_in_the_wheel(wheel: Path) -> None:
     source = {
         path.relative_to(ROOT / stage).as_posix()
-        for stage in ("train", "export", "runtime")
+        for stage in ("train", "export", "runtime", "integrations")
         for path in (ROOT / stage).rglob("*.py")
     }
     assert {name for name in members(wheel) if name.endswith(".py")} == source
