@@ -11,6 +11,15 @@ import typer
 from nuclei_runtime.cli.command import StainOption, ViewOption, run_command
 from nuclei_runtime.cli.infer_modes import segment_all, verify_run, watch_folder
 from nuclei_runtime.cli.measuring import ExcludeBorderOption, MaxAreaOption, MeasureOption, MinAreaOption
+from nuclei_runtime.cli.saving import (
+    DEFAULT_OVERLAY,
+    DEFAULT_SAVE,
+    CsvStyleName,
+    CsvStyleOption,
+    OverlayOption,
+    SaveOption,
+    output_options,
+)
 from nuclei_runtime.cli.selection import (
     AxesOption,
     ChannelOption,
@@ -98,6 +107,9 @@ def infer(
     exclude_border: ExcludeBorderOption = False,
     min_area: MinAreaOption = None,
     max_area: MaxAreaOption = None,
+    save: SaveOption = DEFAULT_SAVE,
+    overlay: OverlayOption = DEFAULT_OVERLAY,
+    csv_style: CsvStyleOption = CsvStyleName.COMMA,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an earlier run in DIR. Complete results are kept.")
     ] = False,
@@ -165,6 +177,7 @@ def infer(
             "cannot; run it on some of the images without these, and give the --view that it names"
         )
     measured = None if measure is None else tuple(name.strip() for name in measure.split(","))
+    outputs, tables = output_options(save, overlay, csv_style)
     config = RunConfig(
         sources=tuple(images),
         out=out,
@@ -184,6 +197,8 @@ def infer(
         ),
         max_memory=None if max_memory is None else parse_memory(max_memory),
         selection=Selection(axes, channel, z, scene, level, mpp, pixel_size, measured),
+        outputs=outputs,
+        tables=tables,
         mode="overwrite" if overwrite else "resume" if resume else "new",
         shard=WHOLE if shard is None else parse_shard(shard),
         same_view=same_view,

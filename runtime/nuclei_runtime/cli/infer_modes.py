@@ -56,10 +56,11 @@ def segment_all(config: RunConfig, *, as_json: bool) -> None:
             print(f"left out: {counted(reporter.n_left_out, 'nucleus', 'nuclei')}; see n_left_out in images.csv")
         if reporter.n_doubtful:
             print(f"contrast in doubt: {counted(reporter.n_doubtful, 'image')}; see contrast_warning in images.csv")
-        tables = "" if run.joined is None else ", nuclei.csv, images.csv"
-        print(f"results in {config.out}: overlays, labels{tables}")
+        written = [*config.outputs.folders, *(() if run.joined is None else config.tables.files)]
+        print(f"results in {config.out}: {', '.join(written)}")
         if run.joined is None:
-            print("the last shard writes nuclei.csv and images.csv, or a run with --resume and without --shard")
+            files = " and ".join(config.tables.files)
+            print(f"the last shard writes {files}, or a run with --resume and without --shard")
     if reporter.n_failed or run.inputs.unreadable:
         raise typer.Exit(EXIT_SOME_FAILED)
 

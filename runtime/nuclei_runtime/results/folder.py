@@ -11,8 +11,6 @@ from typing import Literal
 from nuclei_runtime.errors import ResultsExistError
 from nuclei_runtime.results.joined_tables import Joined, refuse_foreign_tables, write_tables
 from nuclei_runtime.results.layout import (
-    IMAGES_TABLE,
-    NUCLEI_TABLE,
     PARTIAL_FOLDER,
     PROVENANCE_FILE,
     RECORDS_FOLDER,
@@ -26,6 +24,12 @@ from nuclei_runtime.results.provenance import without_unused_methods
 from nuclei_runtime.results.records import read_record, with_recorded
 from nuclei_runtime.results.shard import WHOLE, Shard
 from nuclei_runtime.results.store import ResultStore
+from nuclei_runtime.results.table_formats import (
+    TableOptions,
+    finish_tables,
+    refuse_foreign_files,
+    remove_other_formats,
+)
 from nuclei_runtime.results.writing import move, writing
 
 Mode = Literal["new", "resume", "overwrite"]
@@ -42,6 +46,8 @@ class ResultsFolder:
     mode : Mode
     shard : Shard
         Results and leftovers of other shards are left alone.
+    tables : TableOptions
+        Which joined tables to write.
 
     Attributes
     ----------
@@ -60,14 +66,21 @@ class ResultsFolder:
         The folder cannot be written to.
     """
 
-    def __init__(self, out: str | os.PathLike[str], mode: Mode = "new", shard: Shard = WHOLE) -> None:
+    def __init__(
+        self,
+        out: str | os.PathLike[str],
+        mode: Mode = "new",
+        shard: Shard = WHOLE,
+        tables: TableOptions = TableOptions(),  # noqa: B008  # it is frozen
+    ) -> None:
         self.path = Path(out)
-        self._shard = shard
+        self._shard, self._tables = shard, tables
         with writing(self.path):
             if self.path.exists() and not self.path.is_dir():
                 raise ResultsExistError(f"{out}: is a file; name a folder for the results")
             refuse_links(self.path)
             refuse_foreign_tables(self.path)
+            refuse_foreign_files(self.path, tables)
             if mode == "new":
                 self._refuse_results()
             self.path.mkdir(parents=True, exist_ok=True)
@@ -99,7 +112,7 @@ class ResultsFolder:
         self._lock.release()
 
     def join(self, names: Iterable[str], run_key: str, *, only_whole: bool = False) -> Joined | None:
-        """Write ``images.csv`` and ``nuclei.csv`` from all records and move them into place.
+        """Write ``images.csv`` and the tables of nuclei from all records and move them into place.
 
         Parameters
         ----------
@@ -126,8 +139,10 @@ class ResultsFolder:
             rows = with_recorded(self.path, needed)
             joined = write_tables(self.path, rows, run_key, work=work, needed=needed if only_whole else ())
             if joined is not None:
-                for name in (NUCLEI_TABLE, IMAGES_TABLE):
+                kept = finish_tables(work, self._tables)
+                for name in kept:
                     move(work / name, self.path / name)
+                remove_other_formats(self.path, kept)
                 self._forget_unused_methods(joined)
         return joined
 
@@ -162,8 +177,7 @@ class ResultsFolder:
     def _remove_recorded(self) -> None:
         for token in filter(self._shard.owns, recorded_tokens(self.path)):
             self.store.remove_recorded(token)
-        for name in (IMAGES_TABLE, NUCLEI_TABLE):
-            (self.path / name).unlink(missing_ok=True)
+        remove_other_formats(self.path, ())
 
     def _owns(self, token: str) -> bool:
         try:

@@ -17,6 +17,7 @@ from nuclei_runtime.results.outcome import IMAGES_COLUMNS, outcome_row
 from nuclei_runtime.results.records import Record, read_record
 from nuclei_runtime.steps.columns import in_order
 from nuclei_runtime.wording import counted
+from nuclei_runtime.writers.csv_style import read_header
 from nuclei_runtime.writers.nuclei_csv import append_rows, header_of, joined_columns
 from nuclei_runtime.writers.outputs import TABLES
 
@@ -76,14 +77,14 @@ def refuse_foreign_tables(out: Path) -> None:
     for name, key_columns in _KEY_COLUMNS.items():
         try:
             with (out / name).open("rb") as file:
-                line = file.readline(_MAX_HEADER_BYTES).rstrip(b"\r\n").decode(errors="replace")
+                line = file.readline(_MAX_HEADER_BYTES)
         except FileNotFoundError:
             continue
-        header = tuple(next(csv.reader([line]), []))
+        header = tuple(read_header(line))
         is_present = header == IMAGES_COLUMNS if name == IMAGES_TABLE else header == in_order(header)
         of_another_version = (out / PROVENANCE_FILE).is_file()
         is_ours = key_columns <= set(header) and (is_present or of_another_version)
-        if line.strip("\0") and not is_ours:
+        if line.strip(b"\r\n\0") and not is_ours:
             raise ResultsExistError(
                 f"{out / name}: is in the way of the results, and nuclei-infer did not write it; move it away, or "
                 "name another folder"

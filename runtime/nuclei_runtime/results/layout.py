@@ -1,8 +1,8 @@
 """Where things are in a results folder.
 
+DIR/tables/STEM.csv       one row per nucleus of this image
 DIR/labels/STEM.tif       label image: 0 is background, each nucleus has its number
 DIR/overlays/STEM.png     the image with its nuclei outlined
-DIR/tables/STEM.csv       one row per nucleus of this image
 DIR/records/TOKEN.json    the outcome of an image file; see `nuclei_runtime.results.records`
 DIR/nuclei.csv            one row per nucleus, joined from the tables
 DIR/images.csv            one row per image or plane, joined from the records
@@ -10,8 +10,8 @@ DIR/provenance.json       how the results were made
 DIR/.nuclei-partial/      unfinished files
 DIR/.nuclei-lock-1-of-1   while a process uses the folder; see `nuclei_runtime.results.lock`
 
-The first three are the rows of `nuclei_runtime.writers.outputs`. A file with several planes has one label image and
-one overlay per plane: STEM_s00_t000_z000.tif.
+The first three, and others that ``--save`` names, are the rows of `nuclei_runtime.writers.outputs`; an OME-Zarr is a
+folder. A file with several planes has one of each per plane, except for the table: STEM_s00_t000_z000.tif.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ from nuclei_runtime.writers.outputs import OUTPUTS, Output
 
 RECORDS_FOLDER, PARTIAL_FOLDER = "records", ".nuclei-partial"
 NUCLEI_TABLE, IMAGES_TABLE, PROVENANCE_FILE = "nuclei.csv", "images.csv", "provenance.json"
+NUCLEI_PARQUET, NUCLEI_WORKBOOK = "nuclei.parquet", "nuclei.xlsx"
+
+JOINED_FILES = (NUCLEI_TABLE, IMAGES_TABLE, NUCLEI_PARQUET, NUCLEI_WORKBOOK)
+"""Every file that joined tables can be in."""
 
 _ENDINGS = {output.folder: output.ending for output in OUTPUTS}
 
@@ -74,9 +78,11 @@ def is_inside(path: str) -> bool:
 
 
 def is_result(path: str) -> bool:
-    """Whether a path that a record names is one that `result_path` can return."""
-    folder = PurePosixPath(path).parts[0] if is_inside(path) else ""
-    return folder in _ENDINGS and path.endswith(_ENDINGS[folder])
+    """Whether a path that a record names is one that `result_path` can return, or lies in a folder with such a path."""
+    if not is_inside(path):
+        return False
+    folder, *names = PurePosixPath(path).parts
+    return folder in _ENDINGS and any(name.endswith(_ENDINGS[folder]) for name in names)
 
 
 def record_path(out: Path, token: str) -> Path:
@@ -95,7 +101,7 @@ def recorded_tokens(out: Path) -> Iterator[str]:
 
 def holds_results(out: Path) -> list[str]:
     """Return the names of files and folders that look like results, of an earlier run or of something else."""
-    tables = [name for name in (NUCLEI_TABLE, IMAGES_TABLE, PROVENANCE_FILE) if (out / name).exists()]
+    tables = [name for name in (*JOINED_FILES, PROVENANCE_FILE) if (out / name).exists()]
     folders = [name for name in RESULT_FOLDERS if (out / name).is_dir()]
     return tables + [name for name in folders if any(entry.name[0] != "." for entry in (out / name).iterdir())]
 

@@ -93,7 +93,7 @@ class PlaneOutcome:
     reason : str, optional
         Why the plane, or the whole file, failed.
     labels : str, optional
-        The label image, relative to the results folder, with ``/``.
+        The label image, relative to the results folder, with ``/``; None if it is not saved.
     channel : str, optional
         Which channel was segmented: a name or an index; ``rgb`` for a colour image; ``blue only`` for a colour image
         of which only blue holds a picture.
@@ -144,7 +144,7 @@ class PlaneOutcome:
 IMAGES_COLUMNS = tuple(column.name for column in fields(PlaneOutcome))
 
 
-def segmented(image: str, found: Segmented, labels: str) -> PlaneOutcome:
+def segmented(image: str, found: Segmented, labels: str | None) -> PlaneOutcome:
     """Return the outcome of a plane whose outputs are written."""
     filled = {
         column.name: column.metadata["fill"](found) for column in fields(PlaneOutcome) if "fill" in column.metadata

@@ -14,14 +14,18 @@ from typing import Any
 from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.results.layout import RECORDS_FOLDER
 from nuclei_runtime.segmentation.segmenter import Segmenter
+from nuclei_runtime.writers.outputs import OutputOptions
 
-_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "numpy", "scipy", "scikit-image", "tifffile", "pillow")
+_PACKAGES = (
+    *("onnxruntime", "onnxruntime-gpu", "numpy", "scipy", "scikit-image", "tifffile", "pillow"),
+    *("roifile", "zarr", "numcodecs", "pyarrow", "xlsxwriter"),
+)
 _EARLIER_METHODS = "earlier_methods"
 _DEFAULT_PRECISION = "fp32"
 """Of a model whose card does not state it."""
 
 
-def describe_method(segmenter: Segmenter, selection: Selection) -> dict[str, Any]:
+def describe_method(segmenter: Segmenter, selection: Selection, outputs: OutputOptions) -> dict[str, Any]:
     """Return everything that the bits of the results depend on, apart from the images.
 
     They do not depend on threads, shards or memory.
@@ -45,6 +49,7 @@ def describe_method(segmenter: Segmenter, selection: Selection) -> dict[str, Any
         "preprocessing": [asdict(step) for step in card.preprocessing],
         "postprocessing": asdict(segmenter.network.postprocessing),
         "left_out": asdict(segmenter.network.sieve),
+        "outputs": outputs.describe(),
     }
 
 
@@ -54,7 +59,12 @@ def run_key(method: dict[str, Any]) -> str:
 
 
 def provenance_json(
-    method: dict[str, Any], n_threads: int, earlier_methods: dict[str, Any] | None = None, *, images_folder: str = ""
+    method: dict[str, Any],
+    tables: dict[str, Any],
+    n_threads: int,
+    earlier_methods: dict[str, Any] | None = None,
+    *,
+    images_folder: str = "",
 ) -> str:
     """Return ``provenance.json``: the method, its run key, and the machine, which the run key ignores.
 
@@ -64,6 +74,8 @@ def provenance_json(
     ----------
     method : dict
         See `describe_method`.
+    tables : dict
+        `nuclei_runtime.results.table_formats.TableOptions.describe`; the run key ignores it.
     n_threads : int
     earlier_methods : dict, optional
         Methods of results that earlier runs left in the folder, by run key; see `read_earlier_methods`.
@@ -75,6 +87,7 @@ def provenance_json(
         "method": method,
         "run_key": run_key(method),
         "images": f"{RECORDS_FOLDER}/*.json: one per image file, with the SHA-256 of the file and of its results",
+        "tables": tables,
         "machine": {
             "python": platform.python_version(),
             # platform.platform() would start `uname -p`, a second process, in the middle of a run.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.runs.workers import Worker
 from nuclei_runtime.segmentation.blocks import segment_plane
 from nuclei_runtime.segmentation.cancelling import cancellable
-from nuclei_runtime.writers.outputs import LABELS, OUTPUTS, Output
+from nuclei_runtime.writers.outputs import LABELS, Output
 from nuclei_runtime.writers.plane_files import write_plane_files
 
 
@@ -138,19 +138,20 @@ def make_results(
         return _failure(file, worker, source, source), {}
     planes: list[PlaneOutcome] = []
     made: dict[str, Path] = {}
-    to_join: dict[Output, list[Path]] = {output: [] for output in OUTPUTS if output.join_planes is not None}
+    outputs = worker.job.outputs.outputs
+    to_join: dict[Output, list[Path]] = {output: [] for output in outputs if output.join_planes is not None}
     try:
         with ExitStack() as opened:
             with _reading():
                 found = opened.enter_context(open_planes(file.path, worker.job.selection))
             for index, plane in enumerate(found):
-                outcome, files = _make_plane(file, plane, worker, work, index)
-                planes.append(outcome)
-                for output, path in files.items():
+                files = {output: work / f"{index}-{output.folder}{output.ending}" for output in outputs}
+                planes.append(_make_plane(file, plane, worker, work, files))
+                for output, path in files.items() if planes[-1].status == "ok" else ():
                     if output in to_join:
                         to_join[output].append(path)
                     else:
-                        made[result_path(output, file.stem, plane.suffix)] = path
+                        made |= _files_of(result_path(output, file.stem, plane.suffix), path)
         if digest_source(file) != source:
             raise ImageReadError("the file changed while it was read; wait until it is completely written")
     except Exception as error:
@@ -165,12 +166,19 @@ def make_results(
     return Record(file.name, file.stem, worker.job.run_key, source, tuple(planes), digests), made
 
 
+def _files_of(target: str, path: Path) -> dict[str, Path]:
+    """Return the result that a writer made; each file of a folder is a result of its own, the outermost last."""
+    if not path.is_dir():
+        return {target: path}
+    files = sorted((file for file in path.rglob("*") if file.is_file()), key=lambda file: (-len(file.parts), file))
+    return {f"{target}/{file.relative_to(path).as_posix()}": file for file in files}
+
+
 def _make_plane(
-    file: ImageFile, plane: Plane, worker: Worker, work: Path, index: int
-) -> tuple[PlaneOutcome, dict[Output, Path]]:
-    """Write the outputs of one plane. If the plane fails, there are none."""
+    file: ImageFile, plane: Plane, worker: Worker, work: Path, files: Mapping[Output, Path]
+) -> PlaneOutcome:
+    """Write the outputs of one plane. If the plane fails, they are not complete."""
     plane = cancellable(_guarded(plane), worker.stop)
-    files = {output: work / f"{index}-{output.folder}{output.ending}" for output in OUTPUTS}
     try:
         with writing(work), worker.admission.admit(plane, worker.segmenter.network):
             blocks = segment_plane(plane, worker.segmenter.network, max_memory=worker.job.max_memory)
@@ -178,8 +186,9 @@ def _make_plane(
     except Exception as error:
         reason = image_failure(error)
         where = (plane.scene_label, plane.well, plane.field, plane.time, plane.z)
-        return PlaneOutcome(file.name, "failed", *where, reason=reason), {}
-    return segmented(file.name, Segmented(plane, written), result_path(LABELS, file.stem, plane.suffix)), files
+        return PlaneOutcome(file.name, "failed", *where, reason=reason)
+    labels = result_path(LABELS, file.stem, plane.suffix) if LABELS in files else None
+    return segmented(file.name, Segmented(plane, written), labels)
 
 
 def _guarded(plane: Plane) -> Plane:

@@ -19,7 +19,7 @@ from nuclei_runtime.readers.formats import (
     image_suffixes,
 )
 from nuclei_runtime.readers.plane import series_stem
-from nuclei_runtime.results.layout import IMAGES_TABLE, NUCLEI_TABLE, PROVENANCE_FILE, RESULT_FOLDERS
+from nuclei_runtime.results.layout import JOINED_FILES, NUCLEI_TABLE, PROVENANCE_FILE, RESULT_FOLDERS
 from nuclei_runtime.wording import counted
 
 
@@ -180,7 +180,7 @@ class _Search:
             self._add(path, path.parent.resolve())
 
     def _add(self, path: Path, real_folder: Path) -> None:
-        if path.name in (NUCLEI_TABLE, IMAGES_TABLE, PROVENANCE_FILE):
+        if path.name in (*JOINED_FILES, PROVENANCE_FILE):
             return
         is_folder = _is_folder(path)
         form = format_of_folder(path) if is_folder else None if _is_special(path) else format_in_folder(path)

@@ -19,6 +19,7 @@ from nuclei_runtime.results.joined_tables import Joined
 from nuclei_runtime.results.layout import PROVENANCE_FILE, token_of
 from nuclei_runtime.results.provenance import describe_method, provenance_json, read_earlier_methods, run_key
 from nuclei_runtime.results.shard import WHOLE, Shard
+from nuclei_runtime.results.table_formats import TableOptions
 from nuclei_runtime.results.writing import KEPT
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import ImageFile, Inputs, find_images
@@ -27,6 +28,7 @@ from nuclei_runtime.runs.workers import Job, Worker
 from nuclei_runtime.segmentation.admission import Admission
 from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.segmentation.segmenter import Segmenter
+from nuclei_runtime.writers.outputs import OutputOptions
 
 FILES_AHEAD = 4
 """For each file at a time, how many may be begun or finished ahead of the one whose outcome is next."""
@@ -50,6 +52,8 @@ class RunConfig:
     max_memory : int, optional
         See `nuclei_runtime.segmentation.blocks.segment_plane`. The results do not depend on it.
     selection : Selection
+    outputs : OutputOptions
+    tables : TableOptions
     mode : Mode
     shard : Shard
     same_view : bool
@@ -61,6 +65,8 @@ class RunConfig:
     options: SegmenterOptions = field(default_factory=SegmenterOptions)
     max_memory: int | None = None
     selection: Selection = field(default_factory=Selection)
+    outputs: OutputOptions = field(default_factory=OutputOptions)
+    tables: TableOptions = field(default_factory=TableOptions)
     mode: Mode = "new"
     shard: Shard = WHOLE
     same_view: bool = False
@@ -76,8 +82,8 @@ def load_worker(config: RunConfig, n_at_once: int = 1) -> Worker:
     """
     options = replace(config.options, threads=max(1, n_threads(config) // n_at_once))
     segmenter = Segmenter.from_options(options)
-    key = run_key(describe_method(segmenter, config.selection))
-    job = Job(options, config.selection, key, config.max_memory)
+    key = run_key(describe_method(segmenter, config.selection, config.outputs))
+    job = Job(options, config.selection, config.outputs, key, config.max_memory)
     return Worker(job, segmenter, Admission(n_at_once, config.max_memory))
 
 
@@ -117,12 +123,13 @@ def open_results(config: RunConfig, worker: Worker, root: Path) -> ResultsFolder
     ResultsExistError, ResultsInUseError, RuntimeEnvironmentError
         See `ResultsFolder`.
     """
-    results = ResultsFolder(config.out, config.mode, config.shard)
+    results = ResultsFolder(config.out, config.mode, config.shard, config.tables)
     try:
-        method = describe_method(worker.segmenter, config.selection)
+        method = describe_method(worker.segmenter, config.selection, config.outputs)
         earlier = read_earlier_methods(config.out / PROVENANCE_FILE, worker.job.run_key)
-        images_folder = _seen_from(config.out, root)
-        results.write_provenance(provenance_json(method, n_threads(config), earlier, images_folder=images_folder))
+        images_folder, tables = _seen_from(config.out, root), config.tables.describe()
+        text = provenance_json(method, tables, n_threads(config), earlier, images_folder=images_folder)
+        results.write_provenance(text)
     except BaseException:
         results.close(is_last=False)
         raise

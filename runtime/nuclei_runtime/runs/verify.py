@@ -12,10 +12,11 @@ from typing import Any
 from nuclei_runtime.errors import InputsError
 from nuclei_runtime.json_fields import flat
 from nuclei_runtime.results.joined_tables import write_tables
-from nuclei_runtime.results.layout import IMAGES_TABLE, NUCLEI_TABLE, PROVENANCE_FILE, token_of
+from nuclei_runtime.results.layout import IMAGES_TABLE, PROVENANCE_FILE, token_of
 from nuclei_runtime.results.provenance import describe_method
 from nuclei_runtime.results.records import Record, damaged_result, digest_file, record_of, with_recorded
 from nuclei_runtime.results.shard import WHOLE
+from nuclei_runtime.results.table_formats import finish_tables
 from nuclei_runtime.runs.image_file import digest_source, make_results
 from nuclei_runtime.runs.inputs import ImageFile, find_images
 from nuclei_runtime.runs.run import RunConfig, load_worker, with_same_view
@@ -63,7 +64,7 @@ def verify(config: RunConfig) -> Iterator[Verified]:
         raise InputsError(f"{config.out}: holds no results to verify, because there is no {PROVENANCE_FILE} in it")
     inputs = find_images(config.sources, out=config.out)
     worker = load_worker(with_same_view(config, inputs.files))
-    method = describe_method(worker.segmenter, config.selection)
+    method = describe_method(worker.segmenter, config.selection, config.outputs)
     yield Verified(PROVENANCE_FILE, tuple(_compare_provenance(config.out / PROVENANCE_FILE, method)))
     for file in inputs.files:
         if config.shard.owns(token_of(file.name)):
@@ -72,7 +73,7 @@ def verify(config: RunConfig) -> Iterator[Verified]:
         with TemporaryDirectory() as work:
             names = with_recorded(config.out, (file.name for file in inputs.files))
             write_tables(config.out, names, worker.job.run_key, work=Path(work))
-            for name in (IMAGES_TABLE, NUCLEI_TABLE):
+            for name in finish_tables(Path(work), config.tables):
                 same = (config.out / name).is_file() and digest_file(config.out / name) == digest_file(
                     work + "/" + name
                 )

@@ -16,6 +16,7 @@ from nuclei_runtime.results.provenance import describe_method, run_key
 from nuclei_runtime.segmentation.admission import Admission
 from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.segmentation.segmenter import Segmenter
+from nuclei_runtime.writers.outputs import OutputOptions
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Job:
     options : SegmenterOptions
         Their threads are for one file at a time.
     selection : Selection
+    outputs : OutputOptions
     run_key : str
         See `nuclei_runtime.results.provenance.run_key`.
     max_memory : int, optional
@@ -35,6 +37,7 @@ class Job:
 
     options: SegmenterOptions
     selection: Selection
+    outputs: OutputOptions
     run_key: str
     max_memory: int | None = None
 
@@ -68,7 +71,7 @@ class Worker:
             See `nuclei_runtime.model.session.load_session`; or this process would give other results than the run.
         """
         segmenter = Segmenter.from_options(job.options)
-        found = run_key(describe_method(segmenter, job.selection))
+        found = run_key(describe_method(segmenter, job.selection, job.outputs))
         if found != job.run_key:
             raise RuntimeEnvironmentError(
                 f"this worker would give other results than the run that it belongs to: its run key is {found}, the "

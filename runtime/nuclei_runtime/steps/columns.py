@@ -41,12 +41,15 @@ class Column:
     meaning : str
     formula : str
         How it is computed, and where the formula is from; empty if the meaning says it all.
+    kind : type
+        Of its values: str, bool, int or float.
     """
 
     name: str
     unit: str
     meaning: str
     formula: str = ""
+    kind: type = float
 
     @property
     def is_of_channel(self) -> bool:
@@ -68,25 +71,30 @@ def _intensities() -> Iterable[Column]:
 _MOMENTS = "of the ellipse with the same second moments as the nucleus, whose pixels count as points (scikit-image)"
 
 NUCLEI_COLUMNS = (
-    Column("image", "", "name of the image file, relative to the folder that was named"),
-    Column("condition", "", "condition of the image, from the table of conditions"),
-    Column("scene", "", "name or index of the image in a file that holds several"),
-    Column("well", "", "well of the plate"),
-    Column("field", "", "field (site) of the well"),
-    Column("time", "", "index of the time point, from 0"),
-    Column("z", "", "index of the plane of a Z stack, from 0"),
-    Column("label", "", "number of the nucleus in the label image, from 1"),
-    Column("touches_border", "", "true if a pixel of the nucleus lies on the edge of the image, which may cut it"),
+    Column("image", "", "name of the image file, relative to the folder that was named", kind=str),
+    Column("condition", "", "condition of the image, from the table of conditions", kind=str),
+    Column("scene", "", "name or index of the image in a file that holds several", kind=str),
+    Column("well", "", "well of the plate", kind=str),
+    Column("field", "", "field (site) of the well", kind=str),
+    Column("time", "", "index of the time point, from 0", kind=int),
+    Column("z", "", "index of the plane of a Z stack, from 0", kind=int),
+    Column("label", "", "number of the nucleus in the label image, from 1", kind=int),
+    Column(
+        "touches_border",
+        "",
+        "true if a pixel of the nucleus lies on the edge of the image, which may cut it",
+        kind=bool,
+    ),
     Column("area_px", "px", "area", "number of pixels"),
     Column("area_um2", "um2", "area", "area_px x height x width of a pixel"),
     Column("centroid_row_px", "px", "row of the centre; 0 is the centre of the first row", "mean row of the pixels"),
     Column("centroid_column_px", "px", "column of the centre", "mean column of the pixels"),
     Column("centroid_row_um", "um", "row of the centre", "centroid_row_px x height of a pixel"),
     Column("centroid_column_um", "um", "column of the centre", "centroid_column_px x width of a pixel"),
-    Column("bbox_top_px", "px", "first row of the bounding box"),
-    Column("bbox_left_px", "px", "first column of the bounding box"),
-    Column("bbox_bottom_px", "px", "the row after the last one of the bounding box"),
-    Column("bbox_right_px", "px", "the column after the last one of the bounding box"),
+    Column("bbox_top_px", "px", "first row of the bounding box", kind=int),
+    Column("bbox_left_px", "px", "first column of the bounding box", kind=int),
+    Column("bbox_bottom_px", "px", "the row after the last one of the bounding box", kind=int),
+    Column("bbox_right_px", "px", "the column after the last one of the bounding box", kind=int),
     Column("major_axis_px", "px", f"length of the major axis {_MOMENTS}", "4 sqrt(larger eigenvalue of the moments)"),
     Column("minor_axis_px", "px", "length of the minor axis of that ellipse", "4 sqrt(smaller eigenvalue)"),
     Column("major_axis_um", "um", "the same in micrometres, from moments in micrometres"),

@@ -1,19 +1,25 @@
 """The outputs: what is written for each image, one row per output.
 
-A new output is one module with a `PlaneWriter` and one row here. Everything else follows from the rows: the folder in
-the results, the digests in the records, and what is resumed, overwritten and verified.
+A new output is one module with a `PlaneWriter` and one row here. Everything else follows from the rows: its word in
+``--save``, the folder in the results, the digests in the records, and what is resumed, overwritten and verified.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nuclei_runtime.readers.plane import Plane
+from nuclei_runtime.writers.geojson import GeoJsonWriter
+from nuclei_runtime.writers.imagej_roi import ImageJRoiWriter
 from nuclei_runtime.writers.label_tiff import LabelTiffWriter
 from nuclei_runtime.writers.nuclei_csv import NucleiCsvWriter, join_nuclei_csv
+from nuclei_runtime.writers.ome_zarr_labels import OmeZarrLabelsWriter
 from nuclei_runtime.writers.overlay_png import OverlayPngWriter
+from nuclei_runtime.writers.overlay_style import OverlayStyle
 from nuclei_runtime.writers.plane_writer import PlaneWriter
 
 
@@ -28,17 +34,22 @@ class Output:
     ending : str
         How their names end, with the dot.
     writer : callable
-        ``writer(path, image, plane)``: the `PlaneWriter` of one plane.
+        ``writer(path, image, plane)``: the `PlaneWriter` of one plane. It writes a file, or a folder of files.
     join_planes : callable, optional
         ``join_planes(paths, joined)``: joins the files of an image file's planes, in order, into one. Without it,
         each plane keeps its own file.
+    package : str, optional
+        What it needs of the extra `FORMATS_EXTRA`.
     """
 
     folder: str
     ending: str
     writer: Callable[[Path, str, Plane], PlaneWriter]
     join_planes: Callable[[Iterable[Path], Path], None] | None = None
+    package: str | None = None
 
+
+FORMATS_EXTRA = "formats"
 
 LABELS = Output("labels", ".tif", LabelTiffWriter)
 OVERLAYS = Output("overlays", ".png", OverlayPngWriter)
@@ -48,4 +59,36 @@ OUTPUTS = (
     LABELS,
     OVERLAYS,
     TABLES,
+    Output("geojson", ".geojson", GeoJsonWriter),
+    Output("roi", ".zip", ImageJRoiWriter, package="roifile"),
+    Output("ome-zarr", ".ome.zarr", OmeZarrLabelsWriter, package="zarr"),
 )
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """Which outputs are written for each image, and how.
+
+    Attributes
+    ----------
+    folders : tuple of str
+        Of the outputs, in the order of `OUTPUTS`. The tables are always written: the joined tables are made from them.
+    overlay : OverlayStyle
+    """
+
+    folders: tuple[str, ...] = (LABELS.folder, OVERLAYS.folder)
+    overlay: OverlayStyle = field(default_factory=OverlayStyle)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the bits of the results depend on."""
+        folders = [output.folder for output in self.outputs]
+        return {"folders": folders, **({"overlay": str(self.overlay)} if OVERLAYS.folder in folders else {})}
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """The outputs to write."""
+        chosen = (output for output in OUTPUTS if output is TABLES or output.folder in self.folders)
+        return tuple(
+            replace(output, writer=partial(OverlayPngWriter, style=self.overlay)) if output is OVERLAYS else output
+            for output in chosen
+        )

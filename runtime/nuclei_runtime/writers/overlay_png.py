@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL.PngImagePlugin import PngInfo
+from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
 from nuclei_runtime.arrays import Image, Labels
 from nuclei_runtime.readers.plane import Plane
+from nuclei_runtime.segmentation.blocks import Block
 from nuclei_runtime.segmentation.plane_input import plane_limits, regions
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
 from nuclei_runtime.steps.contrast import normalise
+from nuclei_runtime.steps.measure import Measures
 from nuclei_runtime.steps.percentiles import percentile_limits
 from nuclei_runtime.steps.preprocess import colours_of
+from nuclei_runtime.writers import overlay_marks as marks
+from nuclei_runtime.writers.overlay_style import JUDGING, OverlayStyle
 from nuclei_runtime.writers.plane_writer import PlaneWriter
 
 LOWER_PERCENT, UPPER_PERCENT = 1.0, 99.8
@@ -37,13 +44,51 @@ viewers still open the file."""
 class OverlayPngWriter(PlaneWriter):
     """Writes the overlay as a PNG. One that is scaled down says so in a text with the keyword ``scale``: 1:5."""
 
-    def finish(self, labels: ScratchRaster, n_nuclei: int) -> None:  # noqa: ARG002  # as PlaneWriter says
+    def __init__(self, path: Path, image: str, plane: Plane, style: OverlayStyle = JUDGING) -> None:
+        super().__init__(path, image, plane)
+        self._style = style
+        self._kept: dict[str, list[NDArray[Any]]] = {name: [] for name in _columns_of(style)}
+
+    def write_block(self, _: Block, table: Measures) -> None:
+        """Keep what the style needs of the measurements."""
+        for name, parts in self._kept.items():
+            if name in table:
+                parts.append(table[name])
+
+    def finish(self, labels: ScratchRaster, n_nuclei: int) -> None:
         """Draw and write the file."""
-        scale = overlay_scale(self.plane.shape)
+        scale, style = overlay_scale(self.plane.shape), self._style
+        table = {name: np.concatenate(parts) for name, parts in self._kept.items() if parts}
         info = PngInfo()
         if scale > 1:
             info.add_text("scale", f"1:{scale}")
-        PillowImage.fromarray(draw_plane_overlay(self.plane, labels)).save(self.path, format="PNG", pnginfo=info)
+        colours, limits = None, (0.0, 0.0)
+        if style.colour_by in table and n_nuclei:
+            values = table[style.colour_by].astype(np.float64)
+            limits = style.colour_range or marks.limits_of(values)
+            colours = np.full((int(table["label"].max()) + 1, 3), OUTLINE_RGB, np.uint8)
+            known = np.isfinite(values)
+            colours[table["label"][known]] = marks.colours_of(values[known], *limits)
+        picture = PillowImage.fromarray(draw_plane_overlay(self.plane, labels, style, colours))
+        if style.numbers and n_nuclei:
+            places = (np.stack([table[name] for name in _CENTRE], axis=1) + 0.5) / scale
+            diameter_px = float(np.median(table[_DIAMETER])) / scale
+            marks.write_numbers(picture, table["label"].tolist(), places, diameter_px)
+        if style.scale_bar and self.plane.pixel_size_um is not None:
+            marks.draw_scale_bar(picture, self.plane.pixel_size_um[1] * scale)
+        if colours is not None:
+            marks.draw_colour_key(picture, str(style.colour_by), *limits)
+        picture.save(self.path, format="PNG", pnginfo=info)
+
+
+_CENTRE, _DIAMETER = ("centroid_row_px", "centroid_column_px"), "equivalent_diameter_px"
+
+
+def _columns_of(style: OverlayStyle) -> set[str]:
+    """Return the columns of the table that a style needs."""
+    numbers = {*_CENTRE, _DIAMETER} if style.numbers else set()
+    colours = {style.colour_by} if style.colour_by else set()
+    return {"label", *numbers, *colours} if numbers or colours else set()
 
 
 def stretch_contrast(image: Image) -> NDArray[np.float32]:
@@ -87,7 +132,9 @@ def overlay_scale(shape: tuple[int, ...]) -> int:
     return math.ceil(max(shape[:2]) / MAX_OVERLAY_PX)
 
 
-def draw_plane_overlay(plane: Plane, labels: ScratchRaster) -> NDArray[np.uint8]:
+def draw_plane_overlay(
+    plane: Plane, labels: ScratchRaster, style: OverlayStyle = JUDGING, colours: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
     """Draw the overlay of a plane of any size; one that is not scaled down is what `draw_overlay` draws.
 
     In one that is scaled down, a pixel shows the mean of the plane's pixels that it stands for, and the label in the
@@ -98,6 +145,10 @@ def draw_plane_overlay(plane: Plane, labels: ScratchRaster) -> NDArray[np.uint8]
     plane : Plane
     labels : ScratchRaster
         Of the plane's size.
+    style : OverlayStyle
+        Of the image and the outlines; numbers and scale bar are drawn later.
+    colours : (N + 1, 3) ndarray of uint8, optional
+        Of the outline of each nucleus, by its number. Without them, all are yellow.
 
     Returns
     -------
@@ -110,29 +161,69 @@ def draw_plane_overlay(plane: Plane, labels: ScratchRaster) -> NDArray[np.uint8]
         The plane cannot be read.
     """
     scale = overlay_scale(plane.shape)
-    height, width = (math.ceil(length / scale) for length in plane.shape[:2])
-    limits = plane_limits(plane, LOWER_PERCENT, UPPER_PERCENT)
-    picture = np.empty((height, width, 3), np.uint8)
-    small_labels = np.empty((height, width), np.int32)
-    for rows, columns in regions((height, width), max(_REGION_PX // scale, 1)):
-        source_rows, source_columns = (
-            slice(part.start * scale, min(part.stop * scale, length))
-            for part, length in zip((rows, columns), plane.shape, strict=False)
-        )
-        colours = _scale_down(colours_of(plane.read(source_rows, source_columns)), scale)
-        colours = colours[..., np.newaxis] if colours.ndim == 2 else colours
-        picture[rows, columns] = _to_8_bits(normalise(colours, *limits))
-        found = labels.read(source_rows, source_columns)
+    picture = draw_plane(plane, scale, natural=style.natural)
+    small_labels = np.empty(picture.shape[:2], np.int32)
+    for rows, columns in regions(picture.shape, max(_REGION_PX // scale, 1)):
+        found = labels.read(*_source(plane, rows, columns, scale))
         middles = [np.minimum(np.arange(scale // 2, length + scale // 2, scale), length - 1) for length in found.shape]
         small_labels[rows, columns] = found[np.ix_(*middles)]
+    margin, height = style.width_px, len(picture)
     for top in range(0, height, _REGION_PX):
-        # With one more row on each side, only to tell where the edges are.
-        first, last = max(top - 1, 0), min(top + _REGION_PX + 1, height)
+        # With more rows on each side, only to tell where the edges are.
+        first, last = max(top - margin, 0), min(top + _REGION_PX + margin, height)
         strip = picture[first:last].copy()
-        _outline(strip, small_labels[first:last])
+        _outline(strip, small_labels[first:last], margin, colours)
         inner = slice(top - first, min(top + _REGION_PX, height) - first)
         picture[top : top + _REGION_PX] = strip[inner]
     return picture
+
+
+def draw_plane(plane: Plane, scale: int = 1, *, natural: bool = False) -> NDArray[np.uint8]:
+    """Draw a plane of any size, without outlines.
+
+    Parameters
+    ----------
+    plane : Plane
+    scale : int
+        How many pixels of the plane, in each direction, a pixel of the picture is the mean of.
+    natural : bool
+        Whether to show the intensities as they are: 8 bits unchanged, others from 0, or the smallest if that is
+        negative, to the largest. Otherwise, the contrast is stretched.
+
+    Returns
+    -------
+    (h, w, 3) ndarray of uint8
+        h and w are the plane's divided by `scale`, rounded up.
+
+    Raises
+    ------
+    ImageError
+        The plane cannot be read.
+    """
+    height, width = (math.ceil(length / scale) for length in plane.shape[:2])
+    limits = _natural_limits(plane) if natural else plane_limits(plane, LOWER_PERCENT, UPPER_PERCENT)
+    picture = np.empty((height, width, 3), np.uint8)
+    for rows, columns in regions((height, width), max(_REGION_PX // scale, 1)):
+        colours = _scale_down(colours_of(plane.read(*_source(plane, rows, columns, scale))), scale)
+        colours = colours[..., np.newaxis] if colours.ndim == 2 else colours
+        picture[rows, columns] = _to_8_bits(normalise(colours, *limits))
+    return picture
+
+
+def _natural_limits(plane: Plane) -> tuple[float, float]:
+    if np.dtype(plane.dtype) == np.uint8:
+        return 0.0, 255.0
+    low, high = plane_limits(plane, 0, 100)
+    return min(low, 0.0), high
+
+
+def _source(plane: Plane, rows: slice, columns: slice, scale: int) -> tuple[slice, slice]:
+    """Return the part of the plane that a part of the picture stands for."""
+    source_rows, source_columns = (
+        slice(part.start * scale, min(part.stop * scale, length))
+        for part, length in zip((rows, columns), plane.shape, strict=False)
+    )
+    return source_rows, source_columns
 
 
 _REGION_PX = 1024
@@ -143,11 +234,19 @@ def _to_8_bits(stretched: NDArray[np.float32]) -> NDArray[np.uint8]:
     return (stretched * 255).round().astype(np.uint8)
 
 
-def _outline(picture: NDArray[np.uint8], labels: Labels) -> None:
+def _outline(
+    picture: NDArray[np.uint8], labels: Labels, width_px: int = 1, colours: NDArray[np.uint8] | None = None
+) -> None:
+    """Draw the outlines inside the nuclei, and darken the pixels just outside."""
     edge = find_boundaries(labels, mode="thick")  # pixels next to another label, on both sides of the edge
     rim = edge & (labels == 0)
     picture[rim] = (picture[rim] * RIM_BRIGHTNESS).astype(np.uint8)
-    picture[edge & (labels > 0)] = OUTLINE_RGB
+    rest = ~edge & (labels > 0)
+    for step in range(width_px - 1):  # squares and crosses in turn, for lines that are as wide in every direction
+        neighbours = ndimage.generate_binary_structure(2, 1 + step % 2)
+        rest = ndimage.binary_erosion(rest, neighbours, border_value=1)
+    inner = (labels > 0) & ~rest
+    picture[inner] = OUTLINE_RGB if colours is None else colours[labels[inner]]
 
 
 def _scale_down(image: Image, scale: int) -> Image:

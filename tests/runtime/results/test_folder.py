@@ -29,7 +29,7 @@ from nuclei_runtime.results.writing import move, writing
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.segmentation.blocks import Block
 from nuclei_runtime.steps.nuclei_table import measure_nuclei
-from nuclei_runtime.writers.outputs import LABELS, OUTPUTS
+from nuclei_runtime.writers.outputs import LABELS, OutputOptions
 from nuclei_runtime.writers.overlay_png import OUTLINE_RGB, draw_overlay
 from nuclei_runtime.writers.plane_files import write_plane_files
 
@@ -51,7 +51,7 @@ def add(results: ResultsFolder, name: str, image: np.ndarray | None = None, labe
     image = np.full(labels.shape, 7, np.uint8) if image is None else image
     file = file_named(name)
     with results.store.workspace(name) as work:
-        paths = {output: work / f"0{output.ending}" for output in OUTPUTS}
+        paths = {output: work / f"0{output.ending}" for output in OutputOptions().outputs}
         block = Block(slice(0, labels.shape[0]), slice(0, labels.shape[1]), image, labels)
         with writing(work):
             written = write_plane_files(name, plane_of(image), [block], paths)

@@ -29,6 +29,7 @@ from nuclei_runtime.runs.inputs import find_images
 from nuclei_runtime.runs.workers import Job, Worker
 from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.segmentation.segmenter import Segmenter
+from nuclei_runtime.writers.outputs import OutputOptions
 
 
 def save_fields(folder: Path, *names: str) -> None:
@@ -38,7 +39,7 @@ def save_fields(folder: Path, *names: str) -> None:
 
 
 def worker(segmenter: Segmenter, selection: Selection | None = None) -> Worker:
-    return Worker(Job(SegmenterOptions(), selection or Selection(), "key"), segmenter)
+    return Worker(Job(SegmenterOptions(), selection or Selection(), OutputOptions(), "key"), segmenter)
 
 
 def process(folder: Path, segmenter: Segmenter, selection: Selection | None = None) -> Iterator[FileOutcome]:

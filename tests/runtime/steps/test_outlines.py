@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as numpy_strategies
 from numpy.typing import NDArray
 from scipy import ndimage
+from shapely import MultiPolygon, Polygon, contains_xy
+from shapely.validation import explain_validity
 from skimage.draw import polygon2mask
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_runtime.steps.outlines import trace_outlines
+from nuclei_runtime.steps.outlines import trace_outlines, trace_polygons
 
 ENCLOSED = np.ones((3, 3), int)
 """Neighbours of background pixels: nuclei are 4-connected, so that what lies outside them is 8-connected."""
@@ -109,3 +111,38 @@ def test_nuclei_that_touch_come_back(seed: int) -> None:
 @given(numpy_strategies.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))))
 def test_any_pieces_come_back(mask: NDArray[np.bool_]) -> None:
     check(ndimage.label(mask)[0].astype(np.int32), have_holes=True)
+
+
+def check_polygons(mask: NDArray[np.bool_]) -> None:
+    """Shapely finds the polygons valid, and they cover each pixel of the nucleus and no other."""
+    n_pieces = ndimage.label(mask)[1]
+    polygons = [Polygon(shell[:, ::-1], [hole[:, ::-1] for hole in holes]) for shell, *holes in trace_polygons(mask)]
+    assert len(polygons) == n_pieces
+    for polygon in polygons:
+        assert polygon.is_valid, explain_validity(polygon)
+        assert polygon.exterior.is_ccw, "as numbers, with rows that go up"
+        assert not any(hole.is_ccw for hole in polygon.interiors)
+    whole = MultiPolygon(polygons)
+    assert whole.is_valid, explain_validity(whole)
+    assert whole.area == mask.sum()
+    rows, columns = np.indices(mask.shape)
+    np.testing.assert_array_equal(contains_xy(whole, columns + 0.5, rows + 0.5), mask)
+
+
+@pytest.mark.parametrize("kind", DRAWINGS)
+def test_a_drawing_comes_back_as_polygons(kind: str) -> None:
+    labels = DRAWINGS[kind]
+    for number in range(1, labels.max() + 1):
+        check_polygons(labels == number)
+
+
+def test_a_hole_is_a_ring_of_its_own() -> None:
+    ((shell, hole),) = trace_polygons(drawn("111", "1.1", "111") > 0)
+    assert shell.tolist() == [[0, 0], [0, 3], [3, 3], [3, 0], [0, 0]]
+    assert hole.tolist() == [[2, 1], [2, 2], [1, 2], [1, 1], [2, 1]]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(numpy_strategies.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))))
+def test_any_mask_comes_back_as_polygons(mask: NDArray[np.bool_]) -> None:
+    check_polygons(mask)

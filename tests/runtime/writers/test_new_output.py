@@ -55,7 +55,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(source, folder / "nuclei_runtime", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "nuclei_runtime/writers/middles_txt.py").write_text(MODULE, encoding="utf-8")
     outputs = folder / "nuclei_runtime/writers/outputs.py"
-    text = outputs.read_text(encoding="utf-8").replace("    TABLES,\n)", f"    TABLES,\n{ROW})")
+    text = outputs.read_text(encoding="utf-8").replace("    TABLES,\n", f"    TABLES,\n{ROW}")
     text = text.replace(
         "\nLABELS = Output(", "\nfrom nuclei_runtime.writers.middles_txt import MiddlesWriter\n\nLABELS = Output("
     )
@@ -82,7 +82,7 @@ def test_a_new_output_is_one_module_and_one_row(tmp_path: Path, tiny_model: Path
     tifffile.imwrite(tmp_path / "in/a.tif", planes[0])
     tifffile.imwrite(tmp_path / "in/series.ome.tif", np.stack(planes[1:]), metadata={"axes": "TYX"})
     out = tmp_path / "out"
-    arguments = (tmp_path / "in", "--out", out, "--model", tiny_model)
+    arguments = (tmp_path / "in", "--out", out, "--model", tiny_model, "--save", "labels,table,middles")
     done = infer(package, *arguments)
     assert done.returncode == 0, done.stderr
 
@@ -98,7 +98,7 @@ def test_a_new_output_is_one_module_and_one_row(tmp_path: Path, tiny_model: Path
 
     # In the record, with its digest.
     record = json.loads((out / "records" / f"{token_of('a.tif')}.json").read_text(encoding="utf-8"))
-    assert set(record["results"]) == {"labels/a.tif", "overlays/a.png", "tables/a.csv", "middles/a.txt"}
+    assert set(record["results"]) == {"labels/a.tif", "tables/a.csv", "middles/a.txt"}
     assert record["results"]["middles/a.txt"] == hashlib.sha256((out / "middles/a.txt").read_bytes()).hexdigest()
 
     # --verify finds a changed file, and --resume makes it again.

@@ -1,0 +1,51 @@
+"""The data dictionary of ``images.csv``: what each of its columns means."""
+
+from __future__ import annotations
+
+from typing import get_args, get_type_hints
+
+from nuclei_runtime.results.outcome import PlaneOutcome
+from nuclei_runtime.steps.columns import Column
+
+_INTENSITY = "intensity units of the file"
+
+_MEANINGS = {
+    "image": ("", "name of the image file, relative to the folder that was named"),
+    "status": ("", "ok or failed"),
+    "scene": ("", "name or index of the image in a file that holds several"),
+    "well": ("", "well of the plate"),
+    "field": ("", "field (site) of the well"),
+    "time": ("", "index of the time point, from 0"),
+    "z": ("", "index of the plane of a Z stack, from 0"),
+    "n_nuclei": ("", "number of nuclei"),
+    "n_touching_border": ("", "of these, how many reach the edge of the image, which may cut them"),
+    "n_left_out": ("", "nuclei that --exclude-border, --min-area or --max-area left out"),
+    "height": ("px", "height of the image"),
+    "width": ("px", "width of the image"),
+    "pixel_height_um": ("um", "height of a pixel; empty if it is not known"),
+    "pixel_width_um": ("um", "width of a pixel; empty if it is not known"),
+    "nuclei_per_megapixel": ("1 / million px", "density"),
+    "overlay_scale": ("", "how many pixels of the image, along each side, one pixel of its overlay stands for"),
+    "scale": ("", "how many times larger the network was shown the image, along each side"),
+    "stain": ("", "as which stain: rgb (its own colours or grey), he or hdab"),
+    "estimated_diameter_px": ("px", "median diameter of disks with the areas of the nuclei"),
+    "expected_ap": ("", "how good the result is expected to be, 0 to 1; empty if no view was chosen"),
+    "reason": ("", "why the image failed"),
+    "labels": ("", "path of its label image in the results folder"),
+    "channel": ("", "what was segmented: name or index of a channel, or rgb; empty for a grey image"),
+    "contrast_low": (_INTENSITY, "intensity that became black before the model saw the image"),
+    "contrast_high": (_INTENSITY, "intensity that became white before the model saw the image"),
+    "structure_share": ("", "share of the image, 0 to 1, that holds something besides noise"),
+    "contrast_warning": ("", "why the contrast, and so the outlines, may be wrong; empty if no reason is known"),
+}
+
+_TYPES = get_type_hints(PlaneOutcome)
+
+
+def describe_images_column(name: str) -> Column | None:
+    """Return what a column of ``images.csv`` means; None if this version does not know it."""
+    if name not in _MEANINGS:
+        return None
+    unit, meaning = _MEANINGS[name]
+    kind = next(one for one in (*get_args(_TYPES[name]), _TYPES[name]) if isinstance(one, type))
+    return Column(name, unit, meaning, kind=kind)

@@ -1,0 +1,42 @@
+"""What a run saves: the words of ``--save``, and which extra they need."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from nuclei_runtime.errors import InputsError, MissingExtraError
+from nuclei_runtime.results.table_formats import TABLE_FORMATS, TableOptions
+from nuclei_runtime.writers.outputs import FORMATS_EXTRA, OUTPUTS, TABLES, OutputOptions
+
+_PACKAGES = {output.folder: output.package for output in OUTPUTS if output is not TABLES} | {
+    name: form.package for name, form in TABLE_FORMATS.items()
+}
+
+SAVED = tuple(_PACKAGES)
+"""Every word that ``--save`` takes."""
+
+DEFAULT_SAVED = ",".join((*OutputOptions().folders, *TableOptions().formats))
+
+
+def parse_saved(text: str) -> tuple[OutputOptions, TableOptions]:
+    """Return the outputs and the joined tables that a comma list names.
+
+    Raises
+    ------
+    InputsError
+        A word is not one of `SAVED`.
+    MissingExtraError
+        One of them needs a package that is not installed.
+    """
+    words = [word.strip() for word in text.split(",")]
+    for word in words:
+        if word not in _PACKAGES:
+            raise InputsError(f"--save {text}: found {word!r}, expected a comma list of {', '.join(SAVED)}")
+        package = _PACKAGES[word]
+        if package is not None and find_spec(package) is None:
+            raise MissingExtraError(package, FORMATS_EXTRA)
+    saved = [word for word in SAVED if word in words]
+    return (
+        OutputOptions(tuple(word for word in saved if word not in TABLE_FORMATS)),
+        TableOptions(tuple(word for word in saved if word in TABLE_FORMATS)),
+    )
