@@ -23,10 +23,12 @@ from nuclei_runtime.cli.saving import (
 from nuclei_runtime.cli.selection import (
     AxesOption,
     ChannelOption,
+    FieldOption,
     LevelOption,
     MppOption,
     PixelSizeOption,
     SceneOption,
+    WellOption,
     ZOption,
 )
 from nuclei_runtime.model.model_file import is_digest
@@ -100,6 +102,8 @@ def infer(
     channel: ChannelOption = None,
     z: ZOption = None,
     scene: SceneOption = None,
+    well: WellOption = None,
+    field: FieldOption = None,
     level: LevelOption = None,
     mpp: MppOption = None,
     pixel_size: PixelSizeOption = None,
@@ -155,6 +159,7 @@ def infer(
     3 a problem with the model or the computer; 130 Ctrl-C; 143 SIGTERM.
     """
     from nuclei_runtime.readers.plane import Selection
+    from nuclei_runtime.readers.plates.field import PlateChoice, parse_names
     from nuclei_runtime.resources import parse_memory
     from nuclei_runtime.results.shard import WHOLE, parse_shard
     from nuclei_runtime.runs.run import RunConfig
@@ -202,6 +207,7 @@ def infer(
         mode="overwrite" if overwrite else "resume" if resume else "new",
         shard=WHOLE if shard is None else parse_shard(shard),
         same_view=same_view,
+        plate_choice=PlateChoice(parse_names(well), parse_names(field)),
     )
     if verify:
         verify_run(config)

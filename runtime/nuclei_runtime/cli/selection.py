@@ -31,6 +31,14 @@ SceneOption = Annotated[
         "--scene", metavar="each|NAME|INDEX", help="For files of several images: all, or one by name or index."
     ),
 ]
+WellOption = Annotated[
+    str | None,
+    typer.Option("--well", metavar="A01,B*", help="For plates: the wells to segment, by name or pattern."),
+]
+FieldOption = Annotated[
+    str | None,
+    typer.Option("--field", metavar="N,N", help="For plates: the fields to segment in each well."),
+]
 LevelOption = Annotated[
     int | None, typer.Option("--level", metavar="N", min=0, help="Level of a pyramid: 0 (default) is the finest.")
 ]

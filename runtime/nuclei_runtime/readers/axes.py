@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
@@ -45,6 +45,9 @@ class Stack:
         Whether reading a region costs only about as much as the region.
     coarser : tuple of Stack
         The same contents at lower resolutions, from fine to coarse, if the file stores them.
+    taken : callable, optional
+        For an image of which channels may lack planes: ``taken(channel)`` returns the times and depths that the channel
+        has, in order. Only these are segmented. None if every channel has all.
     """
 
     axes: str
@@ -55,6 +58,7 @@ class Stack:
     read: Callable[[tuple[int, ...], slice, slice], Image]
     reads_blocks: bool
     coarser: tuple[Stack, ...] = ()
+    taken: Callable[[int], Sequence[tuple[int, int]]] | None = None
 
     @property
     def found(self) -> str:
@@ -80,7 +84,8 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
     channels = Channels(n_channels, length.get("S", 1), names, are_colours, stack.dtype, stack.found)
     chosen = channels.choose(selection.channel)
     measured = channels.measured(selection.measure or ())
-    n_z = length.get("Z", 1)
+    depths = _depths(stack, length, chosen.indices[0])
+    n_z = max(map(len, depths.values()))
     if n_z > 1 and selection.z is None:
         raise UndecidedError(
             f"a Z stack of {n_z} planes ({stack.found})",
@@ -91,39 +96,61 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
     shape = (length["Y"], length["X"], *([chosen.n_values] if chosen.n_values > 1 else []))
     check_form(shape, np.dtype(stack.dtype))
     pixel_size_um = _pixel_size(stack.pixel_size_um, selection.pixel_size_um)
-    times: Sequence[int | None] = range(length["T"]) if length.get("T", 1) > 1 else [None]
-    depths: Sequence[int | None] = range(n_z) if n_z > 1 and not projected else [None]
     leading = [axis for axis, own in zip(axes, stack.axes, strict=True) if own not in "YXS"]
     last_reads = [_LastRead() for _ in range(1 + len(measured))]
 
-    def reader(one: Chosen, time: int | None, z: int | None, last_read: _LastRead) -> Read:
-        at = {"T": [time or 0], "Z": range(n_z) if projected else [z or 0]}
+    def reader(one: Chosen, time: int, own: Sequence[int], last_read: _LastRead) -> Read:
+        at = {"T": [time], "Z": own}
         indices = [
             list(product(*((at | {"C": [channel]}).get(axis, [0]) for axis in leading))) for channel in one.indices
         ]
         read = _reader(stack, indices, one.sample, shape)
-        return read if stack.reads_blocks else last_read.reader((time, z), read, shape)
+        return read if stack.reads_blocks else last_read.reader((time, *own), read, shape)
 
     planes = []
-    for time, z in product(times, depths):
-        read, *others = (reader(one, time, z, kept) for one, kept in zip((chosen, *measured), last_reads, strict=True))
+    of_measured = [_depths(stack, length, one.indices[0]) for one in measured]
+    for time, own in _in_planes(depths, projected=projected):
         planes.append(
             Plane(
-                time,
-                z,
+                time if length.get("T", 1) > 1 else None,
+                own[0] if n_z > 1 and not projected else None,
                 shape,
                 stack.dtype,
                 pixel_size_um,
-                read,
+                reader(chosen, time, own, last_reads[0]),
                 stack.reads_blocks,
                 channels_together=max(1, together // chosen.n_values),
                 channel=chosen.name,
                 measured=tuple(
-                    MeasuredChannel(str(one.name), read_it) for one, read_it in zip(measured, others, strict=True)
+                    MeasuredChannel(str(one.name), reader(one, time, at, kept))
+                    for one, found, kept in zip(measured, of_measured, last_reads[1:], strict=True)
+                    if (at := _of_other(found.get(time, ()), own, projected=projected))
                 ),
             )
         )
     return planes
+
+
+def _depths(stack: Stack, length: Mapping[str, int], channel: int) -> dict[int, list[int]]:
+    """Return the depths that a channel has, for each of its times."""
+    every = product(range(length.get("T", 1)), range(length.get("Z", 1)))
+    depths: dict[int, list[int]] = {}
+    for time, z in every if stack.taken is None else stack.taken(channel):
+        depths.setdefault(time, []).append(z)
+    if not depths:
+        raise ImageShapeError(f"there is no plane of this channel ({stack.found})")
+    return depths
+
+
+def _in_planes(depths: Mapping[int, Sequence[int]], *, projected: bool) -> Iterator[tuple[int, Sequence[int]]]:
+    """Yield the time and the depths of each plane that results."""
+    for time, own in depths.items():
+        yield from [(time, own)] if projected else ((time, [z]) for z in own)
+
+
+def _of_other(found: Sequence[int], own: Sequence[int], *, projected: bool) -> Sequence[int]:
+    """Return the depths at which another channel is measured: all that it has, the same or the only one; or none."""
+    return found if projected or len(found) == 1 else [z for z in own if z in found]
 
 
 def _pixel_size(stated: PixelSize | None, asked: float | None) -> PixelSize | None:

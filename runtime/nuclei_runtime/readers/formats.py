@@ -6,104 +6,15 @@ that is known but not read: its files count as failed images, where they would o
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path, PurePath
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
-from nuclei_runtime.errors import ImageReadError, MissingExtraError
-from nuclei_runtime.readers.scenes import Contents
-
-Opener = Callable[[BinaryIO | Path, ExitStack], Contents]
-"""Takes a file, positioned at its start, or the path of a folder, and returns its contents. What has to be closed later
-is entered into the stack of resources. Raises what `nuclei_runtime.readers.opening.read_image` raises."""
-
-
-@dataclass(frozen=True)
-class Format:
-    """An image format.
-
-    Attributes
-    ----------
-    name : str
-        For messages.
-    suffixes : tuple of str
-        In lower case. In a folder that is searched, a name with one of these suffixes counts as an image.
-    opener : str, optional
-        The `Opener` as ``module:name``. It is imported when the first image of the format is opened. None for a format
-        that is not read.
-    first_bytes : tuple of bytes
-        A file that begins with one of these is of this format, whatever its suffix.
-    needs_suffix : bool
-        Whether a file must also have one of the suffixes, because other formats begin with the same bytes. Such a row
-        takes precedence: a MIRAX slide begins as a JPEG, which is only its thumbnail. Without `first_bytes`, the suffix
-        alone says what the file is, unless its first bytes are those of another format.
-    marker_files : tuple of str
-        For a format whose images are folders: a folder that holds one of these files, or has one of the suffixes, is of
-        this format.
-    extra : tuple of (str, str), optional
-        The package that the opener needs and the extra that installs it.
-    companion : str
-        For a format whose files have their pixels in a folder beside them: the name of that folder, in which
-        ``{stem}`` stands for that of the file.
-    advice : str
-        What to do with an image of a format that is not read.
-    """
-
-    name: str
-    suffixes: tuple[str, ...]
-    opener: str | None = None
-    first_bytes: tuple[bytes, ...] = ()
-    needs_suffix: bool = False
-    marker_files: tuple[str, ...] = ()
-    extra: tuple[str, str] | None = None
-    companion: str = ""
-    advice: str = ""
-
-    @property
-    def is_folder(self) -> bool:
-        """Whether an image of this format is a folder."""
-        return bool(self.marker_files)
-
-    @property
-    def obstacle(self) -> str | None:
-        """Why no image of this format can be read on this machine, and what to do; None if they can."""
-        if self.opener is None:
-            return f"{self.name} files are not read; {self.advice}"
-        if self.extra is not None and find_spec(self.extra[0]) is None:
-            return str(MissingExtraError(*self.extra))
-        return None
-
-    def open(self, source: BinaryIO | Path, resources: ExitStack) -> Contents:
-        """Return the contents of an image of this format.
-
-        Raises
-        ------
-        MissingExtraError
-            The package that the format needs is not installed.
-        ImageReadError, ImageShapeError
-            The format is not read. See also `nuclei_runtime.readers.opening.read_image`.
-        """
-        if self.extra is not None and find_spec(self.extra[0]) is None:
-            raise MissingExtraError(*self.extra)
-        if self.opener is None:
-            raise ImageReadError(self.obstacle)
-        module, _, name = self.opener.partition(":")
-        return cast(Opener, getattr(import_module(module), name))(source, resources)
-
-    def begins(self, start: bytes, suffix: str) -> bool:
-        """Whether a file that begins like this and has this suffix, in lower case, is of this format."""
-        if self.is_folder or (self.needs_suffix and suffix not in self.suffixes):
-            return False
-        return start.startswith(self.first_bytes) if self.first_bytes else self.needs_suffix
-
+from nuclei_runtime.readers.format import Format
 
 _HERE = "nuclei_runtime.readers"
 _PICTURES = f"{_HERE}.pictures:open_picture"
+_PLATES = f"{_HERE}.plates"
 
 _EXPORT = "export the image as OME-TIFF or OME-Zarr, for example with Bio-Formats in Fiji or with bioformats2raw"
 _SAVE = "save the image as PNG or TIFF"
@@ -165,7 +76,22 @@ FORMATS = (
         (".zarr",),
         f"{_HERE}.ome_zarr:open_zarr",
         marker_files=("zarr.json", ".zgroup"),
+        plate=f"{_PLATES}.ome_zarr_plate:zarr_fields",
         extra=("zarr", "zarr"),
+    ),
+    Format("ImageXpress plate", (), marker_files=("*.HTD",), plate=f"{_PLATES}.imagexpress:imagexpress_fields"),
+    Format(
+        "Operetta plate",
+        (),
+        marker_files=("Images/Index.idx.xml", "Index.idx.xml", "Images/Index.xml", "Index.xml"),
+        marker_text=b"EvaluationInputData",
+        plate=f"{_PLATES}.harmony:harmony_fields",
+    ),
+    Format(
+        "CellVoyager plate",
+        (),
+        marker_files=("MeasurementData.mlf",),
+        plate=f"{_PLATES}.cellvoyager:cellvoyager_fields",
     ),
     # Known, but not read.
     Format("Zeiss ZVI", (".zvi",), first_bytes=_OLE, needs_suffix=True, advice=_EXPORT),
@@ -195,12 +121,12 @@ _UNFINISHED = frozenset((".tmp", ".temp", ".part", ".partial", ".filepart", ".cr
 
 def image_suffixes() -> tuple[str, ...]:
     """Return the suffixes, in lower case, of files that are read as images in a folder."""
-    return tuple(suffix for form in FORMATS if not form.is_folder and form.opener for suffix in form.suffixes)
+    return tuple(suffix for form in FORMATS if not form.is_folder and form.is_read for suffix in form.suffixes)
 
 
 def format_names(*, folders: bool) -> str:
     """Return for messages the names of the formats that are read whose images are folders, or files."""
-    names = list(dict.fromkeys(form.name for form in FORMATS if form.is_folder is folders and form.opener))
+    names = list(dict.fromkeys(form.name for form in FORMATS if form.is_folder is folders and form.is_read))
     return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
@@ -211,19 +137,7 @@ def has_folder_suffix(name: str) -> bool:
 
 def format_of_folder(path: Path) -> Format | None:
     """Return the format of a folder that is one image, by its suffix or its contents; None for any other folder."""
-    for form in FORMATS:
-        if form.is_folder and (
-            path.suffix.lower() in form.suffixes or any(_is_file(path / name) for name in form.marker_files)
-        ):
-            return form
-    return None
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # no permission
-        return False
+    return next((form for form in FORMATS if form.is_folder and form.marks(path)), None)
 
 
 def companion_of(path: Path) -> Path | None:

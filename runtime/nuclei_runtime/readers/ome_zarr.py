@@ -42,19 +42,19 @@ def open_zarr(folder: Path, _: ExitStack) -> Contents:
     ImageReadError
         The folder is not an OME-Zarr image, is damaged, or uses an unsupported codec.
     ImageShapeError
-        The folder holds a plate.
+        The folder is a well of a plate.
     """
-    attributes = _attributes(folder)
-    if "plate" in attributes or "well" in attributes:
-        raise ImageShapeError(f"the folder holds many images; name those to segment, such as {folder.name}/.../0")
+    attributes = ome_attributes(folder)
+    if "well" in attributes:
+        raise ImageShapeError("the folder is a well of a plate; name the plate, and choose the well with --well")
     images = [] if "multiscales" in attributes else _images_in(folder)
     if not images:
         return _with_levels(folder)
-    return [Scene(name, partial(_with_levels, _inside(folder, path))) for path, name in images]
+    return [Scene(name, partial(_with_levels, inside(folder, path))) for path, name in images]
 
 
 def _with_levels(folder: Path) -> Stack:
-    attributes = _attributes(folder)
+    attributes = ome_attributes(folder)
     multiscale = _multiscale(attributes)
     finest, *coarser = multiscale["datasets"]  # the specification orders the levels from fine to coarse
     levels = [_level(folder, attributes, multiscale, finest)]
@@ -95,8 +95,14 @@ def _level(
     )
 
 
-def _attributes(folder: Path) -> Mapping[str, Any]:
-    """Return the group's OME metadata: under ``ome`` in version 0.5, at the top in 0.4."""
+def ome_attributes(folder: Path) -> Mapping[str, Any]:
+    """Return the group's OME metadata: under ``ome`` in version 0.5, at the top in 0.4; none if there are none.
+
+    Raises
+    ------
+    ImageReadError
+        They are too large, or no JSON object.
+    """
     whole = _json(folder / "zarr.json")
     if whole is not None:
         ome = whole.get("attributes", {}).get("ome", {})
@@ -121,12 +127,12 @@ def _images_in(folder: Path) -> list[tuple[str, str]]:
     bioformats2raw puts each image of a file into a folder of its own, and their order and the OME-XML into one called
     OME (the transitional layout 3 of the specification).
     """
-    listed = _attributes(folder / "OME").get("series")
+    listed = ome_attributes(folder / "OME").get("series")
     if isinstance(listed, list):
         paths = list(map(str, listed))
     else:
         paths = sorted((path.name for path in folder.iterdir()), key=lambda name: (len(name), name))
-    found = [path for path in paths if "multiscales" in _attributes(_inside(folder, path))]
+    found = [path for path in paths if "multiscales" in ome_attributes(inside(folder, path))]
     names = _names_in_xml(folder / "OME" / "METADATA.ome.xml")
     return list(zip(found, names if len(names) == len(found) else found, strict=True))
 
@@ -162,19 +168,25 @@ def _letter(axis: Mapping[str, Any]) -> str:
     return name if name in allowed else UNKNOWN
 
 
-def _inside(folder: Path, name: str) -> Path:
-    """Return the path of what the metadata name, which must be inside the folder."""
-    inside = PurePosixPath(name)
-    if not name or inside.is_absolute() or ".." in inside.parts or ":" in name or "\\" in name:
+def inside(folder: Path, name: str) -> Path:
+    """Return the path of what the metadata name, which must be inside the folder.
+
+    Raises
+    ------
+    ImageReadError
+        It is not.
+    """
+    relative = PurePosixPath(name)
+    if not name or relative.is_absolute() or ".." in relative.parts or ":" in name or "\\" in name:
         raise ImageReadError(f"its metadata refer to {name!r}, outside the folder")
-    path = folder.joinpath(*inside.parts)
+    path = folder.joinpath(*relative.parts)
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ImageReadError(f"its metadata refer to {name!r}, a link out of the folder")
     return path
 
 
 def _open_array(folder: Path, name: str) -> Any:
-    path = _inside(folder, name)
+    path = inside(folder, name)
     description = _json(path / "zarr.json") or _json(path / ".zarray")
     if description is None:
         raise ImageReadError(f"its array {name!r} is missing; the folder may have been copied only in part")

@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, BinaryIO
@@ -16,10 +17,16 @@ from nuclei_runtime.faults import is_of_machine, reading_error
 from nuclei_runtime.readers.channels import UndecidedError
 from nuclei_runtime.readers.formats import format_names, format_of_file, format_of_folder
 from nuclei_runtime.readers.plane import Plane, Selection
+from nuclei_runtime.readers.plates.field import Field
 from nuclei_runtime.readers.scenes import Contents, choose_planes
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+
+Source = str | os.PathLike[str] | bytes | Field
+"""What can be opened: the path of a file or of a folder that is one image, the bytes of a file, or a field of a plate.
+"""
 
 
 def read_image(source: str | os.PathLike[str] | bytes) -> Image:
@@ -57,14 +64,14 @@ def read_image(source: str | os.PathLike[str] | bytes) -> Image:
 
 
 @contextmanager
-def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) -> Iterator[Sequence[Plane]]:
+def open_planes(source: Source, selection: Selection) -> Iterator[Sequence[Plane]]:
     """Open an image and find its planes, ordered by scene, time and Z. Planes can be read while the image is open.
 
     The content decides the format, not the suffix. Several threads may read planes; the reads take turns.
 
     Parameters
     ----------
-    source : path of a file or of an OME-Zarr folder, or the bytes of a file
+    source : path of a file or of an OME-Zarr folder, the bytes of a file, or a field of a plate
     selection : Selection
 
     Raises
@@ -78,7 +85,7 @@ def open_planes(source: str | os.PathLike[str] | bytes, selection: Selection) ->
 
 
 @contextmanager
-def _opened(source: str | os.PathLike[str] | bytes, selection: Selection | None) -> Iterator[Sequence[Plane]]:
+def _opened(source: Source, selection: Selection | None) -> Iterator[Sequence[Plane]]:
     """Open an image; without a selection, for a reader that offers no choice."""
     with ExitStack() as resources:
         troubles: list[OSError] = []
@@ -90,18 +97,21 @@ def _opened(source: str | os.PathLike[str] | bytes, selection: Selection | None)
         yield [plane.reading(lambda read: _guarded(read, lock, troubles, closed)) for plane in planes]
 
 
-def _find(
-    source: str | os.PathLike[str] | bytes, selection: Selection | None, resources: ExitStack, troubles: list[OSError]
-) -> list[Plane]:
+def _find(source: Source, selection: Selection | None, resources: ExitStack, troubles: list[OSError]) -> list[Plane]:
     try:
-        return choose_planes(_open_contents(source, resources, troubles), selection or Selection())
+        planes = choose_planes(_open_contents(source, resources, troubles), selection or Selection())
     except UndecidedError as error:
         if selection is not None:
             raise
         raise ImageShapeError(f"the file holds {error.found}; save the one to use as a file of its own") from None
+    if isinstance(source, Field):
+        planes = [replace(plane, well=source.well, field=source.name) for plane in planes]
+    return planes
 
 
-def _open_contents(source: str | os.PathLike[str] | bytes, resources: ExitStack, troubles: list[OSError]) -> Contents:
+def _open_contents(source: Source, resources: ExitStack, troubles: list[OSError]) -> Contents:
+    if isinstance(source, Field):
+        return source.open(lambda path, opened: _open_contents(path, opened, troubles), resources)
     if not isinstance(source, str | os.PathLike | bytes):
         raise ImageReadError(f"found {type(source).__name__}, expected the path of an image or the bytes of its file")
     if not isinstance(source, bytes) and _is_folder(source):

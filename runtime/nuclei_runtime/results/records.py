@@ -141,6 +141,17 @@ def digest_with(path: Path, companion: Path) -> FileDigest:
     return FileDigest(sha256, sum(part.size for part in parts))
 
 
+def digest_parts(parts: Iterable[Path], described: str) -> FileDigest:
+    """Return the digest of an image of several files, some of which may be missing, and of what an index says of it."""
+    digests = [
+        digest_tree(part) if part.is_dir() else digest_file(part) if part.exists() else FileDigest("missing", 0)
+        for part in parts
+    ]
+    listing = "\0".join([described, *(digest.sha256 for digest in digests)])
+    sha256 = hashlib.sha256(listing.encode("utf-8", "surrogatepass")).hexdigest()
+    return FileDigest(sha256, sum(digest.size for digest in digests))
+
+
 def record_of(out: Path, name: str) -> Record | None:
     """Read the record of an image; None if it is damaged.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageReadError, ResultsExistError, RuntimeEnvironmentError
 from nuclei_runtime.faults import image_failure, reading_error
-from nuclei_runtime.readers.formats import companion_of, format_in_folder, format_of_folder
+from nuclei_runtime.readers.formats import format_in_folder, format_of_folder
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Plane, Read
 from nuclei_runtime.results.layout import result_path
@@ -20,6 +20,7 @@ from nuclei_runtime.results.records import (
     Record,
     damaged_result,
     digest_file,
+    digest_parts,
     digest_tree,
     digest_with,
     record_of,
@@ -143,7 +144,7 @@ def make_results(
     try:
         with ExitStack() as opened:
             with _reading():
-                found = opened.enter_context(open_planes(file.path, worker.job.selection))
+                found = opened.enter_context(open_planes(file.source, worker.job.selection))
             for index, plane in enumerate(found):
                 files = {output: work / f"{index}-{output.folder}{output.ending}" for output in outputs}
                 planes.append(_make_plane(file, plane, worker, work, files))
@@ -225,19 +226,22 @@ def digest_source(file: ImageFile) -> FileDigest | str:
         file.name.encode()
     except UnicodeEncodeError:
         return "the file name is not text in the encoding of this system; rename the file"
-    form = format_of_folder(file.path) if file.path.is_dir() else format_in_folder(file.path)
+    is_folder = file.path.is_dir()
+    form = format_of_folder(file.path) if is_folder else format_in_folder(file.path)
     if form is not None and form.obstacle is not None:  # its gigabytes would be read for nothing
         return form.obstacle
     try:
-        if file.path.is_dir():
+        if file.field is not None:
+            return digest_parts(file.parts, file.field.described)
+        if is_folder:
             return digest_tree(file.path)
-        companion = companion_of(file.path)
-        return digest_file(file.path) if companion is None else digest_with(file.path, companion)
+        return digest_file(file.path) if len(file.parts) == 1 else digest_with(*file.parts)
     except OSError as error:
         with _reading():
             return image_failure(reading_error(error))
 
 
 def _failure(file: ImageFile, worker: Worker, source: FileDigest | str, reason: str) -> Record:
-    outcome = PlaneOutcome(file.name, "failed", reason=reason)
+    well, field = (None, None) if file.field is None else (file.field.well, file.field.name)
+    outcome = PlaneOutcome(file.name, "failed", well=well, field=field, reason=reason)
     return Record(file.name, file.stem, worker.job.run_key, None if isinstance(source, str) else source, (outcome,), {})

@@ -8,9 +8,10 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path
 
-from nuclei_runtime.errors import InputsError
+from nuclei_runtime.errors import ImageError, InputsError
+from nuclei_runtime.faults import reading_error
 from nuclei_runtime.readers.formats import (
     companion_of,
     format_in_folder,
@@ -18,28 +19,46 @@ from nuclei_runtime.readers.formats import (
     has_folder_suffix,
     image_suffixes,
 )
-from nuclei_runtime.readers.plane import series_stem
+from nuclei_runtime.readers.plates.field import ALL_FIELDS, Field, PlateChoice
 from nuclei_runtime.results.layout import JOINED_FILES, NUCLEI_TABLE, PROVENANCE_FILE, RESULT_FOLDERS
+from nuclei_runtime.runs.names import name_images, stems_of
 from nuclei_runtime.wording import counted
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image to segment.
+    """An image to segment: a file, a folder that is an image, or a field of a plate.
 
     Attributes
     ----------
     path : Path
+        For a field, that of the plate.
     name : str
-        Path relative to the folder that was named, with ``/``.
+        Path relative to the folder that was named, with ``/``. For a field, that of the plate with the well and the
+        field: ``PLATE_B02_f01``.
     stem : str
         The name of its results: `name` without its suffix, or with it if two images of a folder differ in nothing
-        else.
+        else. For a field, its name.
+    field : Field, optional
     """
 
     path: Path
     name: str
     stem: str
+    field: Field | None = None
+
+    @property
+    def source(self) -> Path | Field:
+        """What `nuclei_runtime.readers.opening.open_planes` opens."""
+        return self.field or self.path
+
+    @property
+    def parts(self) -> list[Path]:
+        """All that it consists of, some of which may be missing: files and folders."""
+        if self.field is not None:
+            return list(self.field.paths)
+        folder = None if self.path.is_dir() else companion_of(self.path)
+        return [self.path] if folder is None else [self.path, folder]
 
 
 @dataclass(frozen=True)
@@ -65,7 +84,11 @@ class Inputs:
 
 
 def find_images(
-    sources: Sequence[str | os.PathLike[str]], *, out: str | os.PathLike[str], may_be_none: bool = False
+    sources: Sequence[str | os.PathLike[str]],
+    *,
+    out: str | os.PathLike[str],
+    may_be_none: bool = False,
+    choice: PlateChoice = ALL_FIELDS,
 ) -> Inputs:
     """Expand folders (with their subfolders), globs and single files.
 
@@ -79,12 +102,14 @@ def find_images(
         The results folder of this run. It may be inside a source, be a source, or contain one.
     may_be_none : bool
         Whether it is acceptable that there is no image yet.
+    choice : PlateChoice
+        Which fields of plates to take. Other images are not affected.
 
     Raises
     ------
     InputsError
-        A source does not exist, no image was found or none of a format that can be read, or the sources are on several
-        drives.
+        A source does not exist, no image was found or none of a format that can be read, a well or field that was
+        chosen is on no plate, or the sources are on several drives.
     """
     named = [path for source in sources for path in _expand(os.fspath(source))]
     search = _Search(out)
@@ -102,10 +127,25 @@ def find_images(
     except ValueError as error:
         raise InputsError("the inputs are on several drives; segment those of each drive in a separate run") from error
     paths = sorted(search.images.values(), key=lambda path: path.parts)
-    names = [PurePath(os.path.relpath(path, root)).as_posix() for path in paths]
-    stems = _stems(names)
-    files = tuple(ImageFile(path, name, stems[name]) for path, name in zip(paths, names, strict=True))
+    fields = {path: found for path in paths if (found := _fields(path)) is not None}
+    if not may_be_none:
+        choice.check([field for found in fields.values() for field in found])
+    images = name_images(root, paths, {path: choice.of(found) for path, found in fields.items()})
+    stems = stems_of(images, {name for name, (_, field) in images.items() if field is not None})
+    files = tuple(ImageFile(path, name, stems[name], field) for name, (path, field) in images.items())
     return Inputs(root, files, len(search.skipped), tuple(search.unreadable))
+
+
+def _fields(path: Path) -> Sequence[Field] | None:
+    """Return the fields of a plate; None for another image, or if the index is damaged: opening it will say so."""
+    form = format_of_folder(path) if _is_folder(path) else None
+    try:
+        return None if form is None else form.fields(path)
+    except Exception as error:  # damaged metadata raise all kinds of exceptions
+        known = reading_error(error)
+        if isinstance(known, ImageError):
+            return None
+        raise known from error
 
 
 def _expand(source: str) -> list[Path]:
@@ -212,25 +252,6 @@ class _Search:
 
     def _note_unreadable(self, error: OSError) -> None:
         self.unreadable.append(f"{error.filename}: cannot be listed: {error.strerror}")
-
-
-def _stems(names: Sequence[str]) -> dict[str, str]:
-    """Return the stem of each image. Stems are compared without case, as some file systems compare names.
-
-    ``a.tif`` may be a series. Then the results of its first frame are called ``a_t000``, and those of an image
-    ``a_t000.tif`` must have another name.
-    """
-    whole: set[str] = set()
-    while True:
-        stems = {name: name if name in whole else str(PurePosixPath(name).with_suffix("")) for name in names}
-        uses = Counter(stem.casefold() for stem in stems.values())
-        clashing = {name for name, stem in stems.items() if uses[stem.casefold()] > 1}
-        for name, stem in stems.items():
-            if series_stem(stem.casefold()) in uses:
-                clashing.add(name)
-        if clashing <= whole:
-            return stems
-        whole |= clashing  # then again, since the whole name of one may be the stem of another
 
 
 def _nothing_found(sources: Iterable[str | os.PathLike[str]], search: _Search) -> str:

@@ -11,8 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from types import TracebackType
 
-from nuclei_runtime.errors import RuntimeEnvironmentError
+from nuclei_runtime.errors import ImageError, InputsError, RuntimeEnvironmentError
+from nuclei_runtime.readers.channels import UndecidedError
+from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Selection
+from nuclei_runtime.readers.plates.field import ALL_FIELDS, PlateChoice
 from nuclei_runtime.resources import cpu_count
 from nuclei_runtime.results.folder import Mode, ResultsFolder
 from nuclei_runtime.results.joined_tables import Joined
@@ -58,6 +61,8 @@ class RunConfig:
     shard : Shard
     same_view : bool
         Whether all images are shown in one view; see `nuclei_runtime.runs.same_view`. Not with one shard of several.
+    plate_choice : PlateChoice
+        Which fields of plates are segmented. The results of a field do not depend on it.
     """
 
     sources: tuple[str, ...]
@@ -70,6 +75,7 @@ class RunConfig:
     mode: Mode = "new"
     shard: Shard = WHOLE
     same_view: bool = False
+    plate_choice: PlateChoice = ALL_FIELDS
 
 
 def load_worker(config: RunConfig, n_at_once: int = 1) -> Worker:
@@ -101,6 +107,27 @@ def with_same_view(config: RunConfig, files: Sequence[ImageFile]) -> RunConfig:
         view = common_view(files, segmenter.network, config.selection, config.max_memory)
     options = replace(config.options, view=view, diameter_px=None, stain=None)
     return replace(config, options=options, same_view=False)
+
+
+def refuse_undecided(files: Sequence[ImageFile], selection: Selection) -> None:
+    """Refuse a run over plates if their channel or their depths are not chosen: every field would fail alike.
+
+    Raises
+    ------
+    InputsError
+        The first field of a plate says what there is to choose from.
+    """
+    if not all(file.field for file in files):
+        return
+    for path in dict.fromkeys(file.path for file in files):
+        first = next(file for file in files if file.path == path)
+        try:
+            with open_planes(first.source, selection):
+                pass
+        except UndecidedError as error:
+            raise InputsError(f"{path.name}: each field holds {error.found}; {error.choice}") from error
+        except ImageError:  # the run will report it
+            continue
 
 
 def n_threads(config: RunConfig) -> int:
@@ -169,7 +196,8 @@ class FolderRun:
     """
 
     def __init__(self, config: RunConfig) -> None:
-        self.inputs: Inputs = find_images(config.sources, out=config.out)
+        self.inputs: Inputs = find_images(config.sources, out=config.out, choice=config.plate_choice)
+        refuse_undecided(self.inputs.files, config.selection)
         config = with_same_view(config, self.inputs.files)
         self.files = tuple(file for file in self.inputs.files if config.shard.owns(token_of(file.name)))
         self.joined: Joined | None = None

@@ -50,7 +50,7 @@ def common_view(
         parts: list[tuple[Maps, Labels]] = []
         any_stained = False
         for file in looked_at:
-            with suppress(ImageError), open_planes(file.path, selection) as planes:
+            with suppress(ImageError), open_planes(file.source, selection) as planes:
                 every = list(planes)
                 plane = every[len(every) // 2]
                 eye = Eye(plane, network, Budget(plane, max_memory, network), GRID.core_px)

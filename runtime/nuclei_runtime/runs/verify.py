@@ -62,7 +62,7 @@ def verify(config: RunConfig) -> Iterator[Verified]:
     """
     if not (config.out / PROVENANCE_FILE).is_file():
         raise InputsError(f"{config.out}: holds no results to verify, because there is no {PROVENANCE_FILE} in it")
-    inputs = find_images(config.sources, out=config.out)
+    inputs = find_images(config.sources, out=config.out, choice=config.plate_choice)
     worker = load_worker(with_same_view(config, inputs.files))
     method = describe_method(worker.segmenter, config.selection, config.outputs)
     yield Verified(PROVENANCE_FILE, tuple(_compare_provenance(config.out / PROVENANCE_FILE, method)))

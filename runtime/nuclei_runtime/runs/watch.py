@@ -15,7 +15,6 @@ from pathlib import Path
 from threading import Event
 
 from nuclei_runtime.errors import InputsError, MissingExtraError, RuntimeEnvironmentError
-from nuclei_runtime.readers.formats import companion_of
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import ImageFile, find_images
 from nuclei_runtime.runs.run import RunConfig, load_worker, open_results
@@ -81,10 +80,10 @@ class _Arrivals:
     def look(self, config: RunConfig) -> list[str]:
         """Note what is in the folders, and return one sentence on each problem."""
         now = time.monotonic()
-        inputs = find_images(config.sources, out=config.out, may_be_none=True)
+        inputs = find_images(config.sources, out=config.out, may_be_none=True, choice=config.plate_choice)
         before, self.waiting = self.waiting, {}
         for file in inputs.files:
-            state = _state_of(file.path)
+            state = _state_of(file)
             if state is None or _key(file, state) in self._done:
                 continue
             arrival = before.get(file.name)
@@ -169,7 +168,7 @@ def watch(config: RunConfig, stop: Event, *, settle_s: float = DEFAULT_SETTLE_S)
                 if stop.is_set():
                     break
                 # The files before may have taken long. What has changed or gone since is left to the next look.
-                if _state_of(arrival.file.path) != arrival.state:
+                if _state_of(arrival.file) != arrival.state:
                     continue
                 last_try = arrivals.is_last_try(arrival)
                 outcome = process_file(arrival.file, worker, results.store, record_failure=last_try)
@@ -218,15 +217,15 @@ def _looks(folders: list[Path], arrivals: _Arrivals, stop: Event) -> Iterator[No
         ) from error
 
 
-def _state_of(path: Path) -> tuple[int, int] | None:
+def _state_of(file: ImageFile) -> tuple[int, int] | None:
     try:
-        # An image that is a folder, or has one beside it, has the size of all its files and the time of the newest.
-        folder = path if path.is_dir() else companion_of(path)
-        parts = [path, *([] if folder is None else folder.rglob("*"))]
-        stats = [part.stat() for part in parts]
+        # An image of several files has the size of all of them and the time of the newest. Of a field of a plate, some
+        # may not have been taken yet.
+        parts = [part for part in file.parts if file.field is None or part.exists()]
+        stats = [inner.stat() for part in parts for inner in (part, *(part.rglob("*") if part.is_dir() else ()))]
     except OSError:  # it is being removed
         return None
-    return sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
+    return sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)
 
 
 def _key(file: ImageFile, state: tuple[int, int]) -> int:

@@ -105,7 +105,7 @@ def test_messages_name_the_formats_that_there_are(tmp_path: Path) -> None:
         ImageReadError, match=r"known format; expected PNG, JPEG, BMP, TIFF, Zeiss CZI, .*Ventana BIF or toy"
     ):
         read_image(b"anything else")
-    with pytest.raises(ImageReadError, match="a folder, and not an image of OME-Zarr or toy folder"):
+    with pytest.raises(ImageReadError, match=r"not an image of OME-Zarr, .*CellVoyager plate or toy folder"):
         read_image(tmp_path / "other")
 
 
@@ -117,14 +117,14 @@ def test_without_its_row_it_is_not_a_format(data: Path, tmp_path: Path) -> None:
     assert find_images([data], out=tmp_path / "out", may_be_none=True).files == ()
 
 
-@pytest.mark.parametrize("form", FORMATS, ids=lambda form: f"{form.name}{form.suffixes[0]}")
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: f"{form.name}{''.join(form.suffixes[:1])}")
 def test_a_row_says_how_its_format_is_known(form: Format) -> None:
     assert bool(form.first_bytes) or form.is_folder or form.needs_suffix
-    assert form.suffixes
+    assert form.suffixes or form.marker_files
     for suffix in form.suffixes:
         assert suffix.startswith(".")
         assert suffix == suffix.lower()
-    assert bool(form.opener) is not bool(form.advice)
+    assert form.is_read is not bool(form.advice)
     others = [other for other in FORMATS if other is not form and other.first_bytes and not other.needs_suffix]
     if not form.needs_suffix:
         assert not any(start.startswith(other.first_bytes) for other in others for start in form.first_bytes)

@@ -286,14 +286,6 @@ def test_a_group_of_arrays_without_metadata_is_no_image(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("attribute", ["plate", "well"])
-def test_a_folder_of_many_images_asks_for_one(attribute: str, tmp_path: Path) -> None:
-    folder = write(tmp_path / "a.zarr")
-    edit(folder / ".zattrs", **{attribute: {}})
-    with pytest.raises(ImageShapeError, match="holds many images; name those"), open_planes(folder, Selection()):
-        pass
-
-
 def test_an_empty_folder_and_damaged_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.zarr").mkdir()
     with (

@@ -16,7 +16,7 @@ from nuclei_runtime.readers.axes import Stack
 from nuclei_runtime.readers.pixel_size import PixelSize, from_imagej, from_tiff
 from nuclei_runtime.readers.scenes import Contents, Scene
 from nuclei_runtime.readers.tiff.directories import Directory, walk_directories
-from nuclei_runtime.readers.tiff.microscopes import MICROSCOPES, microscope_scenes
+from nuclei_runtime.readers.tiff.microscopes import MICROSCOPES, microscope_scenes, plane_pixel_size
 from nuclei_runtime.readers.tiff.ome_xml import OmeImage, read_ome
 from nuclei_runtime.readers.tiff.slides import SLIDES, slide_scenes
 from nuclei_runtime.readers.tiff.stack import numbered_pages, pages_of_series, stack_of
@@ -72,7 +72,7 @@ def _rows_of_pages(file: BinaryIO, tiff: Any, directories: Sequence[Directory]) 
 
     def open_row(row: list[int]) -> Stack:
         pages = numbered_pages(tiff, row)
-        return stack_of(file, tiff, directories, pages, pixel_size_um=from_tiff(pages.keyframe.tags))
+        return stack_of(file, tiff, directories, pages, pixel_size_um=plane_pixel_size(pages.keyframe.tags))
 
     if len(rows) == 1:
         return open_row(rows[0])

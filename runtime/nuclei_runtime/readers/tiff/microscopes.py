@@ -1,22 +1,58 @@
-"""TIFFs that microscopes write by rules of their own: LSM of Zeiss and STK of MetaMorph. tifffile finds their pages."""
+"""TIFFs that microscopes write by rules of their own.
+
+tifffile finds the pages of an LSM of Zeiss and an STK of MetaMorph. Single planes that the software of plate readers
+writes are plain TIFFs, but state the size of a pixel in their own way.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
+from xml.etree import ElementTree
 
 from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.readers.axes import Stack
-from nuclei_runtime.readers.pixel_size import PixelSize, in_micrometres
+from nuclei_runtime.readers.pixel_size import PixelSize, from_tiff, in_micrometres
 from nuclei_runtime.readers.tiff.directories import Directory
 from nuclei_runtime.readers.tiff.stack import pages_of_series, stack_of
 
 MICROSCOPES = ("lsm", "stk")
 """As tifffile calls them."""
 
+_IMAGE_DESCRIPTION, _MAKE = 270, 271
+_HARMONY_METADATA = 65500
 _BLACK_IS_ZERO = 1
 _POSITIONS = "MP"
 """The axes of tifffile for the tiles and positions of an LSM."""
+
+
+def plane_pixel_size(tags: Any) -> PixelSize | None:
+    """Return the size of a pixel of a plain TIFF, which some microscopes state in a way of their own.
+
+    MetaXpress and MetaMorph write it into XML in the description. The resolution in a plane of Harmony is that of the
+    camera: without the magnification it says nothing, and the plate's index states the size.
+    """
+    if _HARMONY_METADATA in tags or (_MAKE in tags and "PerkinElmer" in str(tags[_MAKE].value)):
+        return None
+    description = tags[_IMAGE_DESCRIPTION].value if _IMAGE_DESCRIPTION in tags else ""
+    if isinstance(description, str) and description.startswith("<MetaData>"):
+        return _metaseries_pixel_size(description)
+    return from_tiff(tags)
+
+
+def _metaseries_pixel_size(xml: str) -> PixelSize | None:
+    if "<!DOCTYPE" in xml or "<!ENTITY" in xml:
+        return None
+    try:
+        found = {
+            prop.get("id"): prop.get("value", "") for prop in ElementTree.fromstring(xml).iterfind("PlaneInfo/prop")
+        }
+        if found.get("spatial-calibration-state") != "on":
+            return None
+        unit = found.get("spatial-calibration-units", "")
+        return in_micrometres([float(found[f"spatial-calibration-{axis}"]) for axis in "yx"], (unit, unit))
+    except (ElementTree.ParseError, KeyError, ValueError):
+        return None
 
 
 def microscope_scenes(file: BinaryIO, tiff: Any, kind: str, directories: Sequence[Directory]) -> Stack:

@@ -1,0 +1,1 @@
+"""Plates: a folder with an index that says which of its files is which well, field, channel, time and depth."""
