@@ -58,10 +58,19 @@ def segment_all(config: RunConfig, *, as_json: bool) -> None:
             print(f"contrast in doubt: {counted(reporter.n_doubtful, 'image')}; see contrast_warning in images.csv")
         written = [*config.outputs.folders, *(() if run.joined is None else config.tables.files)]
         print(f"results in {config.out}: {', '.join(written)}")
+        if reporter.n_changed:
+            print(
+                f"changed after the run, and kept: results of {counted(reporter.n_changed, 'image')}; the tables show "
+                "what was there before"
+            )
+            print(
+                "measure corrected labels with nuclei-measure; to make a result again, delete the changed file and use "
+                "--resume, or replace all with --overwrite"
+            )
         if run.joined is None:
             files = " and ".join(config.tables.files)
             print(f"the last shard writes {files}, or a run with --resume and without --shard")
-    if reporter.n_failed or run.inputs.unreadable:
+    if reporter.n_failed or reporter.n_changed or run.inputs.unreadable:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 

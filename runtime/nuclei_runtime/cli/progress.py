@@ -73,12 +73,14 @@ class OutcomeReporter:
     n_files, n_failed, n_kept, n_doubtful : int
         Files reported; those with a failed plane; those whose earlier results were kept; those with a plane whose
         contrast may be wrong.
+    n_changed : int
+        Files of which somebody has changed a result; they were left as they are.
     n_nuclei, n_touching_border, n_left_out : int
         Nuclei in all planes, those of them that touch an edge, and those that were found and left out.
     """
 
     def __init__(self, *, as_json: bool) -> None:
-        self.n_files = self.n_failed = self.n_kept = self.n_doubtful = 0
+        self.n_files = self.n_failed = self.n_kept = self.n_doubtful = self.n_changed = 0
         self.n_nuclei = self.n_touching_border = self.n_left_out = 0
         self._found = {kind: _Found() for kind in _Kind}
         self._as_json = as_json
@@ -89,6 +91,9 @@ class OutcomeReporter:
         self.n_failed += not outcome.is_ok
         self.n_kept += outcome.is_kept
         self.n_doubtful += any(plane.contrast_warning is not None for plane in outcome.planes)
+        if outcome.changed:
+            self.n_changed += 1
+            print_stderr(f"kept: {outcome.planes[0].image}: {', '.join(outcome.changed)} was changed after the run")
         if outcome.redone is not None:
             print_stderr(f"segmented again: {outcome.planes[0].image}: {outcome.redone}")
         for plane in outcome.planes:

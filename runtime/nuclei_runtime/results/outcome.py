@@ -104,6 +104,9 @@ class PlaneOutcome:
         Share of the image that holds something beside noise, 0 to 1; it sets the contrast.
     contrast_warning : str, optional
         Why the contrast, and so the outlines, may be wrong.
+    changed_results : str, optional
+        Results of the file that somebody has changed since, such as a label image that was corrected: the row is of
+        the results as they were.
     """
 
     image: str
@@ -139,6 +142,7 @@ class PlaneOutcome:
     contrast_warning: str | None = _column(
         lambda found: None if found.written.contrast is None else found.written.contrast.warning
     )
+    changed_results: str | None = None
 
 
 IMAGES_COLUMNS = tuple(column.name for column in fields(PlaneOutcome))

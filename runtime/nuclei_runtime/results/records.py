@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from nuclei_runtime.errors import ResultsExistError
-from nuclei_runtime.results.layout import is_inside, leads_out, record_path, recorded_tokens, token_of
+from nuclei_runtime.results.layout import is_inside, record_path, recorded_tokens, token_of
 from nuclei_runtime.results.outcome import PlaneOutcome
 
 RECORD_FORMAT = 1
@@ -177,15 +177,3 @@ def with_recorded(out: Path, names: Iterable[str]) -> list[str]:
             record = read_record(record_path(out, token))
             all_names += [] if record is None else [record.image]
     return sorted(all_names, key=lambda name: PurePosixPath(name).parts)
-
-
-def damaged_result(out: Path, record: Record) -> str | None:
-    """Return the first result that is missing or differs from the record, if there is one."""
-    for target, sha256 in record.results.items():
-        try:
-            whole = not leads_out(out, out / target) and digest_file(out / target).sha256 == sha256
-        except OSError:
-            whole = False
-        if not whole:
-            return target
-    return None

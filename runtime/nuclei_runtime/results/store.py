@@ -136,6 +136,18 @@ class ResultStore:
                 remove_results(self.path, placed)
             raise
 
+    def replace_record(self, record: Record, work: Path) -> None:
+        """Replace the record of an image whose results stay as they are.
+
+        Raises
+        ------
+        RuntimeEnvironmentError
+            The record cannot be written.
+        """
+        with writing(self.path):
+            write_through(work / _RECORD_IN_WORKSPACE, record.to_json())
+            move(work / _RECORD_IN_WORKSPACE, record_path(self.path, token_of(record.image)))
+
     def earlier_results(self, token: str) -> set[str] | None:
         """Return an earlier run's record of an image; None if it is damaged: then any file may be a result."""
         try:

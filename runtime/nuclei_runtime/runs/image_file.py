@@ -13,12 +13,12 @@ from nuclei_runtime.faults import image_failure, reading_error
 from nuclei_runtime.readers.formats import format_in_folder, format_of_folder
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Plane, Read
+from nuclei_runtime.results.differing import Differing, differing_results
 from nuclei_runtime.results.layout import result_path
 from nuclei_runtime.results.outcome import PlaneOutcome, Segmented, segmented
 from nuclei_runtime.results.records import (
     FileDigest,
     Record,
-    damaged_result,
     digest_file,
     digest_parts,
     digest_tree,
@@ -46,11 +46,15 @@ class FileOutcome:
         Whether the results of an earlier run were complete and were left as they are.
     redone : str, optional
         Why the results of an earlier run were replaced.
+    changed : tuple of str
+        Results of an earlier run that somebody has changed since, such as a label image that was corrected. They and
+        the other results of the image were kept, whatever else has changed.
     """
 
     planes: tuple[PlaneOutcome, ...]
     is_kept: bool = False
     redone: str | None = None
+    changed: tuple[str, ...] = ()
 
     @property
     def is_ok(self) -> bool:
@@ -59,7 +63,7 @@ class FileOutcome:
 
 
 def process_file(file: ImageFile, worker: Worker, store: ResultStore, *, record_failure: bool = True) -> FileOutcome:
-    """Segment an image file and write its results, unless those of an earlier run are complete.
+    """Segment an image file and write its results, unless those of an earlier run are complete, or were changed since.
 
     Parameters
     ----------
@@ -78,9 +82,10 @@ def process_file(file: ImageFile, worker: Worker, store: ResultStore, *, record_
     redone = None
     with suppress(FileNotFoundError):  # a new image
         earlier = record_of(store.path, file.name)
-        redone = why_redone(earlier, file, worker, source, store.path)
-        if earlier is not None and redone is None:
-            return FileOutcome(earlier.planes, is_kept=True)
+        differing = Differing() if earlier is None else differing_results(store.path, earlier)
+        redone = why_redone(earlier, file, worker, source, differing)
+        if earlier is not None and (redone is None or differing.changed):
+            return _keep(earlier, differing.changed, store)
     with store.workspace(file.name) as work:
         record, made = make_results(file, source, worker, work)
         if not record.is_ok and not record_failure:
@@ -93,8 +98,17 @@ def process_file(file: ImageFile, worker: Worker, store: ResultStore, *, record_
     return FileOutcome(record.planes, redone=redone)
 
 
+def _keep(record: Record, changed: tuple[str, ...], store: ResultStore) -> FileOutcome:
+    """Leave the results of an image as they are; its rows name those that somebody has changed."""
+    planes = tuple(replace(plane, changed_results=", ".join(changed) or None) for plane in record.planes)
+    if planes != record.planes:
+        with store.workspace(record.image) as work:
+            store.replace_record(replace(record, planes=planes), work)
+    return FileOutcome(planes, is_kept=True, changed=changed)
+
+
 def why_redone(
-    record: Record | None, file: ImageFile, worker: Worker, source: FileDigest | str, out: Path
+    record: Record | None, file: ImageFile, worker: Worker, source: FileDigest | str, differing: Differing
 ) -> str | None:
     """Return why the results of an earlier run must be replaced; None if they can stay."""
     if record is None:
@@ -107,8 +121,7 @@ def why_redone(
         return "the image has changed"
     if record.stem != file.stem:
         return "its results need another name, because another image has the same name now"
-    damaged = damaged_result(out, record)
-    return None if damaged is None else f"{damaged} is missing or has changed"
+    return f"{differing.damaged[0]} is missing or damaged" if differing.damaged else None
 
 
 def make_results(

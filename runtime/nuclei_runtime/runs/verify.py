@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from nuclei_runtime.errors import InputsError
 from nuclei_runtime.json_fields import flat
+from nuclei_runtime.results.differing import differing_results
 from nuclei_runtime.results.joined_tables import write_tables
 from nuclei_runtime.results.layout import IMAGES_TABLE, PROVENANCE_FILE, token_of
 from nuclei_runtime.results.provenance import describe_method
-from nuclei_runtime.results.records import Record, damaged_result, digest_file, record_of, with_recorded
+from nuclei_runtime.results.records import Record, digest_file, record_of, with_recorded
 from nuclei_runtime.results.shard import WHOLE
 from nuclei_runtime.results.table_formats import finish_tables
 from nuclei_runtime.runs.image_file import digest_source, make_results
@@ -89,9 +90,9 @@ def _compare_image(file: ImageFile, worker: Worker, out: Path) -> Iterator[str]:
     if earlier is None:
         yield "its record is damaged"
         return
-    damaged = damaged_result(out, earlier)
-    if damaged is not None:
-        yield f"{damaged} is missing or has changed since it was written"
+    differing = differing_results(out, earlier)
+    yield from (f"{target} is missing or damaged" for target in differing.damaged)
+    yield from (f"{target} has changed since it was written" for target in differing.changed)
     with TemporaryDirectory() as work:
         again, _ = make_results(file, digest_source(file), worker, Path(work))
     yield from _compare_records(earlier, again)
@@ -106,7 +107,7 @@ def _compare_records(earlier: Record, again: Record) -> Iterator[str]:
         was, is_now = earlier.results.get(target), again.results.get(target)
         if was != is_now:
             yield f"{target} was {was or 'missing'} and is {is_now or 'missing'}"
-    if earlier.planes != again.planes:
+    if tuple(replace(plane, changed_results=None) for plane in earlier.planes) != again.planes:
         yield f"its rows in {IMAGES_TABLE} were {_summary(earlier)} and are {_summary(again)}"
 
 

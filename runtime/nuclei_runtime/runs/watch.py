@@ -176,7 +176,7 @@ def watch(config: RunConfig, stop: Event, *, settle_s: float = DEFAULT_SETTLE_S)
                     arrivals.retry_later(arrival)
                     continue
                 arrivals.done(arrival)
-                if not outcome.is_kept:
+                if outcome.changed or not outcome.is_kept:
                     joined, last_result = False, time.monotonic()
                     yield outcome
             if not joined and time.monotonic() - last_result > JOIN_AFTER_S:

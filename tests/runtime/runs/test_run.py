@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
@@ -92,9 +94,9 @@ def cut(path: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "labels cut": (lambda out: cut(out / "labels/a.tif"), "labels/a.tif is missing or has changed"),
-    "overlay gone": (lambda out: (out / "overlays/a.png").unlink(), "overlays/a.png is missing or has changed"),
-    "table changed": (lambda out: cut(out / "tables/a.csv"), "tables/a.csv is missing or has changed"),
+    "labels cut": (lambda out: cut(out / "labels/a.tif"), "labels/a.tif is missing or damaged"),
+    "overlay gone": (lambda out: (out / "overlays/a.png").unlink(), "overlays/a.png is missing or damaged"),
+    "table cut": (lambda out: cut(out / "tables/a.csv"), "tables/a.csv is missing or damaged"),
     "record cut": (lambda out: cut(out / "records" / f"{token_of('a.png')}.json"), "its record is damaged"),
 }
 
@@ -109,6 +111,61 @@ def test_what_is_skipped_is_verified(config: RunConfig, damage: str) -> None:
     outcomes = do(replace(config, mode="resume"))
     assert outcomes["a.png"].redone == reason
     assert [name for name, outcome in outcomes.items() if not outcome.is_kept] == ["a.png", "broken.png"]
+    assert contents(config.out) == before
+
+
+def correct(path: Path) -> bytes:
+    """Delete the first nucleus of a label image, as a person would, and return the new file."""
+    labels = tifffile.imread(path)
+    labels[labels == 1] = 0
+    tifffile.imwrite(path, labels)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("reason", ["none", "other options", "another image"])
+def test_labels_that_a_person_corrected_are_never_replaced(config: RunConfig, tmp_path: Path, reason: str) -> None:
+    do(config)
+    before = contents(config.out)
+    corrected = correct(config.out / "labels/a.tif")
+    resumed = replace(config, mode="resume")
+    if reason == "other options":
+        resumed = replace(resumed, selection=replace(config.selection, pixel_size_um=0.5))
+    elif reason == "another image":
+        save(tmp_path / "in/a.png", 99)
+    for _ in range(2):
+        outcome = do(resumed)["a.png"]
+        assert (outcome.is_kept, outcome.redone, outcome.changed) == (True, None, ("labels/a.tif",))
+        assert (config.out / "labels/a.tif").read_bytes() == corrected
+        for name in ("overlays/a.png", "tables/a.csv"):
+            assert (config.out / name).read_bytes() == before[name]
+        row, *others = csv.DictReader((config.out / "images.csv").open(encoding="utf-8", newline=""))
+        assert (row["image"], row["status"], row["changed_results"]) == ("a.png", "ok", "labels/a.tif")
+        assert {other["changed_results"] for other in others} == {""}
+    differences = {verified.name: verified.differences for verified in verify(resumed)}["a.png"]
+    assert differences[0] == "labels/a.tif has changed since it was written"
+
+
+def test_a_corrected_label_image_is_replaced_on_request_alone(config: RunConfig) -> None:
+    do(config)
+    before = contents(config.out)
+    correct(config.out / "labels/a.tif")
+    do(replace(config, mode="resume"))
+    (config.out / "labels/a.tif").unlink()
+    assert do(replace(config, mode="resume"))["a.png"].redone == "labels/a.tif is missing or damaged"
+    assert contents(config.out) == before
+    correct(config.out / "labels/a.tif")
+    do(replace(config, mode="overwrite"))
+    assert contents(config.out) == before
+
+
+def test_a_correction_that_is_taken_back_leaves_no_trace(config: RunConfig) -> None:
+    do(config)
+    before = contents(config.out)
+    correct(config.out / "labels/a.tif")
+    assert do(replace(config, mode="resume"))["a.png"].changed
+    (config.out / "labels/a.tif").write_bytes(before["labels/a.tif"])
+    outcome = do(replace(config, mode="resume"))["a.png"]
+    assert (outcome.is_kept, outcome.changed) == (True, ())
     assert contents(config.out) == before
 
 

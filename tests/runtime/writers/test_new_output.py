@@ -101,14 +101,17 @@ def test_a_new_output_is_one_module_and_one_row(tmp_path: Path, tiny_model: Path
     assert set(record["results"]) == {"labels/a.tif", "tables/a.csv", "middles/a.txt"}
     assert record["results"]["middles/a.txt"] == hashlib.sha256((out / "middles/a.txt").read_bytes()).hexdigest()
 
-    # --verify finds a changed file, and --resume makes it again.
+    # --verify finds a changed file, and --resume keeps it; it makes one again that is missing.
     whole = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert infer(package, *arguments, "--verify").returncode == 0
     (out / "middles/a.txt").write_text("nuclei: 0\n")
     done = infer(package, *arguments, "--verify")
     assert (done.returncode, "middles/a.txt" in done.stdout) == (1, True)
     done = infer(package, *arguments, "--resume")
-    assert (done.returncode, done.stderr) == (0, "segmented again: a.tif: middles/a.txt is missing or has changed\n")
+    assert (done.returncode, done.stderr) == (1, "kept: a.tif: middles/a.txt was changed after the run\n")
+    (out / "middles/a.txt").unlink()
+    done = infer(package, *arguments, "--resume")
+    assert (done.returncode, done.stderr) == (0, "segmented again: a.tif: middles/a.txt is missing or damaged\n")
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == whole
 
     # --overwrite removes the results of an image that no longer exists.
