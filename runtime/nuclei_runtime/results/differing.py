@@ -40,7 +40,8 @@ class Differing:
 
 def differing_results(out: Path, record: Record) -> Differing:
     """Compare the results of an image with its record."""
-    damaged, changed = [], []
+    damaged: list[str] = []
+    changed: list[str] = []
     for target, sha256 in record.results.items():
         path = out / target
         try:
