@@ -64,8 +64,7 @@ def segment_all(config: RunConfig, *, as_json: bool) -> None:
                 "what was there before"
             )
             print(
-                "measure corrected labels with nuclei-measure; to make a result again, delete the changed file and use "
-                "--resume, or replace all with --overwrite"
+                "to have a result made again, delete the changed file and use --resume, or replace all with --overwrite"
             )
         if run.joined is None:
             files = " and ".join(config.tables.files)
