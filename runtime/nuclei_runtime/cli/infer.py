@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -10,7 +11,7 @@ import typer
 
 from nuclei_runtime.cli.command import StainOption, ViewOption, run_command
 from nuclei_runtime.cli.infer_modes import segment_all, verify_run, watch_folder
-from nuclei_runtime.cli.measuring import ExcludeBorderOption, MaxAreaOption, MeasureOption, MinAreaOption
+from nuclei_runtime.cli.measuring import ExcludeBorderOption, ExpandOption, MaxAreaOption, MeasureOption, MinAreaOption
 from nuclei_runtime.cli.saving import (
     DEFAULT_OVERLAY,
     DEFAULT_SAVE,
@@ -108,6 +109,7 @@ def infer(
     mpp: MppOption = None,
     pixel_size: PixelSizeOption = None,
     measure: MeasureOption = None,
+    expand: ExpandOption = None,
     exclude_border: ExcludeBorderOption = False,
     min_area: MinAreaOption = None,
     max_area: MaxAreaOption = None,
@@ -164,6 +166,7 @@ def infer(
     from nuclei_runtime.results.shard import WHOLE, parse_shard
     from nuclei_runtime.runs.run import RunConfig
     from nuclei_runtime.segmentation.options import SegmenterOptions
+    from nuclei_runtime.steps.cells import parse_expansion
     from nuclei_runtime.steps.view import parse_view
 
     _refuse_together(resume=resume, overwrite=overwrite, verify=verify, watch=watch)
@@ -202,7 +205,7 @@ def infer(
         ),
         max_memory=None if max_memory is None else parse_memory(max_memory),
         selection=Selection(axes, channel, z, scene, level, mpp, pixel_size, measured),
-        outputs=outputs,
+        outputs=replace(outputs, expansion=None if expand is None else parse_expansion(expand)),
         tables=tables,
         mode="overwrite" if overwrite else "resume" if resume else "new",
         shard=WHOLE if shard is None else parse_shard(shard),

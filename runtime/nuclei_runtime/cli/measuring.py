@@ -19,6 +19,15 @@ MeasureOption = Annotated[
         "segmented is always measured.",
     ),
 ]
+ExpandOption = Annotated[
+    str | None,
+    typer.Option(
+        "--expand",
+        metavar="3um|12px",
+        help="Grow each nucleus into a cell by this distance, without overlap, and measure intensities in the cell and "
+        "in the ring around the nucleus. Writes DIR/cells, label images.",
+    ),
+]
 MinAreaOption = Annotated[
     str | None,
     typer.Option("--min-area", metavar="50px|30um2", help="Leave out smaller nuclei."),

@@ -196,7 +196,7 @@ def _make_plane(
     try:
         with writing(work), worker.admission.admit(plane, worker.segmenter.network):
             blocks = segment_plane(plane, worker.segmenter.network, max_memory=worker.job.max_memory)
-            written = write_plane_files(file.name, plane, blocks, files)
+            written = write_plane_files(file.name, plane, blocks, files, worker.job.outputs.expansion)
     except Exception as error:
         reason = image_failure(error)
         where = (plane.scene_label, plane.well, plane.field, plane.time, plane.z)

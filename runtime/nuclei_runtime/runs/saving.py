@@ -8,7 +8,7 @@ from nuclei_runtime.errors import InputsError, MissingExtraError
 from nuclei_runtime.results.table_formats import TABLE_FORMATS, TableOptions
 from nuclei_runtime.writers.outputs import FORMATS_EXTRA, OUTPUTS, TABLES, OutputOptions
 
-_PACKAGES = {output.folder: output.package for output in OUTPUTS if output is not TABLES} | {
+_PACKAGES = {output.folder: output.package for output in OUTPUTS if output is not TABLES and not output.is_of_cells} | {
     name: form.package for name, form in TABLE_FORMATS.items()
 }
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image, Labels, Maps
 from nuclei_runtime.errors import ImageError
@@ -62,6 +63,8 @@ class Block:
         AP@0.5 that the view promised, 0 to 1; None if no view was chosen. The same for all blocks of a plane.
     n_left_out : int
         Nuclei of this block that the sieve of the network left out.
+    left_out : (h, w) ndarray of bool, optional
+        Their pixels; None if there are none.
     """
 
     rows: slice
@@ -72,6 +75,7 @@ class Block:
     view: View = AS_IT_IS
     expected_ap: float | None = None
     n_left_out: int = 0
+    left_out: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,8 @@ def segment_plane(
         sifting = Sifting(network.sieve, plane.shape, plane.pixel_size_um)
         for block in _segment(cancellable(plane, cancel), network, max_memory, grid):
             labels, n_left_out = sifting.sift(block.labels, (block.rows.start, block.columns.start))
-            yield replace(block, labels=labels, n_left_out=n_left_out)
+            left_out = (block.labels > 0) & (labels == 0) if n_left_out else None
+            yield replace(block, labels=labels, n_left_out=n_left_out, left_out=left_out)
 
 
 def _segment(plane: Plane, network: Network, max_memory: int | None, grid: Grid) -> Iterator[Block]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image, Labels, check_image
-from nuclei_runtime.errors import ImageShapeError
+from nuclei_runtime.errors import ImageShapeError, ImageValueError
 from nuclei_runtime.faults import allocating_for
 from nuclei_runtime.steps.contrast import Contrast
 from nuclei_runtime.steps.measure import Measures, areas_of, median_diameter_px
@@ -67,6 +67,7 @@ class Segmentation:
         image: Image,
         pixel_size_um: tuple[float, float] | None = None,
         channels: Mapping[str, Image] | None = None,
+        cells: Labels | None = None,
     ) -> Measures:
         """Measure each nucleus: the columns of ``nuclei.csv`` from ``label`` to ``intensity_sd``.
 
@@ -79,6 +80,10 @@ class Segmentation:
             Height and width of a pixel in micrometres. Without it, there are no columns in micrometres.
         channels : mapping of str to ndarray, optional
             Other channels of the same size by their names, whose intensities are measured too: ``intensity_mean:GFP``.
+        cells : (H, W) ndarray of integers, optional
+            The nuclei, grown: each with the number of its nucleus, which it contains, as
+            `skimage.segmentation.expand_labels` gives them. Intensities are measured in the cells and in the rings
+            around the nuclei as well.
 
         Returns
         -------
@@ -102,9 +107,19 @@ class Segmentation:
                     f"found an image of {size} pixels, expected {expected} as in the labels; give the image that was "
                     "segmented"
                 )
+        if cells is not None and not self._are_in(cells):
+            raise ImageValueError("found cells without the nuclei of their numbers in them; grow them from `labels`")
         reads = {name: partial(np.asarray, channel) for name, channel in channels.items()}
         with allocating_for(image.shape):
-            return measure_nuclei(image, self.labels, pixel_size_um=pixel_size_um, channels=reads)
+            return measure_nuclei(image, self.labels, pixel_size_um=pixel_size_um, channels=reads, cells=cells)
+
+    def _are_in(self, cells: Labels) -> bool:
+        """Whether each nucleus is in the cell of its number, and there are no other cells."""
+        if cells.shape != self.labels.shape or cells.dtype.kind not in "iu":
+            return False
+        is_nucleus = self.labels > 0
+        numbers = int(cells.min()) >= 0 and int(cells.max()) <= self.count
+        return numbers and bool((cells == self.labels)[is_nucleus].all())
 
     def outlines(self) -> list[NDArray[np.float64]]:
         """Return the outline of each nucleus as a polygon around its pixels, in the order of their numbers.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image, Labels
 from nuclei_runtime.steps.columns import in_order
@@ -20,6 +21,7 @@ def measure_nuclei(
     *,
     pixel_size_um: tuple[float, float] | None = None,
     channels: Mapping[str, Callable[[], Image]] | None = None,
+    cells: Labels | None = None,
     origin: tuple[int, int] = (0, 0),
     shape: tuple[int, ...] | None = None,
 ) -> Measures:
@@ -36,6 +38,9 @@ def measure_nuclei(
     channels : mapping of str to callable, optional
         Channels whose intensities are measured too: for each name a function that returns an image of the same size.
         One at a time is kept in memory.
+    cells : (H, W) ndarray of int32, optional
+        The nuclei, grown: each with the number of its nucleus, which it contains. Intensities are measured in them and
+        in the rings around the nuclei as well.
     origin : (int, int)
         Row and column where a block begins in its plane.
     shape : (int, ...), optional
@@ -61,11 +66,17 @@ def measure_nuclei(
     )
     if pixel_size_um is not None:
         _add_micrometres(table, regions, pixel_size_um)
-    for statistic, values in measure_intensities(regions, image).items():
-        table[f"intensity_{statistic}"] = values
-    for name, read in (channels or {}).items():
-        for statistic, values in measure_intensities(regions, read()).items():
-            table[f"intensity_{statistic}:{name}"] = values
+    parts = {"": regions}
+    if cells is not None:
+        parts |= {"cell_": Regions.of(cells), "ring_": Regions.of(np.where(labels > 0, 0, cells))}
+        table["cell_area_px"] = parts["cell_"].sizes.astype(np.float64)
+        if pixel_size_um is not None:
+            table["cell_area_um2"] = table["cell_area_px"] * (pixel_size_um[0] * pixel_size_um[1])
+    for channel, read in {"": lambda: image, **{f":{name}": read for name, read in (channels or {}).items()}}.items():
+        values = read()
+        for part, pixels in parts.items():
+            for statistic, found in measure_intensities(pixels, values).items():
+                table[f"{part}intensity_{statistic}{channel}"] = _of_all(regions, pixels, found)
     return {name: table[name] for name in in_order(table)}
 
 
@@ -88,3 +99,12 @@ def _add_micrometres(table: Measures, regions: Regions, pixel_size_um: tuple[flo
         del table["circularity"]
         axes = axis_lengths(regions, pixel_size_um)
     table["major_axis_um"], table["minor_axis_um"] = axes
+
+
+def _of_all(regions: Regions, pixels: Regions, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return one value per nucleus: NaN for those that have no such pixels, as a ring may have none."""
+    if pixels.numbers.size == regions.numbers.size:
+        return values
+    all_values = np.full(regions.numbers.size, np.nan)
+    all_values[np.searchsorted(regions.numbers, pixels.numbers)] = values
+    return all_values

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import check_labels
 from nuclei_runtime.readers.pixel_size import PixelSize
-from nuclei_runtime.segmentation.scratch_raster import CHUNK_PX, ScratchRaster
-from nuclei_runtime.writers.plane_writer import PlaneWriter
+from nuclei_runtime.segmentation.scratch_raster import CHUNK_PX
+from nuclei_runtime.writers.plane_writer import LabelSource, PlaneWriter
 
 MAX_STRIPS_PX = 4096
 """Longest side of a label image that is written in strips; larger ones are written in tiles."""
@@ -30,7 +30,7 @@ _MAX_CLASSIC_BYTES = 1 << 32
 class LabelTiffWriter(PlaneWriter):
     """Writes a label image: 0 background, 1..N; see `_write`."""
 
-    def finish(self, labels: ScratchRaster, n_nuclei: int) -> None:
+    def finish(self, labels: LabelSource, n_nuclei: int) -> None:
         """Write the file."""
         _write(self.path, labels.read, self.plane.shape[:2], n_nuclei, self.plane.pixel_size_um)
 

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from nuclei_runtime.segmentation.plane_input import regions
-from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
-from nuclei_runtime.writers.plane_writer import PlaneWriter
+from nuclei_runtime.writers.plane_writer import LabelSource, PlaneWriter
 
 CHUNK_PX = 1024
 """Side of a chunk, each of which is a file."""
@@ -29,7 +28,7 @@ class OmeZarrLabelsWriter(PlaneWriter):
     because a mean of numbers of nuclei means nothing.
     """
 
-    def finish(self, labels: ScratchRaster, n_nuclei: int) -> None:
+    def finish(self, labels: LabelSource, n_nuclei: int) -> None:
         """Write the folder."""
         import zarr
 

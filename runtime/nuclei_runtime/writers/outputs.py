@@ -7,12 +7,13 @@ A new output is one module with a `PlaneWriter` and one row here. Everything els
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nuclei_runtime.readers.plane import Plane
+from nuclei_runtime.steps.cells import Expansion
 from nuclei_runtime.writers.geojson import GeoJsonWriter
 from nuclei_runtime.writers.imagej_roi import ImageJRoiWriter
 from nuclei_runtime.writers.label_tiff import LabelTiffWriter
@@ -40,6 +41,9 @@ class Output:
         each plane keeps its own file.
     package : str, optional
         What it needs of the extra `FORMATS_EXTRA`.
+    is_of_cells : bool
+        Whether it shows the cells, and is written where the labels are if nuclei grow into cells: its writer gets the
+        label image of the cells.
     """
 
     folder: str
@@ -47,16 +51,19 @@ class Output:
     writer: Callable[[Path, str, Plane], PlaneWriter]
     join_planes: Callable[[Iterable[Path], Path], None] | None = None
     package: str | None = None
+    is_of_cells: bool = False
 
 
 FORMATS_EXTRA = "formats"
 
 LABELS = Output("labels", ".tif", LabelTiffWriter)
+CELLS = Output("cells", ".tif", LabelTiffWriter, is_of_cells=True)
 OVERLAYS = Output("overlays", ".png", OverlayPngWriter)
 TABLES = Output("tables", ".csv", NucleiCsvWriter, join_nuclei_csv)
 
 OUTPUTS = (
     LABELS,
+    CELLS,
     OVERLAYS,
     TABLES,
     Output("geojson", ".geojson", GeoJsonWriter),
@@ -74,20 +81,30 @@ class OutputOptions:
     folders : tuple of str
         Of the outputs, in the order of `OUTPUTS`. The tables are always written: the joined tables are made from them.
     overlay : OverlayStyle
+    expansion : Expansion, optional
+        How far nuclei grow into cells, which are then measured too.
     """
 
     folders: tuple[str, ...] = (LABELS.folder, OVERLAYS.folder)
     overlay: OverlayStyle = field(default_factory=OverlayStyle)
+    expansion: Expansion | None = None
 
     def describe(self) -> dict[str, Any]:
         """Return what the bits of the results depend on."""
         folders = [output.folder for output in self.outputs]
-        return {"folders": folders, **({"overlay": str(self.overlay)} if OVERLAYS.folder in folders else {})}
+        return {
+            "folders": folders,
+            **({"overlay": str(self.overlay)} if OVERLAYS.folder in folders else {}),
+            **({} if self.expansion is None else {"expansion": asdict(self.expansion)}),
+        }
 
     @property
     def outputs(self) -> tuple[Output, ...]:
         """The outputs to write."""
-        chosen = (output for output in OUTPUTS if output is TABLES or output.folder in self.folders)
+        needed = {TABLES.folder}
+        if self.expansion is not None and LABELS.folder in self.folders:
+            needed.add(CELLS.folder)
+        chosen = (output for output in OUTPUTS if output.folder in needed.union(self.folders))
         return tuple(
             replace(output, writer=partial(OverlayPngWriter, style=self.overlay)) if output is OVERLAYS else output
             for output in chosen

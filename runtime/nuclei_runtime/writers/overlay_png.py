@@ -17,14 +17,13 @@ from nuclei_runtime.arrays import Image, Labels
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.blocks import Block
 from nuclei_runtime.segmentation.plane_input import plane_limits, regions
-from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
 from nuclei_runtime.steps.contrast import normalise
 from nuclei_runtime.steps.measure import Measures
 from nuclei_runtime.steps.percentiles import percentile_limits
 from nuclei_runtime.steps.preprocess import colours_of
 from nuclei_runtime.writers import overlay_marks as marks
 from nuclei_runtime.writers.overlay_style import JUDGING, OverlayStyle
-from nuclei_runtime.writers.plane_writer import PlaneWriter
+from nuclei_runtime.writers.plane_writer import LabelSource, PlaneWriter
 
 LOWER_PERCENT, UPPER_PERCENT = 1.0, 99.8
 """Contrast limits. A few hot pixels, or a 12-bit camera in a 16-bit file, must not leave the picture black."""
@@ -55,7 +54,7 @@ class OverlayPngWriter(PlaneWriter):
             if name in table:
                 parts.append(table[name])
 
-    def finish(self, labels: ScratchRaster, n_nuclei: int) -> None:
+    def finish(self, labels: LabelSource, n_nuclei: int) -> None:
         """Draw and write the file."""
         scale, style = overlay_scale(self.plane.shape), self._style
         table = {name: np.concatenate(parts) for name, parts in self._kept.items() if parts}
@@ -133,7 +132,7 @@ def overlay_scale(shape: tuple[int, ...]) -> int:
 
 
 def draw_plane_overlay(
-    plane: Plane, labels: ScratchRaster, style: OverlayStyle = JUDGING, colours: NDArray[np.uint8] | None = None
+    plane: Plane, labels: LabelSource, style: OverlayStyle = JUDGING, colours: NDArray[np.uint8] | None = None
 ) -> NDArray[np.uint8]:
     """Draw the overlay of a plane of any size; one that is not scaled down is what `draw_overlay` draws.
 
@@ -143,7 +142,7 @@ def draw_plane_overlay(
     Parameters
     ----------
     plane : Plane
-    labels : ScratchRaster
+    labels : LabelSource
         Of the plane's size.
     style : OverlayStyle
         Of the image and the outlines; numbers and scale bar are drawn later.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,11 @@ from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.blocks import Block
 from nuclei_runtime.segmentation.memory import LABELS_IN_MEMORY_BYTES
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
+from nuclei_runtime.steps.cells import Expansion
 from nuclei_runtime.steps.contrast import Contrast
 from nuclei_runtime.steps.measure import median_diameter_px
-from nuclei_runtime.steps.nuclei_table import measure_nuclei
 from nuclei_runtime.steps.view import AS_IT_IS, View
+from nuclei_runtime.writers.measuring import Cells, measured_blocks
 from nuclei_runtime.writers.outputs import Output
 
 
@@ -49,7 +49,9 @@ class Written:
     expected_ap: float | None
 
 
-def write_plane_files(image: str, plane: Plane, blocks: Iterable[Block], files: Mapping[Output, Path]) -> Written:
+def write_plane_files(
+    image: str, plane: Plane, blocks: Iterable[Block], files: Mapping[Output, Path], expansion: Expansion | None = None
+) -> Written:
     """Write the outputs of one plane.
 
     Parameters
@@ -61,6 +63,8 @@ def write_plane_files(image: str, plane: Plane, blocks: Iterable[Block], files: 
         Of the whole plane.
     files : mapping of Output to Path
         The new file of each output.
+    expansion : Expansion, optional
+        How far the nuclei grow into cells, which are then measured too.
 
     Returns
     -------
@@ -69,34 +73,29 @@ def write_plane_files(image: str, plane: Plane, blocks: Iterable[Block], files: 
     Raises
     ------
     ImageError
-        From the blocks.
+        From the blocks, or from `Expansion.growth`.
     OSError
         A file cannot be written.
     """
-    n_nuclei = n_touching_border = n_left_out = 0
+    growth = None if expansion is None else expansion.growth(plane.pixel_size_um)
+    n_nuclei = max_label = n_touching_border = n_left_out = 0
     areas = []
     contrast, view, expected_ap = None, AS_IT_IS, None
     with ExitStack() as opened:
         labels = opened.enter_context(ScratchRaster(np.int32, memory_bytes=LABELS_IN_MEMORY_BYTES))
-        writers = [opened.enter_context(output.writer(path, image, plane)) for output, path in files.items()]
-        for block in blocks:
-            labels.write(block.rows, block.columns, block.labels, block.labels > 0)
-            n_nuclei = max(n_nuclei, int(block.labels.max()))
-            table = measure_nuclei(
-                block.image,
-                block.labels,
-                pixel_size_um=plane.pixel_size_um,
-                channels={one.name: partial(one.read, block.rows, block.columns) for one in plane.measured},
-                origin=(block.rows.start, block.columns.start),
-                shape=plane.shape,
-            )
+        left_out = opened.enter_context(ScratchRaster(np.bool_, memory_bytes=LABELS_IN_MEMORY_BYTES // 4))
+        cells = None if growth is None else Cells(labels, left_out, plane.shape, growth)
+        writers = {output: opened.enter_context(output.writer(path, image, plane)) for output, path in files.items()}
+        for block, table in measured_blocks(plane, blocks, labels, cells):
+            n_nuclei += len(table["label"])
+            max_label = max(max_label, int(table["label"].max(initial=0)))
             areas.append(table["area_px"])
             n_touching_border += int(table["touches_border"].sum())
             n_left_out += block.n_left_out
             contrast, view, expected_ap = block.contrast, block.view, block.expected_ap
-            for writer in writers:
+            for writer in writers.values():
                 writer.write_block(block, table)
-        for writer in writers:
-            writer.finish(labels, n_nuclei)
+        for output, writer in writers.items():
+            writer.finish(cells if output.is_of_cells and cells is not None else labels, max_label)
     diameter_px = median_diameter_px(np.concatenate(areas))
     return Written(n_nuclei, n_touching_border, n_left_out, diameter_px, contrast, view, expected_ap)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Protocol, Self
+
+from numpy.typing import NDArray
 
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.blocks import Block
-from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
 from nuclei_runtime.steps.measure import Measures
+
+
+class LabelSource(Protocol):
+    """The label image of a plane, which is read window by window."""
+
+    def read(self, rows: slice, columns: slice, /) -> NDArray[Any]:
+        """Return a window. Beyond the plane, there are no labels."""
 
 
 class PlaneWriter:
@@ -48,14 +56,15 @@ class PlaneWriter:
             have the same columns. There is at least one block.
         """
 
-    def finish(self, labels: ScratchRaster, n_nuclei: int) -> None:
+    def finish(self, labels: LabelSource, n_nuclei: int) -> None:
         """Complete the file after the last block.
 
         Parameters
         ----------
-        labels : ScratchRaster
+        labels : LabelSource
             The label image of the whole plane: (H, W) int32, 0 background, 1..`n_nuclei`.
         n_nuclei : int
+            The highest number: how many there are, if the numbers have no gaps.
         """
 
     def close(self) -> None:

@@ -120,7 +120,9 @@ def test_a_mixed_folder_is_finished(tmp_path: Path, tiny_model: Path) -> None:
     assert "4 of 11 images" in done.stdout
     assert "7 failed" in done.stdout
     assert "other files skipped: 1" in done.stdout
-    assert len(done.stdout.splitlines()) == 2
+    touching = [int(row["n_touching_border"] or 0) for row in rows.values()]
+    assert f"nuclei that touch the edge of their image, which may cut them: {sum(touching)} of " in done.stdout
+    assert len(done.stdout.splitlines()) == 3
 
 
 def test_an_image_without_nuclei_is_not_a_failure_and_a_pipe_stays_quiet(tmp_path: Path, tiny_model: Path) -> None:

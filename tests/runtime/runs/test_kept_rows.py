@@ -65,7 +65,8 @@ def rows(out: Path, table: str = "images.csv") -> dict[str, list[dict[str, str]]
     with (out / table).open(encoding="utf-8", newline="") as file:
         found: dict[str, list[dict[str, str]]] = {}
         for row in csv.DictReader(file):
-            found.setdefault(row["image"], []).append(row)
+            # The columns that other images bring are empty in their rows.
+            found.setdefault(row["image"], []).append({name: value for name, value in row.items() if value})
         return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,17 @@ import numpy as np
 import pytest
 import tifffile
 from skimage.measure import regionprops_table
+from skimage.segmentation import expand_labels
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.runs.run import FolderRun, RunConfig
+from nuclei_runtime.runs.verify import verify
 from nuclei_runtime.segmentation import blocks
 from nuclei_runtime.segmentation.blocks import Grid
 from nuclei_runtime.segmentation.options import SegmenterOptions
+from nuclei_runtime.steps.cells import Expansion
+from nuclei_runtime.writers.outputs import OutputOptions
 
 INTENSITIES = {"mean": "intensity_mean", "min": "intensity_min", "max": "intensity_max", "sd": "intensity_std"}
 
@@ -27,9 +32,12 @@ def rows_of(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def config_of(source: Path, out: Path, model: Path | None, **options: Any) -> RunConfig:
+    return RunConfig((str(source),), out, SegmenterOptions(model, threads=1), **options)
+
+
 def run(source: Path, out: Path, model: Path | None, **options: Any) -> list[str | None]:
-    config = RunConfig((str(source),), out, SegmenterOptions(model, threads=1), **options)
-    with FolderRun(config) as folder_run:
+    with FolderRun(config_of(source, out, model, **options)) as folder_run:
         return [plane.reason for outcome in folder_run.outcomes() for plane in outcome.planes]
 
 
@@ -68,6 +76,58 @@ def test_all_channels_are_measured_in_blocks_as_in_one_piece(
     assert whole != in_blocks  # the nuclei are numbered block by block
     key = itemgetter("centroid_row_px", "centroid_column_px")
     assert sorted(whole, key=key) == sorted(in_blocks, key=key)
+
+
+def test_nuclei_grow_into_cells_in_blocks_as_in_one_piece(
+    tmp_path: Path, tiled_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field, _ = fluorescence_field(5, height=230, width=290, n_nuclei=50)
+    gfp = np.random.default_rng(0).integers(0, 65535, field.shape).astype(np.uint16)
+    path = tmp_path / "a.ome.tif"
+    metadata = {"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    tifffile.imwrite(
+        path, np.stack([field * np.uint16(9), gfp]), tile=(64, 64), metadata=metadata, photometric="minisblack"
+    )
+    options = {
+        "selection": Selection(channel="DAPI", measure=("GFP",), pixel_size_um=0.5),
+        "outputs": OutputOptions(expansion=Expansion(3, "um")),
+    }
+    assert run(path, tmp_path / "whole", tiled_model, **options) == [None]
+    labels = tifffile.imread(tmp_path / "whole/labels/a.ome.tif")
+    cells = tifffile.imread(tmp_path / "whole/cells/a.ome.tif")
+    np.testing.assert_array_equal(cells, expand_labels(labels, 6))
+    for row in rows_of(tmp_path / "whole"):
+        is_cell, is_nucleus = cells == int(row["label"]), labels == int(row["label"])
+        assert float(row["cell_area_um2"]) == np.count_nonzero(is_cell) / 4
+        for region, pixels in {"": is_nucleus, "cell_": is_cell, "ring_": is_cell & ~is_nucleus}.items():
+            assert float(row[f"{region}intensity_sum:GFP"]) == gfp[pixels].sum()
+            assert float(row[f"{region}intensity_sd:GFP"]) == pytest.approx(gfp[pixels].std())
+            assert float(row[f"{region}intensity_mean"]) == pytest.approx(9 * field[pixels].mean())
+
+    small = Grid(core_px=96, margin_px=48, max_margin_px=256)
+    monkeypatch.setattr(blocks.segment_plane, "__kwdefaults__", {**blocks.segment_plane.__kwdefaults__, "grid": small})
+    assert run(path, tmp_path / "blocks", tiled_model, **options) == [None]
+    key = itemgetter("centroid_row_px", "centroid_column_px")
+    whole, in_blocks = (sorted(rows_of(tmp_path / name), key=key) for name in ("whole", "blocks"))
+    assert [{**row, "label": ""} for row in whole] == [{**row, "label": ""} for row in in_blocks]
+    assert whole != in_blocks  # the nuclei are numbered block by block
+    assert [one.differences for one in verify(config_of(path, tmp_path / "blocks", tiled_model, **options))] == [()] * 4
+
+    kept = SegmenterOptions(tiled_model, threads=1, exclude_border=True)
+    with FolderRun(replace(config_of(path, tmp_path / "kept", None, **options), options=kept)) as folder_run:
+        assert all(outcome.is_ok for outcome in folder_run.outcomes())
+    kept_cells = tifffile.imread(tmp_path / "kept/cells/a.ome.tif")
+    assert 0 < kept_cells.max() < cells.max()
+    np.testing.assert_array_equal(kept_cells > 0, np.isin(cells, np.unique(cells[kept_cells > 0])))
+
+
+def test_micrometres_without_a_pixel_size_fail_the_image_with_what_to_do(tmp_path: Path, tiled_model: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", fluorescence_field(3, height=96, width=96, n_nuclei=8)[0])
+    outputs = OutputOptions(expansion=Expansion(3, "um"))
+    (reason,) = run(tmp_path / "a.tif", tmp_path / "out", tiled_model, outputs=outputs)
+    assert "--expand 3um needs the size of a pixel" in str(reason)
+    assert "give it with --pixel-size" in str(reason)
+    assert not (tmp_path / "out/cells").exists()
 
 
 def test_files_with_other_channels_share_a_table_and_one_without_them_fails_alone(
