@@ -99,6 +99,10 @@ def infer(
         bool,
         typer.Option("--same-view", help="Choose one scale and stain for all images together, as for an experiment."),
     ] = False,
+    no_tissue_mask: Annotated[
+        bool,
+        typer.Option("--no-tissue-mask", help="Look for nuclei on the glass of large stained slides too. Slower."),
+    ] = False,
     axes: AxesOption = None,
     channel: ChannelOption = None,
     z: ZOption = None,
@@ -202,6 +206,7 @@ def infer(
             exclude_border,
             min_area,
             max_area,
+            not no_tissue_mask,
         ),
         max_memory=None if max_memory is None else parse_memory(max_memory),
         selection=Selection(axes, channel, z, scene, level, mpp, pixel_size, measured),

@@ -25,16 +25,16 @@ def segment_all(config: RunConfig, *, as_json: bool) -> None:
     run = None
     with StopSignals() as signals:
         try:
-            with FolderRun(config) as run:
+            with progress_bar("images") as update, FolderRun(config, update.report_blocks) as run:
                 n_files = len(run.files)
                 if config.same_view:
                     print_stderr(f"all images are shown in one view: --view {run.worker.segmenter.network.view}")
                 for folder in run.inputs.unreadable:
                     print_stderr(f"failed: {folder}")
-                with progress_bar("images", n_files) as update:
-                    for outcome in run.outcomes():
-                        reporter.report(outcome)
-                        update(reporter.n_files)
+                update(0, n_files)
+                for outcome in run.outcomes():
+                    reporter.report(outcome)
+                    update(reporter.n_files)
         except KeyboardInterrupt:
             print_stderr(
                 "stopped before the first image"

@@ -4,28 +4,85 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from nuclei_runtime.cli.command import printable
 from nuclei_runtime.wording import counted
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from nuclei_runtime.runs.image_file import FileOutcome
 
 
-class UpdateProgress(Protocol):
-    """Moves a progress bar."""
+SECONDS_PER_LINE = 60.0
+"""How often, at most, a line says how far an image is, where there is no terminal."""
+
+
+class ProgressBar:
+    """What is done, without a terminal to show it on: now and then a line about an image that takes long.
+
+    One is made by `progress_bar`.
+    """
+
+    def __init__(self) -> None:
+        self._begun: dict[str, _Begun] = {}
 
     def __call__(self, done: int, total: int | None = None) -> None:
         """Show that `done` items are finished, out of `total` if it is given."""
 
+    def report_blocks(self, image: str, done: int, total: int) -> None:
+        """Show how many blocks of an image are done; the first time, how many an earlier run had done."""
+        now = time.monotonic()
+        begun = self._begun.get(image)
+        if begun is None or done < begun.shown:
+            self._begun[image] = _Begun(done, now, done, now)
+            if done:
+                print_stderr(f"continued: {image}: {done} of {total} blocks were done before")
+        elif done == total:
+            del self._begun[image]
+        elif done > begun.done and now - begun.shown_at >= SECONDS_PER_LINE:
+            begun.shown, begun.shown_at = done, now
+            left_s = (now - begun.at) / (done - begun.done) * (total - done)
+            print_stderr(f"{image}: {done} of {total} blocks, about {format_duration(left_s)} left")
+
+
+@dataclass
+class _Begun:
+    """An image in blocks: what was done when, at its begin and when it was last shown."""
+
+    done: int
+    at: float
+    shown: int
+    shown_at: float
+
+
+class _TerminalBar(ProgressBar):
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        super().__init__()
+        self._progress, self._task = progress, task
+        self._of_image: dict[str, TaskID] = {}
+
+    def __call__(self, done: int, total: int | None = None) -> None:
+        self._progress.update(self._task, completed=done, total=total)  # a total of None leaves the total as it is
+
+    def report_blocks(self, image: str, done: int, total: int) -> None:
+        if image not in self._of_image:
+            if done:
+                print_stderr(f"continued: {image}: {done} of {total} blocks were done before")
+            self._of_image[image] = self._progress.add_task(f"{printable(image)}, blocks")
+        self._progress.update(self._of_image[image], completed=done, total=total)
+        if done == total:
+            self._progress.remove_task(self._of_image.pop(image))
+
 
 @contextmanager
-def progress_bar(description: str, total: int | None = None) -> Iterator[UpdateProgress]:
+def progress_bar(description: str, total: int | None = None) -> Iterator[ProgressBar]:
     """Show a progress bar on standard error while a ``with`` statement runs, if standard error is a terminal.
 
     Standard output is left alone: it may be a pipe that expects JSON.
@@ -36,28 +93,37 @@ def progress_bar(description: str, total: int | None = None) -> Iterator[UpdateP
         What is counted.
     total : int, optional
         How many there are; None if only a later update gives it.
-
-    Yields
-    ------
-    UpdateProgress
     """
     if not sys.stderr.isatty():
-        yield _show_nothing
+        yield ProgressBar()
         return
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    with Progress(console=Console(stderr=True), transient=True, redirect_stdout=False) as progress:
-        task = progress.add_task(description, total=total)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as progress:
+        yield _TerminalBar(progress, progress.add_task(description, total=total))
 
-        def update(done: int, total: int | None = None) -> None:
-            progress.update(task, completed=done, total=total)  # a total of None leaves the total as it is
 
-        yield update
-
-
-def _show_nothing(done: int, total: int | None = None) -> None:  # the names are UpdateProgress's
-    pass
+def format_duration(seconds: float) -> str:
+    """Return a duration as a person says it: seconds, minutes, or hours and minutes."""
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class OutcomeReporter:

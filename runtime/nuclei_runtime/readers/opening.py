@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.faults import is_of_machine, reading_error
 from nuclei_runtime.readers.channels import UndecidedError
 from nuclei_runtime.readers.formats import format_names, format_of_file, format_of_folder
-from nuclei_runtime.readers.plane import Plane, Selection
+from nuclei_runtime.readers.plane import Plane, Read, Selection
 from nuclei_runtime.readers.plates.field import Field
 from nuclei_runtime.readers.scenes import Contents, choose_planes
 
@@ -185,9 +185,7 @@ def _attributed(troubles: list[OSError]) -> Iterator[None]:
         raise known from error
 
 
-def _guarded(
-    read: Callable[[slice, slice], Image], lock: Lock, troubles: list[OSError], closed: Event
-) -> Callable[[slice, slice], Image]:
+def _guarded(read: Read, lock: Lock, troubles: list[OSError], closed: Event) -> Read:
     def guarded(rows: slice, columns: slice) -> Image:
         with lock, _attributed(troubles):
             if closed.is_set():

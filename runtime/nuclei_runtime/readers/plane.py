@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from numpy.typing import DTypeLike
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from nuclei_runtime.arrays import Image, check_array
 from nuclei_runtime.errors import InputsError
@@ -23,6 +24,12 @@ ALL_CHANNELS = "all"
 Read = Callable[[slice, slice], Image]
 """``read(rows, columns)`` returns the pixels of a region: two slices with bounds in the image. Raises as
 `nuclei_runtime.readers.opening.read_image` does."""
+
+LARGE_PX = 4096
+"""The longest side of a plane that is not large. Only in large ones does it pay to look for glass, and to keep blocks
+of an interrupted run."""
+GLASS_SQUARE_PX = 1024
+"""Side of the squares that are skipped as a whole if they show nothing but glass."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,11 @@ class Plane:
         Which of the file's channels or colours it is: a name or an index, or `ALL_COLOURS`; None for a grey image.
     measured : tuple of MeasuredChannel
         The channels of the same place and time whose intensities are measured.
+    coarser : tuple of Plane
+        The same plane at lower resolutions, from fine to coarse, if the file stores them.
+    glass : (rows, columns) ndarray of bool, optional
+        Which squares of `GLASS_SQUARE_PX` show nothing but the glass of a slide, so that nothing is looked for there;
+        see `nuclei_runtime.segmentation.glass`. None if glass was not looked for.
     """
 
     time: int | None
@@ -154,11 +166,39 @@ class Plane:
     field: str | None = None
     channel: str | None = None
     measured: tuple[MeasuredChannel, ...] = ()
+    coarser: tuple[Plane, ...] = ()
+    glass: NDArray[np.bool_] | None = None
+
+    @property
+    def is_large(self) -> bool:
+        """Whether a side is longer than `LARGE_PX`."""
+        return max(self.shape[:2]) > LARGE_PX
+
+    @property
+    def glass_share(self) -> float | None:
+        """Share of the pixels that are skipped as glass, 0 to 1; None if glass was not looked for."""
+        if self.glass is None:
+            return None
+        rows, columns = (
+            np.minimum(GLASS_SQUARE_PX, length - GLASS_SQUARE_PX * np.arange(n))
+            for n, length in zip(self.glass.shape, self.shape, strict=False)
+        )
+        return float((np.outer(rows, columns) * self.glass).sum() / math.prod(self.shape[:2]))
+
+    def shows_glass(self, rows: slice, columns: slice) -> bool:
+        """Return whether a region shows nothing but glass."""
+        if self.glass is None:
+            return False
+        first, last = (
+            slice(part.start // GLASS_SQUARE_PX, -(-part.stop // GLASS_SQUARE_PX)) for part in (rows, columns)
+        )
+        return bool(self.glass[first, last].all())
 
     def reading(self, wrap: Callable[[Read], Read]) -> Plane:
         """Return the plane with each of its ways to read pixels wrapped into a function."""
         measured = tuple(replace(channel, read=wrap(channel.read)) for channel in self.measured)
-        return replace(self, read=wrap(self.read), measured=measured)
+        coarser = tuple(level.reading(wrap) for level in self.coarser)
+        return replace(self, read=wrap(self.read), measured=measured, coarser=coarser)
 
     @property
     def scene_label(self) -> str | None:

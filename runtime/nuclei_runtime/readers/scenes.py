@@ -71,7 +71,14 @@ def choose_planes(contents: Contents, selection: Selection) -> list[Plane]:
 
 
 def _planes_of(stack: Stack, selection: Selection) -> list[Plane]:
-    return find_planes(_level(stack, selection), selection)
+    """Return the planes of the selected level, each with its coarser levels."""
+    level, *coarser = _levels(stack, selection)
+    stated = replace(selection, pixel_size_um=None)  # what is asked for is the size at the selected level
+    smaller = [find_planes(one, stated) for one in coarser]
+    return [
+        replace(plane, coarser=tuple(planes[i] for planes in smaller))
+        for i, plane in enumerate(find_planes(level, selection))
+    ]
 
 
 def _readable_planes(scenes: Sequence[Scene], index: int, selection: Selection) -> list[Plane]:
@@ -123,15 +130,15 @@ def _listed(scenes: Sequence[Scene]) -> str:
     return ", ".join(names[:_MAX_LISTED]) + more
 
 
-def _level(stack: Stack, selection: Selection) -> Stack:
-    """Return the stack at the resolution that is asked for, without question the finest."""
+def _levels(stack: Stack, selection: Selection) -> Sequence[Stack]:
+    """Return the stack at the resolution that is asked for, without question the finest, and at all coarser ones."""
     levels = (stack, *stack.coarser)
     if selection.level is not None:
         if selection.level >= len(levels):
             _refuse_level(f"there is no level {selection.level} in the file", levels)
-        return levels[selection.level]
+        return levels[selection.level :]
     if selection.mpp is None:
-        return stack
+        return levels
     if any(level.pixel_size_um is None for level in levels):
         raise ImageShapeError(
             "the file does not state the size of its pixels, so that --mpp cannot choose; leave it out, or use --level"
@@ -140,7 +147,7 @@ def _level(stack: Stack, selection: Selection) -> Stack:
     nearest = off.index(min(off))
     if off[nearest] > math.log(_MPP_TOLERANCE):
         _refuse_level(f"no level of the file has pixels of about {selection.mpp:g} um", levels)
-    return levels[nearest]
+    return levels[nearest:]
 
 
 def _mpp(level: Stack) -> float:

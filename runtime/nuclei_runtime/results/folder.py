@@ -92,6 +92,8 @@ class ResultsFolder:
                 else:
                     self._refuse_unknown_records()
                 self._remove_leftovers()
+                if mode != "resume":
+                    self.store.remove_kept_blocks(self._owns)
                 if mode == "overwrite":
                     self._remove_recorded()
             except BaseException:
@@ -103,6 +105,10 @@ class ResultsFolder:
         with writing(self.path), self.store.new_workspace("provenance") as work:
             (work / PROVENANCE_FILE).write_text(text, encoding="utf-8", newline="\n")
             move(work / PROVENANCE_FILE, self.path / PROVENANCE_FILE)
+
+    def forget_blocks(self) -> None:
+        """Remove the blocks that were kept of images, after a run that was not interrupted."""
+        self.store.remove_kept_blocks(self._owns)
 
     def close(self, *, is_last: bool = True) -> None:
         """Release the folder; unless other shards may still run, remove the folder of unfinished results."""

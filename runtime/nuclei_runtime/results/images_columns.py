@@ -37,6 +37,7 @@ _MEANINGS = {
     "contrast_high": (_INTENSITY, "intensity that became white before the model saw the image"),
     "structure_share": ("", "share of the image, 0 to 1, that holds something besides noise"),
     "contrast_warning": ("", "why the contrast, and so the outlines, may be wrong; empty if no reason is known"),
+    "glass_share": ("", "share of a large stained slide, 0 to 1, that was skipped because it shows only glass"),
     "changed_results": ("", "results that somebody has changed since; the row shows what was there before"),
 }
 

@@ -9,6 +9,7 @@ DIR/nuclei.csv            one row per nucleus, joined from the tables
 DIR/images.csv            one row per image or plane, joined from the records
 DIR/provenance.json       how the results were made
 DIR/.nuclei-partial/      unfinished files
+DIR/.nuclei-blocks/       blocks of unfinished large images; see `nuclei_runtime.segmentation.kept_blocks`
 DIR/.nuclei-lock-1-of-1   while a process uses the folder; see `nuclei_runtime.results.lock`
 
 The first three, and others that ``--save`` names, are the rows of `nuclei_runtime.writers.outputs`; an OME-Zarr is a
@@ -26,7 +27,7 @@ from pathlib import Path, PurePosixPath
 from nuclei_runtime.errors import ResultsExistError
 from nuclei_runtime.writers.outputs import OUTPUTS, Output
 
-RECORDS_FOLDER, PARTIAL_FOLDER = "records", ".nuclei-partial"
+RECORDS_FOLDER, PARTIAL_FOLDER, BLOCKS_FOLDER = "records", ".nuclei-partial", ".nuclei-blocks"
 NUCLEI_TABLE, IMAGES_TABLE, PROVENANCE_FILE = "nuclei.csv", "images.csv", "provenance.json"
 NUCLEI_PARQUET, NUCLEI_WORKBOOK = "nuclei.parquet", "nuclei.xlsx"
 
@@ -114,7 +115,7 @@ def refuse_links(out: Path) -> None:
     ------
     ResultsExistError
     """
-    for name in (*RESULT_FOLDERS, PARTIAL_FOLDER):
+    for name in (*RESULT_FOLDERS, PARTIAL_FOLDER, BLOCKS_FOLDER):
         if leads_out(out, out / name):
             raise ResultsExistError(
                 f"{out / name}: is a link that leads out of the results folder, and nothing is written through such a "

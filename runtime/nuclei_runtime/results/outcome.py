@@ -104,6 +104,8 @@ class PlaneOutcome:
         Share of the image that holds something beside noise, 0 to 1; it sets the contrast.
     contrast_warning : str, optional
         Why the contrast, and so the outlines, may be wrong.
+    glass_share : float, optional
+        Share of a large stained slide that was skipped because it shows only glass, 0 to 1.
     changed_results : str, optional
         Results of the file that somebody has changed since, such as a label image that was corrected: the row is of
         the results as they were.
@@ -142,6 +144,7 @@ class PlaneOutcome:
     contrast_warning: str | None = _column(
         lambda found: None if found.written.contrast is None else found.written.contrast.warning
     )
+    glass_share: float | None = _column(lambda found: _rounded(found.written.glass_share))
     changed_results: str | None = None
 
 

@@ -45,6 +45,7 @@ def describe_method(segmenter: Segmenter, selection: Selection, outputs: OutputO
         "stain": segmenter.network.view.stain,
         "other_views": [str(view) for view in segmenter.network.others],
         "test_time_augmentation": segmenter.network.tta,
+        "tissue_mask": segmenter.network.skips_glass,
         "selection": asdict(selection),
         "preprocessing": [asdict(step) for step in card.preprocessing],
         "postprocessing": asdict(segmenter.network.postprocessing),

@@ -5,21 +5,26 @@ written there is the record, which names the results with their digests. Then th
 after them the record. A record in its place means that the results are complete; one in a workspace shows what a killed
 run had already moved. Workers and processes that use the same folder need not communicate, because each touches only
 the files of its own images.
+
+The blocks of a large image are kept in DIR/.nuclei-blocks until its results are in place, so that a run that takes over
+from a killed one need not begin the image anew.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from nuclei_runtime.errors import ResultsExistError
 from nuclei_runtime.results.layout import (
+    BLOCKS_FOLDER,
     PARTIAL_FOLDER,
     PROVENANCE_FILE,
     leads_out,
@@ -90,6 +95,37 @@ class ResultStore:
             yield work
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+    def kept_blocks(self, name: str, key: str) -> Path:
+        """Return where to keep the blocks of a plane, in a folder that exists.
+
+        Parameters
+        ----------
+        name : str
+            Of the image.
+        key : str
+            All that the blocks depend on.
+
+        Raises
+        ------
+        RuntimeEnvironmentError
+            The folder cannot be made.
+        """
+        folder = self.path / BLOCKS_FOLDER
+        with writing(folder):
+            self.check()
+            make_folder(folder)
+        return folder / f"{token_of(name)}-{hashlib.sha256(key.encode()).hexdigest()}"
+
+    def remove_kept_blocks(self, owns: Callable[[str], bool]) -> None:
+        """Remove the blocks of the images whose token `owns` names, and the folder if this empties it."""
+        folder = self.path / BLOCKS_FOLDER
+        with suppress(FileNotFoundError):
+            for path in folder.iterdir():
+                if owns(path.name.partition("-")[0]):
+                    path.unlink(missing_ok=True)
+        with suppress(OSError):  # other blocks are in it, or another shard has just removed it
+            folder.rmdir()
 
     def place(self, record: Record, made: Mapping[str, Path], work: Path) -> None:
         """Move the results of an image into place, and remove those of an earlier run.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from nuclei_runtime.arrays import Image
@@ -14,7 +15,7 @@ from nuclei_runtime.readers.formats import format_in_folder, format_of_folder
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Plane, Read
 from nuclei_runtime.results.differing import Differing, differing_results
-from nuclei_runtime.results.layout import result_path
+from nuclei_runtime.results.layout import result_path, token_of
 from nuclei_runtime.results.outcome import PlaneOutcome, Segmented, segmented
 from nuclei_runtime.results.records import (
     FileDigest,
@@ -87,7 +88,7 @@ def process_file(file: ImageFile, worker: Worker, store: ResultStore, *, record_
         if earlier is not None and (redone is None or differing.changed):
             return _keep(earlier, differing.changed, store)
     with store.workspace(file.name) as work:
-        record, made = make_results(file, source, worker, work)
+        record, made = make_results(file, source, worker, work, store)
         if not record.is_ok and not record_failure:
             return FileOutcome(record.planes)
         try:
@@ -95,6 +96,7 @@ def process_file(file: ImageFile, worker: Worker, store: ResultStore, *, record_
         except ResultsExistError as error:
             record = _failure(file, worker, source, str(error))
             store.place(record, {}, work)
+        store.remove_kept_blocks(token_of(file.name).__eq__)
     return FileOutcome(record.planes, redone=redone)
 
 
@@ -125,7 +127,7 @@ def why_redone(
 
 
 def make_results(
-    file: ImageFile, source: FileDigest | str, worker: Worker, work: Path
+    file: ImageFile, source: FileDigest | str, worker: Worker, work: Path, store: ResultStore | None = None
 ) -> tuple[Record, dict[str, Path]]:
     """Write the results of an image file into a workspace.
 
@@ -136,6 +138,8 @@ def make_results(
         The digest of the file, or why it cannot be read.
     worker : Worker
     work : Path
+    store : ResultStore, optional
+        Where the blocks of large planes are kept until the results are placed.
 
     Returns
     -------
@@ -160,7 +164,9 @@ def make_results(
                 found = opened.enter_context(open_planes(file.source, worker.job.selection))
             for index, plane in enumerate(found):
                 files = {output: work / f"{index}-{output.folder}{output.ending}" for output in outputs}
-                planes.append(_make_plane(file, plane, worker, work, files))
+                key = f"{worker.job.run_key} {source.sha256} {source.size} {index}"
+                keep = store.kept_blocks(file.name, key) if store is not None and plane.is_large else None
+                planes.append(_make_plane(file, plane, worker, work, files, keep))
                 for output, path in files.items() if planes[-1].status == "ok" else ():
                     if output in to_join:
                         to_join[output].append(path)
@@ -189,13 +195,19 @@ def _files_of(target: str, path: Path) -> dict[str, Path]:
 
 
 def _make_plane(
-    file: ImageFile, plane: Plane, worker: Worker, work: Path, files: Mapping[Output, Path]
+    file: ImageFile, plane: Plane, worker: Worker, work: Path, files: Mapping[Output, Path], keep: Path | None
 ) -> PlaneOutcome:
     """Write the outputs of one plane. If the plane fails, they are not complete."""
     plane = cancellable(_guarded(plane), worker.stop)
     try:
         with writing(work), worker.admission.admit(plane, worker.segmenter.network):
-            blocks = segment_plane(plane, worker.segmenter.network, max_memory=worker.job.max_memory)
+            blocks = segment_plane(
+                plane,
+                worker.segmenter.network,
+                max_memory=worker.job.max_memory,
+                keep=keep,
+                report=partial(worker.report, file.name),
+            )
             written = write_plane_files(file.name, plane, blocks, files, worker.job.outputs.expansion)
     except Exception as error:
         reason = image_failure(error)

@@ -27,7 +27,7 @@ from nuclei_runtime.results.writing import KEPT
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import ImageFile, Inputs, find_images
 from nuclei_runtime.runs.same_view import common_view
-from nuclei_runtime.runs.workers import Job, Worker
+from nuclei_runtime.runs.workers import Job, ReportBlocks, Worker, report_nothing
 from nuclei_runtime.segmentation.admission import Admission
 from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.segmentation.segmenter import Segmenter
@@ -177,6 +177,8 @@ class FolderRun:
     Parameters
     ----------
     config : RunConfig
+    report : ReportBlocks
+        Is told how many blocks of a large image are done.
 
     Attributes
     ----------
@@ -195,7 +197,7 @@ class FolderRun:
         See `find_images`, `load_worker` and `ResultsFolder`.
     """
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, report: ReportBlocks = report_nothing) -> None:
         self.inputs: Inputs = find_images(config.sources, out=config.out, choice=config.plate_choice)
         refuse_undecided(self.inputs.files, config.selection)
         config = with_same_view(config, self.inputs.files)
@@ -204,7 +206,7 @@ class FolderRun:
         self._processed: list[ImageFile] = []
         # One thread per file, not all threads on one file: no thread waits while another reads, labels or writes.
         self._n_at_once = max(1, min(n_threads(config), len(self.files)))
-        self.worker = load_worker(config, self._n_at_once)
+        self.worker = replace(load_worker(config, self._n_at_once), report=report)
         self._shard = config.shard
         self._results = open_results(config, self.worker, self.inputs.root)
         self.store = self._results.store
@@ -226,6 +228,8 @@ class FolderRun:
             if error is None:
                 raise
         finally:
+            if error is None:
+                self._results.forget_blocks()
             self._results.close(is_last=self.joined is not None)
 
     def outcomes(self) -> Iterator[FileOutcome]:

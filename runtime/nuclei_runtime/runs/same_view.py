@@ -13,8 +13,9 @@ from nuclei_runtime.errors import ImageError
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.runs.inputs import ImageFile
-from nuclei_runtime.segmentation.blocks import GRID
+from nuclei_runtime.segmentation.block_search import GRID
 from nuclei_runtime.segmentation.choice import Eye
+from nuclei_runtime.segmentation.glass import without_glass
 from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.steps.stains import AS_IS
@@ -53,6 +54,7 @@ def common_view(
             with suppress(ImageError), open_planes(file.source, selection) as planes:
                 every = list(planes)
                 plane = every[len(every) // 2]
+                plane = without_glass(plane) if network.skips_glass else plane
                 eye = Eye(plane, network, Budget(plane, max_memory, network), GRID.core_px)
                 any_stained |= view.stain != AS_IS and eye.is_colour
                 parts += eye.find(view)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Self
+from typing import Protocol, Self
 
 from nuclei_runtime.errors import RuntimeEnvironmentError
 from nuclei_runtime.readers.plane import Selection
@@ -42,6 +42,17 @@ class Job:
     max_memory: int | None = None
 
 
+class ReportBlocks(Protocol):
+    """Is told how far the segmentation of a large image is; several threads may call it at once."""
+
+    def __call__(self, image: str, done: int, total: int) -> None:
+        """Take how many blocks of one of its planes are done; the first time, how many an earlier run has kept."""
+
+
+def report_nothing(image: str, done: int, total: int) -> None:
+    """Take a report, and do nothing."""
+
+
 @dataclass(frozen=True)
 class Worker:
     """A job with the loaded model. Several threads may share it.
@@ -54,12 +65,14 @@ class Worker:
         Lets planes into the memory of this process.
     stop : Event
         Once set, it ends the current segmentation with `SegmentationCancelledError` when pixels are next read.
+    report : ReportBlocks
     """
 
     job: Job
     segmenter: Segmenter
     admission: Admission = field(default_factory=Admission)
     stop: Event = field(default_factory=Event)
+    report: ReportBlocks = report_nothing
 
     @classmethod
     def load(cls, job: Job) -> Self:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from threading import Condition
 
 from nuclei_runtime.readers.plane import Plane
-from nuclei_runtime.segmentation.blocks import GRID
+from nuclei_runtime.segmentation.block_search import GRID
 from nuclei_runtime.segmentation.memory import Budget, resident_bytes
 from nuclei_runtime.segmentation.network import Network
 

@@ -1,34 +1,30 @@
 """The nuclei of a plane of any size, block by block: each nucleus is complete and appears once.
 
-The plane is cut into squares, the cores of the blocks. The nuclei of a block are those whose seed begins in its core
-(see `nuclei_runtime.steps.windows`). They are found in a window around the core, which grows until it contains them
-completely.
-
-A nucleus depends only on the connected piece of foreground that it lies in. If a window contains the whole piece, its
-nuclei are the same as in the whole image. If the piece extends beyond the window, a border between two nuclei may
-differ near the window's edge. Even then, each seed gives one nucleus, in the block where the seed begins. Pixels that
-one block has assigned are taken: the nuclei of later blocks grow around them, and foreground that they can no longer
-reach stays without a nucleus.
+How they are found is said in `nuclei_runtime.segmentation.block_search`.
 
 Neither the cuts nor the maps (see `nuclei_runtime.steps.tiling`) depend on the memory: the same plane and model give
 the same nuclei with the same numbers on every machine with enough memory.
+
+Blocks that show nothing but glass are left out. Blocks that an interrupted run has kept are not found again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image, Labels, Maps
-from nuclei_runtime.errors import ImageError
 from nuclei_runtime.faults import allocating_for
 from nuclei_runtime.readers.plane import Plane
+from nuclei_runtime.segmentation.block_search import GRID, BlockSearch, Grid, WholeMaps
 from nuclei_runtime.segmentation.cancelling import CancelFlag, cancellable
 from nuclei_runtime.segmentation.choice import choose_view
+from nuclei_runtime.segmentation.glass import without_glass
+from nuclei_runtime.segmentation.kept_blocks import KeptBlocks
 from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import regions
@@ -37,9 +33,7 @@ from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
 from nuclei_runtime.steps.contrast import Contrast
 from nuclei_runtime.steps.instances import METHODS, find_instances
 from nuclei_runtime.steps.sieve import Sifting
-from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.view import AS_IT_IS, View
-from nuclei_runtime.steps.windows import CutNucleusError, Window
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +43,7 @@ class Block:
     Attributes
     ----------
     rows, columns : slice
-        Where the window lies in the plane. Windows overlap; together they cover the plane.
+        Where the window lies in the plane. Windows overlap; together they cover what is not skipped as glass.
     image : ndarray
         The plane's pixels in the window.
     labels : (h, w) ndarray of int32
@@ -65,6 +59,8 @@ class Block:
         Nuclei of this block that the sieve of the network left out.
     left_out : (h, w) ndarray of bool, optional
         Their pixels; None if there are none.
+    glass_share : float, optional
+        See `nuclei_runtime.readers.plane.Plane`. The same for all blocks of a plane.
     """
 
     rows: slice
@@ -76,33 +72,7 @@ class Block:
     expected_ap: float | None = None
     n_left_out: int = 0
     left_out: NDArray[np.bool_] | None = None
-
-
-@dataclass(frozen=True)
-class Grid:
-    """How a plane is cut into blocks, in pixels.
-
-    Attributes
-    ----------
-    core_px : int
-        Side of a block's core. A plane that is not larger is one block.
-    margin_px : int
-        How far a window extends beyond its core on each side: several nuclei.
-    max_margin_px : int
-        How far the margin may grow, doubling each time. Anything larger is not a nucleus.
-    """
-
-    core_px: int = 1024
-    margin_px: int = 256
-    max_margin_px: int = 2048
-
-    @property
-    def window_px(self) -> int:
-        """Side of the first window that is tried for a core."""
-        return self.core_px + 2 * self.margin_px
-
-
-GRID = Grid()
+    glass_share: float | None = None
 
 
 def segment_plane(
@@ -111,6 +81,8 @@ def segment_plane(
     *,
     max_memory: int | None = None,
     cancel: CancelFlag | None = None,
+    keep: Path | None = None,
+    report: Callable[[int, int], None] = lambda _done, _total: None,
     grid: Grid = GRID,
 ) -> Iterator[Block]:
     """Find the nuclei of a plane.
@@ -124,6 +96,12 @@ def segment_plane(
         Ceiling in bytes for the resident memory of this process. Without it, half of what there is.
     cancel : CancelFlag, optional
         Once it is set, the segmentation ends before the next tile.
+    keep : Path, optional
+        Where to keep the blocks of a large plane, for a later call with the same plane and network that continues; see
+        `nuclei_runtime.segmentation.kept_blocks`. The caller removes the file.
+    report : callable
+        ``report(done, total)`` is told how many blocks are done, if there are several: once at the beginning, and
+        after each block that is found.
     grid : Grid
         Only tests change it: the numbers of the nuclei depend on it.
 
@@ -138,13 +116,21 @@ def segment_plane(
     """
     with allocating_for(plane.shape):
         sifting = Sifting(network.sieve, plane.shape, plane.pixel_size_um)
-        for block in _segment(cancellable(plane, cancel), network, max_memory, grid):
+        keep = keep if plane.is_large else None
+        for block in _segment(cancellable(plane, cancel), network, max_memory, grid, keep, report):
             labels, n_left_out = sifting.sift(block.labels, (block.rows.start, block.columns.start))
             left_out = (block.labels > 0) & (labels == 0) if n_left_out else None
             yield replace(block, labels=labels, n_left_out=n_left_out, left_out=left_out)
 
 
-def _segment(plane: Plane, network: Network, max_memory: int | None, grid: Grid) -> Iterator[Block]:
+def _segment(
+    plane: Plane,
+    network: Network,
+    max_memory: int | None,
+    grid: Grid,
+    keep: Path | None,
+    report: Callable[[int, int], None],
+) -> Iterator[Block]:
     height, width = plane.shape[:2]
     whole = slice(0, height), slice(0, width)
     if network.tiling is None:
@@ -155,10 +141,14 @@ def _segment(plane: Plane, network: Network, max_memory: int | None, grid: Grid)
         return
     budget = Budget(plane, max_memory, network)
     budget.tiling(network.tiling, grid.window_px)  # refused before it is read
+    if network.skips_glass:
+        plane = without_glass(plane)
     shown = choose_view(plane, network, budget, grid.core_px)
     network, expected_ap, contrast = shown.network, shown.expected_ap, shown.plane_input.contrast
     if shown.labels is not None:
-        yield Block(*whole, plane.read(*whole), shown.labels, contrast, network.view, expected_ap)
+        yield Block(
+            *whole, plane.read(*whole), shown.labels, contrast, network.view, expected_ap, glass_share=plane.glass_share
+        )
         return
     budget = budget.of(network)
     assert network.tiling is not None  # every view of a network for any size has one
@@ -169,14 +159,24 @@ def _segment(plane: Plane, network: Network, max_memory: int | None, grid: Grid)
     with (
         PlaneMaps((height, width), read, network, tiling, n_maps, memory_bytes=memory_bytes) as maps,
         ScratchRaster(np.bool_, memory_bytes=memory_bytes) as taken,
+        KeptBlocks(keep) as kept,
     ):
-        search = _Search(maps, taken, method, (height, width), grid, budget.check_window)
-        for rows, columns, labels in search.find_all():
-            yield Block(rows, columns, plane.read(rows, columns), labels, contrast, network.view, expected_ap)
+        search = BlockSearch(maps, taken, method, (height, width), grid, budget.check_window, kept)
+        cores = [core for core in regions(plane.shape, grid.core_px) if not plane.shows_glass(*core)]
+        report(kept.count, len(cores))
+        for done, (rows, columns, labels) in enumerate(search.find_all(cores), 1):
+            image = plane.read(rows, columns)
+            yield Block(
+                rows, columns, image, labels, contrast, network.view, expected_ap, glass_share=plane.glass_share
+            )
+            if done > kept.count:
+                report(done, len(cores))
 
 
 def label_maps(maps: Maps, network: Network, grid: Grid = GRID) -> Labels:
-    """Label the nuclei in the maps of a whole image. The labels are those of `segment_plane` without a sieve.
+    """Label the nuclei in the maps of a whole image.
+
+    The labels are those of `segment_plane` without a sieve and without a mask of the tissue.
 
     Parameters
     ----------
@@ -203,97 +203,7 @@ def label_maps(maps: Maps, network: Network, grid: Grid = GRID) -> Labels:
     height, width = maps.shape[:2]
     labels = np.zeros((height, width), np.int32)
     with ScratchRaster(np.bool_, memory_bytes=maps.nbytes) as taken:
-        search = _Search(_WholeMaps(maps), taken, method, (height, width), grid, lambda *_: None)
-        for rows, columns, found in search.find_all():
+        search = BlockSearch(WholeMaps(maps), taken, method, (height, width), grid, lambda *_: None, KeptBlocks(None))
+        for rows, columns, found in search.find_all(regions(maps.shape, grid.core_px)):
             labels[rows, columns] += found
     return labels
-
-
-class _MapsSource(Protocol):
-    """Maps that are read window by window, from the top down."""
-
-    def read(self, rows: slice, columns: slice) -> Maps: ...
-
-    def drop_rows(self, stop: int) -> None: ...
-
-
-@dataclass(frozen=True, eq=False)
-class _WholeMaps:
-    """Maps that are all in memory."""
-
-    maps: Maps
-
-    def read(self, rows: slice, columns: slice) -> Maps:
-        return self.maps[rows, columns]
-
-    def drop_rows(self, stop: int) -> None:
-        """Do nothing: the rows belong to the caller."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Search:
-    """Finds the nuclei of a plane, core by core."""
-
-    maps: _MapsSource
-    taken: ScratchRaster
-    method: Step
-    shape: tuple[int, int]
-    grid: Grid
-    check_window: Callable[[int, int], None]
-
-    def find_all(self) -> Iterator[tuple[slice, slice, Labels]]:
-        """Yield, for each core, a window and the nuclei that belong to it, with their numbers in the plane."""
-        count = 0
-        for core_rows, core_columns in regions(self.shape, self.grid.core_px):
-            for raster in (self.maps, self.taken):
-                raster.drop_rows(core_rows.start - self.grid.max_margin_px)
-            rows, columns, labels = self.find(core_rows, core_columns)
-            found = labels > 0
-            self.taken.write(rows, columns, found, found)
-            n_found = int(labels.max())
-            labels[found] += count
-            count += n_found
-            yield rows, columns, labels
-
-    def find(self, core_rows: slice, core_columns: slice) -> tuple[slice, slice, Labels]:
-        """Return the nuclei of a core, 1..n, in the smallest window that contains the core and the nuclei."""
-        margin = self.grid.margin_px
-        while True:
-            rows, columns = (
-                slice(max(core.start - margin, 0), min(core.stop + margin, length))
-                for core, length in zip((core_rows, core_columns), self.shape, strict=True)
-            )
-            self.check_window(rows.stop - rows.start, columns.stop - columns.start)
-            try:
-                labels = find_instances(
-                    self.maps.read(rows, columns), self.method, self._window(rows, columns, core_rows, core_columns)
-                )
-                break
-            except CutNucleusError:
-                margin *= 2
-            if margin > self.grid.max_margin_px:
-                raise ImageError(
-                    f"one nucleus extends more than {self.grid.max_margin_px} pixels beyond rows "
-                    f"{core_rows.start} to {core_rows.stop}, columns {core_columns.start} to {core_columns.stop}; "
-                    "look at that part of the image, and check that --diameter is the size of the nuclei"
-                )
-        kept = [
-            slice(min(core.start, window.start + int(found[0])), max(core.stop, window.start + int(found[-1]) + 1))
-            if (found := np.flatnonzero(labels.any(axis=axis))).size
-            else core
-            for core, window, axis in ((core_rows, rows, 1), (core_columns, columns, 0))
-        ]
-        inner = tuple(
-            slice(part.start - window.start, part.stop - window.start)
-            for part, window in zip(kept, (rows, columns), strict=True)
-        )
-        return kept[0], kept[1], labels[inner]
-
-    def _window(self, rows: slice, columns: slice, core_rows: slice, core_columns: slice) -> Window:
-        height, width = self.shape
-        core = (
-            slice(core_rows.start - rows.start, core_rows.stop - rows.start),
-            slice(core_columns.start - columns.start, core_columns.stop - columns.start),
-        )
-        is_cut = (rows.start > 0, rows.stop < height, columns.start > 0, columns.stop < width)
-        return Window(core, is_cut, self.taken.read(rows, columns))

@@ -38,6 +38,8 @@ class Network:
         Further views. If there are any, one is chosen for each image; see `nuclei_runtime.segmentation.choice`.
     sieve : Sieve
         Which of the nuclei found are kept.
+    skips_glass : bool
+        Whether the glass of a large stained slide is not looked at; see `nuclei_runtime.segmentation.glass`.
     """
 
     session: Session
@@ -45,6 +47,7 @@ class Network:
     tta: bool
     others: tuple[View, ...] = ()
     sieve: Sieve = field(default_factory=Sieve)
+    skips_glass: bool = True
 
     @property
     def card(self) -> ModelCard:
@@ -109,9 +112,9 @@ def load_network(options: SegmenterOptions) -> Network:
             "augmentation, a diameter and a view change the image; leave them out, or use a model for any size"
         )
     if options.view is not None:
-        return Network(session, options.view, options.tta, sieve=options.sieve)
+        return Network(session, options.view, options.tta, (), options.sieve, options.tissue_mask)
     known_px = card.training_nucleus_diameter_px
     scale = None if options.diameter_px is None else scale_for(options.diameter_px, known_px)
     view = View(scale or Scale(), options.stain or AS_IS)
     others = () if card.views is None else other_views(scale, options.stain)
-    return Network(session, view, options.tta, others, options.sieve)
+    return Network(session, view, options.tta, others, options.sieve, options.tissue_mask)

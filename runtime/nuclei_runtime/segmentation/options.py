@@ -45,6 +45,8 @@ class SegmenterOptions:
         Leave out nuclei with a pixel on the edge of the image.
     min_area, max_area : str, optional
         Leave out nuclei that are smaller, or larger: an area such as ``50px`` or ``30um2``.
+    tissue_mask : bool
+        Whether the glass of large stained slides is skipped; see `nuclei_runtime.segmentation.glass`.
 
     Raises
     ------
@@ -64,6 +66,7 @@ class SegmenterOptions:
     exclude_border: bool = False
     min_area: str | None = None
     max_area: str | None = None
+    tissue_mask: bool = True
 
     def __post_init__(self) -> None:
         if self.precision not in BUNDLED_MODELS:

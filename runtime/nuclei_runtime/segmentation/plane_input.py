@@ -85,7 +85,7 @@ def has_colours(plane: Plane) -> bool:
     """Return whether a plane has colours, and is not a grey image with three equal channels."""
     if len(plane.shape) == 2:
         return False
-    return any(is_colour(plane.read(rows, columns)) for rows, columns in regions(plane.shape, REGION_PX))
+    return any(is_colour(plane.read(rows, columns)) for rows, columns in _regions_of(plane))
 
 
 def plane_limits(plane: Plane, lower: float, upper: float) -> tuple[float, float]:
@@ -109,12 +109,19 @@ def _pixels_of(plane: Plane, before: Callable[[Image], NDArray[Any]]) -> Pixels:
     """Return the values of a plane, region by region, after `before` is applied to them."""
 
     def values() -> Iterator[tuple[NDArray[Any], int, int]]:
-        for rows, columns in regions(plane.shape, REGION_PX):
+        for rows, columns in _regions_of(plane):
             pixels = plane.read(rows, columns)
             check_image(pixels)
             yield before(colours_of(pixels)), rows.start, columns.start
 
     return Pixels(plane.shape, values)
+
+
+def _regions_of(plane: Plane) -> Iterator[tuple[slice, slice]]:
+    """Yield the regions of a plane that show more than glass, which sets neither its contrast nor its view."""
+    for rows, columns in regions(plane.shape, REGION_PX):
+        if not plane.shows_glass(rows, columns):
+            yield rows, columns
 
 
 def regions(shape: tuple[int, ...], side: int) -> Iterator[tuple[slice, slice]]:

@@ -1,8 +1,9 @@
-"""The maps that a network gives for a plane: tile by tile, each pixel once."""
+"""The maps that a network gives for a plane: tile by tile, each pixel once, and only where they are asked for."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from types import TracebackType
 
 import numpy as np
@@ -15,11 +16,11 @@ from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
 from nuclei_runtime.steps.contrast import Contrast
 from nuclei_runtime.steps.preprocess import prepare
 from nuclei_runtime.steps.resize import resize
-from nuclei_runtime.steps.tiling import Read, Tiling, run_tile, tile_spans
+from nuclei_runtime.steps.tiling import Read, Span, Tiling, run_tile, tile_spans
 
 
 class PlaneMaps:
-    """The maps of a plane, computed from the top down as far as they are read. Use it in a ``with`` statement.
+    """The maps of a plane, computed where they are read, from the top down. Use it in a ``with`` statement.
 
     Parameters
     ----------
@@ -45,7 +46,8 @@ class PlaneMaps:
         self._network = network
         self._n_maps = n_maps
         self._columns = tile_spans(self._shape[1], tiling)
-        self._rows_to_come = tile_spans(self._shape[0], tiling)
+        self._rows = tile_spans(self._shape[0], tiling)
+        self._done: set[tuple[int, int]] = set()
         self._raster = ScratchRaster(np.float32, n_maps, memory_bytes=memory_bytes)
 
     def __enter__(self) -> PlaneMaps:
@@ -62,19 +64,22 @@ class PlaneMaps:
         ImageError
             The plane cannot be read, or the network fails on it.
         """
-        while self._rows_to_come and self._rows_to_come[0].kept.start < rows.stop:
-            self._run_row()
+        for i, tile_rows in _touching(self._rows, rows):
+            for j, tile_columns in _touching(self._columns, columns):
+                if (i, j) not in self._done:
+                    maps = run_tile(self._network.run, self._read, self._shape, tile_rows, tile_columns)
+                    self._raster.write(tile_rows.kept, tile_columns.kept, maps[..., : self._n_maps])
+                    self._done.add((i, j))
         return self._raster.read(rows, columns)
 
     def drop_rows(self, stop: int) -> None:
         """Forget the rows before `stop`."""
         self._raster.drop_rows(stop)
 
-    def _run_row(self) -> None:
-        rows = self._rows_to_come.pop(0)
-        for columns in self._columns:
-            maps = run_tile(self._network.run, self._read, self._shape, rows, columns)
-            self._raster.write(rows.kept, columns.kept, maps[..., : self._n_maps])
+
+def _touching(spans: Sequence[Span], window: slice) -> list[tuple[int, Span]]:
+    """Return the tiles along one axis whose results lie in a window, with their numbers."""
+    return [(i, one) for i, one in enumerate(spans) if one.kept.start < window.stop and window.start < one.kept.stop]
 
 
 def image_maps(image: Image, network: Network) -> Maps:

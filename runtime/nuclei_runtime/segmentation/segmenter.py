@@ -62,6 +62,8 @@ class Segmenter:
         Leave out nuclei with a pixel on the edge of the image.
     min_area, max_area : str, optional
         Leave out nuclei that are smaller, or larger: an area such as ``50px`` or ``30um2``.
+    tissue_mask : bool
+        Whether the glass of large stained slides is skipped; see `nuclei_runtime.segmentation.glass`.
 
     Raises
     ------
@@ -94,10 +96,11 @@ class Segmenter:
         exclude_border: bool = False,
         min_area: str | None = None,
         max_area: str | None = None,
+        tissue_mask: bool = True,
     ) -> None:
         path = None if model is None else Path(model)
         given = path, precision, sha256, provider, threads, tta, diameter_px, stain, view
-        options = SegmenterOptions(*given, exclude_border, min_area, max_area)
+        options = SegmenterOptions(*given, exclude_border, min_area, max_area, tissue_mask)
         self._network: Network | None = load_network(options)
         # The program may work in another folder by the time it pickles this.
         self._options = options if path is None else replace(options, model=path.absolute())

@@ -36,7 +36,7 @@ class Written:
         Median diameter of disks with the areas of the nuclei; None if there are none.
     contrast : Contrast, optional
     view : View
-    expected_ap : float, optional
+    expected_ap, glass_share : float, optional
         See `nuclei_runtime.segmentation.blocks.Block`.
     """
 
@@ -47,6 +47,7 @@ class Written:
     contrast: Contrast | None
     view: View
     expected_ap: float | None
+    glass_share: float | None = None
 
 
 def write_plane_files(
@@ -80,7 +81,7 @@ def write_plane_files(
     growth = None if expansion is None else expansion.growth(plane.pixel_size_um)
     n_nuclei = max_label = n_touching_border = n_left_out = 0
     areas = []
-    contrast, view, expected_ap = None, AS_IT_IS, None
+    contrast, view, expected_ap, glass_share = None, AS_IT_IS, None, None
     with ExitStack() as opened:
         labels = opened.enter_context(ScratchRaster(np.int32, memory_bytes=LABELS_IN_MEMORY_BYTES))
         left_out = opened.enter_context(ScratchRaster(np.bool_, memory_bytes=LABELS_IN_MEMORY_BYTES // 4))
@@ -92,10 +93,11 @@ def write_plane_files(
             areas.append(table["area_px"])
             n_touching_border += int(table["touches_border"].sum())
             n_left_out += block.n_left_out
-            contrast, view, expected_ap = block.contrast, block.view, block.expected_ap
+            contrast, view = block.contrast, block.view
+            expected_ap, glass_share = block.expected_ap, block.glass_share
             for writer in writers.values():
                 writer.write_block(block, table)
         for output, writer in writers.items():
             writer.finish(cells if output.is_of_cells and cells is not None else labels, max_label)
     diameter_px = median_diameter_px(np.concatenate(areas))
-    return Written(n_nuclei, n_touching_border, n_left_out, diameter_px, contrast, view, expected_ap)
+    return Written(n_nuclei, n_touching_border, n_left_out, diameter_px, contrast, view, expected_ap, glass_share)

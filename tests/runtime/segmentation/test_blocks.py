@@ -19,7 +19,8 @@ from nuclei_runtime.errors import ImageError, ImageTooLargeError, ImageValueErro
 from nuclei_runtime.model.session import Session
 from nuclei_runtime.readers.plane import Plane, plane_of
 from nuclei_runtime.segmentation import memory
-from nuclei_runtime.segmentation.blocks import Block, Grid, label_maps, segment_plane
+from nuclei_runtime.segmentation.block_search import Grid
+from nuclei_runtime.segmentation.blocks import Block, label_maps, segment_plane
 from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.steps.instances import find_instances
 from nuclei_runtime.steps.scale import Scale

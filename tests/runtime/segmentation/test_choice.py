@@ -14,7 +14,8 @@ from nuclei_runtime import Plane, Scale, Segmenter, View, plane_of
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.metrics import match
 from nuclei_runtime.segmentation import memory
-from nuclei_runtime.segmentation.blocks import Grid, segment_plane
+from nuclei_runtime.segmentation.block_search import Grid
+from nuclei_runtime.segmentation.blocks import segment_plane
 from nuclei_runtime.segmentation.choice import SQUARE_PX, Eye, choose_view, most_structure
 from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.segmentation.network import Network

@@ -17,7 +17,8 @@ from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import ModelError
 from nuclei_runtime.metrics import match
 from nuclei_runtime.readers.plane import plane_of
-from nuclei_runtime.segmentation.blocks import Grid, segment_plane
+from nuclei_runtime.segmentation.block_search import Grid
+from nuclei_runtime.segmentation.blocks import segment_plane
 from nuclei_runtime.steps.preprocess import preprocess
 from nuclei_runtime.steps.scale import LARGEST_SHOWN, SMALLEST_SHOWN, Scale, enlarge, reduce, scale_for
 from nuclei_runtime.steps.step import Step

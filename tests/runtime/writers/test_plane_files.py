@@ -18,7 +18,8 @@ from nuclei_runtime import Segmenter
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Selection, plane_of
-from nuclei_runtime.segmentation.blocks import Block, Grid, segment_plane
+from nuclei_runtime.segmentation.block_search import Grid
+from nuclei_runtime.segmentation.blocks import Block, segment_plane
 from nuclei_runtime.steps.nuclei_table import measure_nuclei
 from nuclei_runtime.writers import label_tiff
 from nuclei_runtime.writers import overlay_png as overlay
