@@ -15,7 +15,7 @@ from PIL import Image
 from nuclei_runtime import ImageValueError, Segmenter, plane_of, segment_plane
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.cli.infer import main as infer_main
-from nuclei_runtime.segmentation.blocks import Grid
+from nuclei_runtime.segmentation.block_search import Grid
 
 FIELD, _ = fluorescence_field(5, height=230, width=290, n_nuclei=50)
 
