@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-ROW_GROUP = 65_536
-"""Rows that are in memory at a time, and that a reader reads at a time."""
+PART_BYTES = 8 << 20
+"""How much of the CSV table is in memory at a time. Each part becomes a row group."""
 
 
 def write_parquet(table: Path, kinds: Mapping[str, type], target: Path) -> None:
@@ -23,35 +21,19 @@ def write_parquet(table: Path, kinds: Mapping[str, type], target: Path) -> None:
         The new file.
     """
     import pyarrow
-    from pyarrow import parquet
+    from pyarrow import csv, parquet
 
     types = {str: pyarrow.string(), bool: pyarrow.bool_(), int: pyarrow.int64(), float: pyarrow.float64()}
-    with table.open(encoding="utf-8", errors="replace", newline="") as file:
-        rows = csv.reader(file)
-        header = next(rows)
-        schema = pyarrow.schema([(name, types[kinds[name]]) for name in header])
-        with parquet.ParquetWriter(target, schema, compression="zstd") as written:
-            part: list[list[str]] = []
-            for row in rows:
-                part.append(row)
-                if len(part) == ROW_GROUP:
-                    written.write_batch(_batch(part, schema, kinds))
-                    part.clear()
-            if part:
-                written.write_batch(_batch(part, schema, kinds))
-
-
-def _batch(rows: list[list[str]], schema: Any, kinds: Mapping[str, type]) -> Any:
-    import pyarrow
-
-    columns = [
-        pyarrow.array([_parsed(cell, kinds[field.name]) for cell in column], field.type)
-        for field, column in zip(schema, zip(*rows, strict=True), strict=True)
-    ]
-    return pyarrow.record_batch(columns, schema=schema)
-
-
-def _parsed(cell: str, kind: type) -> str | bool | int | float | None:
-    if not cell:
-        return None
-    return cell == "true" if kind is bool else kind(cell)
+    reader = csv.open_csv(
+        table,
+        csv.ReadOptions(use_threads=False, block_size=PART_BYTES),
+        csv.ParseOptions(newlines_in_values=True),
+        csv.ConvertOptions(
+            column_types={name: types[kind] for name, kind in kinds.items()},
+            null_values=[""],
+            strings_can_be_null=True,
+        ),
+    )
+    with reader, parquet.ParquetWriter(target, reader.schema, compression="zstd") as written:
+        for batch in reader:
+            written.write_batch(batch)

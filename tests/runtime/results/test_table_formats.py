@@ -22,7 +22,7 @@ from nuclei_runtime.writers.csv_style import read_header, read_rows
 
 NUCLEI = [
     ["image", "scene", "time", "label", "touches_border", "area_px", "circularity", "intensity_mean:A, \u00fc"],
-    ["=Z\u00fcrich 1.5, \u03b1.tif", "1.5", "0", "1", "true", "1234.5", "", "-1.25e-05"],
+    ["=Z\u00fcrich 1.5,\n\u03b1.tif", "1.5", "0", "1", "true", "1234.5", "", "-1.25e-05"],
     ["b.tif", "", "", "2", "false", "1e+09", "0.5", "1200"],
 ]
 
@@ -39,9 +39,10 @@ def work(tmp_path: Path) -> Path:
 
 
 def test_parquet_has_the_values_with_their_types(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nuclei_parquet, "ROW_GROUP", 1)
+    monkeypatch.setattr(nuclei_parquet, "PART_BYTES", 150)
     assert finish_tables(work, TableOptions(("parquet",))) == ("nuclei.parquet", "images.csv")
     table = parquet.read_table(work / "nuclei.parquet")
+    assert parquet.ParquetFile(work / "nuclei.parquet").num_row_groups == 2
     assert table.to_pydict() == {
         "image": [NUCLEI[1][0], "b.tif"],
         "scene": ["1.5", None],
