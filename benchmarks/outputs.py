@@ -1,11 +1,12 @@
 """Measure what each output of nuclei-infer costs, beside a run that writes label images only.
 
-    python -m benchmarks.outputs IMAGES [--rounds 3] [--model MODEL.onnx] [--precision int8] [--max-memory 1GiB]
+    python -m benchmarks.outputs IMAGES [--rounds 3] [--compare LIST] [--precision int8] [--max-memory 1GiB]
 
-IMAGES is a folder of images, or the side in pixels of a synthetic image that is made for the purpose. Each command runs
-in a process of its own, in turns, so that other work on the machine affects all alike. Prints a Markdown table with the
-processor time and the largest resident memory, as the system reports them for the process (Linux and macOS), the median
-over the rounds; and the size of the results.
+IMAGES is a folder of images, or the side in pixels of a synthetic image that is made for the purpose. LIST, which may
+be given several times, is a value of --save; without it, each output is compared, and all together. Further options go
+to nuclei-infer. Each command runs in a process of its own, in turns, so that other work on the machine affects all
+alike. Prints a Markdown table with the processor time and the largest resident memory, as the system reports them for
+the process (Linux and macOS), the median over the rounds; and the size of the results.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from benchmarks.huge_image import write_image
 from nuclei_runtime.runs.saving import SAVED
 
 ONLY, ALL = "labels", ",".join(SAVED)
-COMMANDS = (ONLY, *(f"labels,{word}" for word in SAVED if word != ONLY), ALL)
+EACH = (*(f"{ONLY},{word}" for word in SAVED if word != ONLY), ALL)
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
@@ -56,16 +57,17 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("images", help="a folder, or the side of a synthetic image in pixels")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--compare", action="append", metavar="LIST")
     known, options = parser.parse_known_args()
+    commands = (ONLY, *(known.compare or EACH))
     with tempfile.TemporaryDirectory() as folder:
         images = known.images
         if images.isdecimal():
             images = str(Path(folder) / "image.tif")
             write_image(Path(images), int(known.images))
-        measure(images, ALL, options)  # the first run reads files that later ones find in memory
-        costs: dict[str, list[Cost]] = {command: [] for command in COMMANDS}
+        costs: dict[str, list[Cost]] = {command: [] for command in commands}
         for _ in range(known.rounds):
-            for command in COMMANDS:
+            for command in commands:
                 costs[command].append(measure(images, command, options))
     least = median(cost.cpu_seconds for cost in costs[ONLY])
     print("| --save | processor time | beside labels only | peak memory | results |")
