@@ -72,7 +72,7 @@ class CommandReference(SphinxDirective):
 
 
 class ColumnReference(SphinxDirective):
-    """``{columns} nuclei``: a table of every column of nuclei.csv; ``{columns} earlier``: the names that some had."""
+    """``{columns} nuclei`` or ``images``: a table of every column of a table; ``earlier``: the names that some had."""
 
     required_arguments = 1
 
@@ -81,9 +81,14 @@ class ColumnReference(SphinxDirective):
         columns = import_module("nuclei_runtime.steps.columns")
         if self.arguments == ["earlier"]:
             head, rows = ("earlier name", "name"), columns.OLD_NAMES.items()
-        else:
+        elif self.arguments == ["nuclei"]:
             head = ("column", "unit", "meaning", "formula")
             rows = [(one.name, one.unit, one.meaning, one.formula) for one in columns.NUCLEI_COLUMNS]
+        else:
+            names = import_module("nuclei_runtime.results.outcome").IMAGES_COLUMNS
+            describe = import_module("nuclei_runtime.results.images_columns").describe_images_column
+            head = ("column", "unit", "meaning")
+            rows = [(one.name, one.unit, one.meaning) for one in map(describe, names)]
         lines = [head, ["---"] * len(head), *([f"`{row[0]}`", *map(_cell, row[1:])] for row in rows)]
         return self.parse_text_to_nodes("\n".join(f"| {' | '.join(line)} |" for line in lines))
 

@@ -57,7 +57,8 @@ def _rounded(value: float | None) -> float | None:
 
 @dataclass(frozen=True)
 class PlaneOutcome:
-    """The outcome of one plane: a row of ``images.csv``. A field is a column; docs/runs.md lists them.
+    """The outcome of one plane: a row of ``images.csv``. A field is a column; `nuclei_runtime.results.images_columns`
+    describes them.
 
     Attributes
     ----------
