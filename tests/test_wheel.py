@@ -150,7 +150,7 @@ def test_only_extras_need_a_framework(wheel: Path) -> None:
         "typer",
         "rich",
     }
-    formats = {"codecs", "zarr", "czi", "nd2", "lif", "slides", "all-formats"}
+    formats = {"codecs", "zarr", "czi", "nd2", "lif", "dv", "slides", "all-formats"}
     extras = {"cpu", "gpu", "watch", "data", "train", "export", "docs", "test", "dev", *formats}
     assert set(metadata.get_all("Provides-Extra")) == extras  # type: ignore[arg-type]
     assert metadata["License-Expression"] == "BSD-3-Clause"

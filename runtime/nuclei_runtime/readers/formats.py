@@ -43,6 +43,8 @@ FORMATS = (
         needs_suffix=True,
         extra=("liffile", "lif"),
     ),
+    # What marks it is not at its beginning.
+    Format("DeltaVision DV", (".dv",), f"{_HERE}.deltavision:open_dv", needs_suffix=True, extra=("mrc", "dv")),
     # The file itself holds only an overview, in a format of its own.
     Format(
         "Olympus VSI",
@@ -101,7 +103,6 @@ FORMATS = (
     Format("Olympus OIF", (".oif",), needs_suffix=True, advice=_EXPORT),
     Format("Olympus OIR", (".oir",), first_bytes=(b"OLYMPUSRAWFORMAT",), advice=_EXPORT),
     Format("Imaris IMS", (".ims",), first_bytes=(b"\x89HDF\r\n\x1a\n",), needs_suffix=True, advice=_EXPORT),
-    Format("DeltaVision DV", (".dv",), needs_suffix=True, advice=_EXPORT),
     Format("DICOM", (".dcm", ".dicom"), needs_suffix=True, advice=_EXPORT),
     # The first directory of many raw files is a thumbnail.
     Format("camera raw", (".cr2", ".nef", ".dng", ".arw", ".pef"), first_bytes=_TIFF, needs_suffix=True, advice=_SAVE),

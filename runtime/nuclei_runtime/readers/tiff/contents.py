@@ -6,12 +6,13 @@ slide scanners; any other TIFF is a sequence of equal pages, or several.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, BinaryIO
 
-from nuclei_runtime.errors import ImageReadError
+from nuclei_runtime.errors import ImageError, ImageReadError
 from nuclei_runtime.readers.axes import Stack
 from nuclei_runtime.readers.pixel_size import PixelSize, from_imagej, from_tiff
 from nuclei_runtime.readers.scenes import Contents, Scene
@@ -19,7 +20,7 @@ from nuclei_runtime.readers.tiff.directories import Directory, walk_directories
 from nuclei_runtime.readers.tiff.microscopes import MICROSCOPES, microscope_scenes, plane_pixel_size
 from nuclei_runtime.readers.tiff.ome_xml import OmeImage, read_ome
 from nuclei_runtime.readers.tiff.slides import SLIDES, slide_scenes
-from nuclei_runtime.readers.tiff.stack import numbered_pages, pages_of_series, stack_of
+from nuclei_runtime.readers.tiff.stack import Pages, numbered_pages, pages_of_level, pages_of_series, stack_of
 
 _KINDS = ("shaped", "ome", "imagej")
 """The kinds whose layout comes from tifffile, in the order of its own checks; a file may be of two kinds."""
@@ -92,7 +93,25 @@ def _ome_images(file: BinaryIO, tiff: Any, directories: Sequence[Directory]) -> 
                 f"the OME-XML of the file says {declared[0]} x {declared[1]} pixels, but its pages are {found[0]} x "
                 f"{found[1]}; export the image again"
             )
-        return stack_of(file, tiff, directories, pages, image.channels, image.pixel_size_um)
+        finest = stack_of(file, tiff, directories, pages, image.channels, image.pixel_size_um)
+        return replace(finest, coarser=tuple(coarser(image, pages)))
+
+    def coarser(image: OmeImage, pages: Pages) -> Iterator[Stack]:
+        """Yield the coarser levels that all planes have alike, up to the first that cannot be read: the finest can."""
+        found = [directories[i].levels for i in image.pages]
+        for level in range(min(map(len, found))):
+            if len({levels[level][1].layout for levels in found}) > 1:
+                return
+            with suppress(ImageError):
+                own = pages_of_level(tiff, image.pages, level, directories, pages)
+                down, across = image.height / own.keyframe.imagelength, image.width / own.keyframe.imagewidth
+                size = image.pixel_size_um
+                scaled = (size[0] * down, size[1] * across) if size else None
+                stack = stack_of(file, tiff, directories, own, image.channels, scaled)
+                if min(down, across) > 1:
+                    yield stack
+                    continue
+            return
 
     return [Scene(image.name, partial(open_image, image)) for image in read_ome(tiff.ome_metadata, directories)]
 

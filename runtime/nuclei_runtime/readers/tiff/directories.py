@@ -6,7 +6,7 @@ Structure: TIFF 6.0 specification, section 2; BigTIFF: libtiff's design document
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from nuclei_runtime.errors import ImageReadError
@@ -42,16 +42,19 @@ class Directory:
         Whether it is marked as a smaller copy of another page (NewSubfileType, bit 0).
     samples : int
         Per pixel, such as the three of RGB.
+    levels : tuple of (int, Directory)
+        Its SubIFDs, in which OME-TIFF has coarser levels: where each is in the file, and what it says.
     """
 
     codes: frozenset[int]
     layout: tuple[tuple[int, bytes], ...]
     is_reduced: bool = False
     samples: int = 1
+    levels: tuple[tuple[int, Directory], ...] = ()
 
 
 def walk_directories(file: BinaryIO) -> list[Directory]:
-    """Return the pages of a TIFF in order. Their SubIFDs are checked but not returned.
+    """Return the pages of a TIFF in order, each with its SubIFDs; those of SubIFDs are only checked.
 
     Raises
     ------
@@ -81,10 +84,14 @@ class _Walk:
         offset = self._number(self._offset)
         while offset:
             page, sub_ifds, offset = self._directory(offset)
-            pages.append(page)
-            while sub_ifds:
-                _, deeper, _ = self._directory(sub_ifds.pop())
-                sub_ifds.extend(deeper)
+            levels, unchecked = [], []
+            for at in sub_ifds:
+                level, deeper, _ = self._directory(at)
+                levels.append((at, level))
+                unchecked += deeper
+            while unchecked:
+                unchecked += self._directory(unchecked.pop())[1]
+            pages.append(replace(page, levels=tuple(levels)) if levels else page)
         if not pages:
             raise ImageReadError("the TIFF holds no image; it may be truncated")
         return pages

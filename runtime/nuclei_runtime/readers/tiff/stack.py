@@ -81,7 +81,7 @@ def stack_of(
         See `nuclei_runtime.readers.opening.read_image`.
     """
     keyframe, lead = pages.keyframe, pages.lengths
-    if lost := [code for code, _ in directories[keyframe.index].layout if code not in keyframe.tags]:
+    if lost := [code for code, _ in _directory(directories, keyframe.index).layout if code not in keyframe.tags]:
         # The value lies beyond the end of the file; tifffile would use the default.
         raise ImageReadError(f"the TIFF is truncated or damaged: tag {lost[0]} cannot be read")
     if keyframe.imagedepth != 1:
@@ -137,6 +137,43 @@ def numbered_pages(
         return tiff.pages[numbers[n]]
 
     return Pages(axes, (len(numbers),) if lengths is None else lengths, frame(0), frame)
+
+
+def _directory(directories: Sequence[Directory], index: int | tuple[int, ...]) -> Directory:
+    """Return the directory of a page, or of a level of a page: tifffile gives such a pair of numbers."""
+    if isinstance(index, int):
+        return directories[index]
+    page, level = index
+    return directories[page].levels[level][1]
+
+
+def pages_of_level(
+    tiff: Any, numbers: Sequence[int], level: int, directories: Sequence[Directory], like: Pages
+) -> Pages:
+    """Take a coarser level of pages, from their SubIFDs.
+
+    Parameters
+    ----------
+    tiff : tifffile.TiffFile
+    numbers : sequence of int
+        Of the pages at full resolution.
+    level : int
+        Index of the SubIFD.
+    directories : sequence of Directory
+    like : Pages
+        The pages at full resolution.
+    """
+    import tifffile
+
+    def page(n: int, keyframe: Any = None) -> Any:
+        number = numbers[n]
+        tiff.filehandle.seek(directories[number].levels[level][0])
+        if keyframe is None:
+            return tifffile.TiffPage(tiff, (number, level))
+        return tifffile.TiffFrame(tiff, (number, level), keyframe=keyframe)
+
+    keyframe = page(0)
+    return Pages(like.axes, like.lengths, keyframe, lambda n: keyframe if n == 0 else page(n, keyframe))
 
 
 def pages_of_series(series: Any, directories: Sequence[Directory]) -> Pages:
