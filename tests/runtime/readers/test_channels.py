@@ -31,12 +31,14 @@ def write(path: Path, image: np.ndarray, axes: str = "CYX", names: tuple[str, ..
     return path
 
 
-def zarr_of(folder: Path) -> Path:
+def zarr_of(folder: Path, names: tuple[str, ...] = ()) -> Path:
     zarr = pytest.importorskip("zarr")
     group = zarr.open_group(folder, mode="w", zarr_format=2)
     group.create_array("0", data=COLOURS, chunks=(1, 4, 4))
     axes = [{"name": "c", "type": "channel"}, {"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
     group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]}]
+    if names:
+        group.attrs["omero"] = {"channels": [{"label": name} for name in names], "rdefs": {"model": "color"}}
     return folder
 
 
@@ -96,6 +98,28 @@ def test_channels_of_8_bits_that_are_called_by_the_colours_are_the_colours(tmp_p
     deep = write(tmp_path / "filters.ome.tif", COLOURS.astype(np.uint16), names=names)
     with pytest.raises(ImageShapeError, match="2 RED; or rgb, if they are the colours of one picture"):
         open_planes(deep, Selection()).__enter__()
+
+
+def test_so_they_are_in_ome_zarr_as_bioformats2raw_writes_stained_slides(tmp_path: Path) -> None:
+    with open_planes(zarr_of(tmp_path / "a.zarr", ("Red", "Green", "Blue")), Selection()) as (plane,):
+        assert plane.channel == "rgb"
+        np.testing.assert_array_equal(whole(plane), PICTURE)
+    unnamed = zarr_of(tmp_path / "b.zarr", ("Channel 0", "Channel 1", "Channel 2"))
+    with pytest.raises(ImageShapeError, match="or rgb, if they are the colours of one picture"):
+        open_planes(unnamed, Selection()).__enter__()
+
+
+def test_samples_that_the_xml_counts_as_channels_are_colours(tmp_path: Path) -> None:
+    """Many writers of RGB give three channels in the XML, without SamplesPerPixel, and one page."""
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, PICTURE, photometric="rgb", metadata={"axes": "YXS"}, ome=True)
+    xml = tifffile.TiffFile(path).ome_metadata
+    assert xml is not None
+    assert 'SamplesPerPixel="3"' in xml
+    tifffile.tiffcomment(path, xml.replace('SamplesPerPixel="3"', 'rgb="True"'))
+    with open_planes(path, Selection()) as (plane,):
+        assert plane.channel == "rgb"
+        np.testing.assert_array_equal(whole(plane), PICTURE)
 
 
 def test_a_channel_that_is_called_rgb_is_that_channel(tmp_path: Path) -> None:

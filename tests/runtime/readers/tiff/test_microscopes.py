@@ -97,3 +97,50 @@ def test_damaged_lsm_of_zen(vendor_files: Path, tmp_path: Path, read_damaged: Ca
     copy = tmp_path / "a.lsm"
     copy.write_bytes((vendor_files / "lsm" / "032113-18.lsm").read_bytes())
     assert len(read_damaged(copy, 40)) == 40
+
+
+METASERIES = """<MetaData>
+<prop id="ApplicationName" type="string" value="MetaMorph"/>
+<PlaneInfo>
+<prop id="spatial-calibration-state" type="bool" value="on"/>
+<prop id="spatial-calibration-x" type="float" value="1.3672"/>
+<prop id="spatial-calibration-y" type="float" value="0.6836"/>
+<prop id="spatial-calibration-units" type="string" value="um"/>
+<custom-prop id="Z Step" type="float" value="1"/>
+</PlaneInfo>
+<SetInfo></SetInfo>
+</MetaData>"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "um"),
+    [
+        ("", "", (0.6836, 1.3672)),
+        ('value="on"', 'value="off"', None),
+        ('value="um"', 'value="pixel"', None),
+        ('value="0.6836"', 'value="none"', None),
+        ("</PlaneInfo>", "", None),
+        ("<MetaData>", "<MetaData><!DOCTYPE a>", None),
+    ],
+)
+def test_a_plane_of_metaxpress_states_its_pixel_size_in_xml(
+    tmp_path: Path, old: str, new: str, um: tuple[float, float] | None
+) -> None:
+    path = tmp_path / "a.tif"
+    description = METASERIES.replace(old, new, 1)
+    tifffile.imwrite(path, np.zeros((8, 9), np.uint16), description=description, metadata=None, software="MetaSeries")
+    with open_planes(path, Selection()) as (plane,):
+        assert plane.pixel_size_um == um
+
+
+@pytest.mark.parametrize("tags", [[(65500, 7, 4, b"<a/>", True)], [(271, 2, 0, "PerkinElmer", True)]])
+def test_the_resolution_in_a_plane_of_harmony_is_that_of_the_camera(tmp_path: Path, tags: list[tuple[object]]) -> None:
+    """6.45 um is the size of the pixels on the sensor. The index of the plate says 1.196 um."""
+    path = tmp_path / "a.tiff"
+    resolution = {"resolution": (1 / 6.45e-4, 1 / 6.45e-4), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, np.zeros((8, 9), np.uint16), metadata=None, extratags=tags, **resolution)
+    with open_planes(path, Selection()) as (plane,):
+        assert plane.pixel_size_um is None
+    tifffile.imwrite(path, np.zeros((8, 9), np.uint16), metadata=None, **resolution)
+    with open_planes(path, Selection()) as (plane,):
+        assert plane.pixel_size_um == pytest.approx((6.45, 6.45))
