@@ -115,7 +115,7 @@ def test_phases_that_belong_together_are_refused(tmp_path: Path) -> None:
 
 
 def test_without_its_extra_the_message_says_what_to_install(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nuclei_runtime.readers.formats.find_spec", lambda _: None)
+    monkeypatch.setattr("nuclei_runtime.readers.format.find_spec", lambda _: None)
     with pytest.raises(ImageReadError, match=r'pylibCZIrw is not installed; .* pip install "nuclei-edge\[czi\]"'):
         read_image(file)
 

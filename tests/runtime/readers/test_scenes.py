@@ -198,4 +198,4 @@ def test_a_run_names_results_and_rows_by_their_scene(tmp_path: Path, tiny_model:
         "a.ome_s01_t001.tif",
     ]
     header = (tmp_path / "out" / "images.csv").read_text(encoding="utf-8").splitlines()[0]
-    assert header.startswith("image,status,scene,time,z")
+    assert header.startswith("image,status,scene,well,field,time,z")
