@@ -56,7 +56,8 @@ def segment_all(config: RunConfig, *, as_json: bool) -> None:
             print(f"left out: {counted(reporter.n_left_out, 'nucleus', 'nuclei')}; see n_left_out in images.csv")
         if reporter.n_doubtful:
             print(f"contrast in doubt: {counted(reporter.n_doubtful, 'image')}; see contrast_warning in images.csv")
-        written = [*config.outputs.folders, *(() if run.joined is None else config.tables.files)]
+        written = [output.folder for output in config.outputs.outputs if output.join_planes is None]
+        written += () if run.joined is None else config.tables.files
         print(f"results in {config.out}: {', '.join(written)}")
         if reporter.n_changed:
             print(

@@ -13,12 +13,14 @@ from skimage.segmentation import expand_labels
 from nuclei_runtime import ImageValueError, Segmentation, plane_of
 from nuclei_runtime.errors import InputsError
 from nuclei_runtime.readers.plane import MeasuredChannel, Plane
+from nuclei_runtime.runs.saving import parse_saved
 from nuclei_runtime.segmentation.blocks import Block
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
 from nuclei_runtime.steps.cells import MAX_GROWTH_PX, Expansion, Growth, parse_expansion
 from nuclei_runtime.steps.measure import Measures
 from nuclei_runtime.steps.nuclei_table import measure_nuclei
 from nuclei_runtime.writers.measuring import Cells, measured_blocks
+from nuclei_runtime.writers.outputs import OutputOptions
 
 SHAPE = (130, 170)
 
@@ -157,3 +159,13 @@ def test_a_distance_is_refused_where_it_means_nothing_or_too_much() -> None:
         Expansion(3, "um").growth(None)
     with pytest.raises(ImageValueError, match="--expand 20um is 200 pixels here, expected at most 128"):
         Expansion(20, "um").growth((0.1, 0.1))
+
+
+def test_cells_are_written_where_labels_are_if_nuclei_grow() -> None:
+    growing = OutputOptions(expansion=Expansion(3, "um"))
+    assert [output.folder for output in growing.outputs] == ["labels", "cells", "overlays", "tables"]
+    assert [output.folder for output in OutputOptions().outputs] == ["labels", "overlays", "tables"]
+    assert [output.folder for output in replace(growing, folders=("overlays",)).outputs] == ["overlays", "tables"]
+    assert len({str(options.describe()) for options in (OutputOptions(), growing)}) == 2
+    with pytest.raises(InputsError, match="found 'cells'"):
+        parse_saved("labels,cells")
