@@ -210,8 +210,8 @@ def test_only_the_shard_that_joins_the_tables_names_them(tmp_path: Path, tiny_mo
     out = tmp_path / "out"
     arguments = (tmp_path / "a.png", "--out", out, "--model", tiny_model, "--shard")
     first, last = infer(*arguments, "1/2"), infer(*arguments, "2/2")
-    assert f"results in {out}: overlays, labels\nthe last shard writes" in first.stdout
-    assert last.stdout.endswith(f"results in {out}: overlays, labels, nuclei.csv, images.csv\n")
+    assert f"results in {out}: labels, overlays\nthe last shard writes" in first.stdout
+    assert last.stdout.endswith(f"results in {out}: labels, overlays, nuclei.csv, images.csv\n")
     assert (out / "nuclei.csv").exists()
 
 
