@@ -51,9 +51,8 @@ class NucleiWidget(Container):  # type: ignore[misc]  # of a package without typ
         self.diameter_box = SpinBox(
             label="Diameter (px)",
             max=_MAX_DIAMETER_PX,
-            tooltip="Median diameter of the nuclei, from 4 pixels.",
+            tooltip="Median diameter of the nuclei, from 4 pixels. 0: the scale is chosen for the image.",
         )
-        self.diameter_box.native.setSpecialValueText(_AUTOMATIC)  # instead of 0
         self.stain_box = ComboBox(label="Stain", choices=_STAINS, tooltip="Of colour images.")
         self.model_box = FileEdit(
             label="Model", mode="r", filter="*.onnx", nullable=True, tooltip="Empty: the bundled model."

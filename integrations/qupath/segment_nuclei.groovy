@@ -1,0 +1,139 @@
+/**
+ * Segments the image that is open in QuPath (0.5 or newer) with nuclei-infer, and adds the nuclei as detections.
+ *
+ * Automate > Script editor, open this file, Run. If annotations are selected, only the nuclei in them are found;
+ * otherwise those of the whole plane that is shown. Detections that are already there are replaced.
+ *
+ * nuclei-infer must be installed: pip install "nuclei-edge[cpu]"
+ */
+
+import java.awt.geom.AffineTransform
+import java.nio.charset.StandardCharsets
+import java.nio.file.Files
+import java.nio.file.Path
+import qupath.fx.dialogs.Dialogs
+import qupath.lib.io.PathIO
+import qupath.lib.objects.PathObjectTools
+import qupath.lib.regions.ImagePlane
+import qupath.lib.regions.RegionRequest
+
+// ---- What you may want to change ----
+String nucleiInfer = ""          // the full path of nuclei-infer, if it is not in the PATH; on Windows with / or \\
+String channel = ""              // of fluorescence images with several channels: the name of the one with the nuclei
+double diameterPx = 0            // median diameter of the nuclei in pixels; 0: chosen for the image
+String stain = ""                // of colour images: rgb, he or hdab; empty: chosen for the image
+double maxMegapixels = 400       // larger regions are refused: select an annotation
+// --------------------------------------
+
+String title = "Segment nuclei"
+String name = "region"
+
+String findCommand(String given) {
+    boolean onWindows = System.getProperty("os.name").toLowerCase().contains("windows")
+    if (!given.isEmpty())
+        return new File(given).isFile() ? given : null
+    String program = onWindows ? "nuclei-infer.exe" : "nuclei-infer"
+    for (String folder in (System.getenv("PATH") ?: "").split(File.pathSeparator)) {
+        File file = new File(folder, program)
+        if (file.isFile())
+            return file.getPath()
+    }
+    return null
+}
+
+def imageData = getCurrentImageData()
+if (imageData == null) {
+    Dialogs.showErrorMessage(title, "No image is open; open one, and run the script again.")
+    return
+}
+String command = findCommand(nucleiInfer)
+if (command == null) {
+    Dialogs.showErrorMessage(title, (nucleiInfer.isEmpty() ? "nuclei-infer was not found in the PATH."
+        : "There is no file " + nucleiInfer + ".") +
+        " Write its full path into the line nucleiInfer of this script: it is Scripts\\nuclei-infer.exe (Windows) or " +
+        "bin/nuclei-infer (macOS, Linux) of the Python environment in which you ran pip install \"nuclei-edge[cpu]\".")
+    return
+}
+
+def server = imageData.getServer()
+def channels = server.getMetadata().getChannels().collect { it.getName() }
+if (!server.isRGB() && channels.size() > 1 && !channels.contains(channel)) {
+    Dialogs.showErrorMessage(title, "The image has the channels " + channels.join(", ") +
+        ". Write the one with the nuclei into the line channel of this script.")
+    return
+}
+
+def annotations = getSelectedObjects().findAll { it.isAnnotation() && it.hasROI() && it.getROI().isArea() }
+def viewer = getCurrentViewer()
+def plane = viewer == null ? ImagePlane.getDefaultPlane() : viewer.getImagePlane()
+def requests = annotations.isEmpty()
+    ? [RegionRequest.createInstance(server.getPath(), 1.0, 0, 0, server.getWidth(), server.getHeight(), plane.getZ(), plane.getT())]
+    : annotations.collect { RegionRequest.createInstance(server.getPath(), 1.0, it.getROI()) }
+def tooLarge = requests.find { it.getWidth() * (double) it.getHeight() > maxMegapixels * 1e6 }
+if (tooLarge != null) {
+    Dialogs.showErrorMessage(title, String.format("%d x %d pixels are more than maxMegapixels of this script; select " +
+        "smaller annotations, or segment the file itself with nuclei-infer --save geojson, and drag the .geojson here.",
+        tooLarge.getWidth(), tooLarge.getHeight()))
+    return
+}
+
+int count = 0
+for (int i = 0; i < requests.size(); i++) {
+    def request = requests[i]
+    def within = annotations.isEmpty() ? null : annotations[i]
+    Path folder = Files.createTempDirectory("nuclei-edge-")
+    try {
+        Path image = folder.resolve(name + ".ome.tif")
+        writeImageRegion(server, request, image.toString())
+        Path out = folder.resolve("results")
+        List<String> words = [command, image.toString(), "--out", out.toString(), "--save", "geojson"]
+        if (!server.isRGB() && channels.size() > 1)
+            words.addAll(["--channel", channel])
+        if (diameterPx > 0)
+            words.addAll(["--diameter", String.valueOf(diameterPx)])
+        if (!stain.isEmpty())
+            words.addAll(["--stain", stain])
+        println "Running " + words.join(" ")
+        Process process
+        try {
+            def builder = new ProcessBuilder(words).redirectErrorStream(true)
+            builder.environment().put("PYTHONUTF8", "1")
+            process = builder.start()
+        } catch (IOException error) {
+            Dialogs.showErrorMessage(title, command + " could not be started: " + error.getMessage())
+            return
+        }
+        process.getOutputStream().close()
+        String text = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8)
+        int exitCode = process.waitFor()
+        println text.trim()
+        if (exitCode != 0) {
+            Dialogs.showErrorMessage(title, "nuclei-infer ended with exit code " + exitCode + ":\n" + text.trim())
+            return
+        }
+        Path outlines = out.resolve("geojson").resolve(name + ".ome.geojson")
+        def found = PathIO.readObjects(outlines)
+        def shift = AffineTransform.getTranslateInstance(request.getX(), request.getY())
+        def nuclei = found.collect {
+            // New identifiers: those in the file are the same in each region.
+            def moved = PathObjectTools.transformObject(it, shift, true, true)
+            moved = PathObjectTools.updatePlane(moved, request.getImagePlane(), true, true)
+            moved.setName(it.getName())
+            return moved
+        }
+        if (within != null)
+            nuclei = nuclei.findAll { within.getROI().contains(it.getROI().getCentroidX(), it.getROI().getCentroidY()) }
+        def former = getDetectionObjects().findAll {
+            def roi = it.getROI()
+            return roi != null && roi.getImagePlane() == request.getImagePlane() &&
+                (within == null || within.getROI().contains(roi.getCentroidX(), roi.getCentroidY()))
+        }
+        removeObjects(former, true)
+        addObjects(nuclei)
+        count += nuclei.size()
+    } finally {
+        folder.toFile().deleteDir()
+    }
+}
+resolveHierarchy()
+println title + ": " + count + " nuclei"
