@@ -15,8 +15,6 @@ _PACKAGES = {output.folder: output.package for output in OUTPUTS if output is no
 SAVED = tuple(_PACKAGES)
 """Every word that ``--save`` takes."""
 
-DEFAULT_SAVED = ",".join((*OutputOptions().folders, *TableOptions().formats))
-
 
 def parse_saved(text: str) -> tuple[OutputOptions, TableOptions]:
     """Return the outputs and the joined tables that a comma list names.

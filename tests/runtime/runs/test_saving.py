@@ -22,10 +22,14 @@ from pyarrow import parquet
 from read_roi import read_roi_zip
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.cli.saving import DEFAULT_OVERLAY, DEFAULT_SAVE, CsvStyleName, output_options
 from nuclei_runtime.errors import InputsError, MissingExtraError
 from nuclei_runtime.results.layout import token_of
+from nuclei_runtime.results.table_formats import TableOptions
 from nuclei_runtime.runs import saving
 from nuclei_runtime.runs.saving import SAVED, parse_saved
+from nuclei_runtime.writers.csv_style import CSV_STYLES
+from nuclei_runtime.writers.outputs import OutputOptions
 
 INFER = shutil.which("nuclei-infer", path=str(Path(sys.executable).parent)) or "nuclei-infer"
 PLANES = ("a", "series.ome_t000", "series.ome_t001")
@@ -95,10 +99,12 @@ def test_every_format_has_the_same_nuclei_under_the_same_numbers(everything: Pat
 
 
 def test_every_file_is_in_the_record_and_verified_and_made_again(
-    images: Path, everything: Path, tiny_model: Path
+    images: Path, everything: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    arguments = (images, "--out", everything, "--model", tiny_model, "--save", ",".join(SAVED))
-    whole = contents(everything)
+    out = tmp_path / "out"
+    shutil.copytree(everything, out)
+    arguments = (images, "--out", out, "--model", tiny_model, "--save", ",".join(SAVED))
+    whole = contents(out)
     record = json.loads(whole[f"records/{token_of('a.tif')}.json"])
     of_a = {name for name in whole if name.split("/")[-1].startswith("a.") or "/a." in name}
     assert set(record["results"]) == of_a
@@ -106,18 +112,18 @@ def test_every_file_is_in_the_record_and_verified_and_made_again(
         f"ome-zarr/a.ome.zarr/{name}" for name in ("0/c/0/0", "0/zarr.json", "zarr.json")
     ]
     assert infer(*arguments, "--verify").returncode == 0
-    (everything / "ome-zarr/a.ome.zarr/0/c/0/0").write_bytes(b"cut")
-    (everything / "nuclei.parquet").write_bytes(b"PAR1")
+    (out / "ome-zarr/a.ome.zarr/0/c/0/0").unlink()
+    (out / "nuclei.parquet").write_bytes(b"PAR1")
     done = infer(*arguments, "--verify")
     assert done.returncode == 1
-    assert "ome-zarr/a.ome.zarr/0/c/0/0 is missing or has changed" in done.stdout
+    assert "ome-zarr/a.ome.zarr/0/c/0/0 is missing or damaged" in done.stdout
     assert "differs: nuclei.parquet" in done.stdout
     done = infer(*arguments, "--resume")
     assert (done.returncode, done.stderr) == (
         0,
-        "segmented again: a.tif: ome-zarr/a.ome.zarr/0/c/0/0 is missing or has changed\n",
+        "segmented again: a.tif: ome-zarr/a.ome.zarr/0/c/0/0 is missing or damaged\n",
     )
-    assert contents(everything) == whole
+    assert contents(out) == whole
 
 
 def test_what_is_not_saved_any_more_is_removed(
@@ -153,6 +159,11 @@ def test_another_table_format_or_style_segments_nothing_again(
     assert json.loads((out / "provenance.json").read_text())["tables"]["csv_style"] == "semicolon"
     assert infer(*arguments, "--verify").returncode == 0
     assert infer(*arguments, "--resume").returncode == 0
+
+
+def test_without_the_option_everything_has_its_default() -> None:
+    assert output_options(DEFAULT_SAVE, DEFAULT_OVERLAY, CsvStyleName.COMMA) == (OutputOptions(), TableOptions())
+    assert [style.value for style in CsvStyleName] == list(CSV_STYLES)
 
 
 def test_words_that_are_no_output_are_refused_with_the_list(tmp_path: Path) -> None:
