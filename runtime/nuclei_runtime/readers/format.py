@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO, cast
 
 from nuclei_runtime.errors import ImageReadError, ImageShapeError, MissingExtraError
@@ -125,6 +126,11 @@ class Format:
         return folder.suffix.lower() in self.suffixes or any(
             self._is_marker(path) for name in self.marker_files for path in _matching(folder, name)
         )
+
+    def is_index(self, path: Path) -> bool:
+        """Whether a file has the name of the index of a plate of this format."""
+        names = [PurePath(name).name.lower() for name in self.marker_files] if self.plate and not self.suffixes else []
+        return any(fnmatchcase(path.name.lower(), name) for name in names)
 
     def _is_marker(self, path: Path) -> bool:
         try:

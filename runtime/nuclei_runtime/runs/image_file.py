@@ -251,17 +251,19 @@ def digest_source(file: ImageFile) -> FileDigest | str:
         file.name.encode()
     except UnicodeEncodeError:
         return "the file name is not text in the encoding of this system; rename the file"
-    is_folder = file.path.is_dir()
-    form = format_of_folder(file.path) if is_folder else format_in_folder(file.path)
-    if form is not None and form.obstacle is not None:  # its gigabytes would be read for nothing
-        return form.obstacle
     try:
         if file.field is not None:
             return digest_parts(file.parts, file.field.described)
+        is_folder = file.path.is_dir()
+        form = format_of_folder(file.path) if is_folder else format_in_folder(file.path)
+        if form is not None and form.obstacle is not None:  # its gigabytes would be read for nothing
+            return form.obstacle
+        if is_folder and form is not None:
+            form.fields(file.path)  # so would those of a plate whose index is damaged
         if is_folder:
             return digest_tree(file.path)
         return digest_file(file.path) if len(file.parts) == 1 else digest_with(*file.parts)
-    except OSError as error:
+    except Exception as error:
         with _reading():
             return image_failure(reading_error(error))
 

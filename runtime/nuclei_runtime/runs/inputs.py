@@ -111,7 +111,7 @@ def find_images(
         A source does not exist, no image was found or none of a format that can be read, a well or field that was
         chosen is on no plate, or the sources are on several drives.
     """
-    named = [path for source in sources for path in _expand(os.fspath(source))]
+    named = [_whole(path) for source in sources for path in _expand(os.fspath(source))]
     search = _Search(out)
     for path in named:
         if _is_folder_of_images(path):
@@ -157,6 +157,12 @@ def _expand(source: str) -> list[Path]:
     if not matches:
         raise InputsError(f"{source}: no file or folder matches")
     return [_resolved(match) for match in matches]
+
+
+def _whole(path: Path) -> Path:
+    """Return the folder of a plate instead of its index, which people name too; any other path as it is."""
+    form = None if _is_folder(path) else format_of_folder(path.parent)
+    return path.parent if form is not None and form.is_index(path) else path
 
 
 def _resolved(source: str | os.PathLike[str]) -> Path:

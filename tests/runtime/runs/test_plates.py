@@ -143,6 +143,19 @@ def test_what_was_not_chosen_is_asked_for_before_anything_is_segmented(config: R
     assert not config.out.exists()
 
 
+@pytest.mark.parametrize("index", ["P.HTD", "Images/Index.idx.xml", "MeasurementData.mlf"])
+def test_the_index_stands_for_its_plate(plates: Any, tmp_path: Path, index: str) -> None:
+    folder = tmp_path / "P"
+    if index == "P.HTD":
+        plates.imagexpress(folder, wells=["A01"], sites=1)
+    elif index == "MeasurementData.mlf":
+        plates.cellvoyager(folder, [(1, 1, 1, 1, 1, 1)])
+    else:
+        plates.harmony(folder, [(1, 1, 1, 0, 1, 1)])
+    (file,) = find_images([folder / index], out=tmp_path / "out").files
+    assert file.name == f"{(folder / index).parent.name}_A01_f01"
+
+
 def test_names_of_fields_never_clash(plates: Any, tmp_path: Path) -> None:
     plates.harmony(tmp_path / "in/my.plate", [(1, 1, 1, 0, 1, 1), (1, 1, 2, 0, 1, 1)])
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "in/my.plate_A01_f01.png")
