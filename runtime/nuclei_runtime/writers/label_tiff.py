@@ -18,7 +18,9 @@ from nuclei_runtime.segmentation.scratch_raster import CHUNK_PX
 from nuclei_runtime.writers.plane_writer import LabelSource, PlaneWriter
 
 MAX_STRIPS_PX = 4096
-"""Longest side of a label image that is written in strips; larger ones are written in tiles."""
+"""Longest side of a label image that is written in strips. A larger one is a pyramid whose last level is not larger."""
+LEVELS = (4, 16, 64)
+"""How much lower the resolutions of the levels are, as in slides of Aperio. Divisors of `CHUNK_PX`."""
 
 _MAX_UINT16_LABEL = 65_535
 _MAX_RATIONAL = 1 << 31
@@ -75,37 +77,85 @@ def _write(
 ) -> None:
     """Write a label image from what `read` returns for its regions.
 
-    16 bits per pixel, 32 if a number is above 65,535; compressed with deflate; in tiles where a side is longer than
-    `MAX_STRIPS_PX`, and then BigTIFF where needed; with the pixel size of the image, if it is known.
+    16 bits per pixel, 32 if a number is above 65,535; compressed with deflate; with the pixel size of the image, if it
+    is known. Where a side is longer than `MAX_STRIPS_PX`, it is a pyramid: an OME-TIFF in tiles, BigTIFF where needed,
+    with lower resolutions in SubIFDs, as viewers of slides expect.
     """
     height, width = shape
     dtype = np.dtype("<u2" if max_label <= _MAX_UINT16_LABEL else "<u4")
-    in_tiles = max(shape) > MAX_STRIPS_PX
+    common: dict[str, Any] = {
+        "dtype": dtype,
+        "photometric": "minisblack",
+        "compression": "zlib",
+        "metadata": None,
+        "software": False,
+    }
+    if max(shape) <= MAX_STRIPS_PX:
+        strips = (
+            _deflated(read(slice(row, min(row + CHUNK_PX, height)), slice(0, width)), dtype)
+            for row in range(0, height, CHUNK_PX)
+        )
+        common |= {"rowsperstrip": CHUNK_PX, **_resolution(pixel_size_um)}
+        tifffile.imwrite(path, strips, shape=(height, width), byteorder="<", **common)
+        return
+    factors = [factor for factor in LEVELS if max(shape) * LEVELS[0] > MAX_STRIPS_PX * factor and min(shape) >= factor]
+    common["tile"] = (CHUNK_PX, CHUNK_PX)
+    is_big = height * width * dtype.itemsize >= _MAX_CLASSIC_BYTES
+    with tifffile.TiffWriter(path, bigtiff=is_big, byteorder="<") as writer:
+        writer.write(
+            _tiles(read, shape, dtype, 1),
+            shape=(height, width),
+            subifds=len(factors),
+            description=_ome_xml(shape, dtype, pixel_size_um),
+            **common,
+            **_resolution(pixel_size_um),
+        )
+        for factor in factors:
+            level = (height // factor, width // factor)
+            writer.write(_tiles(read, shape, dtype, factor), shape=level, subfiletype=1, **common)
 
-    def segments() -> Iterator[bytes]:
-        """Deflate here: tifffile would use imagecodecs where it is installed, and give other bytes."""
-        for row in range(0, height, CHUNK_PX):
-            rows = slice(row, min(row + CHUNK_PX, height))
-            for column in range(0, width, CHUNK_PX if in_tiles else width):
-                columns = slice(column, min(column + (CHUNK_PX if in_tiles else width), width))
-                part = read(rows, columns).astype(dtype)
-                if in_tiles:  # a tile is whole, also beyond the image
-                    part = np.pad(part, [(0, CHUNK_PX - length) for length in part.shape])
-                yield zlib.compress(part.tobytes())
 
-    tifffile.imwrite(
-        path,
-        segments(),
-        shape=shape,
-        dtype=dtype,
-        byteorder="<",
-        **({"tile": (CHUNK_PX, CHUNK_PX)} if in_tiles else {"rowsperstrip": CHUNK_PX}),
-        bigtiff=height * width * dtype.itemsize >= _MAX_CLASSIC_BYTES,
-        photometric="minisblack",
-        compression="zlib",
-        metadata=None,
-        software=False,
-        **_resolution(pixel_size_um),
+def _tiles(
+    read: Callable[[slice, slice], NDArray[Any]], shape: tuple[int, ...], dtype: np.dtype[Any], factor: int
+) -> Iterator[bytes]:
+    """Yield the tiles of a level: of each square of pixels the label in its middle, since numbers have no mean.
+
+    What is read at a time does not grow with the factor.
+    """
+    height, width = (length // factor * factor for length in shape)
+    side, sampled = CHUNK_PX * factor, CHUNK_PX // factor
+    empty = _deflated(np.zeros((CHUNK_PX, CHUNK_PX)), dtype)
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            tile = np.zeros((CHUNK_PX, CHUNK_PX), dtype)  # whole, also beyond the image
+            for row in range(top, min(top + side, height), CHUNK_PX):
+                for column in range(left, min(left + side, width), CHUNK_PX):
+                    rows, columns = (
+                        slice(row, min(row + CHUNK_PX, height)),
+                        slice(column, min(column + CHUNK_PX, width)),
+                    )
+                    part = read(rows, columns)[factor // 2 :: factor, factor // 2 :: factor]
+                    y, x = (row - top) // CHUNK_PX * sampled, (column - left) // CHUNK_PX * sampled
+                    tile[y : y + part.shape[0], x : x + part.shape[1]] = part
+            yield _deflated(tile, dtype) if tile.any() else empty
+
+
+def _deflated(labels: NDArray[Any], dtype: np.dtype[Any]) -> bytes:
+    """Deflate here: tifffile would use imagecodecs where it is installed, and give other bytes."""
+    return zlib.compress(labels.astype(dtype).tobytes())
+
+
+def _ome_xml(shape: tuple[int, ...], dtype: np.dtype[Any], pixel_size_um: PixelSize | None) -> str:
+    """Return the metadata that make viewers take the SubIFDs for levels (OME-TIFF specification, 6.0)."""
+    sizes: dict[str, float] = {"SizeX": shape[1], "SizeY": shape[0], "SizeZ": 1, "SizeC": 1, "SizeT": 1}
+    if pixel_size_um is not None:
+        sizes |= {"PhysicalSizeX": pixel_size_um[1], "PhysicalSizeY": pixel_size_um[0]}  # in micrometres by default
+    attributes = " ".join(f'{name}="{value}"' for name, value in sizes.items())
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+        f'<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="{dtype.name}" {attributes}>'
+        '<Channel ID="Channel:0:0" SamplesPerPixel="1"/><TiffData IFD="0" PlaneCount="1"/>'
+        "</Pixels></Image></OME>"
     )
 
 

@@ -180,6 +180,9 @@ def draw_plane_overlay(
 def draw_plane(plane: Plane, scale: int = 1, *, natural: bool = False) -> NDArray[np.uint8]:
     """Draw a plane of any size, without outlines.
 
+    If the file also stores the plane at a lower resolution that is high enough, the picture shows the pixels there that
+    lie in the middle of its own: reading all of a slide takes minutes.
+
     Parameters
     ----------
     plane : Plane
@@ -200,10 +203,15 @@ def draw_plane(plane: Plane, scale: int = 1, *, natural: bool = False) -> NDArra
         The plane cannot be read.
     """
     height, width = (math.ceil(length / scale) for length in plane.shape[:2])
-    limits = _natural_limits(plane) if natural else plane_limits(plane, LOWER_PERCENT, UPPER_PERCENT)
+    fine_enough = [level for level in plane.coarser if plane.shape[0] <= scale * level.shape[0]]
+    shown = fine_enough[-1] if fine_enough else plane
+    limits = _natural_limits(shown) if natural else plane_limits(shown, LOWER_PERCENT, UPPER_PERCENT)
     picture = np.empty((height, width, 3), np.uint8)
     for rows, columns in regions((height, width), max(_REGION_PX // scale, 1)):
-        colours = _scale_down(colours_of(plane.read(*_source(plane, rows, columns, scale))), scale)
+        if shown is plane:
+            colours = _scale_down(colours_of(plane.read(*_source(plane, rows, columns, scale))), scale)
+        else:
+            colours = _sampled(plane, shown, rows, columns, scale)
         colours = colours[..., np.newaxis] if colours.ndim == 2 else colours
         picture[rows, columns] = _to_8_bits(normalise(colours, *limits))
     return picture
@@ -214,6 +222,16 @@ def _natural_limits(plane: Plane) -> tuple[float, float]:
         return 0.0, 255.0
     low, high = plane_limits(plane, 0, 100)
     return min(low, 0.0), high
+
+
+def _sampled(plane: Plane, level: Plane, rows: slice, columns: slice, scale: int) -> Image:
+    """Return the pixels of a coarser level that lie in the middle of those of a part of the picture."""
+    at = [
+        ((np.arange(part.start, part.stop) + 0.5) * scale * n / length).astype(int).clip(max=n - 1)
+        for part, n, length in zip((rows, columns), level.shape, plane.shape, strict=False)
+    ]
+    region = level.read(*(slice(int(one[0]), int(one[-1]) + 1) for one in at))
+    return colours_of(region)[np.ix_(*(one - one[0] for one in at))]
 
 
 def _source(plane: Plane, rows: slice, columns: slice, scale: int) -> tuple[slice, slice]:

@@ -19,7 +19,7 @@ from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.runs.run import FolderRun, RunConfig
 from nuclei_runtime.runs.verify import verify
 from nuclei_runtime.segmentation import blocks
-from nuclei_runtime.segmentation.blocks import Grid
+from nuclei_runtime.segmentation.block_search import Grid
 from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.steps.cells import Expansion
 from nuclei_runtime.writers.outputs import OutputOptions

@@ -82,7 +82,7 @@ def test_blocks_leave_the_files_that_one_block_leaves(tmp_path: Path, segmenter:
     assert [int(row[header.index("label")]) for row in rows] == list(range(1, labels.max() + 1))
 
 
-def test_a_large_plane_is_written_in_tiles_without_clock_or_version(
+def test_a_large_plane_is_written_as_a_pyramid_without_clock_or_version(
     tmp_path: Path, segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(label_tiff, "MAX_STRIPS_PX", 100)
@@ -96,8 +96,29 @@ def test_a_large_plane_is_written_in_tiles_without_clock_or_version(
         assert not tiff.is_bigtiff
         assert page.dtype == np.uint16
         assert page.compression.name == "ADOBE_DEFLATE"
-        assert not {"DateTime", "Software", "ImageDescription"} & {tag.name for tag in page.tags}
-        np.testing.assert_array_equal(tiff.asarray(), together(FIELD, segmenter))
+        assert not {"DateTime", "Software"} & {tag.name for tag in page.tags}
+        labels = together(FIELD, segmenter)
+        np.testing.assert_array_equal(tiff.asarray(), labels)
+        (series,) = tiff.series
+        assert (series.kind, len(series.levels)) == ("ome", 2)
+        height, width = (length // 4 for length in FIELD.shape)
+        np.testing.assert_array_equal(series.levels[1].asarray(), labels[2::4, 2::4][:height, :width])
+
+
+@pytest.mark.parametrize(("shape", "factors"), [((290, 4097), (4,)), ((3, 70_000), ()), ((65, 100_000), (4, 16, 64))])
+def test_the_last_level_of_a_pyramid_is_small(tmp_path: Path, shape: tuple[int, int], factors: tuple[int, ...]) -> None:
+    """Labels that are different in each pixel, and levels that end within a tile."""
+    labels = np.arange(shape[0] * shape[1], dtype=np.uint32).reshape(shape) % 60_000
+    label_tiff.save_labels(tmp_path / "labels.tif", labels, (0.5, 0.25))
+    with tifffile.TiffFile(tmp_path / "labels.tif") as tiff:
+        levels = [level.asarray() for level in tiff.series[0].levels]
+    assert len(levels) == 1 + len(factors)
+    np.testing.assert_array_equal(levels[0], labels)
+    for level, factor in zip(levels[1:], factors, strict=True):
+        expected = labels[factor // 2 :: factor, factor // 2 :: factor]
+        np.testing.assert_array_equal(level, expected[: shape[0] // factor, : shape[1] // factor])
+    with open_planes(tmp_path / "labels.tif", Selection()) as (plane,):
+        assert plane.pixel_size_um == (0.5, 0.25)
 
 
 @pytest.mark.parametrize("side_px", [100, 4096])
@@ -132,7 +153,7 @@ def test_labels_have_32_bits_only_if_16_are_not_enough(
     assert write(tmp_path, np.zeros((300, 300), np.uint8), many_nuclei(n)) == n
     with tifffile.TiffFile(tmp_path / "labels.tif") as tiff:
         assert tiff.pages.first.dtype == dtype
-        assert tiff.is_bigtiff == (dtype == np.uint32)
+        assert tiff.is_bigtiff == (tiled and dtype == np.uint32)
         read = tiff.asarray()
     assert read.max() == n
     assert np.array_equal(read.ravel()[:n], np.arange(1, n + 1))
@@ -163,6 +184,27 @@ def test_a_huge_overlay_is_scaled_down_and_says_so(
     overlay._outline(expected, middles)
     np.testing.assert_array_equal(found, expected)
     assert (found == overlay.OUTLINE_RGB).all(axis=-1).sum() > 50
+
+
+def test_a_huge_overlay_shows_a_coarser_level_that_is_fine_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six pixels in one: levels of 2 and 4 will do, one of 8 will not, and the finest is not read."""
+    monkeypatch.setattr(overlay, "_REGION_PX", 64)
+
+    def refuse(_rows: slice, _columns: slice) -> np.ndarray:
+        raise AssertionError("the finest level was read")
+
+    image = np.dstack([FIELD, FIELD // 2, FIELD])[:228]
+    two, four, eight = (image[n // 2 :: n, n // 2 :: n] for n in (2, 4, 8))
+    plane = replace(plane_of(image), read=refuse, coarser=tuple(map(plane_of, (two, four, eight))))
+    found = overlay.draw_plane(plane, 6)
+    assert found.shape == (38, 49, 3)
+    rows, columns = (
+        np.minimum((6 * np.arange(n) + 3) * have // length, have - 1)
+        for n, have, length in ((38, len(four), 228), (49, four.shape[1], 290))
+    )
+    limits = overlay.percentile_limits(four, overlay.LOWER_PERCENT, overlay.UPPER_PERCENT)
+    expected = (overlay.normalise(four, *limits) * 255).round().astype(np.uint8)[np.ix_(rows, columns)]
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_one_pixel_of_an_overlay_may_stand_for_more_than_a_region(
