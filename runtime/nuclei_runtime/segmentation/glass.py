@@ -1,8 +1,8 @@
 """Finds the glass of a slide at low resolution, where nothing has to be looked for.
 
 Glass lets all light through. A part of a colour picture is glass if no mean of 8 x 8 pixels in it has an optical
-density of more than 0.05 in any colour, relative to the brightest parts of the picture (Ruifrok and Counts 2001 define
-densities in this way). Macenko et al. (ISBI 2009) leave out all below 0.15 as transparent; less is asked for here, so
+density of more than 0.05 in any colour, relative to the brightest parts of the picture (Ruifrok and Johnston 2001
+define densities in this way). Macenko et al. (ISBI 2009) leave out all below 0.15 as transparent; less is asked for here, so
 that pale tissue and single cells stay. For that reason it is not Otsu's threshold either: it lies between pale and
 dark tissue where little glass is to be seen. On the H&E slide CMU-1, glass has at most 0.01, and Otsu's is about 0.25.
 
