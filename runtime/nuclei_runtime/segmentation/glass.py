@@ -1,10 +1,10 @@
 """Finds the glass of a slide at low resolution, where nothing has to be looked for.
 
 Glass lets all light through. A part of a colour picture is glass if no mean of 8 x 8 pixels in it has an optical
-density of more than 0.05 in any colour, relative to the brightest parts of the picture (Ruifrok and Johnston 2001
-define densities in this way). Macenko et al. (ISBI 2009) leave out all below 0.15 as transparent; less is asked for here, so
-that pale tissue and single cells stay. For that reason it is not Otsu's threshold either: it lies between pale and
-dark tissue where little glass is to be seen. On the H&E slide CMU-1, glass has at most 0.01, and Otsu's is about 0.25.
+density above 0.05 in any colour, relative to the brightest parts of the picture (Ruifrok and Johnston 2001 define
+densities in this way). Macenko et al. (ISBI 2009) leave out all below 0.15 as transparent; the lower limit keeps pale
+tissue and single cells. For that reason it is not Otsu's threshold either, which lies between pale and dark tissue
+where little glass is to be seen. In the H&E slide CMU-1, hardly anything lies between 0.01, the glass, and 0.15.
 
 A picture on a dark ground, such as fluorescence that was saved in colour, has no glass by this definition.
 """
