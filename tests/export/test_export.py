@@ -27,7 +27,7 @@ from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_runtime.steps.instances import find_instances
 from nuclei_runtime.steps.preprocess import preprocess
 from nuclei_runtime.steps.resize import resize
-from nuclei_train.data.dsb2018 import open_data
+from nuclei_train.data.finding import open_data
 from nuclei_train.evaluation.evaluate import EvaluationConfig, evaluate
 
 RunMain = Callable[..., tuple[int, str, str]]

@@ -14,7 +14,7 @@ import pytest
 from nuclei_export.errors import RunFolderError
 from nuclei_export.run_folder import read_finished_run
 from nuclei_runtime.model.card import parse_card
-from nuclei_train.data.dsb2018 import open_data, training_set
+from nuclei_train.data.finding import open_data, training_set
 from nuclei_train.data.split import split_samples
 from nuclei_train.recipes.native import INFERENCE_CHECKPOINT, Native
 from nuclei_train.recipes.recipe import Sources

@@ -19,7 +19,7 @@ from nuclei_runtime.metrics import match
 from nuclei_train.batches.augment import Augmentation
 from nuclei_train.batches.crops import RandomCrops
 from nuclei_train.batches.teacher import SHARE, Answer, Teacher
-from nuclei_train.data.dsb2018 import open_data, training_set
+from nuclei_train.data.finding import open_data, training_set
 from nuclei_train.data.split import split_samples
 from nuclei_train.errors import RunFolderError
 from nuclei_train.fitting.fit import TrainingConfig, train

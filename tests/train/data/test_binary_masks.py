@@ -17,7 +17,7 @@ from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_train.cli.evaluate import main as evaluate_main
 from nuclei_train.cli.train import main as train_main
 from nuclei_train.data.binary_masks import refuse_binary_masks
-from nuclei_train.data.dsb2018 import open_data
+from nuclei_train.data.finding import open_data
 
 RunMain = Callable[..., tuple[int, str, str]]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_train.data.dsb2018 import open_data
+from nuclei_train.data.finding import open_data
 from nuclei_train.data.modality import guess_modality, modality_group
 from nuclei_train.data.split_table import read_split_table
 

@@ -15,7 +15,7 @@ import pytest
 
 from nuclei_train.cli.explore import main as explore_main
 from nuclei_train.cli.pack import main as pack_main
-from nuclei_train.data.dsb2018 import open_data, training_set
+from nuclei_train.data.finding import open_data, training_set
 from nuclei_train.data.pack import pack
 from nuclei_train.data.packed import PACK_FILE
 from nuclei_train.data.split import Split, split_samples

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nuclei_train.data.dsb2018 import open_data
+from nuclei_train.data.finding import open_data
 from nuclei_train.data.samples import Dataset
 from nuclei_train.data.split import split_samples
 from nuclei_train.data.split_table import read_split_table

@@ -27,7 +27,7 @@ from nuclei_runtime.errors import ResultsExistError
 from nuclei_runtime.metrics import Matching, PixelScores, match, mean_image_ap, pooled_ap, score_pixels
 from nuclei_runtime.model.card import parse_card
 from nuclei_train.cli.evaluate import main as evaluate_main
-from nuclei_train.data.dsb2018 import open_data
+from nuclei_train.data.finding import open_data
 from nuclei_train.data.samples import Sample
 from nuclei_train.data.split_table import read_split_table
 from nuclei_train.errors import DatasetError
@@ -190,7 +190,9 @@ def test_bad_images_are_listed_and_the_rest_is_scored(
     assert list(reasons) == ["field_000", "field_001", "field_002"]
     assert "the image is 96 x 128 pixels and its masks are 64 x 64" in reasons["field_001"]
     assert "has no masks" in reasons["field_002"]
-    assert [line.split(":")[1] for line in done.stderr.splitlines()] == [f" mixed, {name}" for name in reasons]
+    first, *failed = done.stderr.splitlines()
+    assert first.endswith("1 of 5 images have no annotation (field_002/images/field_002.png)")
+    assert [line.split(":")[1] for line in failed] == [f" mixed, {name}" for name in reasons]
     (found,) = report["sets"]
     assert found["n_images"] == found["scores"]["n_images"] == 2
     assert [row["image_id"] for row in read_rows(out)] == ["field_003", "field_004"]

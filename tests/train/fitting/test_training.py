@@ -24,7 +24,7 @@ from nuclei_runtime.cli.command import StopSignals
 from nuclei_runtime.model.card import parse_card
 from nuclei_train.cli import train as train_command
 from nuclei_train.cli.train import main as train_main
-from nuclei_train.data.dsb2018 import open_data, training_set
+from nuclei_train.data.finding import open_data, training_set
 from nuclei_train.data.samples import combined_digest
 from nuclei_train.data.split import split_samples
 from nuclei_train.data.split_table import read_split_table

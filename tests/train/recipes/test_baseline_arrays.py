@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nuclei_runtime.steps.step import Step
-from nuclei_train.data.dsb2018 import open_data
+from nuclei_train.data.finding import open_data
 from nuclei_train.data.samples import Dataset
 from nuclei_train.errors import DatasetError
 from nuclei_train.recipes.baseline_arrays import load_images, load_truth

@@ -16,7 +16,7 @@ from PIL import Image
 from nuclei_runtime.model.card import parse_card
 from nuclei_runtime.steps.step import MAPS, Step
 from nuclei_runtime.steps.tiling import Tiling, run_tiled
-from nuclei_train.data.dsb2018 import open_data, training_set
+from nuclei_train.data.finding import open_data, training_set
 from nuclei_train.data.split import Split, split_samples
 from nuclei_train.errors import DatasetError
 from nuclei_train.fitting.progress import Progress

@@ -14,8 +14,8 @@ EXTRAS = {"pandas": "data", "matplotlib": "data", "tensorflow": "train", "keras"
 DataArgument = Annotated[
     Path,
     typer.Argument(
-        help="The data: a folder with images/ and masks/, an unpacked Kaggle zip, a folder with such zips, a zip, or "
-        "a file made by nuclei-pack."
+        help="The data: a folder with images and their annotations (label images, GeoJSON, ROIs, COCO JSON), a zip of "
+        "one, a folder with such zips, or a file made by nuclei-pack."
     ),
 ]
 

@@ -52,6 +52,14 @@ def train(
             help="Knowledge distillation: train on the mean of the truth and what this exported model predicts.",
         ),
     ] = None,
+    accept_oddities: Annotated[
+        bool,
+        typer.Option(
+            "--accept-oddities",
+            help="Train although the masks are odd: annotations without an image, objects without an outline, outlines "
+            "outside the image, nuclei that cover most of it or are far larger than the model knows.",
+        ),
+    ] = False,
 ) -> None:
     """Train a U-Net on DATA.
 
@@ -59,7 +67,7 @@ def train(
 
     Images of the split train are fitted, those of val are used for validation.
 
-    Without the table, a random tenth of the images is used for validation.
+    Without the table, folders named train and val give the split, or else a random tenth is used for validation.
 
     Ctrl-C stops the training. The last complete epoch is kept, and --resume continues from there.
     """
@@ -74,7 +82,9 @@ def train(
             from nuclei_train.fitting.fit import TrainingConfig, train
 
         chosen = choose_recipe(recipe, epochs, learning_rate, recorded_run(run) if resume else {})
-        result = train(TrainingConfig(data, run, chosen, resume, start, teacher), _CommandLineReporter(signals))
+        result = train(
+            TrainingConfig(data, run, chosen, resume, start, teacher, accept_oddities), _CommandLineReporter(signals)
+        )
     for name, scores in result.scores.items():
         print(f"{name}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items()))
     print(
@@ -145,7 +155,7 @@ class _CommandLineReporter(Reporter):
         say(sentence)
 
     @contextmanager
-    def loading(self, total: int) -> Iterator[Callable[[], None]]:
+    def loading(self, total: int, what: str = "reading images") -> Iterator[Callable[[], None]]:
         done = 0
 
         def advance() -> None:
@@ -154,7 +164,7 @@ class _CommandLineReporter(Reporter):
             done += 1
             update(done)
 
-        with progress_bar("reading images", total) as update:
+        with progress_bar(what, total) as update:
             yield advance
 
     @contextmanager

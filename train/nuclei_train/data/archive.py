@@ -6,6 +6,7 @@ import shutil
 import struct
 import zipfile
 import zlib
+from collections.abc import Collection
 from mmap import ACCESS_READ, mmap
 from pathlib import Path, PureWindowsPath
 
@@ -15,8 +16,7 @@ from nuclei_train.errors import ArchiveError, DatasetError
 MAX_ENTRY_BYTES = 1 << 30
 """An entry is held in memory. No image is as large as a gibibyte, but a few kilobytes can claim to unpack to more."""
 
-# What zipfile raises for damaged bytes, an unknown compression method or an encrypted entry.
-_DAMAGE = (
+DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
@@ -26,12 +26,31 @@ _DAMAGE = (
     ValueError,
     struct.error,
 )
+"""What zipfile raises for damaged bytes, an unknown compression method or an encrypted entry."""
 
 
-def zips_of(data: Path) -> list[Path]:
-    """Return DATA if it is a zip, or the zips in the folder DATA, sorted."""
-    candidates = data.iterdir() if data.is_dir() else [data]
-    return sorted(path for path in candidates if path.suffix.lower() == ".zip" and path.is_file())
+def data_zips(data: Path) -> list[Path]:
+    """Return DATA if it is a zip, or the zips in the folder DATA, sorted; zips of ImageJ's ROIs do not count."""
+    if not data.is_dir():
+        return [data] if _is_zip(data) else []
+    files = list(data.iterdir())
+    images = {path.stem for path in files if path.name.lower().endswith(image_suffixes())}
+    return sorted(path for path in files if _is_zip(path) and not _holds_rois(path, images))
+
+
+def _is_zip(path: Path) -> bool:
+    return path.suffix.lower() == ".zip" and path.is_file()
+
+
+def _holds_rois(path: Path, images: Collection[str]) -> bool:
+    """Whether a zip belongs to an image: by its name or, if it can be read, because it contains ROIs."""
+    if path.stem in images or path.stem.removesuffix("_rois") in images:
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.lower().endswith(".roi") for name in archive.namelist())
+    except DAMAGE:
+        return False
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:
@@ -44,7 +63,7 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     """
     try:
         return zipfile.ZipFile(path)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         last = _last_local_entry(path)
         if last is None:
             raise ArchiveError(f"{path}: is not a readable zip ({error}); download it again") from error
@@ -76,7 +95,7 @@ def read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
         )
     try:
         return archive.read(info)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ArchiveError(
             f"{archive.filename}: entry {info.filename!r} is damaged: {error}; download the zip again"
         ) from error

@@ -38,7 +38,7 @@ def join(sources: Sequence[tuple[Dataset, SplitTable | None]], name: str) -> tup
     counts = Counter(dataset.name for dataset, _ in sources)
     if twice := [one for one, count in counts.items() if count > 1]:
         raise DatasetError(f"two data sets are named {twice[0]}; rename the folder or zip of one of them")
-    if all(table is None for _, table in sources):
+    if all(table is None or table.draws_validation for _, table in sources):
         raise DatasetError(
             f"none of the data sets {', '.join(counts)} has a {SPLIT_FILE} that says which images are used for "
             "validation; write one for at least one of them"

@@ -1,34 +1,48 @@
-"""DATA -> its data sets together with its split table."""
+"""DATA -> its data sets together with their split: the one way in which the commands open data."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from nuclei_train.data.dsb2018 import open_data, training_set
+from nuclei_train.data.finding import describe_unpaired, open_data, training_set
 from nuclei_train.data.samples import Dataset
-from nuclei_train.data.split_table import FORMER_SPLIT_FILE, SPLIT_FILE, SplitTable, read_split_table
+from nuclei_train.data.split_table import FORMER_SPLIT_FILE, SPLIT_FILE, SplitTable, read_split_table, split_of_folders
 
 
 def open_with_splits(data: Path, say: Callable[[str], None]) -> tuple[list[Dataset], SplitTable | None]:
-    """Open DATA and read its split table.
+    """Open DATA and read its split table, or take the split from its folders ``train``, ``val`` and ``test``.
 
     Parameters
     ----------
     data : Path
-        See `nuclei_train.data.dsb2018.open_data`.
+        See `nuclei_train.data.finding.open_data`.
     say : callable
-        Takes a sentence for the user: the table still has its former name.
+        Takes a sentence for the user: which images and annotations belong to nothing, and where the split comes from
+        if that is not ``splits.csv``.
 
     Raises
     ------
     DatasetError
-        See `nuclei_train.data.dsb2018.open_data` and `nuclei_train.data.split_table.read_split_table`.
+        See `nuclei_train.data.finding.open_data` and `nuclei_train.data.split_table.read_split_table`.
     """
     datasets = open_data(data)
+    for dataset in datasets:
+        for sentence in (*dataset.notes, describe_unpaired(dataset)):
+            if sentence is not None:
+                say(sentence)
     table = read_split_table(data)
+    folders = split_of_folders(data, datasets)
+    if table is None and folders is not None:
+        counts = Counter(folders.split.values())
+        shown = ", ".join(f"{n} {split}" for split, n in sorted(counts.items(), key=lambda one: -one[1]))
+        say(f"{data}: the split is that of the folders: {shown}")
+        return datasets, folders
     if table is not None and table.path.name == FORMER_SPLIT_FILE:
         say(f"{table.path}: used as the split table, whose name is now {SPLIT_FILE}")
+    if table is not None and folders is not None:
+        say(f"{table.path}: gives the split; the folders train, val and test are not used for it")
     return datasets, table
 
 
@@ -38,7 +52,7 @@ def open_for_training(data: Path, say: Callable[[str], None]) -> tuple[Dataset, 
     Raises
     ------
     DatasetError
-        See `open_with_splits` and `nuclei_train.data.dsb2018.training_set`.
+        See `open_with_splits` and `nuclei_train.data.finding.training_set`.
     """
     datasets, table = open_with_splits(data, say)
     return training_set(datasets), table

@@ -57,7 +57,7 @@ def pack(data: Sequence[Path], file: Path, say: Callable[[str], None], progress:
     Parameters
     ----------
     data : sequence of Path
-        One or several DATA; see `nuclei_train.data.dsb2018`. Several become one data set with the name of the file:
+        One or several DATA; see `nuclei_train.data.finding`. Several become one data set with the name of the file:
         see `nuclei_train.data.joining`.
     file : Path
         To be made; a ``.zip``.
@@ -79,7 +79,7 @@ def pack(data: Sequence[Path], file: Path, say: Callable[[str], None], progress:
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
             writer = _Writer(archive)
-            if table is not None:
+            if table is not None and not table.draws_validation:  # the run draws the same images again
                 writer.add(SPLIT_FILE, table.content)
             entries = []
             for done, sample in enumerate(samples, start=1):

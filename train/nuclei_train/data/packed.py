@@ -14,6 +14,7 @@ import hashlib
 from pathlib import Path
 
 from nuclei_runtime.json_fields import Fields, is_int, parse_json
+from nuclei_train.data.annotations.formats import LABEL_IMAGE
 from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.data.stores import ZipStore
 from nuclei_train.errors import ArchiveError
@@ -79,7 +80,7 @@ def open_pack(path: Path, store: ZipStore) -> Dataset:
     samples = []
     for sample in fields.objects("samples", MAX_SAMPLES):
         names = sample.text("image"), sample.text("labels")
-        samples.append(Sample(sample.text("image_id"), names[0], names[1:], True, packed, sample.text("digest")))
+        samples.append(Sample(sample.text("image_id"), names[0], names[1:], LABEL_IMAGE, packed, sample.text("digest")))
         sample.close()
     fields.close()
     _check(path, fields.problems)

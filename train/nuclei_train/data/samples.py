@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image, Labels
-from nuclei_runtime.errors import ImageError, ImageShapeError, ImageValueError
 from nuclei_runtime.readers.opening import read_image
+from nuclei_train.data.annotations.drawing import AnnotationFile, Drawing
+from nuclei_train.data.annotations.formats import AnnotationFormat
 from nuclei_train.data.stores import Store
 from nuclei_train.errors import DatasetError
-
-_JPEG_SIGNATURE = b"\xff\xd8\xff"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with its masks.
+    """One image with its annotation.
 
     Attributes
     ----------
@@ -31,23 +27,26 @@ class Sample:
     image_name : str
         Name of the image file within the dataset.
     mask_names : tuple of str
-        Names of the mask files; empty if there is no truth.
-    masks_are_labels : bool
-        One file contains all nuclei as 1..N, instead of one file per nucleus.
+        Names of the files that annotate it; empty if there is no truth.
+    form : AnnotationFormat
+        Of these files.
     source_digest : str or None
         For a packed sample, the digest before packing; see `nuclei_train.data.packed`.
+    split : str
+        That the folders of the image give: ``train``, ``val``, ``test``, or empty.
     """
 
     image_id: str
     image_name: str
     mask_names: tuple[str, ...]
-    masks_are_labels: bool
+    form: AnnotationFormat
     _store: Store
     source_digest: str | None = None
+    split: str = ""
 
     @property
     def has_truth(self) -> bool:
-        """Whether the sample comes with masks."""
+        """Whether the sample comes with an annotation."""
         return bool(self.mask_names)
 
     def read_image(self) -> Image:
@@ -62,33 +61,43 @@ class Sample:
         """
         return read_image(self._store.read(self.image_name))
 
-    def read_mask(self, name: str) -> NDArray[Any]:
-        """Return one of the files in `mask_names` as stored, unchecked, as (H, W).
+    def read_drawing(self, name: str, size: tuple[int, int] | None = None) -> Drawing:
+        """Return what one of the files in `mask_names` says about this image.
 
-        0 is background; higher values are the nucleus or, if `masks_are_labels`, the numbers of nuclei.
+        Parameters
+        ----------
+        name : str
+        size : tuple of int, optional
+            Height and width of the image; if it is not given and the format needs it, the image is read.
 
         Raises
         ------
-        ImageError
-            It cannot be read, is in colour or is a JPEG; the message names the file.
+        ImageError, DatasetError
+            It cannot be read; the message names the file.
         """
-        content = self._store.read(name)
-        try:
-            if content.startswith(_JPEG_SIGNATURE):
-                raise ImageValueError("is a JPEG, which does not preserve the values; save the original as PNG or TIFF")
-            return _grey(_as_stored(content, read_image(content)))
-        except ImageError as error:
-            raise type(error)(f"mask {PurePosixPath(name).name}: {error}") from error
 
-    def read_labels(self) -> Labels:
+        def image_size() -> tuple[int, int]:
+            height, width = size or self.read_image().shape[:2]
+            return height, width
+
+        return self.form.read(
+            AnnotationFile(PurePosixPath(name).name, self._store.read(name), self.image_name, image_size)
+        )
+
+    def read_labels(self, size: tuple[int, int] | None = None) -> Labels:
         """Return the truth as (H, W) int32, 0 background, 1..N in the order of the masks.
 
         A pixel in two masks belongs to the first; an empty mask gets no number.
 
+        Parameters
+        ----------
+        size : tuple of int, optional
+            See `read_drawing`.
+
         Raises
         ------
         ImageError
-            See `read_mask`.
+            See `read_drawing`.
         DatasetError
             There are no masks, or they differ in size.
         """
@@ -96,23 +105,19 @@ class Sample:
             raise DatasetError(
                 f"{self.image_id}: has no masks, expected at least one; add masks or leave the image out"
             )
-        first, *others = self.mask_names
-        stored = self.read_mask(first)
-        if self.masks_are_labels:
-            return number_labels(stored)
-        labels = np.asarray(stored > 0, dtype=np.int32)
-        count = int(labels.max())
-        for name in others:  # one at a time: a thousand masks of a large image do not fit in memory
-            mask = self.read_mask(name) > 0
-            if mask.shape != labels.shape:
+        labels: Labels | None = None
+        count = 0
+        for name in self.mask_names:  # one at a time: a thousand masks of a large image do not fit in memory
+            drawing = self.read_drawing(name, size)
+            if labels is None:
+                labels = np.zeros(drawing.shape, np.int32)
+            if drawing.shape != labels.shape:
                 raise DatasetError(
-                    f"{self.image_id}: mask {PurePosixPath(name).name} is {mask.shape}, but the first is "
+                    f"{self.image_id}: mask {PurePosixPath(name).name} is {drawing.shape}, but the first is "
                     f"{labels.shape}; nuclei-explore lists all such images"
                 )
-            free = mask & (labels == 0)
-            if free.any():
-                count += 1
-                labels[free] = count
+            count = drawing.paint(labels, count)
+        assert labels is not None
         return labels
 
     def read_file(self, name: str) -> bytes:
@@ -146,12 +151,18 @@ class Dataset:
         In the order of their identifiers.
     n_left_out : int
         Images of the original dataset that are not in a packed file; see `nuclei_train.data.packed`.
+    unpaired : tuple of str
+        Annotations that belong to no image.
+    notes : tuple of str
+        Sentences for whoever trains on these samples.
     """
 
     name: str
     path: Path
     samples: tuple[Sample, ...]
     n_left_out: int = 0
+    unpaired: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def n_images(self) -> int:
@@ -164,45 +175,6 @@ class Dataset:
         return any(sample.has_truth for sample in self.samples)
 
 
-def number_labels(stored: NDArray[Any]) -> Labels:
-    """Renumber the nuclei of a stored label image as 1..N in ascending order; 0 and below is background.
-
-    Parameters
-    ----------
-    stored : (H, W) ndarray of any integer or float type
-
-    Returns
-    -------
-    (H, W) ndarray of int32
-    """
-    labels = np.zeros(stored.shape, np.int32)
-    nuclei = stored > 0
-    labels[nuclei] = np.unique(stored[nuclei], return_inverse=True)[1] + 1
-    return labels
-
-
 def combined_digest(digests: Iterable[str]) -> str:
     """Return one SHA-256 for a sequence of samples, from the `Sample.digest` of each."""
     return hashlib.sha256("".join(digests).encode()).hexdigest()
-
-
-def _as_stored(content: bytes, mask: Image) -> Image:
-    """Undo that `read_image` inverts a TIFF in which 0 is white: a mask counts as it is stored, not as it looks."""
-    if not content.startswith((b"II", b"MM")) or mask.dtype == bool:
-        return mask
-    import tifffile
-
-    with tifffile.TiffFile(io.BytesIO(content)) as tiff:
-        if tiff.pages.first.photometric != tifffile.PHOTOMETRIC.MINISWHITE or tiff.is_imagej:
-            return mask
-    return np.negative(mask) if mask.dtype.kind == "f" else np.invert(mask)
-
-
-def _grey(mask: Image) -> NDArray[Any]:
-    """Return the only channel of a mask, (H, W), without alpha."""
-    if mask.ndim == 2:
-        return mask
-    grey = mask[..., 0]
-    if mask.shape[2] > 1 and not (mask[..., 1:3] == grey[..., np.newaxis]).all():
-        raise ImageShapeError("is in colour, expected a greyscale image in which 0 is background; save it as greyscale")
-    return grey

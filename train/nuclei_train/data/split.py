@@ -16,11 +16,12 @@ from nuclei_train.data.split_table import COLUMNS, SPLIT_FILE, SplitTable
 from nuclei_train.errors import DatasetError
 
 RANDOM_SPLIT_WARNING = (
-    "There is no splits.csv next to the data, so a random {percent:.0f}% of the images is used for validation. Images "
-    "of one microscope field often end up on both sides of such a split (in DSB2018, most of the validation "
-    "images have a sibling in training), so the validation scores are too good. A table splits.csv with the columns "
-    "image_id, split and modality keeps fields together. The run folder contains this split as splits.csv: copy it "
-    "next to the data to use the split again and to have nuclei-evaluate score the validation images separately."
+    "There is no splits.csv next to the data and no folder val, so a random {percent:.0f}% of the images is used for "
+    "validation. Images of one microscope field often end up on both sides of such a split (in DSB2018, most of the "
+    "validation images have a sibling in training), so the validation scores are too good. A table splits.csv with the "
+    "columns image_id, split and modality keeps fields together. The run folder contains this split as splits.csv: "
+    "copy it next to the data to use the split again and to have nuclei-evaluate score the validation images "
+    "separately."
 )
 
 START_WARNING = (
@@ -37,7 +38,7 @@ class Split:
     ----------
     train, val : tuple of Sample
     source : str
-        ``splits.csv``, for a split table of either name, or ``random``.
+        ``splits.csv``, for a split table of either name or folders that give the split, or ``random``.
     digest : str
         SHA-256 of the identifiers on both sides, in hexadecimal.
     """
@@ -91,7 +92,7 @@ def select(dataset: Dataset, table: SplitTable | None) -> list[Sample]:
 
 
 def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validation_fraction: float) -> Split:
-    """Split by the split table, or at random if there is none.
+    """Split by the split table, or at random if there is none, or none for validation.
 
     Only the table's splits ``train`` and ``val`` are used; ``test`` and any others are ignored.
 
@@ -101,7 +102,8 @@ def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validat
         One side would be empty.
     """
     with_truth = select(dataset, table)
-    if table is not None:
+    is_given = table is not None and not table.draws_validation
+    if table is not None and is_given:
         train = [sample for sample in with_truth if table.split[sample.image_id] == "train"]
         val = [sample for sample in with_truth if table.split[sample.image_id] == "val"]
     else:
@@ -112,11 +114,12 @@ def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validat
     if not train or not val:
         raise DatasetError(
             f"{dataset.path}: {counted(len(train), 'image')} to fit and {len(val)} to validate; expected at least "
-            "one of each; " + (_what_to_check(dataset, table) if table is not None else "add images with masks")
+            "one of each; "
+            + (_what_to_check(dataset, table) if table is not None and is_given else "add images with masks")
         )
     sides = ["train", *(s.image_id for s in train), "val", *(s.image_id for s in val)]
     digest = hashlib.sha256("\n".join(sides).encode()).hexdigest()
-    return Split(tuple(train), tuple(val), SPLIT_FILE if table is not None else "random", digest)
+    return Split(tuple(train), tuple(val), SPLIT_FILE if is_given else "random", digest)
 
 
 def _what_to_check(dataset: Dataset, table: SplitTable) -> str:

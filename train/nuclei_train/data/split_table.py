@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from nuclei_train.data.archive import zips_of
+from nuclei_train.data.archive import data_zips
 from nuclei_train.data.packed import read_packed
+from nuclei_train.data.samples import Dataset
 from nuclei_train.errors import DatasetError
 
 COLUMNS = ("image_id", "split", "modality")
@@ -31,12 +34,15 @@ class SplitTable:
         The file's bytes.
     split, modality : dict of str to str
         By image identifier, stripped of surrounding blanks; splits are in lower case.
+    draws_validation : bool
+        Whether part of ``train`` is used for validation, because folders gave the split and there is none for that.
     """
 
     path: Path
     content: bytes
     split: dict[str, str]
     modality: dict[str, str]
+    draws_validation: bool = False
 
     @cached_property
     def digest(self) -> str:
@@ -68,7 +74,7 @@ def read_split_table(data: Path) -> SplitTable | None:
         reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), restval="")
         header = reader.fieldnames or ()
         missing = set(COLUMNS) - set(header)
-        rows = [{name: row.get(name, "").strip() for name in COLUMNS} for row in reader]
+        rows = [{name: _composed(row.get(name, "").strip()) for name in COLUMNS} for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: cannot be read as a split table: {error}; expected CSV in UTF-8") from error
     if missing:
@@ -90,10 +96,21 @@ def read_split_table(data: Path) -> SplitTable | None:
     return SplitTable(path, content, split, modality={row["image_id"]: row["modality"] for row in rows})
 
 
+def split_of_folders(data: Path, datasets: Sequence[Dataset]) -> SplitTable | None:
+    """Return the split that the folders ``train``, ``val`` and ``test`` give; None if there is at most one of them."""
+    split = {one.image_id: one.split for dataset in datasets for one in dataset.samples if one.split}
+    sides = set(split.values())
+    if len(sides) < 2 or "train" not in sides:
+        return None
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *([name, side, ""] for name, side in split.items())])
+    return SplitTable(data, text.getvalue().encode(), split, dict.fromkeys(split, ""), "val" not in sides)
+
+
 def _find_packed(data: Path) -> tuple[Path, bytes] | None:
     """Return the table in a packed file, or None."""
     found = []
-    for file in zips_of(data):
+    for file in data_zips(data):
         for name in (SPLIT_FILE, FORMER_SPLIT_FILE):
             content = read_packed(file, name)
             if content is not None:
@@ -117,3 +134,8 @@ def _find_file(data: Path) -> tuple[Path, bytes] | None:
         return path, path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read as a split table: {error}; expected CSV in UTF-8") from error
+
+
+def _composed(text: str) -> str:
+    """Return a text with accents composed (NFC), as in identifiers: a Mac may write them decomposed."""
+    return unicodedata.normalize("NFC", text)

@@ -22,7 +22,8 @@ def read_with_truth(sample: Sample) -> tuple[Image, Labels]:
         The image or a mask cannot be read, or they differ in size; the message names the image.
     """
     with naming(sample):
-        image, labels = sample.read_image(), sample.read_labels()
+        image = sample.read_image()
+        labels = sample.read_labels((image.shape[0], image.shape[1]))
     check_size(sample, image, labels)
     return image, labels
 

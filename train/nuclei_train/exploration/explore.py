@@ -13,15 +13,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nuclei_train.data.archive import extract_zip
-from nuclei_train.data.dsb2018 import open_folder
+from nuclei_train.data.finding import open_folder
+from nuclei_train.data.layouts.places import ROLES
 from nuclei_train.data.modality import guess_modality
+from nuclei_train.data.oddities import MUCH_LARGER, UNPAIRED, Inspection, inspect_sample, much_larger
 from nuclei_train.data.opening import open_with_splits
 from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.data.split_table import SPLIT_FILE, SplitTable
 from nuclei_train.data.truth import read_with_truth
 from nuclei_train.errors import DatasetError
 from nuclei_train.exploration.figures import SamplePicture, draw_gallery, draw_histograms
-from nuclei_train.exploration.oddities import Inspection, inspect_sample
 
 IMAGE_TABLE = "image_properties.csv"
 ODDITY_TABLE = "oddities.csv"
@@ -47,7 +48,7 @@ class Exploration:
         stored values, without alpha), n_nuclei, mean_area_px, median_area_px, foreground_fraction, split (from the
         split table). A cell is empty if the value is unknown: there is no truth, or the image cannot be read.
     oddities : DataFrame
-        One row per oddity: image_id, dataset, kind, detail.
+        One row per oddity: image_id (empty if it belongs to no single image), dataset, kind, detail.
     areas_px : ndarray of int
         Area of every nucleus.
     files : tuple of Path
@@ -89,15 +90,20 @@ def explore(data: Path, out: Path, say: Callable[[str], None], progress: Callabl
     samples = [(dataset, sample) for dataset in datasets for sample in dataset.samples]
     rows: list[dict[str, Any]] = []
     oddities: list[tuple[str, str, str, str]] = []
-    areas: list[int] = []
+    areas_of: dict[str, list[int]] = {dataset.name: [] for dataset in datasets}
     for done, (dataset, sample) in enumerate(samples, start=1):
-        inspection = inspect_sample(sample, expect_truth=dataset.has_truth)
+        inspection = inspect_sample(sample, expect_truth=dataset.has_truth or bool(dataset.unpaired))
         path = dataset.path / sample.image_name
         shown = path.relative_to(out).as_posix() if zips else str(path.resolve())
         rows.append(_describe(dataset, sample, shown, inspection, table))
         oddities += [(sample.image_id, dataset.name, o.kind, o.detail) for o in inspection.oddities]
-        areas += inspection.areas_px or ()
+        areas_of[dataset.name] += inspection.areas_px or ()
         progress(done, len(samples))
+    for dataset in datasets:
+        oddities += [("", dataset.name, UNPAIRED, name) for name in dataset.unpaired]
+        if (detail := much_larger(areas_of[dataset.name])) is not None:
+            oddities.append(("", dataset.name, MUCH_LARGER, detail))
+    areas = [area for its in areas_of.values() for area in its]
 
     exploration = Exploration(
         pd.DataFrame(rows).astype(dict.fromkeys(("height", "width", "channels", "n_nuclei"), "Int64")),
@@ -126,7 +132,7 @@ def _check_out(data: Path, out: Path, datasets: Sequence[Dataset]) -> None:
         return
     below = f"{place.relative_to(home).as_posix()}/"
     names = (name for d in datasets for s in d.samples for name in (s.image_name, *s.mask_names))
-    if place.name in ("images", "masks") or any(name.startswith(below) for name in names):
+    if place.name in ROLES or any(name.startswith(below) for name in names):
         raise DatasetError(
             f"{out}: is a folder of the data, so what is written there would be read as data; name another folder"
         )

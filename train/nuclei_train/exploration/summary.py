@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nuclei_train.data.modality import modality_group
-from nuclei_train.exploration.oddities import KINDS
+from nuclei_train.data.oddities import KINDS, UNPAIRED
 
 SIZES_SHOWN = 5
 IDS_SHOWN = 3
@@ -85,13 +85,19 @@ def _nuclei(images: pd.DataFrame, areas_px: NDArray[np.int64]) -> Iterator[str]:
 def _odd(oddities: pd.DataFrame) -> Iterator[str]:
     for kind in KINDS:
         found = oddities[oddities["kind"] == kind]
-        ids = found.drop_duplicates(["dataset", "image_id"])["image_id"]
-        if len(ids):
-            times = f"{len(found):,} in " if len(found) > len(ids) else ""
-            shown = [_short(image_id) for image_id in ids.iloc[:IDS_SHOWN]] + ["..."] * (len(ids) > IDS_SHOWN)
-            yield f"{kind}: {times}{_count(len(ids), 'image')}: {', '.join(shown)}"
+        for detail in found.loc[(found["image_id"] == "") & (kind != UNPAIRED), "detail"]:
+            yield f"{kind}: {detail}"
+        what, names = ("file", found["detail"]) if kind == UNPAIRED else ("image", _ids(found))
+        if len(names):
+            times = f"{len(found):,} in " if len(found) > len(names) else ""
+            shown = [_short(name) for name in names.iloc[:IDS_SHOWN]] + ["..."] * (len(names) > IDS_SHOWN)
+            yield f"{kind}: {times}{_count(len(names), what)}: {', '.join(shown)}"
     if not len(oddities):
         yield "none"
+
+
+def _ids(oddities: pd.DataFrame) -> pd.Series[str]:
+    return oddities.loc[oddities["image_id"] != ""].drop_duplicates(["dataset", "image_id"])["image_id"]
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:

@@ -17,10 +17,12 @@ from nuclei_runtime.wording import counted
 from nuclei_train import run_folder
 from nuclei_train.batches.teacher import Teacher
 from nuclei_train.data.binary_masks import refuse_binary_masks
-from nuclei_train.data.dsb2018 import training_set
+from nuclei_train.data.finding import training_set
 from nuclei_train.data.opening import open_with_splits
-from nuclei_train.data.split import RANDOM_SPLIT_WARNING, START_WARNING, split_samples, write_split_table
+from nuclei_train.data.samples import Dataset
+from nuclei_train.data.split import RANDOM_SPLIT_WARNING, START_WARNING, Split, split_samples, write_split_table
 from nuclei_train.data.split_table import SPLIT_FILE
+from nuclei_train.data.stopping import refuse, stopping_oddities
 from nuclei_train.errors import DatasetError, RunFolderError
 from nuclei_train.fitting.curves import draw_curves
 from nuclei_train.fitting.progress import Progress
@@ -49,6 +51,8 @@ class TrainingConfig:
         weights, and a resumed run with those that it began with.
     teacher : Path, optional
         An exported model whose predictions are learned together with the truth. A resumed run keeps its own.
+    accept_oddities : bool
+        Train even on data with the oddities `nuclei_train.data.oddities.STOPPING`.
     """
 
     data: Path
@@ -57,6 +61,7 @@ class TrainingConfig:
     resume: bool
     start: Path | None = None
     teacher: Path | None = None
+    accept_oddities: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
     Raises
     ------
     DatasetError
-        DATA is not understood, or an image needed for training cannot be used.
+        DATA is not understood, an image needed for training cannot be used, or there are grave oddities.
     RunFolderError
         The folder contains another run, or a run although `resume` is false; or the checkpoint to start from belongs to
         another network.
@@ -99,7 +104,7 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
     datasets, table = open_with_splits(config.data, reporter.say)
     dataset = training_set(datasets)
     split = split_samples(dataset, table, recipe.seed, recipe.validation_fraction)
-    if table is None:
+    if split.source == "random":
         reporter.say(RANDOM_SPLIT_WARNING.format(percent=100 * recipe.validation_fraction))
     test = next((d.samples for d in datasets if d.name == TEST_SET), ())
     teacher_path = config.teacher or (Path(paths["teacher"]) if "teacher" in paths else None)
@@ -107,6 +112,7 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
     sources = recipe.choose(Sources(split, table.modality if table is not None else {}, test, teacher))
     split = sources.split
     refuse_binary_masks((*split.train, *split.val))
+    _check_oddities(config, dataset, split, reporter)
     n_train, n_val = len(split.train), len(split.val)
     reporter.say(
         f"{dataset.path}: {counted(n_train, 'image')} to fit, {n_val} to validate, "
@@ -118,7 +124,7 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
         if config.start is not None
         else recorded_start(recorded, recipe, has_state=has_state)
     )
-    if table is None and start is not None:
+    if split.source == "random" and start is not None:
         reporter.say(START_WARNING)
     identity = describe_run(recipe, dataset, split, start, teacher)
     run_folder.prepare(config.run, identity, defaults_of(recipe), resume=config.resume)
@@ -137,7 +143,7 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
             run_folder.discard_run(config.run)
         raise
     loading_seconds = time.perf_counter() - started
-    if table is None:
+    if split.source == "random":
         write_split_table(config.run / SPLIT_FILE, split)
     material.draw(config.run / "sanity_check.png")
 
@@ -165,6 +171,17 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
         },
     )
     return TrainingResult(progress.epochs_done, best_epoch, trained.scores, seconds)
+
+
+def _check_oddities(config: TrainingConfig, dataset: Dataset, split: Split, reporter: Reporter) -> None:
+    """Stop at grave oddities, or mention them if the user has accepted them."""
+    samples = (*split.train, *split.val)
+    with reporter.loading(len(samples), "checking masks") as advance:
+        stopping = stopping_oddities(dataset, samples, advance)
+    if not config.accept_oddities:
+        refuse(str(dataset.path), stopping)
+    for sentence in stopping:
+        reporter.say(f"accepted: {sentence}")
 
 
 def _load(data: Path, sources: Sources, recipe: Recipe, reporter: Reporter) -> Material:

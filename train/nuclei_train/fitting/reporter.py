@@ -13,7 +13,7 @@ class Reporter:
         """Receive a sentence for the user."""
 
     @contextmanager
-    def loading(self, total: int) -> Iterator[Callable[[], None]]:  # noqa: ARG002
+    def loading(self, total: int, what: str = "reading images") -> Iterator[Callable[[], None]]:  # noqa: ARG002
         """Surround the reading of `total` images; yield what the training calls after each image."""
         yield lambda: None
 

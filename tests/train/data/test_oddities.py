@@ -10,8 +10,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from nuclei_train.data.dsb2018 import open_data
-from nuclei_train.exploration.oddities import Inspection, inspect_sample
+from nuclei_train.data.finding import open_data
+from nuclei_train.data.oddities import Inspection, inspect_sample
 
 BLACK = np.zeros((20, 30), np.uint8)
 

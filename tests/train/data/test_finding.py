@@ -15,8 +15,10 @@ from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import ImageReadError, ImageShapeError, ImageValueError
-from nuclei_train.data.dsb2018 import open_data, open_folder, training_set
-from nuclei_train.data.samples import Dataset, Sample, number_labels
+from nuclei_train.data.annotations.formats import LABEL_IMAGE
+from nuclei_train.data.annotations.mask_images import number_labels
+from nuclei_train.data.finding import open_data, open_folder, training_set
+from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.errors import ArchiveError, DatasetError
 
 MakeZip = Callable[..., Path]
@@ -97,7 +99,7 @@ def test_label_images_are_read(tmp_path: Path, make_label_zip: MakeZip) -> None:
         (dataset,) = open_data(data)
         assert dataset.name == "stardist_test"
         (sample,) = dataset.samples
-        assert sample.masks_are_labels
+        assert sample.form is LABEL_IMAGE
         truth = fluorescence_field(3, height=96, width=128, n_nuclei=8)[1]
         np.testing.assert_array_equal(sample.read_labels(), truth)
 

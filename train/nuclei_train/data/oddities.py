@@ -1,23 +1,27 @@
-"""One sample -> the areas of its nuclei, and its oddities."""
+"""One sample -> the areas of its nuclei, and its oddities; and which oddities are too grave to train on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageError
-from nuclei_train.data.samples import Sample, number_labels
+from nuclei_train.data.annotations.drawing import NO_OUTLINE, OUTSIDE, REGION
+from nuclei_train.data.samples import Sample
 from nuclei_train.errors import DatasetError
 
 UNREADABLE = "unreadable file"
 NO_MASKS = "image without masks"
 OTHER_SIZE = "mask of another size"
+COVERS_MOST = "nucleus that covers most of the image"
+MUCH_LARGER = "nuclei much larger than the model knows"
+UNPAIRED = "annotation without image"
 EMPTY_MASK = "empty mask"
 OVERLAP = "overlapping masks"
 SEVERAL_PIECES = "mask in several pieces"
@@ -26,15 +30,34 @@ CONSTANT_ALPHA = "constant alpha channel"
 
 KINDS = (
     UNREADABLE,
+    UNPAIRED,
     NO_MASKS,
     OTHER_SIZE,
+    COVERS_MOST,
+    MUCH_LARGER,
+    OUTSIDE,
+    NO_OUTLINE,
     EMPTY_MASK,
     OVERLAP,
     SEVERAL_PIECES,
+    REGION,
     VARYING_ALPHA,
     CONSTANT_ALPHA,  # last: the rule in Kaggle's files, with 255
 )
 """The kinds of oddities, the gravest first."""
+
+STOPPING = (UNPAIRED, COVERS_MOST, MUCH_LARGER, OUTSIDE, NO_OUTLINE)
+"""Kinds that almost always mean a misread mask or a missing nucleus: no training on them unless the user accepts."""
+
+MOST = 0.5
+"""Share of the image. The largest nucleus of the 664 training images of the Data Science Bowl 2018 covers 8%."""
+
+KNOWN_DIAMETER_PX = 20.2
+"""Median diameter of the nuclei that the bundled model was trained on, as its card says."""
+
+MAX_AREA_RATIO = 20.0
+"""A median beyond this is no ordinary difference between data sets, but a misread mask or another magnification. The
+largest median of a data set that the model was tuned on is 688 px (brown nuclei of DeepLIIF), twice the known area."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +118,7 @@ def inspect_sample(sample: Sample, *, expect_truth: bool) -> Inspection:
         if expect_truth:
             oddities.append(Oddity(NO_MASKS, "no mask, although other images of its data set have some"))
         return Inspection(image, None, 0, tuple(oddities))
-    areas, foreground_px = _inspect_masks(sample, None if image is None else image.shape[:2], oddities)
+    areas, foreground_px = inspect_truth(sample, None if image is None else (image.shape[0], image.shape[1]), oddities)
     return Inspection(image, areas, foreground_px, tuple(oddities))
 
 
@@ -108,50 +131,58 @@ def _odd_alpha(image: Image) -> Iterator[Oddity]:
             yield Oddity(VARYING_ALPHA, f"{low} to {high}")
 
 
-def _inspect_masks(sample: Sample, size: tuple[int, ...] | None, oddities: list[Oddity]) -> tuple[tuple[int, ...], int]:
-    """Return the areas of the nuclei and of their union; if the image has no size, the first mask's is used."""
+def much_larger(areas_px: Sequence[int]) -> str | None:
+    """Say by how much the median nucleus of a data set exceeds what the model knows; None if it does not by far."""
+    known_px = math.pi / 4 * KNOWN_DIAMETER_PX**2
+    median_px = float(np.median(areas_px)) if len(areas_px) else 0.0
+    if median_px < MAX_AREA_RATIO * known_px:
+        return None
+    return (
+        f"median {median_px:,.0f} px, {median_px / known_px:.0f} times that of the bundled model's training "
+        f"({known_px:.0f} px, a diameter of {KNOWN_DIAMETER_PX:g} px)"
+    )
+
+
+def inspect_truth(sample: Sample, size: tuple[int, int] | None, oddities: list[Oddity]) -> tuple[tuple[int, ...], int]:
+    """Add what is odd about the annotation, and return the areas of its nuclei and of their union, in px.
+
+    Without the `size` of the image, that of the first mask is used.
+    """
     areas: list[int] = []
     n_masks: NDArray[np.uint16] | None = None  # number of masks that cover each pixel
     for name in sample.mask_names:
         try:
-            stored = sample.read_mask(name)
+            drawing = sample.read_drawing(name, size)
         except (ImageError, DatasetError) as error:
             oddities.append(Oddity(UNREADABLE, str(error)))
             continue
-        file = f"mask {PurePosixPath(name).name}"
-        size = size or stored.shape
-        if stored.shape != size:
-            oddities.append(Oddity(OTHER_SIZE, f"{file}: {_size(stored.shape)}, expected {_size(size)}"))
+        size = size or drawing.shape
+        if drawing.shape != size:
+            file = f"mask {PurePosixPath(name).name}"
+            oddities.append(Oddity(OTHER_SIZE, f"{file}: {_size(drawing.shape)}, expected {_size(size)}"))
             continue
         if n_masks is None:
             n_masks = np.zeros(size, np.uint16)
-        nuclei = list(_nuclei(stored if sample.masks_are_labels else stored > 0))
-        if not nuclei:
-            oddities.append(Oddity(EMPTY_MASK, file))
-        for number, window, nucleus in nuclei:
-            areas.append(int(np.count_nonzero(nucleus)))
-            n_masks[window] += nucleus
-            pieces = _piece_areas(nucleus)
+        for nucleus in drawing.nuclei:
+            area = int(np.count_nonzero(nucleus.mask))
+            if not area:
+                oddities.append(Oddity(EMPTY_MASK, nucleus.where))
+                continue
+            areas.append(area)
+            n_masks[nucleus.window] += nucleus.mask
+            if area > MOST * n_masks.size:
+                oddities.append(Oddity(COVERS_MOST, f"{nucleus.where}: {area / n_masks.size:.0%} of the image"))
+            pieces = _piece_areas(nucleus.mask)
             if len(pieces) > 1:
-                which = f"{file}, nucleus {number}" if sample.masks_are_labels else file
                 shown = ", ".join(str(area) for area in pieces)
-                oddities.append(Oddity(SEVERAL_PIECES, f"{which}: {len(pieces)} pieces of {shown} px"))
+                oddities.append(Oddity(SEVERAL_PIECES, f"{nucleus.where}: {len(pieces)} pieces of {shown} px"))
+        oddities.extend(Oddity(one.kind, one.detail) for one in drawing.left_out)
     if n_masks is None:
         return (), 0
     n_overlapping = int(np.count_nonzero(n_masks > 1))
     if n_overlapping:
         oddities.append(Oddity(OVERLAP, f"{n_overlapping} px in two or more masks"))
     return tuple(areas), int(np.count_nonzero(n_masks))
-
-
-def _nuclei(stored: NDArray[Any]) -> Iterator[tuple[Any, tuple[slice, ...], NDArray[np.bool_]]]:
-    """Yield each nucleus's stored number, its window in the image, and its mask there."""
-    from scipy import ndimage
-
-    labels = number_labels(stored)
-    for label, window in enumerate(ndimage.find_objects(labels), start=1):
-        nucleus = labels[window] == label
-        yield stored[window][nucleus][0], window, nucleus
 
 
 def _piece_areas(nucleus: NDArray[np.bool_]) -> list[int]:

@@ -1,0 +1,102 @@
+"""A results folder of nuclei-infer whose label images were corrected, beside the images that they belong to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+from nuclei_runtime.results.layout import PROVENANCE_FILE, RECORDS_FOLDER
+from nuclei_train.data.annotations.formats import LABEL_IMAGE
+from nuclei_train.data.layouts.pairing import Found, Pair, twice
+from nuclei_train.data.layouts.places import identifier_of, is_image
+from nuclei_train.data.stores import Store
+
+_LABELS = "labels"
+
+
+def results_folders(files: Iterable[PurePosixPath]) -> set[PurePosixPath]:
+    """Return the results folders; one into which the images were copied counts as two folders of images and labels."""
+    known = set(files)
+    folders = {file.parent for file in known if file.name == PROVENANCE_FILE}
+    copied = {file.parent.parent for file in known if file.parent.name == "images"}
+    return {folder for folder in folders if folder not in copied}
+
+
+def is_within(file: PurePosixPath, folders: Iterable[PurePosixPath]) -> bool:
+    """Whether a file lies in one of these folders."""
+    return any(folder in file.parents for folder in folders)
+
+
+def find_results(files: Sequence[PurePosixPath], name: str, store: Store) -> Found:  # noqa: ARG001
+    """Find label images of results folders that belong to images beside the folder.
+
+    A label image is named as its image, with the folders between it and the folder that nuclei-infer was given.
+
+    Raises
+    ------
+    DatasetError
+        Two images fit one label image, or two label images one image.
+    """
+    folders = results_folders(files)
+    images = [file for file in files if is_image(file) and not is_within(file, folders)]
+    found = Found()
+    for folder in sorted(folders):
+        found.add(_corrected(folder, files, images, store))
+    known = {pair.image.parent: pair for pair in found.pairs}
+    for image in images:
+        if image.parent in known and image not in found.used:
+            found.pairs.append(Pair(known[image.parent].level, "", identifier_of(image), image))
+            found.used.add(image)
+    return found
+
+
+def _corrected(
+    folder: PurePosixPath, files: Sequence[PurePosixPath], images: Sequence[PurePosixPath], store: Store
+) -> Found:
+    found = Found()
+    by_stem: dict[str, list[PurePosixPath]] = {}
+    for image in images:
+        if folder.parent in image.parents:
+            inner = image.relative_to(folder.parent)
+            for parts in (inner.parts, inner.with_suffix("").parts):
+                for start in range(len(parts)):
+                    by_stem.setdefault("/".join(parts[start:]), []).append(image)
+    written = _digests_written(folder, files, store)
+    unchanged = 0
+    for label in files:
+        if folder / _LABELS not in label.parents or not is_image(label):
+            continue
+        stem = str(label.relative_to(folder / _LABELS).with_suffix(""))
+        fitting = list(dict.fromkeys(by_stem.get(stem, ())))
+        if len(fitting) > 1:
+            raise twice(fitting[0], fitting[1])
+        if not fitting:
+            found.unpaired.append((folder.parent, str(label)))
+            continue
+        if fitting[0] in found.used:
+            raise twice(label, fitting[0])
+        found.pairs.append(Pair(folder.parent, "", stem.replace("/", "_"), fitting[0], (label,), LABEL_IMAGE))
+        found.used.update((label, fitting[0]))
+        unchanged += hashlib.sha256(store.read(str(label))).hexdigest() in written
+    if not found.pairs:
+        return Found()
+    found.notes.append(
+        f"{folder / _LABELS}: {len(found.pairs)} label images of a results folder are taken as the truth; {unchanged} "
+        "of them are as nuclei-infer wrote them: remove those that nobody has checked"
+    )
+    return found
+
+
+def _digests_written(folder: PurePosixPath, files: Sequence[PurePosixPath], store: Store) -> set[str]:
+    """Return the SHA-256 of everything that nuclei-infer wrote there, as its records say."""
+    digests: set[str] = set()
+    for file in files:
+        if file.parent == folder / RECORDS_FOLDER and file.suffix == ".json":
+            try:
+                results = json.loads(store.read(str(file)).decode("utf-8", "replace"))["results"]
+                digests |= set(results.values())
+            except (ValueError, KeyError, TypeError, AttributeError):  # a damaged record says nothing
+                continue
+    return digests
