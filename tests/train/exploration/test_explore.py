@@ -305,6 +305,8 @@ def test_an_out_that_cannot_be_made_is_a_sentence(data: Path, tmp_path: Path) ->
 def test_the_summary_separates_the_thousands_of_every_number() -> None:
     image = {"dataset": "a", "n_nuclei": 1200, "height": 9, "width": 9, "channels": 1, "dtype": "uint8"}
     images = pd.DataFrame([image | {"modality": None, "modality_guess": "fluorescence"}])
-    summary = format_summary(images, pd.DataFrame(columns=["kind", "dataset", "image_id", "detail"]), np.array([8224, 8225]))
+    summary = format_summary(
+        images, pd.DataFrame(columns=["kind", "dataset", "image_id", "detail"]), np.array([8224, 8225])
+    )
     assert "per image: 1,200 to 1,200, median 1,200" in summary
     assert "area: 8,224 to 8,225 px, median 8,224.5 px" in summary

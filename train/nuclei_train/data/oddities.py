@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageError
-from nuclei_train.data.annotations.drawing import NO_OUTLINE, OUTSIDE, REGION
+from nuclei_train.data.annotations.drawing import NO_OUTLINE, NOT_COUNTED, OUTSIDE
 from nuclei_train.data.samples import Sample
 from nuclei_train.errors import DatasetError
 
@@ -40,7 +40,7 @@ KINDS = (
     EMPTY_MASK,
     OVERLAP,
     SEVERAL_PIECES,
-    REGION,
+    NOT_COUNTED,
     VARYING_ALPHA,
     CONSTANT_ALPHA,  # last: the rule in Kaggle's files, with 255
 )

@@ -87,10 +87,13 @@ class Outlines:
     outlines : tuple of Outline
     left_out : tuple of str
         One sentence for each kind of object in the file that is no nucleus.
+    n_without_area : int
+        How many of these are points, lines or other objects without an area, which may mark nuclei nobody outlined.
     """
 
     outlines: tuple[Outline, ...]
     left_out: tuple[str, ...] = ()
+    n_without_area: int = 0
 
     @property
     def n_outlines(self) -> int:

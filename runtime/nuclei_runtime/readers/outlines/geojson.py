@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,8 +25,8 @@ _REGION_TIMES = 10
 """An annotation that is larger than the median outline by this factor and holds others is a region to look at."""
 
 
-def read_geojson(path: Path) -> Outlines:
-    """Read the outlines of nuclei from a GeoJSON file.
+def read_geojson(_: str, content: bytes) -> Outlines:
+    """Read the outlines of nuclei from the name and the content of a GeoJSON file.
 
     Raises
     ------
@@ -35,12 +34,13 @@ def read_geojson(path: Path) -> Outlines:
         It is not GeoJSON, or a polygon is damaged.
     """
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ImageReadError(f"cannot be decoded as GeoJSON, the file may be truncated: {error}") from error
     outlines: list[Outline] = []
     annotations: set[int] = set()
     left_out: Counter[str] = Counter()
+    n_without_area = 0
     for feature in _features(document):
         properties = feature.get("properties")
         properties = properties if isinstance(properties, dict) else {}
@@ -53,6 +53,7 @@ def read_geojson(path: Path) -> Outlines:
             left_out[f"class {classified}"] += 1
         elif kind not in ("Polygon", "MultiPolygon"):
             left_out[f"{kind or 'missing'} geometry, which has no area"] += 1
+            n_without_area += 1
         else:
             assert isinstance(geometry, dict)
             if properties.get("objectType") == "annotation":
@@ -61,7 +62,8 @@ def read_geojson(path: Path) -> Outlines:
     regions = _regions(outlines, annotations)
     left_out["annotations around others"] += len(regions)
     kept = tuple(outline for index, outline in enumerate(outlines) if index not in regions)
-    return Outlines(kept, tuple(f"left out {counted(n, 'object')}: {what}" for what, n in left_out.items() if n))
+    sentences = (f"left out {counted(n, 'object')}: {what}" for what, n in left_out.items() if n)
+    return Outlines(kept, tuple(sentences), n_without_area)
 
 
 def _features(document: Any) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ For the outlines of areas, ImageJ counts pixels as `Outline` does: whole numbers
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -25,8 +26,8 @@ _AREAS = {"POLYGON", "RECT", "OVAL", "FREEHAND", "TRACED"}
 """The types of ROIs that have an area. A composite one is stored as a rectangle."""
 
 
-def read_rois(path: Path) -> Outlines:
-    """Read the outlines of nuclei from a ROI file or a zip of ROI files.
+def read_rois(name: str, content: bytes) -> Outlines:
+    """Read the outlines of nuclei from the name and the content of a ROI file or a zip of ROI files.
 
     Raises
     ------
@@ -39,18 +40,19 @@ def read_rois(path: Path) -> Outlines:
         raise MissingExtraError("roifile", "formats")
     outlines: list[Outline] = []
     left_out: Counter[str] = Counter()
-    for name, data in _members(path):
-        roi = _decoded(name, data)
+    for member, data in _members(name, content):
+        roi = _decoded(member, data)
         kind = roi.roitype.name
         if kind not in _AREAS:
             left_out[f"{kind.lower()}, which has no area"] += 1
             continue
-        rings = tuple(np.asarray(ring, np.float64)[:, ::-1] for ring in _rings(name, roi) if len(ring) > 2)
+        rings = tuple(np.asarray(ring, np.float64)[:, ::-1] for ring in _rings(member, roi) if len(ring) > 2)
         if not rings:
-            raise ImageReadError(f"{name}: the ROI has no corners")
+            raise ImageReadError(f"{member}: the ROI has no corners")
         at = (position - 1 if position > 0 else None for position in (roi.t_position, roi.z_position))
-        outlines.append(Outline(rings, roi.name or Path(name).stem, *at))
-    return Outlines(tuple(outlines), tuple(f"left out {counted(n, 'ROI')}: {what}" for what, n in left_out.items()))
+        outlines.append(Outline(rings, roi.name or Path(member).stem, *at))
+    sentences = (f"left out {counted(n, 'ROI')}: {what}" for what, n in left_out.items())
+    return Outlines(tuple(outlines), tuple(sentences), left_out.total())
 
 
 def holds_rois(path: Path) -> bool:
@@ -63,11 +65,12 @@ def holds_rois(path: Path) -> bool:
     return bool(names) and all(name.lower().endswith(".roi") for name in names)
 
 
-def _members(path: Path) -> Iterator[tuple[str, bytes]]:
-    if not zipfile.is_zipfile(path):
-        yield path.name, path.read_bytes()
+def _members(name: str, content: bytes) -> Iterator[tuple[str, bytes]]:
+    file = io.BytesIO(content)
+    if not zipfile.is_zipfile(file):
+        yield name, content
         return
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
             if not member.filename.lower().endswith(".roi"):
                 raise ImageReadError(f"the zip holds {member.filename}, expected only .roi files of ImageJ")

@@ -21,13 +21,15 @@ def is_outline_file(path: str | os.PathLike[str]) -> bool:
     return suffix in _READERS and (suffix != ".zip" or holds_rois(Path(path)))
 
 
-def read_outlines(path: str | os.PathLike[str]) -> Outlines:
+def read_outlines(path: str | os.PathLike[str], content: bytes | None = None) -> Outlines:
     """Read the outlines of nuclei that were drawn or corrected in QuPath, Fiji or another program.
 
     Parameters
     ----------
     path : path
         A ``.geojson`` file as QuPath exports it, or a ``.roi`` or a ``.zip`` of them as ImageJ's ROI Manager saves it.
+    content : bytes, optional
+        Of the file, if it has been read already, for example from an archive.
 
     Returns
     -------
@@ -47,6 +49,6 @@ def read_outlines(path: str | os.PathLike[str]) -> Outlines:
     if reader is None:
         raise ImageReadError(f"{Path(path).name}: expected outlines as {', '.join(_READERS)}")
     try:
-        return reader(Path(path))
+        return reader(Path(path).name, Path(path).read_bytes() if content is None else content)
     except Exception as error:
         raise reading_error(error) from error

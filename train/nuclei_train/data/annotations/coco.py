@@ -15,10 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nuclei_runtime.readers.outlines.drawing import Outline
 from nuclei_train.data.annotations.drawing import NO_OUTLINE, AnnotationFile, Drawing, LeftOut, Nucleus, bounds
 from nuclei_train.data.annotations.json_text import parse_json
-from nuclei_train.data.annotations.polygons import MIN_CORNERS, Outline, draw_outlines, ring
+from nuclei_train.data.annotations.outlines import draw_nucleus, smallest_first
 from nuclei_train.errors import DatasetError
+
+MIN_CORNERS = 3
 
 _FIRST_DIGIT = 48
 """The compressed form writes a run length as digits of 5 bits and a flag for more, each as a character from '0' on."""
@@ -77,7 +80,6 @@ def read_coco(file: AnnotationFile) -> Drawing:
             f"{file.name}: says that {image.file_name} is {image.size[0]} x {image.size[1]} px, but the image is "
             f"{size[0]} x {size[1]}; export the annotations of this very image"
         )
-    outlines: list[Outline] = []
     nuclei: list[Nucleus] = []
     left_out: list[LeftOut] = []
     for annotation in image.annotations:
@@ -90,11 +92,14 @@ def read_coco(file: AnnotationFile) -> Drawing:
             window = bounds(mask)
             nuclei.append(Nucleus(where, window, mask[window]))
         elif shape and isinstance(shape, list):
-            outlines.append(Outline(where, tuple(_polygon(points, where) for points in shape)))
+            drawn = draw_nucleus(where, [_polygon(points, where) for points in shape], size)
+            if isinstance(drawn, Nucleus):
+                nuclei.append(drawn)
+            else:
+                left_out.append(drawn)
         else:
             left_out.append(LeftOut(NO_OUTLINE, f"{where}: a box alone"))
-    drawn, outside = draw_outlines(outlines, size)
-    return Drawing(size, (*drawn, *nuclei), (*left_out, *outside))
+    return Drawing(size, smallest_first(nuclei), tuple(left_out))
 
 
 @lru_cache(maxsize=2)  # each image of a data set asks for its part of the same file
@@ -129,11 +134,15 @@ def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
     return (height, width) if isinstance(height, int) and isinstance(width, int) and height and width else None
 
 
-def _polygon(points: Any, where: str) -> tuple[NDArray[np.float64], ...]:
-    """Return the one ring of a polygon: x and y in turn."""
-    if not isinstance(points, list) or len(points) % 2 or len(points) < 2 * MIN_CORNERS:
-        raise DatasetError(f"{where}: expected a polygon of x and y in turn; export it again")
-    return (ring([points[i : i + 2] for i in range(0, len(points), 2)], where),)
+def _polygon(points: Any, where: str) -> Outline:
+    """Return one piece of a nucleus: x and y in turn, in pixels from the corner of the first."""
+    try:
+        corners = np.array(points, np.float64).reshape(-1, 2)[:, ::-1]
+    except (TypeError, ValueError, OverflowError):
+        corners = np.empty((0, 2))
+    if len(corners) < MIN_CORNERS or not np.isfinite(corners).all():
+        raise DatasetError(f"{where}: expected a polygon of three or more finite x and y in turn; export it again")
+    return Outline((corners,))
 
 
 def _decode(shape: Mapping[str, Any], size: tuple[int, int], where: str) -> NDArray[np.bool_]:

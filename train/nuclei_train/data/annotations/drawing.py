@@ -12,7 +12,7 @@ from nuclei_runtime.arrays import Labels
 
 NO_OUTLINE = "object without an outline"
 OUTSIDE = "outline outside the image"
-REGION = "region around nuclei"
+NOT_COUNTED = "object that is no nucleus"
 """Kinds of objects that become no nucleus; the other kinds are in `nuclei_train.data.oddities`."""
 
 Window = tuple[slice, slice]
@@ -46,7 +46,7 @@ class LeftOut:
     Attributes
     ----------
     kind : str
-        `NO_OUTLINE`, `OUTSIDE` or `REGION`.
+        `NO_OUTLINE`, `OUTSIDE` or `NOT_COUNTED`.
     detail : str
         Which object in which file, and why.
     """

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from nuclei_runtime.readers.formats import image_suffixes
 from nuclei_train.data.annotations.coco import read_coco
 from nuclei_train.data.annotations.drawing import AnnotationFile, Drawing
-from nuclei_train.data.annotations.geojson import read_geojson
-from nuclei_train.data.annotations.imagej_roi import ROI_SUFFIX, read_rois
 from nuclei_train.data.annotations.mask_images import read_label_image, read_mask
+from nuclei_train.data.annotations.outlines import read_outline_file
 from nuclei_train.errors import DatasetError
 
 
@@ -76,9 +75,9 @@ COCO = AnnotationFormat("COCO JSON", read_coco)
 FORMATS = (
     MASK_PER_NUCLEUS,
     LABEL_IMAGE,
-    AnnotationFormat("GeoJSON", read_geojson, suffixes=(".geojson", ".json"), shared=(".json",)),
+    AnnotationFormat("GeoJSON", read_outline_file, suffixes=(".geojson",)),
     AnnotationFormat(
-        "ImageJ ROI set", read_rois, suffixes=(".zip", ROI_SUFFIX), marks=("_rois", "_roiset"), shared=(".zip",)
+        "ImageJ ROI set", read_outline_file, suffixes=(".zip", ".roi"), marks=("_rois", "_roiset"), shared=(".zip",)
     ),
     COCO,
     AnnotationFormat(

@@ -79,7 +79,8 @@ def _corrected(
             raise twice(label, fitting[0])
         found.pairs.append(Pair(folder.parent, "", stem.replace("/", "_"), fitting[0], (label,), LABEL_IMAGE))
         found.used.update((label, fitting[0]))
-        unchanged += hashlib.sha256(store.read(str(label))).hexdigest() in written
+        path = str(label.relative_to(folder))
+        unchanged += path in written and hashlib.sha256(store.read(str(label))).hexdigest() == written[path]
     if not found.pairs:
         return Found()
     found.notes.append(
@@ -89,14 +90,13 @@ def _corrected(
     return found
 
 
-def _digests_written(folder: PurePosixPath, files: Sequence[PurePosixPath], store: Store) -> set[str]:
-    """Return the SHA-256 of everything that nuclei-infer wrote there, as its records say."""
-    digests: set[str] = set()
+def _digests_written(folder: PurePosixPath, files: Sequence[PurePosixPath], store: Store) -> dict[str, str]:
+    """Return the SHA-256 of everything that nuclei-infer wrote there, by path, as its records say."""
+    digests: dict[str, str] = {}
     for file in files:
         if file.parent == folder / RECORDS_FOLDER and file.suffix == ".json":
             try:
-                results = json.loads(store.read(str(file)).decode("utf-8", "replace"))["results"]
-                digests |= set(results.values())
+                digests |= json.loads(store.read(str(file)).decode("utf-8", "replace"))["results"]
             except (ValueError, KeyError, TypeError, AttributeError):  # a damaged record says nothing
                 continue
     return digests

@@ -1,0 +1,334 @@
+"""Folders as people have them: which image each annotation belongs to, the split, and what belongs to nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import roifile
+import tifffile
+from PIL import Image
+
+from nuclei_runtime.errors import ImageError
+from nuclei_train.data.finding import describe_unpaired, open_data, training_set
+from nuclei_train.data.opening import open_with_splits
+from nuclei_train.data.samples import Dataset
+from nuclei_train.data.split import split_samples
+from nuclei_train.errors import DatasetError
+
+LABELS = np.zeros((40, 50), np.uint16)
+LABELS[4:10, 5:12] = 1
+LABELS[20:30, 25:33] = 2
+
+IMAGE = (LABELS > 0).astype(np.uint16) * 150 + 50
+
+
+def label_image(path: Path) -> None:
+    if path.suffix == ".png":
+        Image.fromarray(LABELS.astype(np.uint8)).save(path)
+    else:
+        tifffile.imwrite(path, LABELS)
+
+
+def corners(label: int) -> list[list[int]]:
+    rows, columns = np.nonzero(label == LABELS)
+    top, left, bottom, right = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
+    return [[int(x), int(y)] for x, y in ((left, top), (right, top), (right, bottom), (left, bottom))]
+
+
+def geojson(path: Path) -> None:
+    features = [
+        {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [corners(label)]}}
+        for label in (1, 2)
+    ]
+    path.write_text(json.dumps(features))
+
+
+def roi_zip(path: Path) -> None:
+    for label in (1, 2):
+        roifile.ImagejRoi.frompoints(corners(label), name=str(label)).tofile(path)
+
+
+def pickle(path: Path) -> None:
+    np.save(path, {"masks": LABELS}, allow_pickle=True)
+
+
+def write(folder: Path, *names: str) -> Path:
+    """Write images and annotations; the name says which."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".geojson":
+            geojson(path)
+        elif path.suffix == ".npy":
+            pickle(path)
+        elif path.suffix == ".zip":
+            roi_zip(path)
+        elif any(word in name.lower() for word in ("mask", "label")):
+            label_image(path)
+        else:
+            tifffile.imwrite(path, IMAGE) if path.suffix == ".tif" else Image.fromarray(IMAGE.astype(np.uint8)).save(
+                path
+            )
+    return folder
+
+
+def coco(path: Path, *images: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    entries = [{"id": n, "file_name": image, "height": 40, "width": 50} for n, image in enumerate(images)]
+    shapes = [[float(x) for corner in corners(label) for x in corner] for label in (1, 2)]
+    annotations = [
+        {"id": 10 * n + k, "image_id": n, "category_id": 1, "segmentation": [shape]}
+        for n in range(len(images))
+        for k, shape in enumerate(shapes)
+    ]
+    path.write_text(json.dumps({"images": entries, "annotations": annotations}))
+
+
+def opened(data: Path) -> Dataset:
+    (dataset,) = open_data(data)
+    return dataset
+
+
+ALIKE = {
+    "masks": ["images/{}.tif", "masks/{}.tif"],
+    "labels": ["images/{}.tif", "labels/{}.tif"],
+    "other suffix": ["images/{}.tif", "masks/{}.png"],
+    "ome": ["images/{}.tif", "masks/{}.ome.tif"],
+    "ome image": ["images/{}.ome.tif", "masks/{}.tif"],
+    "masks with a mark": ["images/{}.tif", "masks/{}_mask.tif"],
+    "ZeroCostDL4Mic": ["Training - Images/{}.tif", "Training - Masks/{}.tif"],
+    "Cellpose": ["{}.tif", "{}_masks.tif"],
+    "Cellpose in images": ["images/{}.tif", "images/{}_masks.tif"],
+    "Cellpose, from its command": ["{}.tif", "{}_cp_masks.png", "{}_flows.tif", "{}_seg.npy"],
+    "Cellpose, as in its data": ["{}_img.png", "{}_masks.png"],
+    "QuPath": ["{}.tif", "{}.geojson"],
+    "QuPath with the image's suffix": ["images/{}.tif", "annotations/{}.tif.geojson"],
+    "ImageJ": ["{}.tif", "{}_rois.zip"],
+    "ImageJ, named alike": ["{}.tif", "{}.zip"],
+    "ImageJ in a folder": ["images/{}.tif", "rois/{}.zip"],
+    "Kaggle": ["{0}/images/{0}.png", "{0}/masks/all.png"],
+    "with a level": ["level/images/{}.tif", "level/masks/{}.tif"],
+}
+
+
+@pytest.mark.parametrize("names", ALIKE.values(), ids=ALIKE)
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_every_layout_gives_each_image_its_nuclei(tmp_path: Path, names: list[str], form: str) -> None:
+    data = write(tmp_path / "data", *(name.format(one) for one in ("a", "b.2") for name in names))
+    if form == "zip":
+        with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+            for file in data.rglob("*.*"):
+                archive.write(file, file.relative_to(data))
+        data = tmp_path / "data.zip"
+    dataset = opened(data)
+    assert dataset.unpaired == ()
+    assert describe_unpaired(dataset) is None
+    assert len(dataset.samples) == 2
+    expected = LABELS > 0 if names == ALIKE["Kaggle"] else LABELS
+    for sample in dataset.samples:
+        np.testing.assert_array_equal(sample.read_labels(), expected)
+        np.testing.assert_array_equal(sample.read_image() > 100, LABELS > 0)
+
+
+def test_names_may_be_typed_on_a_mac(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "Größe") for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    dataset = opened(write(tmp_path, f"images/{composed}.tif", f"masks/{decomposed}.tif", f"images/{decomposed}2.tif"))
+    assert [(sample.image_id, sample.has_truth) for sample in dataset.samples] == [
+        (composed, True),
+        (f"{composed}2", False),
+    ]
+
+
+def test_half_of_the_masks_misnamed_is_said_with_their_names(tmp_path: Path) -> None:
+    names = [name.format(n) for n in "ab" for name in ("images/{}.tif", "masks/{}.tif")]
+    dataset = opened(write(tmp_path, *names, "images/c.tif", "masks/c_final.tif"))
+    assert dataset.unpaired == ("masks/c_final.tif",)
+    assert describe_unpaired(dataset) == (
+        f"{tmp_path}: 1 of 3 images have no annotation (images/c.tif) and 1 annotations belong to no image "
+        "(masks/c_final.tif)"
+    )
+
+
+def test_masks_that_all_fit_no_image_are_named_instead_of_none(tmp_path: Path) -> None:
+    data = write(tmp_path, "images/a.tif", "masks/x.tif")
+    with pytest.raises(DatasetError, match=r"none of the annotations has the name of an image: masks/x\.tif; images: "):
+        training_set(open_data(data))
+
+
+def test_two_annotations_of_one_image_are_not_chosen_between(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"labels/a\.tif and masks/a\.tif have the same identifier"):
+        open_data(write(tmp_path, "images/a.tif", "masks/a.tif", "labels/a.tif"))
+
+
+def test_a_pickle_of_cellpose_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (sample,) = opened(write(tmp_path, "a.tif", "a_seg.npy")).samples
+    with pytest.raises(DatasetError, match=r"a_seg\.npy: .* is a pickle, .* save the masks as PNG or TIFF"):
+        sample.read_labels()
+
+
+def test_a_folder_of_pictures_with_some_json_is_no_data_set(tmp_path: Path) -> None:
+    write(tmp_path, "a.tif", "b.tif")
+    (tmp_path / "notes.json").write_text("{}")
+    with pytest.raises(DatasetError, match="found no image in a known layout"):
+        open_data(tmp_path)
+
+
+def test_a_damaged_roi_zip_beside_its_image_is_an_annotation_and_no_data(tmp_path: Path) -> None:
+    data = write(tmp_path, "a.tif", "a_rois.zip", "b.tif", "b.zip")
+    (data / "a_rois.zip").write_bytes((data / "a_rois.zip").read_bytes()[:50])
+    a, b = opened(data).samples
+    with pytest.raises(ImageError, match=r"^a_rois\.zip: "):
+        a.read_labels()
+    np.testing.assert_array_equal(b.read_labels(), LABELS)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["train/images/{}1.tif", "train/masks/{}1.tif", "val/images/{}2.tif", "val/masks/{}2.tif"],
+        ["images/train/{}1.tif", "masks/train/{}1.tif", "images/valid/{}2.tif", "masks/valid/{}2.tif"],
+        ["training/{}1.tif", "training/{}1_masks.tif", "validation/{}2.tif", "validation/{}2_masks.tif"],
+    ],
+)
+def test_folders_give_the_split(tmp_path: Path, names: list[str]) -> None:
+    said: list[str] = []
+    datasets, table = open_with_splits(write(tmp_path, *(name.format("a") for name in names)), said.append)
+    assert table is not None
+    split = split_samples(training_set(datasets), table, 1, 0.1)
+    assert [[sample.image_id for sample in side] for side in (split.train, split.val)] == [["a1"], ["a2"]]
+    assert said == [f"{tmp_path}: the split is that of the folders: 1 train, 1 val"]
+
+
+def test_without_a_folder_val_part_of_train_validates_and_test_is_not_touched(tmp_path: Path) -> None:
+    names = [f"{kind}/{n}.tif" for n in range(8) for kind in ("Training - Images", "Training - Masks")]
+    data = write(tmp_path, *names, "Test - Images/9.tif", "Test - Masks/9.tif")
+    datasets, table = open_with_splits(data, lambda _: None)
+    assert table is not None
+    split = split_samples(training_set(datasets), table, 1, 0.25)
+    assert split.source == "random"
+    assert (len(split.train), len(split.val)) == (6, 2)
+    assert table.split["9"] == "test"
+    assert "9" not in {sample.image_id for sample in (*split.train, *split.val)}
+
+
+def test_names_that_two_splits_share_begin_with_the_split(tmp_path: Path) -> None:
+    names = [f"{side}/{kind}/1.tif" for side in ("train", "val") for kind in ("images", "masks")]
+    assert [sample.image_id for sample in opened(write(tmp_path, *names)).samples] == ["train_1", "val_1"]
+
+
+def test_a_table_goes_before_the_folders(tmp_path: Path) -> None:
+    names = [f"{side}/{kind}/{side}1.tif" for side in ("train", "val") for kind in ("images", "masks")]
+    write(tmp_path, *names)
+    (tmp_path / "splits.csv").write_text("image_id,split,modality\nval1,train,\ntrain1,val,\n")
+    said: list[str] = []
+    _, table = open_with_splits(tmp_path, said.append)
+    assert table is not None
+    assert table.split == {"val1": "train", "train1": "val"}
+    assert said == [f"{tmp_path / 'splits.csv'}: gives the split; the folders train, val and test are not used for it"]
+
+
+@pytest.mark.parametrize(
+    ("place", "images"),
+    [
+        ("annotations/instances_default.json", ["images/a.png", "images/b.png"]),
+        ("_annotations.coco.json", ["a.png", "b.png"]),
+        ("annotations.json", ["images/a.png", "images/b.png"]),
+    ],
+)
+def test_coco_files_name_their_images(tmp_path: Path, place: str, images: list[str]) -> None:
+    write(tmp_path, *images)
+    coco(tmp_path / place, "a.png", "b.png")
+    dataset = opened(tmp_path)
+    assert [sample.image_id for sample in dataset.samples] == ["a", "b"]
+    for sample in dataset.samples:
+        np.testing.assert_array_equal(np.unique(sample.read_labels()), [0, 1, 2])
+        np.testing.assert_array_equal(sample.read_labels() > 0, LABELS > 0)
+
+
+def test_coco_files_of_two_splits_may_share_names_and_what_they_miss_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "train2017/1.png", "val2017/1.png", "val2017/2.png")
+    coco(tmp_path / "annotations/instances_train2017.json", "1.png", "gone.png")
+    coco(tmp_path / "annotations/instances_val2017.json", "1.png")
+    dataset = opened(tmp_path)
+    found = [(sample.image_id, sample.split, sample.has_truth) for sample in dataset.samples]
+    assert found == [("train_1", "train", True), ("val_1", "val", True), ("val_2", "val", False)]
+    assert dataset.unpaired == ("annotations/instances_train2017.json: gone.png",)
+
+
+def test_a_coco_file_without_its_images_or_cut_off_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "images/a.png")
+    coco(tmp_path / "all.json", "x.png")
+    with pytest.raises(DatasetError, match=r"all\.json: lists 1 images, of which none is in the data; .* x\.png"):
+        open_data(tmp_path)
+    (tmp_path / "all.json").write_text((tmp_path / "all.json").read_text()[:120])
+    with pytest.raises(DatasetError, match=r"all\.json: cannot be read as JSON"):
+        open_data(tmp_path)
+
+
+def results(folder: Path, *stems: str, written: bool = False) -> None:
+    """Write a results folder whose labels were corrected, or not."""
+    for stem in stems:
+        write(folder, f"labels/{stem}.tif", f"overlays/{stem}.png")
+        record = folder / "records" / f"{stem.replace('/', '_')}.json"
+        record.parent.mkdir(exist_ok=True)
+        digest = hashlib.sha256((folder / f"labels/{stem}.tif").read_bytes()).hexdigest() if written else "0"
+        record.write_text(json.dumps({"results": {f"labels/{stem}.tif": digest}}))
+    (folder / "provenance.json").write_text("{}")
+
+
+@pytest.mark.parametrize("images", ["", "my_images/", "images/"])
+def test_corrected_results_are_the_truth_of_the_images_beside_them(tmp_path: Path, images: str) -> None:
+    write(tmp_path, f"{images}a.tif", f"{images}sub/b.tif", f"{images}c.tif")
+    results(tmp_path / "my_results", "a", written=True)
+    results(tmp_path / "my_results", "sub/b", "gone")
+    dataset = opened(tmp_path)
+    assert [(sample.image_id, sample.has_truth) for sample in dataset.samples] == [
+        ("a", True),
+        ("c", False),
+        ("sub_b", True),
+    ]
+    np.testing.assert_array_equal(dataset.samples[2].read_labels(), LABELS)
+    assert dataset.unpaired == ("my_results/labels/gone.tif",)
+    (note,) = dataset.notes
+    assert "2 label images of a results folder are taken as the truth; 1 of them are as nuclei-infer wrote them" in note
+
+
+def test_results_never_replace_masks(tmp_path: Path) -> None:
+    """Whoever segments an annotated folder has predictions beside the truth."""
+    write(tmp_path, "images/a.tif", "masks/a.tif")
+    results(tmp_path / "results", "a")
+    (sample,) = opened(tmp_path).samples
+    assert sample.mask_names == ("masks/a.tif",)
+
+
+def test_a_results_folder_alone_is_refused_with_what_to_name(tmp_path: Path) -> None:
+    results(tmp_path, "a")
+    with pytest.raises(DatasetError, match="is a results folder, without the images; expected the folder"):
+        open_data(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "cut off"])
+@pytest.mark.parametrize("names", [["a.tif", "a_masks.tif"], ["a.tif", "a.geojson"], ["a.tif", "a.zip"]])
+def test_a_damaged_annotation_is_named_when_it_is_read(tmp_path: Path, names: list[str], damage: str) -> None:
+    data = write(tmp_path, *names)
+    file = data / names[1]
+    file.write_bytes({"empty": b"", "text": b"hello", "cut off": file.read_bytes()[:70]}[damage])
+    (sample,) = opened(data).samples
+    with pytest.raises((ImageError, DatasetError), match=names[1]):
+        sample.read_labels()
+
+
+def test_the_digest_is_of_the_image_and_its_annotation(tmp_path: Path) -> None:
+    (before,) = opened(write(tmp_path, "a.tif", "a.geojson")).samples
+    digest = before.digest()
+    (tmp_path / "a.geojson").write_text((tmp_path / "a.geojson").read_text() + " ")
+    (after,) = opened(tmp_path).samples
+    assert after.digest() != digest
+    assert after.read_file("a.geojson").endswith(b" ")
