@@ -16,7 +16,7 @@ from nuclei_napari.errors import FolderError, LayerError
 from nuclei_napari.layer_planes import LayerPlane
 from nuclei_runtime import Selection, open_planes, plane_of, read_image
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_train.data.dsb2018 import open_data
+from nuclei_train.data.finding import open_data
 
 FIELD, LABELS = fluorescence_field(5, height=96, width=128, n_nuclei=9)
 N = int(LABELS.max())
