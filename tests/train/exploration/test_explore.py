@@ -182,7 +182,7 @@ def test_bad_samples_are_listed_and_the_others_explored(tmp_path: Path, make_dsb
     assert table["bad_image"]["height"] == table["bad_image"]["modality_guess"] == ""
     assert table["no_masks"]["n_nuclei"] == ""
     assert int(table["field_000"]["n_nuclei"]) > 0
-    assert "unreadable file: 2 images: bad_image, field_001" in done.stdout
+    assert "unreadable file: 2 images: bad_image, field_001\n    the first: image bad_image.png: " in done.stdout
 
 
 @pytest.mark.parametrize("content", [b"no image", png(np.zeros((8, 9), np.uint8))], ids=["unreadable", "no truth"])
@@ -310,3 +310,32 @@ def test_the_summary_separates_the_thousands_of_every_number() -> None:
     )
     assert "per image: 1,200 to 1,200, median 1,200" in summary
     assert "area: 8,224 to 8,225 px, median 8,224.5 px" in summary
+
+
+def test_what_belongs_to_nothing_and_what_was_misread_is_listed(tmp_path: Path) -> None:
+    _, labels = fluorescence_field(0, height=96, width=128, n_nuclei=8)
+    for kind, name, array in (
+        ("images", "a", labels > 0),
+        ("masks", "a", 255 - labels),
+        ("images", "b", labels > 0),
+        ("masks", "c", labels),
+    ):
+        (tmp_path / "in" / kind).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / kind / f"{name}.png").write_bytes(png(array.astype(np.uint8)))
+    done = run_cli(tmp_path / "in", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "annotation without image: 1 file: masks/c.png\n" in done.stdout
+    assert "image without masks: 1 image: b\n" in done.stdout
+    assert "nucleus that covers most of the image: 1 image: a\n" in done.stdout
+    assert "1 of 2 images have no annotation (images/b.png) and 1 annotations belong to no image" in done.stderr
+
+
+def test_nuclei_at_another_magnification_are_listed_once(tmp_path: Path) -> None:
+    large = np.zeros((200, 200), np.uint8)
+    large[10:100, 10:90], large[110:199, 10:99] = 1, 2
+    for kind in ("images", "masks"):
+        (tmp_path / "in" / kind).mkdir(parents=True)
+        for name in "ab":
+            (tmp_path / "in" / kind / f"{name}.png").write_bytes(png(large))
+    done = run_cli(tmp_path / "in", tmp_path / "out")
+    assert done.stdout.count("nuclei much larger than the model knows: median 7,560 px, 24 times that of") == 1

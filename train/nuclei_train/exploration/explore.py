@@ -165,7 +165,7 @@ def _describe(
         "width": None,
         "channels": None,
         "dtype": None,
-        "modality": table.modality.get(sample.image_id) if table else None,
+        "modality": (table.modality.get(sample.image_id) or None) if table else None,
         "modality_guess": None,
         "mean_intensity": np.nan,
         "n_nuclei": None if areas is None else len(areas),

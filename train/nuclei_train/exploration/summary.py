@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nuclei_train.data.modality import modality_group
-from nuclei_train.data.oddities import KINDS, UNPAIRED
+from nuclei_train.data.oddities import KINDS, UNPAIRED, UNREADABLE
 
 SIZES_SHOWN = 5
 IDS_SHOWN = 3
@@ -92,6 +92,8 @@ def _odd(oddities: pd.DataFrame) -> Iterator[str]:
             times = f"{len(found):,} in " if len(found) > len(names) else ""
             shown = [_short(name) for name in names.iloc[:IDS_SHOWN]] + ["..."] * (len(names) > IDS_SHOWN)
             yield f"{kind}: {times}{_count(len(names), what)}: {', '.join(shown)}"
+            if kind == UNREADABLE:  # what to do differs from file to file
+                yield f"  the first: {found['detail'].iloc[0]}"
     if not len(oddities):
         yield "none"
 
