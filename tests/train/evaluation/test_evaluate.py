@@ -191,7 +191,7 @@ def test_bad_images_are_listed_and_the_rest_is_scored(
     assert "the image is 96 x 128 pixels and its masks are 64 x 64" in reasons["field_001"]
     assert "has no masks" in reasons["field_002"]
     first, *failed = done.stderr.splitlines()
-    assert first.endswith("1 of 5 images have no annotation (field_002/images/field_002.png)")
+    assert first.endswith("images without an annotation: 1 of 5 (field_002/images/field_002.png)")
     assert [line.split(":")[1] for line in failed] == [f" mixed, {name}" for name in reasons]
     (found,) = report["sets"]
     assert found["n_images"] == found["scores"]["n_images"] == 2

@@ -327,7 +327,10 @@ def test_what_belongs_to_nothing_and_what_was_misread_is_listed(tmp_path: Path) 
     assert "annotation without image: 1 file: masks/c.png\n" in done.stdout
     assert "image without masks: 1 image: b\n" in done.stdout
     assert "nucleus that covers most of the image: 1 image: a\n" in done.stdout
-    assert "1 of 2 images have no annotation (images/b.png) and 1 annotations belong to no image" in done.stderr
+    assert (
+        "images without an annotation: 1 of 2 (images/b.png); annotations without an image: 1 (masks/c.png)"
+        in done.stderr
+    )
 
 
 def test_nuclei_at_another_magnification_are_listed_once(tmp_path: Path) -> None:

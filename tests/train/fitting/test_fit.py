@@ -246,6 +246,23 @@ def test_an_image_that_cannot_be_used_is_named_and_can_be_fixed(
     assert list(folder.iterdir()) == []  # no run was begun: the same command works once the data are fixed
 
 
+def test_misread_masks_stop_a_training_unless_they_are_accepted(tmp_path: Path) -> None:
+    """A palette that was saved as grey: the white background is a nucleus, and the scores would look perfect."""
+    for n in range(4):
+        for kind, value in (("images", 0), ("masks", 255)):
+            array = np.full((40, 48), value, np.uint8)
+            array[5:15, 5 + n : 20] = 90
+            (tmp_path / "data" / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(tmp_path / "data" / kind / f"{n}.png")
+    with pytest.raises(DatasetError, match=r"nucleus that covers most of the image, 4 in 4 images .*--accept-oddities"):
+        run(tmp_path / "data", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    listener = Listener()
+    config = TrainingConfig(tmp_path / "data", tmp_path / "run", replace(SMALL, epochs=1), False, accept_oddities=True)
+    assert train(config, listener).epochs == 1
+    assert any(one.startswith("accepted: nucleus that covers most of the image") for one in listener.sentences)
+
+
 def test_masks_without_a_nucleus_are_refused_before_anything_is_fitted(tmp_path: Path) -> None:
     data, folder = tmp_path / "stage1_train", tmp_path / "run"
     empty = {name: png(np.zeros((40, 40), np.uint8)) for name in good_pictures(6) if "/masks/" in name}

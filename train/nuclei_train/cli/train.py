@@ -155,7 +155,17 @@ class _CommandLineReporter(Reporter):
         say(sentence)
 
     @contextmanager
-    def loading(self, total: int, what: str = "reading images") -> Iterator[Callable[[], None]]:
+    def checking(self, total: int) -> Iterator[Callable[[], None]]:
+        with self._counting("checking masks", total) as advance:
+            yield advance
+
+    @contextmanager
+    def loading(self, total: int) -> Iterator[Callable[[], None]]:
+        with self._counting("reading images", total) as advance:
+            yield advance
+
+    @contextmanager
+    def _counting(self, what: str, total: int) -> Iterator[Callable[[], None]]:
         done = 0
 
         def advance() -> None:

@@ -106,10 +106,10 @@ def describe_unpaired(dataset: Dataset) -> str | None:
     alone = [sample.image_name for sample in dataset.samples if not sample.has_truth]
     parts = []
     if alone and (dataset.has_truth or dataset.unpaired):
-        parts.append(f"{len(alone)} of {len(dataset.samples)} images have no annotation ({_some(alone)})")
+        parts.append(f"images without an annotation: {len(alone)} of {len(dataset.samples)} ({_some(alone)})")
     if dataset.unpaired:
-        parts.append(f"{len(dataset.unpaired)} annotations belong to no image ({_some(dataset.unpaired)})")
-    return f"{dataset.path}: {' and '.join(parts)}" if parts else None
+        parts.append(f"annotations without an image: {len(dataset.unpaired)} ({_some(dataset.unpaired)})")
+    return f"{dataset.path}: {'; '.join(parts)}" if parts else None
 
 
 def _some(names: list[str] | tuple[str, ...]) -> str:

@@ -90,7 +90,9 @@ def _odd(oddities: pd.DataFrame) -> Iterator[str]:
         what, names = ("file", found["detail"]) if kind == UNPAIRED else ("image", _ids(found))
         if len(names):
             times = f"{len(found):,} in " if len(found) > len(names) else ""
-            shown = [_short(name) for name in names.iloc[:IDS_SHOWN]] + ["..."] * (len(names) > IDS_SHOWN)
+            shown = [name if kind == UNPAIRED else _short(name) for name in names.iloc[:IDS_SHOWN]] + ["..."] * (
+                len(names) > IDS_SHOWN
+            )
             yield f"{kind}: {times}{_count(len(names), what)}: {', '.join(shown)}"
             if kind == UNREADABLE:  # what to do differs from file to file
                 yield f"  the first: {found['detail'].iloc[0]}"

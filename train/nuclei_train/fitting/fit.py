@@ -176,7 +176,7 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
 def _check_oddities(config: TrainingConfig, dataset: Dataset, split: Split, reporter: Reporter) -> None:
     """Stop at grave oddities, or mention them if the user has accepted them."""
     samples = (*split.train, *split.val)
-    with reporter.loading(len(samples), "checking masks") as advance:
+    with reporter.checking(len(samples)) as advance:
         stopping = stopping_oddities(dataset, samples, advance)
     if not config.accept_oddities:
         refuse(str(dataset.path), stopping)

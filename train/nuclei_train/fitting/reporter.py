@@ -13,7 +13,12 @@ class Reporter:
         """Receive a sentence for the user."""
 
     @contextmanager
-    def loading(self, total: int, what: str = "reading images") -> Iterator[Callable[[], None]]:  # noqa: ARG002
+    def checking(self, total: int) -> Iterator[Callable[[], None]]:  # noqa: ARG002
+        """Surround the inspection of the masks of `total` images; yield what is called after each image."""
+        yield lambda: None
+
+    @contextmanager
+    def loading(self, total: int) -> Iterator[Callable[[], None]]:  # noqa: ARG002
         """Surround the reading of `total` images; yield what the training calls after each image."""
         yield lambda: None
 

@@ -151,7 +151,7 @@ def test_half_of_the_masks_misnamed_is_said_with_their_names(tmp_path: Path) -> 
     dataset = opened(write(tmp_path, *names, "images/c.tif", "masks/c_final.tif"))
     assert dataset.unpaired == ("masks/c_final.tif",)
     assert describe_unpaired(dataset) == (
-        f"{tmp_path}: 1 of 3 images have no annotation (images/c.tif) and 1 annotations belong to no image "
+        f"{tmp_path}: images without an annotation: 1 of 3 (images/c.tif); annotations without an image: 1 "
         "(masks/c_final.tif)"
     )
 
