@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +65,13 @@ def test_what_is_no_coarser_copy_is_no_level(tmp_path: Path) -> None:
         pass
     with open_planes(path, Selection(channel=0)) as (plane,):
         assert np.array_equal(whole(plane), GREY[0, 0])
+
+
+def test_damaged_pyramids_are_refused_or_read(
+    tmp_path: Path, read_damaged: Callable[[Path, int], list[tuple[str, str]]]
+) -> None:
+    levels = GREY[0], GREY[0, :, ::2, ::2], GREY[0, :, ::4, ::4]
+    path = write(tmp_path / "a.ome.tif", *levels, metadata=METADATA | {"axes": "CYX"}, tile=(32, 32))
+    kinds = {kind for kind, _ in read_damaged(path, 150)}
+    # Without its XML, the file is a stack of which nobody knows what it is.
+    assert {"read"} < kinds <= {"read", "ImageReadError", "ImageShapeError", "ImageValueError", "UndecidedError"}
