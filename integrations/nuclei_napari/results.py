@@ -92,7 +92,8 @@ def list_planes(folder: Path) -> list[ResultPlane]:
     planes = [ResultPlane(folder, row) for row in rows if row.get("labels")]
     if not planes:
         raise FolderError(
-            f"{folder}: none of its images has a label image; the column reason of {IMAGES_TABLE} says why"
+            f"{folder}: none of its images has a label image; the column reason of {IMAGES_TABLE} names those that "
+            "failed; if none did, run nuclei-infer again with --resume and a --save that has labels"
         )
     return planes
 

@@ -27,6 +27,7 @@ double maxMegapixels = 400       // larger regions are refused: select an annota
 
 String title = "Segment nuclei"
 String name = "region"
+int marginPx = 100               // around an annotation, so that no nucleus in it is cut
 
 String findCommand(String given) {
     boolean onWindows = System.getProperty("os.name").toLowerCase().contains("windows")
@@ -68,7 +69,14 @@ def viewer = getCurrentViewer()
 def plane = viewer == null ? ImagePlane.getDefaultPlane() : viewer.getImagePlane()
 def requests = annotations.isEmpty()
     ? [RegionRequest.createInstance(server.getPath(), 1.0, 0, 0, server.getWidth(), server.getHeight(), plane.getZ(), plane.getT())]
-    : annotations.collect { RegionRequest.createInstance(server.getPath(), 1.0, it.getROI()) }
+    : annotations.collect {
+        def bounds = RegionRequest.createInstance(server.getPath(), 1.0, it.getROI())
+        int left = Math.max(bounds.getX() - marginPx, 0)
+        int top = Math.max(bounds.getY() - marginPx, 0)
+        int right = Math.min(bounds.getX() + bounds.getWidth() + marginPx, server.getWidth())
+        int bottom = Math.min(bounds.getY() + bounds.getHeight() + marginPx, server.getHeight())
+        return RegionRequest.createInstance(server.getPath(), 1.0, left, top, right - left, bottom - top, bounds.getZ(), bounds.getT())
+    }
 def tooLarge = requests.find { it.getWidth() * (double) it.getHeight() > maxMegapixels * 1e6 }
 if (tooLarge != null) {
     Dialogs.showErrorMessage(title, String.format("%d x %d pixels are more than maxMegapixels of this script; select " +

@@ -124,6 +124,13 @@ def test_what_is_no_result_is_left_to_others_or_named(run: Path, tmp_path: Path)
         open_plane(plane)
 
 
+def test_a_run_without_label_images_says_so(run: Path, tmp_path: Path, run_script: Callable[..., Any]) -> None:
+    image, out = run / "images" / "=1+1.png", tmp_path / "out"
+    assert run_script("nuclei-infer", image, "--out", out, "--save", "table").returncode == 0
+    with pytest.raises(FolderError, match="none of its images has a label image"):
+        list_planes(out)
+
+
 def test_a_large_run_is_not_opened_all_at_once(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run / "results", tmp_path / "results")
     lines = (tmp_path / "results" / "images.csv").read_text(encoding="utf-8").splitlines()

@@ -105,6 +105,7 @@ def test_imagej_loads_the_outlines(tmp_path: Path) -> None:
         text=True,
         check=False,
         timeout=120,
+        env={**os.environ, "TMPDIR": str(tmp_path)},  # the driver leaves the folders of the results
     )
     lines = done.stdout.splitlines()
     assert lines[0] == "0", done.stderr
