@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from nuclei_runtime.segmentation.options import SegmenterOptions
     from nuclei_runtime.segmentation.result import Segmentation
     from nuclei_runtime.segmentation.segmenter import Segmenter
+    from nuclei_runtime.steps.columns import Column, describe_column
     from nuclei_runtime.steps.contrast import Contrast
     from nuclei_runtime.steps.label_changes import LabelChanges, compare_labels
     from nuclei_runtime.steps.scale import Scale
@@ -51,6 +52,7 @@ __all__ = [
     "BUNDLED_MODELS",
     "Block",
     "CardError",
+    "Column",
     "Contrast",
     "ImageError",
     "ImageReadError",
@@ -78,6 +80,7 @@ __all__ = [
     "View",
     "__version__",
     "compare_labels",
+    "describe_column",
     "open_planes",
     "plane_of",
     "read_image",
@@ -90,6 +93,7 @@ __all__ = [
 _MODULES = {
     "BUNDLED_MODELS": "model.bundled",
     "Block": "segmentation.blocks",
+    "Column": "steps.columns",
     "Contrast": "steps.contrast",
     "LabelChanges": "steps.label_changes",
     "ModelCard": "model.card",
@@ -102,6 +106,7 @@ _MODULES = {
     "Selection": "readers.plane",
     "View": "steps.view",
     "compare_labels": "steps.label_changes",
+    "describe_column": "steps.columns",
     "open_planes": "readers.opening",
     "plane_of": "readers.plane",
     "read_image": "readers.opening",

@@ -6,7 +6,7 @@ A table has the columns that apply to its image. Those per channel have the chan
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 STATISTICS = {
     "mean": ("mean", "sum of the intensities / number of pixels"),
@@ -49,7 +49,7 @@ class Column:
     unit: str
     meaning: str
     formula: str = ""
-    kind: type = float
+    kind: type = field(default_factory=lambda: float)  # a bare class would be documented as a class of its own
 
     @property
     def is_of_channel(self) -> bool:

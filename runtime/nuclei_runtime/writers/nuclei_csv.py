@@ -6,6 +6,7 @@ import csv
 import io
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -89,8 +90,14 @@ def joined_columns(tables: Iterable[Path]) -> tuple[str, ...]:
         try:
             with path.open(encoding="utf-8", errors="replace", newline="") as file:
                 rows = csv.reader(file)
-                header = next(rows, [])
-                names[next(rows, None) is not None] |= dict.fromkeys(_present_names(header))
+                header = tuple(_present_names(next(rows, [])))
+                first = next(rows, None)
+                if first is not None and header != in_order(header):  # of an earlier version, which left columns empty
+                    filled: set[str] = set()
+                    for row in chain([first], rows):
+                        filled |= {name for name, cell in zip(header, row, strict=False) if cell}
+                    header = tuple(name for name in header if name in filled)
+                names[first is not None] |= dict.fromkeys(header)
         except FileNotFoundError:
             continue
     least = ("image", *measure_nuclei(np.zeros((1, 1)), np.zeros((1, 1), np.int32)))

@@ -116,10 +116,10 @@ def joined(folder: Path, *tables: str) -> list[str]:
 
 
 def test_a_joined_table_has_the_columns_of_all_its_tables_in_order(tmp_path: Path) -> None:
-    """Tables without a row add no columns; earlier names become those of today; names keep their commas."""
+    """Without those that are empty, as in tables of earlier versions, whose names become those of today."""
     assert joined(
         tmp_path,
-        'image,label,area,"intensity_mean:A, B"\na.tif,1,50,7\n"b,c.tif",1,60,8\n',
+        'image,scene,label,area,"intensity_mean:A, B"\na.tif,,1,50,7\n"b,c.tif",,1,60,8\n',
         "image,time,label,area_px,roundness\nd.tif,3,1,70,0.5\n",
         "image,label,area_px,area_um2\n",
     ) == [
