@@ -90,13 +90,13 @@ def joined_columns(tables: Iterable[Path]) -> tuple[str, ...]:
         try:
             with path.open(encoding="utf-8", errors="replace", newline="") as file:
                 rows = csv.reader(file)
-                header = tuple(_present_names(next(rows, [])))
-                first = next(rows, None)
-                if first is not None and header != in_order(header):  # of an earlier version, which left columns empty
+                written = next(rows, [])
+                header, first = _present_names(written), next(rows, None)
+                if first is not None and header != written:  # of an earlier version, which left columns empty
                     filled: set[str] = set()
                     for row in chain([first], rows):
                         filled |= {name for name, cell in zip(header, row, strict=False) if cell}
-                    header = tuple(name for name in header if name in filled)
+                    header = [name for name in header if name in filled]
                 names[first is not None] |= dict.fromkeys(header)
         except FileNotFoundError:
             continue
