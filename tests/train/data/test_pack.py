@@ -12,12 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
+from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_train.cli.explore import main as explore_main
 from nuclei_train.cli.pack import main as pack_main
 from nuclei_train.data.finding import open_data, training_set
+from nuclei_train.data.opening import open_for_training
 from nuclei_train.data.pack import pack
 from nuclei_train.data.packed import PACK_FILE
+from nuclei_train.data.samples import combined_digest
 from nuclei_train.data.split import Split, split_samples
 from nuclei_train.data.split_table import read_split_table
 from nuclei_train.data.truth import read_with_truth
@@ -327,3 +331,20 @@ def test_data_sets_that_cannot_be_joined_are_named(make_dsb_zip: MakeZip, run_ma
         assert code != 0
         assert complaint in " ".join(err.split())
         assert not (tmp_path / "joint.zip").exists()
+
+
+def test_a_pack_of_folders_without_val_draws_the_same_images(tmp_path: Path) -> None:
+    image, labels = fluorescence_field(1, height=32, width=32, n_nuclei=2)
+    for n in range(8):
+        side = "test" if n == 7 else "train"
+        for kind, array in (("images", image), ("labels", labels.astype(np.uint16))):
+            (tmp_path / "data" / side / kind).mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(tmp_path / "data" / side / kind / f"{n}.tif", array)
+    pack([tmp_path / "data"], tmp_path / "data.zip", lambda _: None, lambda _done, _total: None)
+    digests = set()
+    for data in (tmp_path / "data", tmp_path / "data.zip"):
+        dataset, table = open_for_training(data, lambda _: None)
+        split = split_samples(dataset, table, 42, 0.3)
+        assert (len(split.train), len(split.val)) == (5, 2)
+        digests.add((split.digest, combined_digest(sample.digest() for sample in split.train)))
+    assert len(digests) == 1

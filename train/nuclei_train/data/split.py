@@ -38,7 +38,7 @@ class Split:
     ----------
     train, val : tuple of Sample
     source : str
-        ``splits.csv``, for a split table of either name or folders that give the split, or ``random``.
+        ``splits.csv``, for a split table of either name, ``folders`` or ``random``.
     digest : str
         SHA-256 of the identifiers on both sides, in hexadecimal.
     """
@@ -119,7 +119,7 @@ def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validat
         )
     sides = ["train", *(s.image_id for s in train), "val", *(s.image_id for s in val)]
     digest = hashlib.sha256("\n".join(sides).encode()).hexdigest()
-    return Split(tuple(train), tuple(val), SPLIT_FILE if is_given else "random", digest)
+    return Split(tuple(train), tuple(val), table.source if table is not None and is_given else "random", digest)
 
 
 def _what_to_check(dataset: Dataset, table: SplitTable) -> str:

@@ -36,6 +36,8 @@ class SplitTable:
         By image identifier, stripped of surrounding blanks; splits are in lower case.
     draws_validation : bool
         Whether part of ``train`` is used for validation, because folders gave the split and there is none for that.
+    source : str
+        What gave the split: ``splits.csv``, for a table of either name, or ``folders``.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class SplitTable:
     split: dict[str, str]
     modality: dict[str, str]
     draws_validation: bool = False
+    source: str = SPLIT_FILE
 
     @cached_property
     def digest(self) -> str:
@@ -104,7 +107,7 @@ def split_of_folders(data: Path, datasets: Sequence[Dataset]) -> SplitTable | No
         return None
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([COLUMNS, *([name, side, ""] for name, side in split.items())])
-    return SplitTable(data, text.getvalue().encode(), split, dict.fromkeys(split, ""), "val" not in sides)
+    return SplitTable(data, text.getvalue().encode(), split, dict.fromkeys(split, ""), "val" not in sides, "folders")
 
 
 def _find_packed(data: Path) -> tuple[Path, bytes] | None:

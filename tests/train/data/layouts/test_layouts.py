@@ -98,6 +98,7 @@ def opened(data: Path) -> Dataset:
 ALIKE = {
     "masks": ["images/{}.tif", "masks/{}.tif"],
     "labels": ["images/{}.tif", "labels/{}.tif"],
+    "beside a folder of masks": ["{}.tif", "masks/{}.tif"],
     "other suffix": ["images/{}.tif", "masks/{}.png"],
     "ome": ["images/{}.tif", "masks/{}.ome.tif"],
     "ome image": ["images/{}.ome.tif", "masks/{}.tif"],

@@ -1,4 +1,4 @@
-"""Images in one folder, their annotations in another: ``images/NAME.tif`` and ``masks/NAME.tif``.
+"""Images in one folder, their annotations in another: ``images/NAME.tif`` or ``NAME.tif``, and ``masks/NAME.tif``.
 
 The folders are those of `nuclei_train.data.layouts.places.ROLES`: StarDist's, ZeroCostDL4Mic's and ``labels``. Folders
 ``train``, ``val`` and ``test``, outside or inside, give the split.
@@ -23,8 +23,11 @@ def find_two_folders(files: Sequence[PurePosixPath], name: str, store: Store) ->
         See `nuclei_train.data.layouts.pairing.pair_by_name`.
     """
     groups: dict[tuple[PurePosixPath, str], tuple[list[PurePosixPath], list[PurePosixPath]]] = {}
+    loose: dict[tuple[PurePosixPath, str], list[PurePosixPath]] = {}
     for file in files:
         place = place_of(file)
+        if not place.role and is_image(file):
+            loose.setdefault((place.level, place.split), []).append(file)
         if place.role:
             images, annotations = groups.setdefault((place.level, place.split), ([], []))
             if place.role == IMAGES and is_image(file):
@@ -33,6 +36,7 @@ def find_two_folders(files: Sequence[PurePosixPath], name: str, store: Store) ->
                 annotations.append(file)
     found = Found()
     for (level, split), (images, annotations) in groups.items():
+        images = images or loose.get((level, split), [])  # those beside the folder of their annotations
         if images and annotations:
             found.add(pair_by_name(level, split, images, annotations, beside=False))
     return found
