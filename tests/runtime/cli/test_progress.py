@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from nuclei_runtime.cli.progress import OutcomeReporter, progress_bar
+from nuclei_runtime.cli.progress import OutcomeReporter, format_duration, progress_bar
 from nuclei_runtime.results.outcome import PlaneOutcome
 from nuclei_runtime.runs.image_file import FileOutcome
 
@@ -39,6 +39,46 @@ def test_a_terminal_shows_what_is_done(
 def test_a_pipe_shows_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert draw(monkeypatch, io.StringIO(), 4) == ""
     assert capsys.readouterr().out == ""
+
+
+def test_a_terminal_shows_the_blocks_of_a_large_image_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    with progress_bar("images", 2) as update:
+        update.report_blocks("[a].tif", 3, 12)
+        update.report_blocks("[a].tif", 6, 12)
+    shown = terminal.getvalue()
+    assert "continued: [a].tif: 3 of 12 blocks were done before" in shown
+    assert "[a].tif, blocks" in shown
+    assert "6/12" in shown
+    assert "-:--:--" in shown or "0:00:" in shown
+
+
+def test_without_a_terminal_a_line_says_now_and_then_how_far_a_large_image_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stderr, now = io.StringIO(), [1000.0]
+    monkeypatch.setattr("sys.stderr", stderr)
+    monkeypatch.setattr("nuclei_runtime.cli.progress.time.monotonic", lambda: now[0])
+    with progress_bar("images", 1) as update:
+        for done in range(4, 13):
+            update.report_blocks("a.svs", done, 12)
+            now[0] += 25
+        update.report_blocks("b.svs", 0, 3)
+    assert stderr.getvalue().splitlines() == [
+        "continued: a.svs: 4 of 12 blocks were done before",
+        "a.svs: 7 of 12 blocks, about 2 min left",
+        "a.svs: 10 of 12 blocks, about 50 s left",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.4, "0 s"), (89, "89 s"), (91, "2 min"), (7169, "119 min"), (7260, "2 h 1 min")]
+)
+def test_durations_are_said_as_people_say_them(seconds: float, said: str) -> None:
+    assert format_duration(seconds) == said
 
 
 def test_the_totals_count_the_folders_that_nobody_could_list() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gc
 import re
 import subprocess
@@ -94,6 +95,33 @@ def test_a_tiled_image_stays_below_the_ceiling(tmp_path: Path, large_tiles: Path
     assert labels.shape == image.shape
     a_corner = Segmenter(large_tiles).segment(image[:1000, :1000]).count
     assert labels.max() == pytest.approx(36 * a_corner, rel=0.02)
+
+
+def test_a_slide_stays_below_the_ceiling(tmp_path: Path, large_tiles: Path) -> None:
+    """Of 6144 x 8192 pixels in colour, whose maps alone are 600 MB, with tissue in two places; the rest is glass."""
+    field = repeated_field(500)
+    glass, island = (
+        np.full((500, 500, 3), 240, np.uint8),
+        np.dstack([240 - field // 2, 240 - field // 2, 240 - field // 8]),
+    )
+    tiles = (island if n in (17, 18, 33, 34, 150, 151) else glass for n in range(12 * 16))
+    tifffile.imwrite(
+        tmp_path / "slide.tif",
+        (np.pad(tile, ((0, 12), (0, 12), (0, 0)), mode="edge") for tile in tiles),
+        shape=(12 * 512, 16 * 512, 3),
+        dtype=np.uint8,
+        tile=(512, 512),
+        compression="zlib",
+        photometric="rgb",
+    )
+    peak = peak_of_infer(tmp_path / "slide.tif", tmp_path / "out", large_tiles, "600MiB", "--stain", "he")
+    assert 100 << 20 < peak < 600 << 20
+    with (tmp_path / "out/images.csv").open(encoding="utf-8", newline="") as table:
+        (row,) = csv.DictReader(table)
+    assert float(row["glass_share"]) > 0.5
+    assert int(row["n_nuclei"]) > 20
+    with tifffile.TiffFile(tmp_path / "out/labels/slide.tif") as labels:
+        assert [level.shape for level in labels.series[0].levels] == [(6144, 8192), (1536, 2048)]
 
 
 def test_a_network_like_the_real_one_stays_below_the_ceiling(tmp_path: Path, stem_unet: Path) -> None:
