@@ -7,12 +7,13 @@ slide scanners; any other TIFF is a sequence of equal pages, or several.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any, BinaryIO
 
-from nuclei_runtime.errors import ImageError, ImageReadError
+from nuclei_runtime.errors import ImageReadError
+from nuclei_runtime.faults import is_of_machine
 from nuclei_runtime.readers.axes import Stack
 from nuclei_runtime.readers.pixel_size import PixelSize, from_imagej, from_tiff
 from nuclei_runtime.readers.scenes import Contents, Scene
@@ -102,16 +103,19 @@ def _ome_images(file: BinaryIO, tiff: Any, directories: Sequence[Directory]) -> 
         for level in range(min(map(len, found))):
             if len({levels[level][1].layout for levels in found}) > 1:
                 return
-            with suppress(ImageError):
+            try:
                 own = pages_of_level(tiff, image.pages, level, directories, pages)
                 down, across = image.height / own.keyframe.imagelength, image.width / own.keyframe.imagewidth
                 size = image.pixel_size_um
                 scaled = (size[0] * down, size[1] * across) if size else None
                 stack = stack_of(file, tiff, directories, own, image.channels, scaled)
-                if min(down, across) > 1:
-                    yield stack
-                    continue
-            return
+            except Exception as error:  # damaged bytes make tifffile raise all kinds of exceptions
+                if is_of_machine(error):
+                    raise
+                return
+            if min(down, across) <= 1:
+                return
+            yield stack
 
     return [Scene(image.name, partial(open_image, image)) for image in read_ome(tiff.ome_metadata, directories)]
 

@@ -81,7 +81,7 @@ def stack_of(
         See `nuclei_runtime.readers.opening.read_image`.
     """
     keyframe, lead = pages.keyframe, pages.lengths
-    if lost := [code for code, _ in _directory(directories, keyframe.index).layout if code not in keyframe.tags]:
+    if lost := [code for code, _ in _directory(directories, keyframe.treeindex).layout if code not in keyframe.tags]:
         # The value lies beyond the end of the file; tifffile would use the default.
         raise ImageReadError(f"the TIFF is truncated or damaged: tag {lost[0]} cannot be read")
     if keyframe.imagedepth != 1:
@@ -139,12 +139,10 @@ def numbered_pages(
     return Pages(axes, (len(numbers),) if lengths is None else lengths, frame(0), frame)
 
 
-def _directory(directories: Sequence[Directory], index: int | tuple[int, ...]) -> Directory:
-    """Return the directory of a page, or of a level of a page: tifffile gives such a pair of numbers."""
-    if isinstance(index, int):
-        return directories[index]
-    page, level = index
-    return directories[page].levels[level][1]
+def _directory(directories: Sequence[Directory], index: Sequence[int]) -> Directory:
+    """Return the directory of a page, or of one of its levels, by the index that tifffile gives it in the tree."""
+    page, *level = index
+    return directories[page].levels[level[0]][1] if level else directories[page]
 
 
 def pages_of_level(

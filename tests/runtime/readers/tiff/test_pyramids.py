@@ -54,9 +54,11 @@ def test_each_level_of_each_plane_is_read(tmp_path: Path, options: dict[str, Any
 
 
 def test_colours_too(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.ome.tif", RGB, RGB[::2, ::2], metadata=METADATA, photometric="rgb", tile=(32, 32))
-    with open_planes(path, Selection(level=1)) as (plane,):
-        assert np.array_equal(whole(plane), RGB[::2, ::2])
+    levels = RGB, RGB[::2, ::2], RGB[::4, ::4]
+    path = write(tmp_path / "a.ome.tif", *levels, metadata=METADATA, photometric="rgb", tile=(32, 32))
+    for level, expected in enumerate(levels):
+        with open_planes(path, Selection(level=level)) as (plane,):
+            assert np.array_equal(whole(plane), expected)
 
 
 def test_what_is_no_coarser_copy_is_no_level(tmp_path: Path) -> None:
