@@ -6,18 +6,19 @@ that the records and the tables of the images do not: for another format, no ima
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from nuclei_runtime.errors import ResultsExistError
 from nuclei_runtime.results.images_columns import describe_images_column
 from nuclei_runtime.results.layout import IMAGES_TABLE, JOINED_FILES, NUCLEI_PARQUET, NUCLEI_TABLE, NUCLEI_WORKBOOK
 from nuclei_runtime.steps.columns import Column, describe_column
 from nuclei_runtime.writers.csv_style import CsvStyle, read_header, write_in_style
-from nuclei_runtime.writers.nuclei_parquet import write_parquet
+from nuclei_runtime.writers.nuclei_parquet import MARK, write_parquet
 from nuclei_runtime.writers.nuclei_xlsx import CREATED, write_xlsx
 
 _DESCRIBE: dict[str, Callable[[str], Column | None]] = {
@@ -162,18 +163,33 @@ def remove_other_formats(out: Path, kept: Collection[str]) -> None:
 def _is_of_a_run(path: Path) -> bool:
     """Whether a file with the name of a Parquet table or a workbook looks like one that a run wrote.
 
-    A power cut may leave a file that is empty or full of zeros. A workbook that somebody has saved since, with notes or
-    charts in it, is theirs.
+    A power cut may leave a file that is empty or full of zeros. What somebody has saved since, such as a workbook with
+    notes or charts in it, is theirs.
     """
     with path.open("rb") as file:
-        start = file.read(1 << 16)
-        if not start.strip(b"\0"):
+        if not file.read(1 << 16).strip(b"\0"):
             return True
         if path.name == NUCLEI_PARQUET:
-            return start.startswith(b"PAR1")
+            return MARK.encode() in _parquet_footer(file)
         try:
             with zipfile.ZipFile(file) as book:
                 properties = book.read("docProps/core.xml")
         except (zipfile.BadZipFile, KeyError):
             return False
         return f"{CREATED.isoformat()}Z</dcterms:modified>".encode() in properties
+
+
+_PARQUET_END_BYTES = 8
+"""A Parquet file ends in its metadata, their length in 4 bytes and ``PAR1`` (the specification, "File Format")."""
+
+
+def _parquet_footer(file: BinaryIO) -> bytes:
+    """Return the metadata of a Parquet file; nothing if it is none."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - _PARQUET_END_BYTES, 0))
+    end = file.read()
+    length = int.from_bytes(end[:4], "little") + _PARQUET_END_BYTES
+    if end[4:] != b"PAR1" or length > size:
+        return b""
+    file.seek(size - length)
+    return file.read(length)

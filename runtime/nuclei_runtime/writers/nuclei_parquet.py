@@ -9,6 +9,10 @@ PART_BYTES = 8 << 20
 """How much of the CSV table is in memory at a time. Each part becomes a row group."""
 
 
+MARK = "nuclei_edge.table"
+"""Key in the metadata of the file. A program that writes the table again leaves it out."""
+
+
 def write_parquet(table: Path, kinds: Mapping[str, type], target: Path) -> None:
     """Write a CSV table of the style ``comma`` as Parquet; empty cells become null.
 
@@ -34,6 +38,7 @@ def write_parquet(table: Path, kinds: Mapping[str, type], target: Path) -> None:
             strings_can_be_null=True,
         ),
     )
-    with reader, parquet.ParquetWriter(target, reader.schema, compression="zstd") as written:
+    schema = reader.schema.with_metadata({MARK: "nuclei"})
+    with reader, parquet.ParquetWriter(target, schema, compression="zstd") as written:
         for batch in reader:
             written.write_batch(batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import openpyxl
@@ -129,16 +130,32 @@ def test_the_dictionary_of_images_is_complete() -> None:
     assert describe_images_column("unknown") is None
 
 
-def test_a_workbook_that_somebody_saved_is_theirs(work: Path) -> None:
-    options = TableOptions(("table", "xlsx"))
+def save_workbook(path: Path) -> None:
+    openpyxl.load_workbook(path).save(path)
+
+
+def save_parquet(path: Path) -> None:
+    table = parquet.read_table(path)
+    parquet.write_table(table.replace_schema_metadata(None), path)
+
+
+@pytest.mark.parametrize(("word", "save_again"), [("xlsx", save_workbook), ("parquet", save_parquet)])
+def test_what_somebody_saved_is_theirs(work: Path, word: str, save_again: Callable[[Path], None]) -> None:
+    options, path = TableOptions(("table", word)), work / f"nuclei.{word}"
     finish_tables(work, options)
     refuse_foreign_files(work, options)
-    openpyxl.load_workbook(work / "nuclei.xlsx").save(work / "nuclei.xlsx")
-    with pytest.raises(ResultsExistError, match=r"nuclei\.xlsx: is in the way"):
+    save_again(path)
+    with pytest.raises(ResultsExistError, match=rf"nuclei\.{word}: is in the way"):
         refuse_foreign_files(work, options)
     refuse_foreign_files(work, TableOptions())  # nothing would be written over it
     table_formats.remove_other_formats(work, ("nuclei.csv", "images.csv"))
-    assert (work / "nuclei.xlsx").exists()
+    assert path.exists()
+
+
+def test_what_a_run_wrote_in_another_format_is_removed(work: Path) -> None:
+    finish_tables(work, TableOptions(("table", "parquet", "xlsx")))
+    table_formats.remove_other_formats(work, ("nuclei.csv", "images.csv"))
+    assert {path.name for path in work.iterdir()} == {"nuclei.csv", "images.csv"}
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 4096])
