@@ -261,6 +261,8 @@ def test_misread_masks_stop_a_training_unless_they_are_accepted(tmp_path: Path) 
     config = TrainingConfig(tmp_path / "data", tmp_path / "run", replace(SMALL, epochs=1), False, accept_oddities=True)
     assert train(config, listener).epochs == 1
     assert any(one.startswith("accepted: nucleus that covers most of the image") for one in listener.sentences)
+    resumed, _ = run(tmp_path / "data", tmp_path / "run", recipe=replace(SMALL, epochs=1), resume=True)
+    assert resumed.epochs == 1
 
 
 def test_masks_without_a_nucleus_are_refused_before_anything_is_fitted(tmp_path: Path) -> None:

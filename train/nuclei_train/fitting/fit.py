@@ -52,7 +52,7 @@ class TrainingConfig:
     teacher : Path, optional
         An exported model whose predictions are learned together with the truth. A resumed run keeps its own.
     accept_oddities : bool
-        Train even on data with the oddities `nuclei_train.data.oddities.STOPPING`.
+        Train even on data with the oddities `nuclei_train.data.oddities.STOPPING`. A resumed run has accepted them.
     """
 
     data: Path
@@ -112,7 +112,8 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
     sources = recipe.choose(Sources(split, table.modality if table is not None else {}, test, teacher))
     split = sources.split
     refuse_binary_masks((*split.train, *split.val))
-    _check_oddities(config, dataset, split, reporter)
+    if not recorded:  # a run that is resumed began with the same data
+        _check_oddities(config, dataset, split, reporter)
     n_train, n_val = len(split.train), len(split.val)
     reporter.say(
         f"{dataset.path}: {counted(n_train, 'image')} to fit, {n_val} to validate, "
