@@ -105,7 +105,11 @@ def test_the_wheel_holds_the_packages_the_model_and_the_licence(wheel: Path) -> 
     assert {"nuclei_runtime/models/nuclei.onnx", "nuclei_runtime/models/nuclei.sample.npz"} <= names
     others = {name for name in names if not name.endswith((".py", "py.typed")) and not name.startswith(info)}
     others.remove("nuclei_napari/napari.yaml")
-    assert {Path(name).parent.as_posix() for name in others} == {"nuclei_runtime/models", "nuclei_train/models"}
+    assert {Path(name).parent.as_posix() for name in others} == {
+        "nuclei_runtime/models",
+        "nuclei_runtime/report/page",
+        "nuclei_train/models",
+    }
 
 
 def test_every_module_of_the_source_is_in_the_wheel(wheel: Path) -> None:

@@ -12,6 +12,7 @@ import typer
 from nuclei_runtime.cli.command import StainOption, ViewOption, run_command
 from nuclei_runtime.cli.infer_modes import segment_all, verify_run, watch_folder
 from nuclei_runtime.cli.measuring import ExcludeBorderOption, ExpandOption, MaxAreaOption, MeasureOption, MinAreaOption
+from nuclei_runtime.cli.report_options import ConditionsOption, ReportOption
 from nuclei_runtime.cli.saving import (
     DEFAULT_OVERLAY,
     DEFAULT_SAVE,
@@ -120,6 +121,8 @@ def infer(
     save: SaveOption = DEFAULT_SAVE,
     overlay: OverlayOption = DEFAULT_OVERLAY,
     csv_style: CsvStyleOption = CsvStyleName.COMMA,
+    conditions: ConditionsOption = None,
+    report: ReportOption = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an earlier run in DIR. Complete results are kept.")
     ] = False,
@@ -167,6 +170,7 @@ def infer(
     from nuclei_runtime.readers.plane import Selection
     from nuclei_runtime.readers.plates.field import PlateChoice, parse_names
     from nuclei_runtime.resources import parse_memory
+    from nuclei_runtime.results.conditions import read_conditions
     from nuclei_runtime.results.shard import WHOLE, parse_shard
     from nuclei_runtime.runs.run import RunConfig
     from nuclei_runtime.segmentation.options import SegmenterOptions
@@ -175,6 +179,8 @@ def infer(
 
     _refuse_together(resume=resume, overwrite=overwrite, verify=verify, watch=watch)
     _refuse_together(watch=watch, shard=shard is not None)
+    if report and (watch or verify or shard is not None):
+        raise typer.BadParameter("--report is written at the end of a whole run; afterwards, nuclei-report writes it")
     if model is not None and precision is not Precision.FP32:
         raise typer.BadParameter("--precision selects a bundled model; the model given by --model has its own")
     if sha256 is not None and not is_digest(sha256):
@@ -216,13 +222,14 @@ def infer(
         shard=WHOLE if shard is None else parse_shard(shard),
         same_view=same_view,
         plate_choice=PlateChoice(parse_names(well), parse_names(field)),
+        conditions=None if conditions is None else read_conditions(conditions),
     )
     if verify:
         verify_run(config)
     elif watch:
         watch_folder(config, settle, as_json=as_json)
     else:
-        segment_all(config, as_json=as_json)
+        segment_all(config, as_json=as_json, with_report=report)
 
 
 def _refuse_together(**options: bool) -> None:

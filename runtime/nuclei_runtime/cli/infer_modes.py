@@ -17,9 +17,14 @@ if TYPE_CHECKING:
     from nuclei_runtime.runs.run import FolderRun, RunConfig
 
 
-def segment_all(config: RunConfig, *, as_json: bool) -> None:
+def segment_all(config: RunConfig, *, as_json: bool, with_report: bool = False) -> None:
     """Segment all images, report on each and print the totals."""
+    from nuclei_runtime.report.build import refuse_foreign_report, write_report
+    from nuclei_runtime.results.layout import REPORT_FILE
     from nuclei_runtime.runs.run import FolderRun
+
+    if with_report:
+        refuse_foreign_report(config.out)  # before the work, not after it
 
     reporter, n_files = OutcomeReporter(as_json=as_json), 0
     run = None
@@ -45,6 +50,8 @@ def segment_all(config: RunConfig, *, as_json: bool) -> None:
             _print_notes(run)
             raise typer.Exit(signals.exit_code) from None
     _print_notes(run)
+    if with_report:
+        write_report(config.out, config.conditions)
     if not as_json:
         print(reporter.summary(n_files, run.inputs.n_skipped, len(run.inputs.unreadable)))
         if reporter.n_touching_border:
@@ -58,6 +65,7 @@ def segment_all(config: RunConfig, *, as_json: bool) -> None:
             print(f"contrast in doubt: {counted(reporter.n_doubtful, 'image')}; see contrast_warning in images.csv")
         written = [output.folder for output in config.outputs.outputs if output.join_planes is None]
         written += () if run.joined is None else config.tables.files
+        written += [REPORT_FILE] * with_report
         print(f"results in {config.out}: {', '.join(written)}")
         if reporter.n_changed:
             print(
@@ -68,7 +76,7 @@ def segment_all(config: RunConfig, *, as_json: bool) -> None:
                 "to have a result made again, delete the changed file and use --resume, or replace all with --overwrite"
             )
         if run.joined is None:
-            files = " and ".join(config.tables.files)
+            files = ", ".join(config.tables.files)
             print(f"the last shard writes {files}, or a run with --resume and without --shard")
     if reporter.n_failed or reporter.n_changed or run.inputs.unreadable:
         raise typer.Exit(EXIT_SOME_FAILED)

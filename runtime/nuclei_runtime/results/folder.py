@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from collections.abc import Iterable
 from contextlib import suppress
@@ -9,12 +10,15 @@ from pathlib import Path
 from typing import Literal
 
 from nuclei_runtime.errors import ResultsExistError
+from nuclei_runtime.results.conditions import Conditions
 from nuclei_runtime.results.joined_tables import Joined, refuse_foreign_tables, write_tables
 from nuclei_runtime.results.layout import (
     PARTIAL_FOLDER,
     PROVENANCE_FILE,
     RECORDS_FOLDER,
+    REPORT_FILE,
     holds_results,
+    is_own_report,
     record_path,
     recorded_tokens,
     refuse_links,
@@ -48,6 +52,8 @@ class ResultsFolder:
         Results and leftovers of other shards are left alone.
     tables : TableOptions
         Which joined tables to write.
+    conditions : Conditions, optional
+        Of the images, for these tables.
 
     Attributes
     ----------
@@ -72,9 +78,10 @@ class ResultsFolder:
         mode: Mode = "new",
         shard: Shard = WHOLE,
         tables: TableOptions = TableOptions(),  # noqa: B008  # it is frozen
+        conditions: Conditions | None = None,
     ) -> None:
         self.path = Path(out)
-        self._shard, self._tables = shard, tables
+        self._shard, self._tables, self._conditions = shard, tables, conditions
         with writing(self.path):
             if self.path.exists() and not self.path.is_dir():
                 raise ResultsExistError(f"{out}: is a file; name a folder for the results")
@@ -118,7 +125,7 @@ class ResultsFolder:
         self._lock.release()
 
     def join(self, names: Iterable[str], run_key: str, *, only_whole: bool = False) -> Joined | None:
-        """Write ``images.csv`` and the tables of nuclei from all records and move them into place.
+        """Write ``images.csv``, ``summary.csv`` and the tables of nuclei from all records and move them into place.
 
         Parameters
         ----------
@@ -143,9 +150,13 @@ class ResultsFolder:
             self.store.check()
             needed = list(names)
             rows = with_recorded(self.path, needed)
-            joined = write_tables(self.path, rows, run_key, work=work, needed=needed if only_whole else ())
+            joined = write_tables(
+                self.path, rows, run_key, work=work, needed=needed if only_whole else (), conditions=self._conditions
+            )
             if joined is not None:
                 kept = finish_tables(work, self._tables)
+                if any(_differ(work / name, self.path / name) for name in kept):
+                    self._remove_report()
                 for name in kept:
                     move(work / name, self.path / name)
                 remove_other_formats(self.path, kept)
@@ -184,9 +195,19 @@ class ResultsFolder:
         for token in filter(self._shard.owns, recorded_tokens(self.path)):
             self.store.remove_recorded(token)
         remove_other_formats(self.path, ())
+        self._remove_report()
+
+    def _remove_report(self) -> None:
+        """Remove a report of what the folder held before."""
+        if is_own_report(self.path / REPORT_FILE):
+            (self.path / REPORT_FILE).unlink()
 
     def _owns(self, token: str) -> bool:
         try:
             return self._shard.owns(token)
         except ValueError:  # of the provenance or of the tables: another shard's process may be using it
             return self._shard == WHOLE
+
+
+def _differ(made: Path, present: Path) -> bool:
+    return not present.is_file() or not filecmp.cmp(made, present, shallow=False)

@@ -11,6 +11,7 @@ _INTENSITY = "intensity units of the file"
 
 _MEANINGS = {
     "image": ("", "name of the image file, relative to the folder that was named"),
+    "condition": ("", "condition of the image, from the table of conditions"),
     "status": ("", "ok or failed"),
     "scene": ("", "name or index of the image in a file that holds several"),
     "well": ("", "well of the plate"),
@@ -64,5 +65,6 @@ def describe_images_column(name: str) -> Column | None:
     if name not in _MEANINGS:
         return None
     unit, meaning = _MEANINGS[name]
-    kind = next(one for one in (*get_args(_TYPES[name]), _TYPES[name]) if isinstance(one, type))
+    types = _TYPES.get(name, str)  # what is not known of the plane itself is a name
+    kind = next(one for one in (*get_args(types), types) if isinstance(one, type))
     return Column(name, unit, meaning, kind=kind)

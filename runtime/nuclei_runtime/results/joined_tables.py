@@ -1,4 +1,4 @@
-"""``images.csv`` and ``nuclei.csv``, joined from the records and tables of the images, however these were made.
+"""The tables of a results folder, joined from the records and tables of the images, however these were made.
 
 Images differ in what is known and measured: ``nuclei.csv`` has the columns of all their tables.
 """
@@ -12,16 +12,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nuclei_runtime.errors import ResultsExistError
-from nuclei_runtime.results.layout import IMAGES_TABLE, NUCLEI_TABLE, PROVENANCE_FILE, record_path, token_of
+from nuclei_runtime.results.conditions import Conditions
+from nuclei_runtime.results.experiment import read_experiment, write_conditions
+from nuclei_runtime.results.layout import (
+    IMAGES_TABLE,
+    NUCLEI_TABLE,
+    PROVENANCE_FILE,
+    SUMMARY_TABLE,
+    record_path,
+    token_of,
+)
 from nuclei_runtime.results.outcome import IMAGES_COLUMNS, outcome_row
 from nuclei_runtime.results.records import Record, read_record
+from nuclei_runtime.results.summary import FIRST_COLUMNS, write_summary
 from nuclei_runtime.steps.columns import in_order
 from nuclei_runtime.wording import counted
 from nuclei_runtime.writers.csv_style import read_header
 from nuclei_runtime.writers.nuclei_csv import append_rows, header_of, joined_columns
 from nuclei_runtime.writers.outputs import TABLES
 
-_KEY_COLUMNS = {NUCLEI_TABLE: {"image", "label"}, IMAGES_TABLE: {"image", "status"}}
+_KEY_COLUMNS = {
+    NUCLEI_TABLE: {"image", "label"},
+    IMAGES_TABLE: {"image", "status"},
+    SUMMARY_TABLE: set(FIRST_COLUMNS),
+}
 """Columns that the tables have in every version."""
 
 _MAX_HEADER_BYTES = 1 << 16
@@ -39,11 +53,14 @@ class Joined:
         Images whose run key differs from that of the present run.
     left_out : tuple of str
         Images with a record whose table is missing.
+    of_conditions : tuple of str
+        What the user should know of the conditions.
     """
 
     run_keys: frozenset[str]
     n_made_otherwise: int
     left_out: tuple[str, ...]
+    of_conditions: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -60,6 +77,7 @@ class Joined:
             f"note: {name}: is not in {IMAGES_TABLE} and {NUCLEI_TABLE} because its table is missing; segment it again"
             for name in self.left_out
         ]
+        notes += [f"note: {note}" for note in self.of_conditions]
         return tuple(notes)
 
 
@@ -81,7 +99,7 @@ def refuse_foreign_tables(out: Path) -> None:
         except FileNotFoundError:
             continue
         header = tuple(read_header(line))
-        is_present = header == IMAGES_COLUMNS if name == IMAGES_TABLE else header == in_order(header)
+        is_present = header == in_order(header) if name == NUCLEI_TABLE else header == IMAGES_COLUMNS
         of_another_version = (out / PROVENANCE_FILE).is_file()
         is_ours = key_columns <= set(header) and (is_present or of_another_version)
         if line.strip(b"\r\n\0") and not is_ours:
@@ -92,9 +110,15 @@ def refuse_foreign_tables(out: Path) -> None:
 
 
 def write_tables(
-    out: Path, names: Iterable[str], run_key: str, *, work: Path, needed: Collection[str] = ()
+    out: Path,
+    names: Iterable[str],
+    run_key: str,
+    *,
+    work: Path,
+    needed: Collection[str] = (),
+    conditions: Conditions | None = None,
 ) -> Joined | None:
-    """Write both tables from the records, row by row.
+    """Write the tables from the records, row by row.
 
     Parameters
     ----------
@@ -108,6 +132,8 @@ def write_tables(
         Folder to write the tables to.
     needed : collection of str
         Images that must have a record: without one, no tables are written.
+    conditions : Conditions, optional
+        Of the images, for a column of both tables and for the summary.
 
     Returns
     -------
@@ -141,8 +167,12 @@ def write_tables(
                 continue
             rows.writerows(map(outcome_row, record.planes))
             run_keys.append(record.run_key)
+    experiment = read_experiment(work, conditions)
+    if conditions is not None:
+        write_conditions(work, experiment)
+    write_summary(work, experiment, work / SUMMARY_TABLE)
     n_made_otherwise = sum(key != run_key for key in run_keys)
-    return Joined(frozenset(run_keys), n_made_otherwise, tuple(left_out))
+    return Joined(frozenset(run_keys), n_made_otherwise, tuple(left_out), experiment.notes)
 
 
 def _records(out: Path, names: Iterable[str]) -> Iterator[tuple[str, Record | None]]:

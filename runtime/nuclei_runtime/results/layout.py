@@ -7,6 +7,8 @@ DIR/overlays/STEM.png     the image with its nuclei outlined
 DIR/records/TOKEN.json    the outcome of an image file; see `nuclei_runtime.results.records`
 DIR/nuclei.csv            one row per nucleus, joined from the tables
 DIR/images.csv            one row per image or plane, joined from the records
+DIR/summary.csv           counts and medians of groups of images; see `nuclei_runtime.results.summary`
+DIR/report.html           with --report; see `nuclei_runtime.report`
 DIR/provenance.json       how the results were made
 DIR/.nuclei-partial/      unfinished files
 DIR/.nuclei-blocks/       blocks of unfinished large images; see `nuclei_runtime.segmentation.kept_blocks`
@@ -31,8 +33,15 @@ RECORDS_FOLDER, PARTIAL_FOLDER, BLOCKS_FOLDER = "records", ".nuclei-partial", ".
 NUCLEI_TABLE, IMAGES_TABLE, PROVENANCE_FILE = "nuclei.csv", "images.csv", "provenance.json"
 NUCLEI_PARQUET, NUCLEI_WORKBOOK = "nuclei.parquet", "nuclei.xlsx"
 
-JOINED_FILES = (NUCLEI_TABLE, IMAGES_TABLE, NUCLEI_PARQUET, NUCLEI_WORKBOOK)
+SUMMARY_TABLE, REPORT_FILE = "summary.csv", "report.html"
+
+JOINED_FILES = (NUCLEI_TABLE, IMAGES_TABLE, SUMMARY_TABLE, NUCLEI_PARQUET, NUCLEI_WORKBOOK)
 """Every file that joined tables can be in."""
+
+REPORT_MARK = "nuclei-edge report"
+"""Stands near the start of each report: what else is called report.html is the user's."""
+
+_MARK_WITHIN = 4096
 
 _ENDINGS = {output.folder: output.ending for output in OUTPUTS}
 
@@ -106,6 +115,15 @@ def holds_results(out: Path) -> list[str]:
     tables = [name for name in (*JOINED_FILES, PROVENANCE_FILE) if (out / name).exists()]
     folders = [name for name in RESULT_FOLDERS if (out / name).is_dir()]
     return tables + [name for name in folders if any(entry.name[0] != "." for entry in (out / name).iterdir())]
+
+
+def is_own_report(path: Path) -> bool:
+    """Whether a file is a report of nuclei-edge; no, if it does not exist."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return REPORT_MARK in file.read(_MARK_WITHIN)
+    except FileNotFoundError:
+        return False
 
 
 def refuse_links(out: Path) -> None:

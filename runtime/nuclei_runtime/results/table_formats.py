@@ -15,7 +15,15 @@ from typing import Any, BinaryIO
 
 from nuclei_runtime.errors import ResultsExistError
 from nuclei_runtime.results.images_columns import describe_images_column
-from nuclei_runtime.results.layout import IMAGES_TABLE, JOINED_FILES, NUCLEI_PARQUET, NUCLEI_TABLE, NUCLEI_WORKBOOK
+from nuclei_runtime.results.layout import (
+    IMAGES_TABLE,
+    JOINED_FILES,
+    NUCLEI_PARQUET,
+    NUCLEI_TABLE,
+    NUCLEI_WORKBOOK,
+    SUMMARY_TABLE,
+)
+from nuclei_runtime.results.summary import describe_summary_column
 from nuclei_runtime.steps.columns import Column, describe_column
 from nuclei_runtime.writers.csv_style import CsvStyle, read_header, write_in_style
 from nuclei_runtime.writers.nuclei_parquet import MARK, write_parquet
@@ -24,6 +32,7 @@ from nuclei_runtime.writers.nuclei_xlsx import CREATED, write_xlsx
 _DESCRIBE: dict[str, Callable[[str], Column | None]] = {
     NUCLEI_TABLE: describe_column,
     IMAGES_TABLE: describe_images_column,
+    SUMMARY_TABLE: describe_summary_column,
 }
 """The data dictionary of each table that is joined as CSV."""
 
@@ -49,7 +58,7 @@ class TableFormat:
 
 @dataclass(frozen=True)
 class TableOptions:
-    """Which joined tables are written, and how. ``images.csv`` always is.
+    """Which joined tables are written, and how. ``images.csv`` and ``summary.csv`` always are.
 
     Attributes
     ----------
@@ -65,7 +74,7 @@ class TableOptions:
     @property
     def files(self) -> tuple[str, ...]:
         """The names of the joined tables in the results folder."""
-        return (*(TABLE_FORMATS[name].file for name in self.formats), IMAGES_TABLE)
+        return (*(TABLE_FORMATS[name].file for name in self.formats), IMAGES_TABLE, SUMMARY_TABLE)
 
     def describe(self) -> dict[str, Any]:
         """Return what ``provenance.json`` says about the joined tables."""

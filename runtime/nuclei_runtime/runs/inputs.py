@@ -20,7 +20,7 @@ from nuclei_runtime.readers.formats import (
     image_suffixes,
 )
 from nuclei_runtime.readers.plates.field import ALL_FIELDS, Field, PlateChoice
-from nuclei_runtime.results.layout import JOINED_FILES, NUCLEI_TABLE, PROVENANCE_FILE, RESULT_FOLDERS
+from nuclei_runtime.results.layout import JOINED_FILES, NUCLEI_TABLE, PROVENANCE_FILE, REPORT_FILE, RESULT_FOLDERS
 from nuclei_runtime.runs.names import name_images, stems_of
 from nuclei_runtime.wording import counted
 
@@ -226,7 +226,7 @@ class _Search:
             self._add(path, path.parent.resolve())
 
     def _add(self, path: Path, real_folder: Path) -> None:
-        if path.name in (*JOINED_FILES, PROVENANCE_FILE):
+        if path.name in (*JOINED_FILES, PROVENANCE_FILE, REPORT_FILE):
             return
         is_folder = _is_folder(path)
         form = format_of_folder(path) if is_folder else None if _is_special(path) else format_in_folder(path)

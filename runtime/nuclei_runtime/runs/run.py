@@ -17,6 +17,7 @@ from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.readers.plates.field import ALL_FIELDS, PlateChoice
 from nuclei_runtime.resources import cpu_count
+from nuclei_runtime.results.conditions import Conditions
 from nuclei_runtime.results.folder import Mode, ResultsFolder
 from nuclei_runtime.results.joined_tables import Joined
 from nuclei_runtime.results.layout import PROVENANCE_FILE, token_of
@@ -63,6 +64,8 @@ class RunConfig:
         Whether all images are shown in one view; see `nuclei_runtime.runs.same_view`. Not with one shard of several.
     plate_choice : PlateChoice
         Which fields of plates are segmented. The results of a field do not depend on it.
+    conditions : Conditions, optional
+        Of the images, for the joined tables.
     """
 
     sources: tuple[str, ...]
@@ -76,6 +79,7 @@ class RunConfig:
     shard: Shard = WHOLE
     same_view: bool = False
     plate_choice: PlateChoice = ALL_FIELDS
+    conditions: Conditions | None = None
 
 
 def load_worker(config: RunConfig, n_at_once: int = 1) -> Worker:
@@ -150,7 +154,7 @@ def open_results(config: RunConfig, worker: Worker, root: Path) -> ResultsFolder
     ResultsExistError, ResultsInUseError, RuntimeEnvironmentError
         See `ResultsFolder`.
     """
-    results = ResultsFolder(config.out, config.mode, config.shard, config.tables)
+    results = ResultsFolder(config.out, config.mode, config.shard, config.tables, config.conditions)
     try:
         method = describe_method(worker.segmenter, config.selection, config.outputs)
         earlier = read_earlier_methods(config.out / PROVENANCE_FILE, worker.job.run_key)

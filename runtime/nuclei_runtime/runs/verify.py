@@ -73,7 +73,7 @@ def verify(config: RunConfig) -> Iterator[Verified]:
     if config.shard == WHOLE:
         with TemporaryDirectory() as work:
             names = with_recorded(config.out, (file.name for file in inputs.files))
-            write_tables(config.out, names, worker.job.run_key, work=Path(work))
+            write_tables(config.out, names, worker.job.run_key, work=Path(work), conditions=config.conditions)
             for name in finish_tables(Path(work), config.tables):
                 same = (config.out / name).is_file() and digest_file(config.out / name) == digest_file(
                     work + "/" + name

@@ -46,7 +46,7 @@ def write_in_style(table: Path, text_columns: Collection[str], styled: Path) -> 
 def read_header(line: bytes) -> list[str]:
     """Return the names of the columns in the first line of a table of either style."""
     text = line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n").decode(errors="replace")
-    return next(csv.reader([text], delimiter=_separator_of(text)), [])
+    return next(csv.reader([text], delimiter=separator_of(text)), [])
 
 
 def read_rows(table: Path, text_columns: Collection[str]) -> Iterator[dict[str, str]]:
@@ -64,7 +64,7 @@ def read_rows(table: Path, text_columns: Collection[str]) -> Iterator[dict[str, 
         The table cannot be read.
     """
     with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        separator = _separator_of(file.readline())
+        separator = separator_of(file.readline())
         file.seek(0)
         for row in csv.DictReader(file, delimiter=separator):
             yield {
@@ -73,6 +73,6 @@ def read_rows(table: Path, text_columns: Collection[str]) -> Iterator[dict[str, 
             }
 
 
-def _separator_of(header: str) -> str:
+def separator_of(header: str) -> str:
     """Return what separates the names in a header: the first of both."""
     return min(",;", key=lambda separator: header.find(separator) % (1 << 32))

@@ -211,7 +211,7 @@ def test_only_the_shard_that_joins_the_tables_names_them(tmp_path: Path, tiny_mo
     arguments = (tmp_path / "a.png", "--out", out, "--model", tiny_model, "--shard")
     first, last = infer(*arguments, "1/2"), infer(*arguments, "2/2")
     assert f"results in {out}: labels, overlays\nthe last shard writes" in first.stdout
-    assert last.stdout.endswith(f"results in {out}: labels, overlays, nuclei.csv, images.csv\n")
+    assert last.stdout.endswith(f"results in {out}: labels, overlays, nuclei.csv, images.csv, summary.csv\n")
     assert (out / "nuclei.csv").exists()
 
 
@@ -330,7 +330,7 @@ def test_verify_finds_all_as_it_was_or_says_what_differs(
     assert run_main(infer_main, *arguments, "--verify")[0] == 2  # nothing there to verify
     assert run_main(infer_main, *arguments)[0] == 0
     code, out, _ = run_main(infer_main, *arguments, "--verify")
-    assert (code, out) == (0, "5 of 5 are unchanged (provenance, images and tables)\n")
+    assert (code, out) == (0, "6 of 6 are unchanged (provenance, images and tables)\n")
     (tmp_path / "in/b.png").write_bytes(png_bytes(field(1)))
     code, out, _ = run_main(infer_main, *arguments, "--verify")
     assert code == 1

@@ -100,7 +100,7 @@ def results_of(*stems: str) -> list[str]:
 def test_each_image_gets_labels_an_overlay_a_table_and_a_record(tmp_path: Path) -> None:
     write(tmp_path / "out", "a.png", "plate 1/ü.tif")
     records = [f"records/{token_of(name)}.json" for name in ("a.png", "plate 1/ü.tif")]
-    whole = [*results_of("a", "plate 1/ü"), *records, "images.csv", "nuclei.csv", "provenance.json"]
+    whole = [*results_of("a", "plate 1/ü"), *records, "images.csv", "nuclei.csv", "provenance.json", "summary.csv"]
     assert sorted(contents(tmp_path / "out")) == sorted(whole)
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.name[0] == ".") == []
     labels = tifffile.imread(tmp_path / "out/labels/plate 1/ü.tif")
@@ -208,6 +208,7 @@ def test_overwrite_removes_what_the_earlier_run_wrote_and_nothing_else(tmp_path:
         "images.csv",
         "nuclei.csv",
         "provenance.json",
+        "summary.csv",
     }
     assert not (tmp_path / "labels/old").exists()
     assert [row["image"] for row in read_table(tmp_path / "images.csv")] == ["a.png", "d.png"]

@@ -28,12 +28,18 @@ NUCLEI = [
 ]
 
 
+SUMMARY = [
+    ["by", "group", "n_images", "area_px_median", "intensity_mean:A, \u00fc_q25"],
+    ["folder", "1.5", "1", "1234.5", "0.5"],
+]
+
+
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
     """A folder with joined tables as they are before they get their formats."""
     images = [IMAGES_COLUMNS, ["b.tif", "failed", *[""] * (len(IMAGES_COLUMNS) - 2)]]
     images[1][IMAGES_COLUMNS.index("reason")] = "found 1.5, expected 2"
-    for name, rows in (("nuclei.csv", NUCLEI), ("images.csv", images)):
+    for name, rows in (("nuclei.csv", NUCLEI), ("images.csv", images), ("summary.csv", SUMMARY)):
         with (tmp_path / name).open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows(rows)
     return tmp_path
@@ -41,7 +47,7 @@ def work(tmp_path: Path) -> Path:
 
 def test_parquet_has_the_values_with_their_types(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nuclei_parquet, "PART_BYTES", 150)
-    assert finish_tables(work, TableOptions(("parquet",))) == ("nuclei.parquet", "images.csv")
+    assert finish_tables(work, TableOptions(("parquet",))) == ("nuclei.parquet", "images.csv", "summary.csv")
     table = parquet.read_table(work / "nuclei.parquet")
     assert parquet.ParquetFile(work / "nuclei.parquet").num_row_groups == 2
     assert table.to_pydict() == {
@@ -62,7 +68,7 @@ def test_parquet_has_the_values_with_their_types(work: Path, monkeypatch: pytest
 def test_a_workbook_has_numbers_as_numbers_and_explains_its_columns(work: Path) -> None:
     finish_tables(work, TableOptions(("xlsx",)))
     book = openpyxl.load_workbook(work / "nuclei.xlsx")
-    assert book.sheetnames == ["nuclei", "images", "data dictionary"]
+    assert book.sheetnames == ["nuclei", "images", "summary", "data dictionary"]
     rows = list(book["nuclei"].iter_rows(values_only=True))
     assert rows == [
         tuple(NUCLEI[0]),
@@ -76,6 +82,9 @@ def test_a_workbook_has_numbers_as_numbers_and_explains_its_columns(work: Path) 
     assert {name for sheet, name in explained if sheet == "nuclei"} == set(NUCLEI[0])
     assert {name for sheet, name in explained if sheet == "images"} == set(IMAGES_COLUMNS)
     assert explained["nuclei", "area_px"] == ("px", "area", "number of pixels")
+    assert list(book["summary"].iter_rows(values_only=True))[1] == ("folder", "1.5", 1, 1234.5, 0.5)
+    assert explained["summary", "area_px_median"][:2] == ("px", "median of area_px over the nuclei of the group")
+    assert {name for sheet, name in explained if sheet == "summary"} == set(SUMMARY[0])
 
 
 def test_what_a_worksheet_cannot_hold_goes_on_in_the_next(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

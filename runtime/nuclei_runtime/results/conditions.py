@@ -1,0 +1,137 @@
+"""The conditions of an experiment: a table of the user's that says which images, or wells, belong together."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from nuclei_runtime.errors import InputsError
+from nuclei_runtime.results.read_tables import Row, image_name
+from nuclei_runtime.results.wells import Well, parse_well
+from nuclei_runtime.wording import counted
+
+CONDITION, WELL, IMAGE = "condition", "well", "image"
+
+_NAMED_IN_NOTE = 5
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Which condition each image or well belongs to.
+
+    Attributes
+    ----------
+    source : str
+        The file that says so.
+    key : str
+        What its rows name: ``image`` or ``well``.
+    of : dict
+        The condition, by the image's name as the table writes it, or by the row and column of the well.
+    wells : dict
+        The well of an image, by its name, if the file says that too.
+    """
+
+    source: str
+    key: str
+    of: dict[str | tuple[int, int], str]
+    wells: dict[str, str]
+
+    def name_of(self, row: Row) -> str | None:
+        """Return how the file calls an image: by its path, or by its name alone; None if it does not."""
+        name = image_name(row)
+        return next((known for known in (name, PurePosixPath(name).name) if known in self.of), None)
+
+    def with_wells(self, images: Iterable[Row]) -> list[Row]:
+        """Return the rows of ``images.csv`` with the wells that the file gives to images without one."""
+        return [row if row.get(WELL) else {**row, WELL: self.wells.get(self.name_of(row) or "", "")} for row in images]
+
+    def assign(self, images: Sequence[Row], wells: Sequence[Well | None]) -> tuple[list[str], list[str]]:
+        """Find the condition of each image.
+
+        Parameters
+        ----------
+        images : sequence of Row
+            Of ``images.csv``.
+        wells : sequence of Well or None
+            Of these.
+
+        Returns
+        -------
+        conditions : list of str
+            One per image, empty if the file has none for it.
+        notes : list of str
+            A sentence that names the images without a condition, and one for the rows that fit no image.
+        """
+        keys: list[str | tuple[int, int] | None]
+        if self.key == IMAGE:
+            keys = [self.name_of(row) for row in images]
+        else:
+            keys = [None if well is None else (well.row, well.column) for well in wells]
+        conditions = ["" if key is None else self.of.get(key, "") for key in keys]
+        without = list(dict.fromkeys(row[IMAGE] for row, found in zip(images, conditions, strict=True) if not found))
+        unused = [
+            key if isinstance(key, str) else Well("", *key).name
+            for key in self.of.keys() - {key for key in keys if key}
+        ]
+        notes = []
+        if without:
+            notes.append(f"{counted(len(without), 'image')} without a condition in {self.source}: {_named(without)}")
+        if unused:
+            notes.append(f"{counted(len(unused), 'row')} of {self.source} without an image: {_named(sorted(unused))}")
+        return conditions, notes
+
+
+def read_conditions(path: Path) -> Conditions:
+    """Read a CSV table, with commas, semicolons or tabs, whose first row names its columns.
+
+    A column ``image`` or ``well`` says what a row is about. The other column is the condition, whatever it is called;
+    if there are several, the one called ``condition``. With ``image``, a column ``well`` gives the well.
+
+    Raises
+    ------
+    InputsError
+        The file cannot be read, has other columns, or says two things about the same image or well.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "is not UTF-8 text; save it as CSV UTF-8" if isinstance(error, ValueError) else error.strerror
+        raise InputsError(f"{path}: {reason}") from error
+    lines = text.splitlines()
+    delimiter = max(",;\t", key=(lines[0] if lines else "").count)
+    header, *rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)] or [[]]
+    header = [name.lower() for name in header]
+    key = next((name for name in (IMAGE, WELL) if name in header), None)
+    others = [name for name in header if name not in (IMAGE, WELL)]
+    value = CONDITION if CONDITION in others else others[0] if len(others) == 1 else None
+    if value is None and key == IMAGE and WELL in header and not others:
+        value = WELL
+    if key is None or value is None:
+        raise InputsError(
+            f"{path}: found the columns {', '.join(header) or 'none'}; expected a column image or well, and a column "
+            "condition"
+        )
+    of: dict[str | tuple[int, int], str] = {}
+    wells: dict[str, str] = {}
+    for number, row in enumerate(rows, 2):
+        cells = dict(zip(header, row, strict=False))
+        if not cells.get(key):
+            continue
+        name = cells[key].replace("\\", "/") if key == IMAGE else parse_well(cells[key])
+        if name is None:
+            raise InputsError(f"{path}: line {number}: found the well {cells[key]!r}, expected one such as A01")
+        if of.setdefault(name, cells.get(value, "")) != cells.get(value, ""):
+            raise InputsError(
+                f"{path}: line {number}: {cells[key]} was {of[name]!r} in an earlier line and is "
+                f"{cells.get(value, '')!r} here; leave one of the two"
+            )
+        if key == IMAGE and isinstance(name, str) and cells.get(WELL):
+            wells[name] = cells[WELL]
+    return Conditions(str(path), key, of, wells)
+
+
+def _named(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED_IN_NOTE
+    return ", ".join(names[:_NAMED_IN_NOTE]) + (f" and {more} more" if more > 0 else "")

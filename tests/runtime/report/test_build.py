@@ -1,0 +1,197 @@
+"""The report as a file: what is in it, what it replaces, and what it is made of."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from nuclei_runtime.errors import InputsError, ResultsExistError
+from nuclei_runtime.report.build import LOW_EXPECTED_AP, flags_of, write_report
+from nuclei_runtime.report.citation import how_to_cite
+from nuclei_runtime.report.label_images import MAX_LABELS_PX, read_labels
+from nuclei_runtime.results.read_tables import nuclei_columns, read_rows
+
+ROOT = Path(__file__).parents[3]
+HTTP = re.compile(r"https?://[^\s\"'<)]+")
+
+
+class Parsed(HTMLParser):
+    """The blocks of a report, and the names of all tags and attributes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.blocks: dict[str, str] = {}
+        self.kinds: list[str | None] = []
+        self.attributes: set[str] = set()
+        self.tags: list[str] = []
+        self._id: str | None = None
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag == "script":
+            self._id = dict(attrs).get("id")
+            self.kinds.append(dict(attrs).get("type"))
+
+    def handle_data(self, data: str) -> None:
+        if self._id is not None:
+            self.blocks[self._id] = self.blocks.get(self._id, "") + data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script":
+            self._id = None
+
+
+@pytest.fixture
+def copied(results: Path, tmp_path: Path) -> Path:
+    """A copy of `results`, beside which its images are missing."""
+    return shutil.copytree(results, tmp_path / "copied")
+
+
+def document(out: Path) -> dict:  # type: ignore[type-arg]
+    return json.loads(Parsed(out / "report.html").blocks["report"])  # type: ignore[no-any-return]
+
+
+def test_names_of_files_are_data_and_never_tags(results: Path) -> None:
+    page = Parsed(results / "report.html")
+    assert page.kinds.count("module") == 1
+    assert set(page.kinds) == {"module", "application/json", "application/octet-stream"}
+    assert "img" not in page.tags
+    assert not any(name.startswith("on") for name in page.attributes)
+    names = [image["row"]["image"] for image in document(results)["images"]]
+    assert len(names) == 11
+    assert sum("&" in name or "<" in name for name in names) == 1
+
+
+def test_nothing_is_loaded_and_no_text_becomes_a_tag(results: Path) -> None:
+    text = (results / "report.html").read_text(encoding="utf-8")
+    assert set(HTTP.findall(text)) <= {"http://www.w3.org/2000/svg", "https://doi.org/10.1038/s41592-019-0612-7"}
+    assert "default-src 'none'" in text
+    scripts = "".join(path.read_text(encoding="utf-8") for path in (files("nuclei_runtime.report") / "page").iterdir())
+    for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "fetch("):
+        assert way not in scripts
+
+
+def test_it_shows_every_image_with_what_is_known_of_it(results: Path) -> None:
+    found = {image["row"]["image"]: image for image in document(results)["images"]}
+    well = found["plate 1/B01.tif"]
+    assert well["well"] == ["plate 1", 1, 0, "B01"]
+    assert well["condition"].startswith("drug ")
+    assert (well["picture"], well["outlines"]["scale"], well["outlines"]["n"]) == ("image", 1, well["n"])
+    assert well["flags"] == []
+    assert found["broken.png"]["flags"] == [found["broken.png"]["row"]["reason"]]
+    assert found["empty.png"]["flags"] == [found["empty.png"]["row"]["contrast_warning"]]
+    assert [found["broken.png"]["picture"], found["empty.png"]["n"], found["empty.png"]["outlines"]] == [None, 0, None]
+
+
+def test_its_columns_are_those_of_the_table_with_their_meaning(results: Path) -> None:
+    shown = document(results)
+    header = nuclei_columns(results)
+    assert [column["name"] for column in shown["columns"]] == list(header[header.index("label") :])
+    assert all(column["meaning"] for column in shown["columns"])
+    assert shown["left_out"] == []
+
+
+def test_images_that_have_gone_are_shown_by_their_overlays(copied: Path) -> None:
+    write_report(copied)
+    kinds = [image["picture"] for image in document(copied)["images"] if image["row"]["status"] == "ok"]
+    assert kinds == ["overlay"] * 10
+
+
+def test_an_image_that_has_changed_is_not_shown(results: Path, copied: Path) -> None:
+    shutil.copytree(results.parent / "images", copied.parent / "images")
+    tifffile.imwrite(copied.parent / "images" / "plate 1" / "A01.tif", np.zeros((96, 128), np.uint8))
+    write_report(copied)
+    found = {image["row"]["image"]: image["picture"] for image in document(copied)["images"]}
+    assert (found["plate 1/A01.tif"], found["plate 2/A01.tif"]) == ("overlay", "image")
+
+
+def test_without_label_images_and_overlays_there_are_tables(copied: Path) -> None:
+    for folder in ("labels", "overlays"):
+        shutil.rmtree(copied / folder)
+    write_report(copied)
+    shown = document(copied)
+    assert {image[part] for image in shown["images"] for part in ("picture", "outlines")} == {None}
+    assert sum(image["n"] for image in shown["images"]) == len(read_rows(copied / "nuclei.csv"))
+
+
+def test_paths_that_lead_out_of_the_folder_are_not_followed(copied: Path) -> None:
+    outside = copied.parent / "outside.tif"
+    tifffile.imwrite(outside, np.ones((96, 128), np.uint16))
+    record = next(path for path in (copied / "records").iterdir() if '"plate 1/A01.tif"' in path.read_text("utf-8"))
+    plane = '"labels": "labels/plate 1/A01.tif"'
+    elsewhere = record.read_text("utf-8").replace(plane, '"labels": "labels/../../outside.tif"')
+    record.write_text(elsewhere, encoding="utf-8")
+    write_report(copied)
+    found = {image["row"]["image"]: image for image in document(copied)["images"]}
+    assert found["plate 1/A01.tif"]["row"]["labels"] == "labels/../../outside.tif"
+    assert (found["plate 1/A01.tif"]["outlines"], found["plate 1/A01.tif"]["picture"]) == (None, None)
+
+
+def test_a_report_is_replaced_and_a_file_of_the_users_is_not(copied: Path) -> None:
+    write_report(copied)
+    (copied / "report.html").write_text("<p>my own report</p>", encoding="utf-8")
+    with pytest.raises(ResultsExistError, match="is not a report of nuclei-edge"):
+        write_report(copied)
+    assert (copied / "report.html").read_text(encoding="utf-8") == "<p>my own report</p>"
+
+
+def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputsError, match=r"holds no results of nuclei-infer"):
+        write_report(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tables_in_the_folder_may_have_any_style_or_be_gone(results: Path, copied: Path) -> None:
+    for name in ("nuclei.csv", "summary.csv"):
+        (copied / name).unlink()
+    (copied / "images.csv").write_text(
+        "\ufeff" + (copied / "images.csv").read_text(encoding="utf-8").replace(",", ";"), encoding="utf-8"
+    )
+    write_report(copied)
+    rows = [[image[part] for part in ("row", "n", "condition", "well")] for image in document(copied)["images"]]
+    assert rows == [
+        [image[part] for part in ("row", "n", "condition", "well")] for image in document(results)["images"]
+    ]
+    assert not any(path.name.startswith(".nuclei-report") for path in copied.iterdir())
+
+
+def test_flags_are_failures_warnings_and_low_expectations() -> None:
+    assert flags_of({"status": "failed", "reason": "truncated"}) == ["truncated"]
+    assert flags_of({"status": "ok", "expected_ap": str(LOW_EXPECTED_AP)}) == []
+    assert flags_of({"status": "ok", "expected_ap": "0", "n_nuclei": "0"}) == []  # an empty field may be right
+    assert flags_of({"status": "ok", "expected_ap": "0.59", "contrast_warning": "w"}) == [
+        "w",
+        "the outlines may be poor: expected_ap is 0.59",
+    ]
+
+
+@pytest.mark.parametrize("tile", [None, (512, 512)])
+def test_a_large_label_image_is_scaled_down_as_it_is_read(tile: tuple[int, int] | None, tmp_path: Path) -> None:
+    labels = np.random.default_rng(0).integers(0, 60_000, (MAX_LABELS_PX + 10, 700), np.uint16)
+    (tmp_path / "labels").mkdir()
+    rows = {} if tile else {"rowsperstrip": 37}
+    tifffile.imwrite(tmp_path / "labels/a.tif", labels, tile=tile, compression="zlib", **rows)
+    found = read_labels(tmp_path, "labels/a.tif")
+    assert found is not None
+    assert found[1] == 2
+    assert np.array_equal(found[0], labels[1::2, 1::2])
+
+
+def test_it_says_how_to_cite_as_the_citation_file_does() -> None:
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    said = how_to_cite()
+    for key in ("title", "version", "license", "doi", "volume", "start", "end", "year"):
+        for value in re.findall(rf"^ *{key}: \"?(.+?)\"?$", citation, re.MULTILINE):
+            assert value in said
+    for name in re.findall(r"family-names: (.+)", citation):
+        assert name in said

@@ -1,0 +1,198 @@
+"""The report in a real browser: no error, no request, and what clicks and keys do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nuclei_runtime.results.read_tables import read_rows
+
+TAG = "<img src=x onerror=document.title='broken'>"
+"""As in the names and conditions of `results`."""
+
+PIXELS = "canvas => canvas.toDataURL()"
+
+
+@pytest.fixture
+def page(browser: Any, results: Path) -> Iterator[Any]:
+    """The report, opened from its file. Errors and requests fail the test that uses it."""
+    context = browser.new_context(viewport={"width": 1300, "height": 900})
+    opened = context.new_page()
+    problems: list[str] = []
+    opened.on("console", lambda message: problems.append(message.text))
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("dialog", lambda dialog: problems.append(dialog.message))
+    opened.on("request", lambda request: problems.append(request.url))
+    address = (results / "report.html").as_uri()
+    opened.goto(address)
+    opened.wait_for_selector("body[data-ready]")
+    yield opened
+    context.close()
+    assert [problem for problem in problems if problem != address and not problem.startswith("data:image/webp")] == []
+
+
+def kept(page: Any) -> str:
+    return str(page.evaluate("document.querySelector('#kept').value"))
+
+
+def wait_for_nuclei(page: Any, n: int, n_all: int) -> None:
+    page.wait_for_function(f"() => document.querySelector('#kept').value.includes(', {n} of {n_all} nuclei')")
+
+
+def number(cell: str) -> float:
+    return float(cell.replace(",", ""))
+
+
+def open_image(page: Any, name: str) -> None:
+    page.locator("#gallery .card", has_text=name).first.click()
+    page.wait_for_selector("#nuclei tbody tr:not([aria-hidden])")
+
+
+def test_failures_and_warnings_come_first(page: Any, results: Path) -> None:
+    assert page.locator("h2").first.text_content() == "Look at these first"
+    assert "broken.png" in page.locator("#failed tbody").text_content()
+    assert page.locator("#flagged .card").count() == 1
+    assert "empty.png" in page.locator("#flagged .card").text_content()
+    n = sum(int(row["n_nuclei"] or 0) for row in read_rows(results / "images.csv"))
+    assert kept(page) == f"11 of 11 images, {n} of {n} nuclei"
+
+
+def test_a_hostile_name_is_shown_and_does_nothing(page: Any) -> None:
+    assert page.title() == "results - nuclei-edge report"
+    page.locator("#gallery .card").filter(has=page.locator("b", has_text="document.title")).click()
+    page.wait_for_selector("#nuclei td")
+    assert "<script>" in page.locator("#viewer-title").text_content()
+    page.keyboard.press("Escape")
+    page.locator("#group").select_option("condition")
+    assert "onerror" in page.locator("#numbers").text_content()
+    page.locator("#group").select_option("image")
+    page.wait_for_timeout(200)
+    assert page.title() == "results - nuclei-edge report"
+    assert page.locator("img").count() == 0
+
+
+def test_a_click_on_a_nucleus_chooses_its_row_and_a_row_its_nucleus(page: Any, results: Path) -> None:
+    open_image(page, "plate 1/A01.tif")
+    first = next(row for row in read_rows(results / "nuclei.csv") if row["image"] == "plate 1/A01.tif")
+    row, column = (float(first[f"centroid_{axis}_px"]) + 0.5 for axis in ("row", "column"))
+    box = page.locator("#viewer canvas").bounding_box()
+    zoom = min(box["width"] / 128, box["height"] / 96)
+    left, top = box["x"] + (box["width"] - 128 * zoom) / 2, box["y"] + (box["height"] - 96 * zoom) / 2
+    page.mouse.click(left + column * zoom, top + row * zoom)
+    page.wait_for_selector("#nuclei tr[aria-selected=true]")
+    assert page.locator("#nuclei tr[aria-selected=true] td").first.text_content() == first["label"]
+
+    canvas = page.locator("#viewer canvas")
+    before = canvas.evaluate(PIXELS)
+    page.locator("#nuclei tbody tr:not([aria-hidden])").nth(3).click()
+    page.wait_for_function("() => document.querySelector('#viewer-count').textContent.startsWith('Nucleus 4 of')")
+    page.wait_for_timeout(100)
+    assert canvas.evaluate(PIXELS) != before
+    cells = page.locator("#nuclei tr[aria-selected=true] td").all_text_contents()
+    header = page.locator("#nuclei th").all_text_contents()
+    fourth = [one for one in read_rows(results / "nuclei.csv") if one["image"] == "plate 1/A01.tif"][3]
+    assert number(cells[header.index("area_px")]) == float(fourth["area_px"])
+    assert cells[header.index("touches_border")] == fourth["touches_border"]
+
+
+def test_keys_do_what_clicks_do(page: Any) -> None:
+    open_image(page, "plate 1/A01.tif")
+    canvas = page.locator("#viewer canvas")
+    page.wait_for_timeout(150)
+    whole = canvas.evaluate(PIXELS)
+    page.keyboard.press("o")
+    page.wait_for_timeout(150)
+    bare = canvas.evaluate(PIXELS)
+    assert bare != whole
+    assert not page.locator("#viewer input.outlines").is_checked()
+    page.keyboard.press("o")
+    page.keyboard.press("+")
+    page.wait_for_timeout(150)
+    assert canvas.evaluate(PIXELS) != whole
+    page.keyboard.press("0")
+    page.wait_for_timeout(150)
+    assert canvas.evaluate(PIXELS) == whole
+    page.keyboard.press("n")
+    page.wait_for_function("() => document.querySelector('#viewer-title').textContent === 'plate 1/A02.tif'")
+    page.locator("#nuclei").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function("() => document.querySelector('#viewer-count').textContent.startsWith('Nucleus 2 of')")
+    page.keyboard.press("Escape")
+    assert not page.locator("#viewer").is_visible()
+
+
+def test_every_control_is_reached_by_the_tab_key_and_has_a_name(page: Any) -> None:
+    names = page.evaluate(
+        "[...document.querySelectorAll('button, input, select, canvas[tabindex], [tabindex]')]"
+        ".filter(one => one.checkVisibility() && one.tabIndex >= 0)"
+        ".map(one => one.ariaLabel || one.labels?.[0]?.textContent || one.textContent).map(text => text.trim())"
+    )
+    assert len(names) > 20
+    assert "" not in names
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+
+
+def test_filters_keep_images_and_nuclei_everywhere(page: Any, results: Path) -> None:
+    nuclei = read_rows(results / "nuclei.csv")
+    page.locator("[name=text]").fill("PLATE 1")
+    page.wait_for_function("() => document.querySelector('#kept').value.startsWith('4 of 11 images')")
+    assert page.locator("#gallery .card").count() == 4
+    page.locator("[name=column]").select_option("area_px")
+    page.locator("[name=low]").fill("150")
+    page.locator("[name=border]").check()
+    expected = [
+        row
+        for row in nuclei
+        if row["image"].startswith("plate 1/") and float(row["area_px"]) >= 150 and row["touches_border"] == "false"
+    ]
+    page.wait_for_function(
+        f"() => document.querySelector('#kept').value.includes(', {len(expected)} of {len(nuclei)} ')"
+    )
+    counted = page.locator("#numbers tbody td:nth-child(3)").all_text_contents()
+    assert sum(map(int, counted)) == len(expected)
+    page.locator("button[type=reset]").click()
+    wait_for_nuclei(page, len(nuclei), len(nuclei))
+
+
+def test_charts_and_numbers_are_by_condition(page: Any, results: Path) -> None:
+    page.locator("#measure").select_option("area_px")
+    rows = page.locator("#numbers tbody tr").evaluate_all(
+        "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
+    )
+    assert [row[0] for row in rows] == ["control", f"drug {TAG}", "no condition"]
+    summary = next(row for row in read_rows(results / "summary.csv") if row["group"] == "control")
+    assert rows[0][1:3] == [summary["n_images"], summary["n_nuclei"]]
+    assert [number(cell) for cell in rows[0][3:]] == pytest.approx(
+        [float(summary[f"area_px_{name}"]) for name in ("q25", "median", "q75")], rel=1e-3
+    )
+    assert page.locator("#histogram svg path[stroke]").count() == 3
+    assert page.locator("#boxes svg rect").count() == 3
+
+
+def test_a_well_keeps_its_images(page: Any) -> None:
+    assert page.locator(".plate").count() == 2
+    page.locator(".plate").first.get_by_role("button", name="Well B02").click()
+    page.wait_for_function("() => document.querySelector('#kept').value.startsWith('1 of 11 images')")
+    assert page.locator("#gallery .card").text_content().startswith("plate 1/B02.tif")
+    page.locator("#well").click()
+    page.wait_for_function("() => document.querySelector('#kept').value.startsWith('11 of 11 images')")
+
+
+def test_it_can_be_printed_and_read_in_the_dark(browser: Any, results: Path) -> None:
+    context = browser.new_context(color_scheme="dark")
+    opened = context.new_page()
+    opened.goto((results / "report.html").as_uri())
+    opened.wait_for_selector("body[data-ready]")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    assert opened.evaluate(ground) == "rgb(22, 22, 22)"
+    opened.emulate_media(media="print")
+    assert opened.evaluate(ground) == "rgb(255, 255, 255)"
+    assert not opened.locator("#filters").is_visible()
+    assert opened.locator("#summary-table").is_visible()
+    assert opened.pdf().startswith(b"%PDF")
+    context.close()
