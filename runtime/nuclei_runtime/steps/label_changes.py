@@ -62,28 +62,58 @@ def compare_labels(before: NDArray[Any], after: NDArray[Any]) -> LabelChanges:
     if before.shape != after.shape:
         size, expected = (" x ".join(map(str, shape)) for shape in (after.shape, before.shape))
         raise ImageShapeError(f"found a label image of {size} pixels, expected {expected} as in the earlier one")
-    (old_numbers, old_areas), (new_numbers, new_areas) = map(_areas, (before, after))
-    both = (before > 0) & (after > 0)
-    pairs = np.searchsorted(old_numbers, before[both]) * new_numbers.size + np.searchsorted(new_numbers, after[both])
-    found, shared = np.unique(pairs, return_counts=True)
-    old, new = np.divmod(found, max(new_numbers.size, 1))
-    belong = 2 * shared > np.minimum(old_areas[old], new_areas[new])
-    old, new, shared = old[belong], new[belong], shared[belong]
-    n_of_old, n_of_new = np.bincount(old, minlength=old_areas.size), np.bincount(new, minlength=new_areas.size)
-    alone = (n_of_old[old] == 1) & (n_of_new[new] == 1)
-    same = alone & (shared == old_areas[old]) & (shared == new_areas[new])
-    return LabelChanges(
-        before=old_areas.size,
-        after=new_areas.size,
-        unchanged=int(same.sum()),
-        redrawn=int((alone & ~same).sum()),
-        added=int((n_of_new == 0).sum()),
-        removed=int((n_of_old == 0).sum()),
-        split=int((n_of_old > 1).sum()),
-        merged=int((n_of_new > 1).sum()),
-    )
+    counter = ChangeCounter()
+    counter.add(before, after)
+    return counter.changes()
 
 
-def _areas(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    """Return the numbers of the nuclei, ascending, and their areas. Numbers may be as large as the type allows."""
-    return np.unique(labels[labels > 0], return_counts=True)
+class ChangeCounter:
+    """Compares two label images region by region, so that neither has to be in memory."""
+
+    def __init__(self) -> None:
+        self._pairs: list[tuple[NDArray[np.int64], NDArray[np.intp]]] = []
+
+    def add(self, before: NDArray[Any], after: NDArray[Any]) -> None:
+        """Take one region of both. Each pixel counts once.
+
+        Parameters
+        ----------
+        before, after : (h, w) ndarray of integers
+        """
+        pairs = before.astype(np.int64).ravel() << 32 | after.astype(np.int64).ravel()
+        self._pairs.append(np.unique(pairs[pairs > 0], return_counts=True))
+
+    def changes(self) -> LabelChanges:
+        """Return what changed in all regions together."""
+        pairs, shared = _summed(
+            np.concatenate([np.zeros(0, np.int64), *(pairs for pairs, _ in self._pairs)]),
+            np.concatenate([np.zeros(0, np.intp), *(counts for _, counts in self._pairs)]),
+        )
+        old_of, new_of = pairs >> 32, pairs & 0xFFFFFFFF
+        (old_numbers, old_areas), (new_numbers, new_areas) = (
+            _summed(numbers[numbers > 0], shared[numbers > 0]) for numbers in (old_of, new_of)
+        )
+        both = (old_of > 0) & (new_of > 0)
+        old, new = np.searchsorted(old_numbers, old_of[both]), np.searchsorted(new_numbers, new_of[both])
+        shared = shared[both]
+        belong = 2 * shared > np.minimum(old_areas[old], new_areas[new])
+        old, new, shared = old[belong], new[belong], shared[belong]
+        n_of_old, n_of_new = np.bincount(old, minlength=old_areas.size), np.bincount(new, minlength=new_areas.size)
+        alone = (n_of_old[old] == 1) & (n_of_new[new] == 1)
+        same = alone & (shared == old_areas[old]) & (shared == new_areas[new])
+        return LabelChanges(
+            before=old_areas.size,
+            after=new_areas.size,
+            unchanged=int(same.sum()),
+            redrawn=int((alone & ~same).sum()),
+            added=int((n_of_new == 0).sum()),
+            removed=int((n_of_old == 0).sum()),
+            split=int((n_of_old > 1).sum()),
+            merged=int((n_of_new > 1).sum()),
+        )
+
+
+def _summed(keys: NDArray[np.int64], counts: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """Return each key once, ascending, with the sum of its counts."""
+    found, places = np.unique(keys, return_inverse=True)
+    return found, np.bincount(places, weights=counts, minlength=found.size).astype(np.intp)

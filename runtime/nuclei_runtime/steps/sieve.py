@@ -115,7 +115,9 @@ class Sifting:
                     "--pixel-size, or give the area in pixels"
                 )
 
-    def sift(self, labels: Labels, origin: tuple[int, int] = (0, 0)) -> tuple[Labels, int]:
+    def sift(
+        self, labels: Labels, origin: tuple[int, int] = (0, 0), *, keep_numbers: bool = False
+    ) -> tuple[Labels, int]:
         """Return the nuclei that are kept, numbered on from those of earlier blocks, and how many are left out.
 
         Parameters
@@ -124,6 +126,8 @@ class Sifting:
             Complete nuclei of a block.
         origin : (int, int)
             Row and column of the plane where the block begins.
+        keep_numbers : bool
+            Whether the nuclei keep the numbers that they have.
         """
         if self.sieve.is_open:
             return labels, 0
@@ -136,7 +140,8 @@ class Sifting:
                 is_kept &= is_within(areas * self._unit(area), area.value)
         if self.sieve.exclude_border:
             is_kept[self._on_the_edges(labels, origin)] = False
-        numbers = np.where(is_kept, self.n_kept + np.cumsum(is_kept), 0).astype(labels.dtype)
+        new = np.arange(is_kept.size) if keep_numbers else self.n_kept + np.cumsum(is_kept)
+        numbers = np.where(is_kept, new, 0).astype(labels.dtype)
         n_kept = int(np.count_nonzero(is_kept))
         self.n_kept += n_kept
         return numbers[labels], n_found - n_kept

@@ -1,0 +1,171 @@
+"""Label images that a person has made or corrected: a label image in any image format, or a file of outlines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuclei_runtime.arrays import Labels
+from nuclei_runtime.errors import ImageShapeError, ImageValueError
+from nuclei_runtime.readers.bounds import CACHE_BYTES
+from nuclei_runtime.readers.opening import open_planes
+from nuclei_runtime.readers.outlines.drawing import Outlines
+from nuclei_runtime.readers.outlines.opening import is_outline_file, read_outlines
+from nuclei_runtime.readers.plane import EACH_SCENE, Plane, Selection
+from nuclei_runtime.wording import counted
+
+MAX_NUMBER = (1 << 24) - 1
+"""The largest number of a nucleus: up to it, every whole number is a 32-bit float, as Fiji stores many labels. Counting
+takes memory for each number up to the largest."""
+
+_OUTLINE_BYTES_PER_FILE_BYTE = 24
+"""Memory for reading a file of outlines, per byte of the file: at most 14 were measured for GeoJSON without
+measurements, 5 with them, and 24 for a small zip of ROIs."""
+
+_DECODING_COPIES = 3
+"""How often a plane is in memory while a format without access to regions is read."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelPlane:
+    """The labels of one plane, not yet read.
+
+    Attributes
+    ----------
+    read : callable
+        ``read(rows, columns)`` returns the (h, w) int32 labels of a region. Raises ImageError.
+    held_bytes : int
+        Memory that reading holds.
+    numbers : tuple of int
+        Of outlines: the numbers that there must be. Empty for a label image.
+    """
+
+    read: Callable[[slice, slice], Labels]
+    held_bytes: int
+    numbers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class LabelFile:
+    """An open file of labels.
+
+    Attributes
+    ----------
+    planes : sequence of Plane
+        Of a label image.
+    outlines : Outlines, optional
+        Of a file of outlines.
+    held_bytes : int
+    """
+
+    planes: Sequence[Plane] = ()
+    outlines: Outlines | None = None
+    held_bytes: int = 0
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What is in the file and is no nucleus."""
+        return () if self.outlines is None else self.outlines.left_out
+
+    def of(self, plane: Plane, index: int = 0, n_planes: int = 1) -> LabelPlane:
+        """Return the labels of a plane of an image.
+
+        Parameters
+        ----------
+        plane : Plane
+            Of the image.
+        index, n_planes : int
+            Which of the image's planes it is, from 0, and how many there are.
+
+        Raises
+        ------
+        ImageShapeError, ImageValueError
+            The labels are of another size, or are no whole numbers; or outlines lie outside the image.
+        """
+        if self.outlines is not None:
+            outlines = self.outlines.of_plane(plane.time, plane.z)
+            outlines.check(plane.shape)
+            return LabelPlane(outlines.read, self.held_bytes, outlines.numbers)
+        if len(self.planes) != n_planes:
+            raise ImageShapeError(
+                f"the labels have {counted(len(self.planes), 'plane')}, the image {n_planes}; save the labels of all "
+                "planes in one file, or of each plane in a file of its own, named as in the results folder"
+            )
+        labels = self.planes[index]
+        size, expected = (" x ".join(map(str, one.shape[:2])) for one in (labels, plane))
+        if size != expected:
+            raise ImageShapeError(
+                f"the labels are {size} pixels, the image is {expected}; both must show the same pixels: neither "
+                "cropped, scaled nor turned"
+            )
+        dtype = np.dtype(labels.dtype)
+        if labels.shape[2:] not in ((), (1,)):
+            raise ImageShapeError(
+                "the labels are colours, not numbers: this is a picture of them; save the label image itself as TIFF"
+            )
+        n_bytes = labels.shape[0] * labels.shape[1] * dtype.itemsize
+        held = min(n_bytes, CACHE_BYTES) if labels.reads_blocks else n_bytes * _DECODING_COPIES
+        return LabelPlane(lambda rows, columns: _as_labels(labels.read(rows, columns)), held)
+
+
+@contextmanager
+def open_labels(path: Path, axes: str | None = None) -> Iterator[LabelFile]:
+    """Open a label image or a file of outlines.
+
+    Parameters
+    ----------
+    path : Path
+    axes : str, optional
+        Dimensions of the image, which are those of its labels if the file does not state them.
+
+    Raises
+    ------
+    ImageError, RuntimeEnvironmentError
+        It cannot be read.
+    """
+    if is_outline_file(path):
+        yield LabelFile(outlines=read_outlines(path), held_bytes=path.stat().st_size * _OUTLINE_BYTES_PER_FILE_BYTE)
+        return
+    every = Selection(scene=EACH_SCENE, z="each")
+    try:
+        opened = open_planes(path, every)
+        planes = opened.__enter__()
+    except ImageShapeError:
+        if axes is None:
+            raise
+        opened = open_planes(path, replace(every, axes="".join(axis for axis in axes if axis not in "CS")))
+        planes = opened.__enter__()
+    try:
+        yield LabelFile(planes)
+    finally:
+        opened.__exit__(None, None, None)
+
+
+def _as_labels(found: NDArray[Any]) -> Labels:
+    """Return labels of any type as whole numbers.
+
+    Raises
+    ------
+    ImageValueError
+        They are no numbers of nuclei.
+    """
+    found = found.reshape(found.shape[:2])
+    if found.dtype.kind == "f" and not np.array_equal(found, np.rint(found)):
+        odd = found[found != np.rint(found)][0]
+        raise ImageValueError(
+            f"found the label {odd:g}, expected whole numbers: 0 for the background and one for each nucleus; is this "
+            "a label image, or an image of intensities or probabilities?"
+        )
+    least, most = found.min(), found.max()
+    if least < 0 or most > MAX_NUMBER:
+        raise ImageValueError(
+            f"found the label {least if least < 0 else most:.0f}, expected 0 for the background and 1 to {MAX_NUMBER} "
+            "for nuclei; number the nuclei anew"
+        )
+    return found.astype(np.int32)
