@@ -2,6 +2,7 @@
 
 DIR/tables/STEM.csv       one row per nucleus of this image
 DIR/labels/STEM.tif       label image: 0 is background, each nucleus has its number
+DIR/original_labels/...   the same, for comparison when a person has corrected the other
 DIR/cells/STEM.tif        label image of the cells, if nuclei grow into cells
 DIR/overlays/STEM.png     the image with its nuclei outlined
 DIR/records/TOKEN.json    the outcome of an image file; see `nuclei_runtime.results.records`

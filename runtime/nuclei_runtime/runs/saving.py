@@ -6,9 +6,12 @@ from importlib.util import find_spec
 
 from nuclei_runtime.errors import InputsError, MissingExtraError
 from nuclei_runtime.results.table_formats import TABLE_FORMATS, TableOptions
-from nuclei_runtime.writers.outputs import FORMATS_EXTRA, OUTPUTS, TABLES, OutputOptions
+from nuclei_runtime.writers.outputs import CELLS, FORMATS_EXTRA, ORIGINAL_LABELS, OUTPUTS, TABLES, OutputOptions
 
-_PACKAGES = {output.folder: output.package for output in OUTPUTS if output is not TABLES and not output.is_of_cells} | {
+_WITH_OTHERS = (TABLES, ORIGINAL_LABELS, CELLS)
+"""Outputs that have no word of their own, because they come with others; see `OutputOptions.outputs`."""
+
+_PACKAGES = {output.folder: output.package for output in OUTPUTS if output not in _WITH_OTHERS} | {
     name: form.package for name, form in TABLE_FORMATS.items()
 }
 

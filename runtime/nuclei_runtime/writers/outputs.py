@@ -60,14 +60,22 @@ LABELS = Output("labels", ".tif", LabelTiffWriter)
 CELLS = Output("cells", ".tif", LabelTiffWriter, is_of_cells=True)
 OVERLAYS = Output("overlays", ".png", OverlayPngWriter)
 TABLES = Output("tables", ".csv", NucleiCsvWriter, join_nuclei_csv)
+GEOJSON = Output("geojson", ".geojson", GeoJsonWriter)
+ROIS = Output("roi", ".zip", ImageJRoiWriter, package="roifile")
+ORIGINAL_LABELS = Output("original_labels", ".tif", LabelTiffWriter)
+"""The label image once more: people correct the one in ``labels``, and what they changed can be counted."""
+
+LABEL_FORMS = (LABELS, GEOJSON, ROIS)
+"""The outputs in which a person can correct nuclei."""
 
 OUTPUTS = (
     LABELS,
+    ORIGINAL_LABELS,
     CELLS,
     OVERLAYS,
     TABLES,
-    Output("geojson", ".geojson", GeoJsonWriter),
-    Output("roi", ".zip", ImageJRoiWriter, package="roifile"),
+    GEOJSON,
+    ROIS,
     Output("ome-zarr", ".ome.zarr", OmeZarrLabelsWriter, package="zarr"),
 )
 
@@ -102,8 +110,8 @@ class OutputOptions:
     def outputs(self) -> tuple[Output, ...]:
         """The outputs to write."""
         needed = {TABLES.folder}
-        if self.expansion is not None and LABELS.folder in self.folders:
-            needed.add(CELLS.folder)
+        if LABELS.folder in self.folders:
+            needed |= {ORIGINAL_LABELS.folder} | (set() if self.expansion is None else {CELLS.folder})
         chosen = (output for output in OUTPUTS if output.folder in needed.union(self.folders))
         return tuple(
             replace(output, writer=partial(OverlayPngWriter, style=self.overlay)) if output is OVERLAYS else output

@@ -51,7 +51,7 @@ def add(results: ResultsFolder, name: str, image: np.ndarray | None = None, labe
     image = np.full(labels.shape, 7, np.uint8) if image is None else image
     file = file_named(name)
     with results.store.workspace(name) as work:
-        paths = {output: work / f"0{output.ending}" for output in OutputOptions().outputs}
+        paths = {output: work / f"0-{output.folder}{output.ending}" for output in OutputOptions().outputs}
         block = Block(slice(0, labels.shape[0]), slice(0, labels.shape[1]), image, labels)
         with writing(work):
             written = write_plane_files(name, plane_of(image), [block], paths)
@@ -93,7 +93,7 @@ def link(path: Path, target: Path) -> None:
 
 
 def results_of(*stems: str) -> list[str]:
-    endings = {"labels": ".tif", "overlays": ".png", "tables": ".csv"}
+    endings = {"labels": ".tif", "original_labels": ".tif", "overlays": ".png", "tables": ".csv"}
     return [f"{folder}/{stem}{ending}" for folder, ending in endings.items() for stem in stems]
 
 

@@ -163,8 +163,9 @@ def test_a_distance_is_refused_where_it_means_nothing_or_too_much() -> None:
 
 def test_cells_are_written_where_labels_are_if_nuclei_grow() -> None:
     growing = OutputOptions(expansion=Expansion(3, "um"))
-    assert [output.folder for output in growing.outputs] == ["labels", "cells", "overlays", "tables"]
-    assert [output.folder for output in OutputOptions().outputs] == ["labels", "overlays", "tables"]
+    labels = ["labels", "original_labels"]
+    assert [output.folder for output in growing.outputs] == [*labels, "cells", "overlays", "tables"]
+    assert [output.folder for output in OutputOptions().outputs] == [*labels, "overlays", "tables"]
     assert [output.folder for output in replace(growing, folders=("overlays",)).outputs] == ["overlays", "tables"]
     assert len({str(options.describe()) for options in (OutputOptions(), growing)}) == 2
     with pytest.raises(InputsError, match="found 'cells'"):

@@ -98,7 +98,7 @@ def test_a_new_output_is_one_module_and_one_row(tmp_path: Path, tiny_model: Path
 
     # In the record, with its digest.
     record = json.loads((out / "records" / f"{token_of('a.tif')}.json").read_text(encoding="utf-8"))
-    assert set(record["results"]) == {"labels/a.tif", "tables/a.csv", "middles/a.txt"}
+    assert set(record["results"]) == {"labels/a.tif", "original_labels/a.tif", "tables/a.csv", "middles/a.txt"}
     assert record["results"]["middles/a.txt"] == hashlib.sha256((out / "middles/a.txt").read_bytes()).hexdigest()
 
     # --verify finds a changed file, and --resume keeps it; it makes one again that is missing.
