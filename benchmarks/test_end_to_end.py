@@ -13,7 +13,8 @@ from benchmarks.side_by_side import SideBySide
 from benchmarks.test_stages import decode
 from nuclei_runtime import Segmenter, SegmenterOptions
 from nuclei_runtime.model.bundled import BUNDLED_MODELS
-from nuclei_runtime.runs.run import FolderRun, RunConfig
+from nuclei_runtime.runs.config import RunConfig
+from nuclei_runtime.runs.run import FolderRun
 
 
 @pytest.mark.parametrize("precision", BUNDLED_MODELS)

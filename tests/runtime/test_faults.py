@@ -30,7 +30,8 @@ from nuclei_runtime.errors import (
 from nuclei_runtime.faults import image_failure, is_of_name, machine_error, reading_error
 from nuclei_runtime.readers.opening import open_planes, read_image
 from nuclei_runtime.readers.plane import Selection
-from nuclei_runtime.runs.run import FolderRun, RunConfig
+from nuclei_runtime.runs.config import RunConfig
+from nuclei_runtime.runs.run import FolderRun
 from nuclei_runtime.segmentation.options import SegmenterOptions
 
 OF_THE_MACHINE = {

@@ -13,6 +13,17 @@ from nuclei_runtime.cli.command import StainOption, ViewOption, run_command
 from nuclei_runtime.cli.infer_modes import segment_all, verify_run, watch_folder
 from nuclei_runtime.cli.measuring import ExcludeBorderOption, ExpandOption, MaxAreaOption, MeasureOption, MinAreaOption
 from nuclei_runtime.cli.report_options import ConditionsOption, ReportOption
+from nuclei_runtime.cli.running import (
+    ImagesArgument,
+    JsonOption,
+    MaxMemoryOption,
+    OutOption,
+    OverwriteOption,
+    ResumeOption,
+    VerifyOption,
+    mode_of,
+    refuse_together,
+)
 from nuclei_runtime.cli.saving import (
     DEFAULT_OVERLAY,
     DEFAULT_SAVE,
@@ -51,11 +62,8 @@ def main() -> NoReturn:
 
 
 def infer(
-    images: Annotated[
-        list[str],
-        typer.Argument(metavar="IMAGES", help="Images, folders (with subfolders) or globs.", show_default=False),
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results.", show_default=False)],
+    images: ImagesArgument,
+    out: OutOption,
     model: Annotated[
         Path | None,
         typer.Option(
@@ -77,10 +85,7 @@ def infer(
         int | None,
         typer.Option("--threads", metavar="N", min=1, help="CPU threads. Default: all that are available."),
     ] = None,
-    max_memory: Annotated[
-        str | None,
-        typer.Option("--max-memory", metavar="1GiB", help="Memory limit. Default: half of what is available."),
-    ] = None,
+    max_memory: MaxMemoryOption = None,
     tta: Annotated[
         bool, typer.Option("--tta", help="Test-time augmentation: better for small nuclei, five times slower.")
     ] = False,
@@ -123,15 +128,9 @@ def infer(
     csv_style: CsvStyleOption = CsvStyleName.COMMA,
     conditions: ConditionsOption = None,
     report: ReportOption = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue an earlier run in DIR. Complete results are kept.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Delete the results of an earlier run in DIR first.")
-    ] = False,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Segment again, compare with the results in DIR, and change nothing there.")
-    ] = False,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    verify: VerifyOption = False,
     shard: Annotated[
         str | None,
         typer.Option("--shard", metavar="i/n", help="Segment only part i of n, for array jobs; i from 1."),
@@ -148,13 +147,7 @@ def infer(
             help="With --watch: time without changes after which a file counts as complete. Default: 3.",
         ),
     ] = None,
-    as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json",
-            help="Print one JSON object per image or plane to standard output, one per line, and nothing else.",
-        ),
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Find, outline and measure the nuclei in images.
 
@@ -172,13 +165,13 @@ def infer(
     from nuclei_runtime.resources import parse_memory
     from nuclei_runtime.results.conditions import read_conditions
     from nuclei_runtime.results.shard import WHOLE, parse_shard
-    from nuclei_runtime.runs.run import RunConfig
+    from nuclei_runtime.runs.config import RunConfig
     from nuclei_runtime.segmentation.options import SegmenterOptions
     from nuclei_runtime.steps.cells import parse_expansion
     from nuclei_runtime.steps.view import parse_view
 
-    _refuse_together(resume=resume, overwrite=overwrite, verify=verify, watch=watch)
-    _refuse_together(watch=watch, shard=shard is not None)
+    refuse_together(resume=resume, overwrite=overwrite, verify=verify, watch=watch)
+    refuse_together(watch=watch, shard=shard is not None)
     if report and (watch or verify or shard is not None):
         raise typer.BadParameter("--report is written at the end of a whole run; afterwards, nuclei-report writes it")
     if model is not None and precision is not Precision.FP32:
@@ -218,7 +211,7 @@ def infer(
         selection=Selection(axes, channel, z, scene, level, mpp, pixel_size, measured),
         outputs=replace(outputs, expansion=None if expand is None else parse_expansion(expand)),
         tables=tables,
-        mode="overwrite" if overwrite else "resume" if resume else "new",
+        mode=mode_of(resume=resume, overwrite=overwrite),
         shard=WHOLE if shard is None else parse_shard(shard),
         same_view=same_view,
         plate_choice=PlateChoice(parse_names(well), parse_names(field)),
@@ -230,9 +223,3 @@ def infer(
         watch_folder(config, settle, as_json=as_json)
     else:
         segment_all(config, as_json=as_json, with_report=report)
-
-
-def _refuse_together(**options: bool) -> None:
-    given = [f"--{name}" for name, is_given in options.items() if is_given]
-    if len(given) > 1:
-        raise typer.BadParameter(f"{' and '.join(given)} cannot be combined")

@@ -1,4 +1,4 @@
-"""What nuclei-infer does: one run, a watch, or a comparison. Heavy imports are inside the functions."""
+"""What nuclei-infer and nuclei-measure do: a run, a watch, or a comparison. Heavy imports are inside the functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from nuclei_runtime.cli.progress import OutcomeReporter, print_stderr, progress_
 from nuclei_runtime.wording import counted
 
 if TYPE_CHECKING:
-    from nuclei_runtime.runs.run import FolderRun, RunConfig
+    from nuclei_runtime.runs.config import RunConfig
+    from nuclei_runtime.runs.label_files import LabelSet
+    from nuclei_runtime.runs.run import FolderRun
+
+_MOST_NAMED = 10
 
 
 def segment_all(config: RunConfig, *, as_json: bool, with_report: bool = False) -> None:
@@ -26,16 +30,18 @@ def segment_all(config: RunConfig, *, as_json: bool, with_report: bool = False) 
     if with_report:
         refuse_foreign_report(config.out)  # before the work, not after it
 
-    reporter, n_files = OutcomeReporter(as_json=as_json), 0
+    done = "segmented" if config.labels is None else "measured"
+    reporter, n_files = OutcomeReporter(as_json=as_json, done=done), 0
     run = None
     with StopSignals() as signals:
         try:
             with progress_bar("images") as update, FolderRun(config, update.report_blocks) as run:
                 n_files = len(run.files)
                 if config.same_view:
-                    print_stderr(f"all images are shown in one view: --view {run.worker.segmenter.network.view}")
+                    print_stderr(f"all images are shown in one view: --view {run.view}")
                 for folder in run.inputs.unreadable:
                     print_stderr(f"failed: {folder}")
+                _name_unpaired(run.labels)
                 update(0, n_files)
                 for outcome in run.outcomes():
                     reporter.report(outcome)
@@ -59,6 +65,8 @@ def segment_all(config: RunConfig, *, as_json: bool, with_report: bool = False) 
                 f"nuclei that touch the edge of their image, which may cut them: {reporter.n_touching_border} of "
                 f"{reporter.n_nuclei}; --exclude-border leaves them out"
             )
+        if reporter.changes:
+            print(f"changed by hand: {reporter.changes}")
         if reporter.n_left_out:
             print(f"left out: {counted(reporter.n_left_out, 'nucleus', 'nuclei')}; see n_left_out in images.csv")
         if reporter.n_doubtful:
@@ -73,13 +81,28 @@ def segment_all(config: RunConfig, *, as_json: bool, with_report: bool = False) 
                 "what was there before"
             )
             print(
-                "to have a result made again, delete the changed file and use --resume, or replace all with --overwrite"
+                "measure corrected labels with nuclei-measure; to make a result again, delete the changed file and use "
+                "--resume, or replace all with --overwrite"
             )
         if run.joined is None:
             files = ", ".join(config.tables.files)
             print(f"the last shard writes {files}, or a run with --resume and without --shard")
-    if reporter.n_failed or reporter.n_changed or run.inputs.unreadable:
+    unpaired = run.labels is not None and run.labels.without_image
+    if reporter.n_failed or reporter.n_changed or run.inputs.unreadable or unpaired:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _name_unpaired(labels: LabelSet | None) -> None:
+    """Name the label files that have no image, and the images that have no labels."""
+    if labels is None:
+        return
+    for name in labels.without_image:
+        print_stderr(f"failed: {name}: there is no image of this name")
+    if labels.without_labels:
+        names = ", ".join(labels.without_labels[:_MOST_NAMED])
+        n_more = len(labels.without_labels) - _MOST_NAMED
+        more = f" and {counted(n_more, 'other')}" if n_more > 0 else ""
+        print_stderr(f"not measured, because there are no labels: {names}{more}")
 
 
 def _print_notes(run: FolderRun | None) -> None:

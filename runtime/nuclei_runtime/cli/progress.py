@@ -17,6 +17,7 @@ from nuclei_runtime.wording import counted
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from nuclei_runtime.results.outcome import PlaneOutcome
     from nuclei_runtime.runs.image_file import FileOutcome
 
 
@@ -133,6 +134,8 @@ class OutcomeReporter:
     ----------
     as_json : bool
         Print one JSON object per plane on standard output.
+    done : str
+        What is done to an image.
 
     Attributes
     ----------
@@ -145,11 +148,18 @@ class OutcomeReporter:
         Nuclei in all planes, those of them that touch an edge, and those that were found and left out.
     """
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, done: str = "segmented") -> None:
+        self._done = done
         self.n_files = self.n_failed = self.n_kept = self.n_doubtful = self.n_changed = 0
         self.n_nuclei = self.n_touching_border = self.n_left_out = 0
         self._found = {kind: _Found() for kind in _Kind}
+        self._changes = dict.fromkeys(("added", "removed", "split", "merged", "redrawn", "unchanged"), 0)
         self._as_json = as_json
+
+    @property
+    def changes(self) -> str:
+        """What a person changed in all labels: ``3 added, 1 removed, 200 unchanged``; empty if it is not known."""
+        return ", ".join(f"{n} {how}" for how, n in self._changes.items() if n)
 
     def report(self, outcome: FileOutcome) -> None:
         """Print the outcome of a file."""
@@ -161,8 +171,12 @@ class OutcomeReporter:
             self.n_changed += 1
             print_stderr(f"kept: {outcome.planes[0].image}: {', '.join(outcome.changed)} was changed after the run")
         if outcome.redone is not None:
-            print_stderr(f"segmented again: {outcome.planes[0].image}: {outcome.redone}")
+            print_stderr(f"{self._done} again: {outcome.planes[0].image}: {outcome.redone}")
         for plane in outcome.planes:
+            for how in self._changes:
+                self._changes[how] += getattr(plane, f"n_{how}") or 0
+            if plane.labels_note is not None:
+                print_stderr(f"note: {plane.image}{_indices(plane)}: {plane.labels_note}")
             if plane.n_nuclei is not None:
                 kind = _Kind.IMAGE if plane.time is None else _Kind.FRAME
                 found = self._found[kind if plane.z is None else _Kind.DEPTH]
@@ -173,9 +187,7 @@ class OutcomeReporter:
             if self._as_json:
                 print(json.dumps(asdict(plane)), flush=True)
             if plane.status == "failed":
-                where = {"scene": plane.scene, "time": plane.time, "z": plane.z}
-                indices = "".join(f", {axis} {at}" for axis, at in where.items() if at is not None)
-                print_stderr(f"failed: {plane.image}{indices}: {plane.reason}")
+                print_stderr(f"failed: {plane.image}{_indices(plane)}: {plane.reason}")
 
     def summary(self, n_files: int, n_skipped: int, n_unreadable: int) -> str:
         """Return the totals of a run over `n_files` images that skipped `n_skipped` other files.
@@ -204,6 +216,11 @@ class OutcomeReporter:
                 f"{counted(depth.n_nuclei, 'section')} of nuclei in {counted(depth.n_planes, 'plane')} of Z stacks"
             )
         return ", ".join(parts)
+
+
+def _indices(plane: PlaneOutcome) -> str:
+    where = {"scene": plane.scene, "time": plane.time, "z": plane.z}
+    return "".join(f", {axis} {at}" for axis, at in where.items() if at is not None)
 
 
 class _Kind(Enum):

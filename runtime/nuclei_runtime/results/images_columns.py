@@ -55,6 +55,13 @@ _MEANINGS = {
     "contrast_warning": ("", "why the contrast, and so the outlines, may be wrong; empty if no reason is known"),
     "glass_share": ("", "share of a large stained slide, 0 to 1, that was skipped because it shows only glass"),
     "changed_results": ("", "results that somebody has changed since; the row shows what was there before"),
+    "n_unchanged": ("", "of corrected labels: nuclei with the same pixels as before the correction"),
+    "n_redrawn": ("", "of corrected labels: nuclei with other pixels, each of which was one nucleus before"),
+    "n_added": ("", "of corrected labels: nuclei that were not there before"),
+    "n_removed": ("", "of corrected labels: nuclei from before that are gone"),
+    "n_split": ("", "of corrected labels: nuclei from before that are several now"),
+    "n_merged": ("", "of corrected labels: nuclei that were several before"),
+    "labels_note": ("", "of corrected labels: what is to be known about them"),
 }
 
 _TYPES = get_type_hints(PlaneOutcome)

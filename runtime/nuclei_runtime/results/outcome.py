@@ -8,6 +8,7 @@ from typing import Any
 
 from nuclei_runtime.arrays import COLOURS
 from nuclei_runtime.readers.plane import ALL_COLOURS, Plane
+from nuclei_runtime.segmentation.given_labels import Corrections
 from nuclei_runtime.writers.csv_cells import Cell, csv_cell
 from nuclei_runtime.writers.overlay_png import overlay_scale
 from nuclei_runtime.writers.plane_files import Written
@@ -22,10 +23,13 @@ class Segmented:
     plane : Plane
     written : Written
         What its files contain.
+    corrections : Corrections, optional
+        If a person gave the labels.
     """
 
     plane: Plane
     written: Written
+    corrections: Corrections | None = None
 
 
 def _column(fill: Callable[[Segmented], Cell]) -> Any:
@@ -49,6 +53,11 @@ def _channel(found: Segmented) -> str | None:
         return channel
     only = f"{COLOURS[found.written.contrast.channel]} only"
     return only if channel in (None, ALL_COLOURS) else f"{channel}, {only}"
+
+
+def _changed(found: Segmented, how: str) -> int | None:
+    changes = None if found.corrections is None else found.corrections.changes
+    return None if changes is None else getattr(changes, how)
 
 
 def _rounded(value: float | None) -> float | None:
@@ -110,6 +119,10 @@ class PlaneOutcome:
     changed_results : str, optional
         Results of the file that somebody has changed since, such as a label image that was corrected: the row is of
         the results as they were.
+    n_unchanged, n_redrawn, n_added, n_removed, n_split, n_merged : int, optional
+        How many nuclei a person changed, and how; see `nuclei_runtime.steps.label_changes.LabelChanges`.
+    labels_note : str, optional
+        What is to be known about labels that a person gave.
     """
 
     image: str
@@ -130,8 +143,10 @@ class PlaneOutcome:
         lambda found: round(1e6 * found.written.n_nuclei / (found.plane.shape[0] * found.plane.shape[1]), 3)
     )
     overlay_scale: int | None = _column(lambda found: overlay_scale(found.plane.shape))
-    scale: float | None = _column(lambda found: round(found.written.view.scale.factor, 3))
-    stain: str | None = _column(lambda found: found.written.view.stain)
+    scale: float | None = _column(
+        lambda found: None if found.corrections is not None else round(found.written.view.scale.factor, 3)
+    )
+    stain: str | None = _column(lambda found: None if found.corrections is not None else found.written.view.stain)
     estimated_diameter_px: float | None = _column(lambda found: _rounded(found.written.diameter_px))
     expected_ap: float | None = _column(lambda found: _rounded(found.written.expected_ap))
     reason: str | None = None
@@ -147,6 +162,13 @@ class PlaneOutcome:
     )
     glass_share: float | None = _column(lambda found: _rounded(found.written.glass_share))
     changed_results: str | None = None
+    n_unchanged: int | None = _column(lambda found: _changed(found, "unchanged"))
+    n_redrawn: int | None = _column(lambda found: _changed(found, "redrawn"))
+    n_added: int | None = _column(lambda found: _changed(found, "added"))
+    n_removed: int | None = _column(lambda found: _changed(found, "removed"))
+    n_split: int | None = _column(lambda found: _changed(found, "split"))
+    n_merged: int | None = _column(lambda found: _changed(found, "merged"))
+    labels_note: str | None = _column(lambda found: None if found.corrections is None else found.corrections.note)
 
 
 IMAGES_COLUMNS = tuple(column.name for column in fields(PlaneOutcome))

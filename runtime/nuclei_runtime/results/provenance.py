@@ -6,14 +6,16 @@ import hashlib
 import json
 import platform
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from nuclei_runtime.readers.plane import Selection
-from nuclei_runtime.results.layout import RECORDS_FOLDER
+from nuclei_runtime.results.layout import PROVENANCE_FILE, RECORDS_FOLDER
 from nuclei_runtime.segmentation.segmenter import Segmenter
+from nuclei_runtime.steps.sieve import Sieve
 from nuclei_runtime.writers.outputs import OutputOptions
 
 _PACKAGES = (
@@ -50,6 +52,35 @@ def describe_method(segmenter: Segmenter, selection: Selection, outputs: OutputO
         "preprocessing": [asdict(step) for step in card.preprocessing],
         "postprocessing": asdict(segmenter.network.postprocessing),
         "left_out": asdict(segmenter.network.sieve),
+        "outputs": outputs.describe(),
+    }
+
+
+def describe_given(
+    sieve: Sieve, selection: Selection, outputs: OutputOptions, before: Path | None = None
+) -> dict[str, Any]:
+    """Return the same for nuclei that a person gave.
+
+    Parameters
+    ----------
+    sieve : Sieve
+    selection : Selection
+    outputs : OutputOptions
+    before : Path, optional
+        The results folder whose labels were corrected.
+    """
+    corrected = {}
+    if before is not None:
+        with suppress(FileNotFoundError, ValueError, TypeError, KeyError):
+            document = json.loads((before / PROVENANCE_FILE).read_text(encoding="utf-8", errors="replace"))
+            model = document["method"].get("model")
+            corrected = {"run_key": document["run_key"], "model": model}
+    return {
+        "nuclei_edge": version("nuclei-edge"),
+        "labels": "given as label images or outlines; no model found them in this run",
+        "corrected_from": corrected or None,
+        "selection": asdict(selection),
+        "left_out": asdict(sieve),
         "outputs": outputs.describe(),
     }
 

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -51,6 +51,8 @@ class Record:
         By scene, then time, then Z.
     results : dict
         The SHA-256 of each result, by its path relative to the results folder.
+    labels_from : dict
+        The SHA-256 of each file that gave the labels, or those before a correction; empty if a model found them.
     """
 
     image: str
@@ -59,6 +61,7 @@ class Record:
     source: FileDigest | None
     planes: tuple[PlaneOutcome, ...]
     results: dict[str, str]
+    labels_from: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_ok(self) -> bool:
@@ -105,6 +108,7 @@ def read_record(path: Path) -> Record | None:
             source=None if source is None else _known_fields(FileDigest, source),
             planes=tuple(_known_fields(PlaneOutcome, plane) for plane in document["planes"]),
             results=document["results"],
+            labels_from=dict(document.get("labels_from", {})),
         )
         texts = [record.image, record.stem, record.run_key, *record.results.values()]
         sound = bool(record.planes) and all(isinstance(value, str) for value in texts)
@@ -114,7 +118,7 @@ def read_record(path: Path) -> Record | None:
 
 
 def _known_fields(kind: type[_Stored], document: dict[str, Any]) -> _Stored:
-    names = {field.name for field in fields(kind)}
+    names = {one.name for one in fields(kind)}
     return kind(**{name: value for name, value in document.items() if name in names})
 
 

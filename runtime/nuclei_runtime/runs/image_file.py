@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from nuclei_runtime.arrays import Image
@@ -28,9 +27,9 @@ from nuclei_runtime.results.records import (
 )
 from nuclei_runtime.results.store import ResultStore
 from nuclei_runtime.results.writing import KEPT, writing
+from nuclei_runtime.runs.given import AnyWorker
 from nuclei_runtime.runs.inputs import ImageFile
-from nuclei_runtime.runs.workers import Worker
-from nuclei_runtime.segmentation.blocks import segment_plane
+from nuclei_runtime.runs.workers import PlaneTask
 from nuclei_runtime.segmentation.cancelling import cancellable
 from nuclei_runtime.writers.outputs import LABELS, Output
 from nuclei_runtime.writers.plane_files import write_plane_files
@@ -63,13 +62,13 @@ class FileOutcome:
         return all(plane.status == "ok" for plane in self.planes)
 
 
-def process_file(file: ImageFile, worker: Worker, store: ResultStore, *, record_failure: bool = True) -> FileOutcome:
+def process_file(file: ImageFile, worker: AnyWorker, store: ResultStore, *, record_failure: bool = True) -> FileOutcome:
     """Segment an image file and write its results, unless those of an earlier run are complete, or were changed since.
 
     Parameters
     ----------
     file : ImageFile
-    worker : Worker
+    worker : Worker or GivenWorker
     store : ResultStore
     record_failure : bool
         Whether a file that fails gets a record. Without one, it is as if it had not been tried.
@@ -110,7 +109,7 @@ def _keep(record: Record, changed: tuple[str, ...], store: ResultStore) -> FileO
 
 
 def why_redone(
-    record: Record | None, file: ImageFile, worker: Worker, source: FileDigest | str, differing: Differing
+    record: Record | None, file: ImageFile, worker: AnyWorker, source: FileDigest | str, differing: Differing
 ) -> str | None:
     """Return why the results of an earlier run must be replaced; None if they can stay."""
     if record is None:
@@ -121,13 +120,15 @@ def why_redone(
         return "it failed before"
     if isinstance(source, str) or record.source != source:
         return "the image has changed"
+    if record.labels_from != _label_digests(file, worker):
+        return "its labels have changed"
     if record.stem != file.stem:
         return "its results need another name, because another image has the same name now"
     return f"{differing.damaged[0]} is missing or damaged" if differing.damaged else None
 
 
 def make_results(
-    file: ImageFile, source: FileDigest | str, worker: Worker, work: Path, store: ResultStore | None = None
+    file: ImageFile, source: FileDigest | str, worker: AnyWorker, work: Path, store: ResultStore | None = None
 ) -> tuple[Record, dict[str, Path]]:
     """Write the results of an image file into a workspace.
 
@@ -136,7 +137,7 @@ def make_results(
     file : ImageFile
     source : FileDigest or str
         The digest of the file, or why it cannot be read.
-    worker : Worker
+    worker : Worker or GivenWorker
     work : Path
     store : ResultStore, optional
         Where the blocks of large planes are kept until the results are placed.
@@ -156,6 +157,7 @@ def make_results(
         return _failure(file, worker, source, source), {}
     planes: list[PlaneOutcome] = []
     made: dict[str, Path] = {}
+    labels_from = _label_digests(file, worker)
     outputs = worker.job.outputs.outputs
     to_join: dict[Output, list[Path]] = {output: [] for output in outputs if output.join_planes is not None}
     try:
@@ -166,13 +168,14 @@ def make_results(
                 files = {output: work / f"{index}-{output.folder}{output.ending}" for output in outputs}
                 key = f"{worker.job.run_key} {source.sha256} {source.size} {index}"
                 keep = store.kept_blocks(file.name, key) if store is not None and plane.is_large else None
-                planes.append(_make_plane(file, plane, worker, work, files, keep))
+                task = PlaneTask(file, cancellable(_guarded(plane), worker.stop), index, len(found), keep)
+                planes.append(_make_plane(task, worker, work, files))
                 for output, path in files.items() if planes[-1].status == "ok" else ():
                     if output in to_join:
                         to_join[output].append(path)
                     else:
                         made |= _files_of(result_path(output, file.stem, plane.suffix), path)
-        if digest_source(file) != source:
+        if digest_source(file) != source or _label_digests(file, worker) != labels_from:
             raise ImageReadError("the file changed while it was read; wait until it is completely written")
     except Exception as error:
         return _failure(file, worker, source, image_failure(error)), {}
@@ -183,7 +186,7 @@ def make_results(
                 output.join_planes(paths, joined)
                 made[result_path(output, file.stem)] = joined
         digests = {target: digest_file(path).sha256 for target, path in sorted(made.items())}
-    return Record(file.name, file.stem, worker.job.run_key, source, tuple(planes), digests), made
+    return Record(file.name, file.stem, worker.job.run_key, source, tuple(planes), digests, labels_from), made
 
 
 def _files_of(target: str, path: Path) -> dict[str, Path]:
@@ -194,27 +197,19 @@ def _files_of(target: str, path: Path) -> dict[str, Path]:
     return {f"{target}/{file.relative_to(path).as_posix()}": file for file in files}
 
 
-def _make_plane(
-    file: ImageFile, plane: Plane, worker: Worker, work: Path, files: Mapping[Output, Path], keep: Path | None
-) -> PlaneOutcome:
+def _make_plane(task: PlaneTask, worker: AnyWorker, work: Path, files: Mapping[Output, Path]) -> PlaneOutcome:
     """Write the outputs of one plane. If the plane fails, they are not complete."""
-    plane = cancellable(_guarded(plane), worker.stop)
+    file, plane = task.file, task.plane
     try:
-        with writing(work), worker.admission.admit(plane, worker.segmenter.network):
-            blocks = segment_plane(
-                plane,
-                worker.segmenter.network,
-                max_memory=worker.job.max_memory,
-                keep=keep,
-                report=partial(worker.report, file.name),
-            )
-            written = write_plane_files(file.name, plane, blocks, files, worker.job.outputs.expansion)
+        with writing(work), worker.nuclei(task) as nuclei:
+            written = write_plane_files(file.name, plane, nuclei.blocks, files, worker.job.outputs.expansion)
+            corrections = nuclei.corrections()
     except Exception as error:
         reason = image_failure(error)
         where = (plane.scene_label, plane.well, plane.field, plane.time, plane.z)
         return PlaneOutcome(file.name, "failed", *where, reason=reason)
     labels = result_path(LABELS, file.stem, plane.suffix) if LABELS in files else None
-    return segmented(file.name, Segmented(plane, written), labels)
+    return segmented(file.name, Segmented(plane, written, corrections), labels)
 
 
 def _guarded(plane: Plane) -> Plane:
@@ -268,7 +263,17 @@ def digest_source(file: ImageFile) -> FileDigest | str:
             return image_failure(reading_error(error))
 
 
-def _failure(file: ImageFile, worker: Worker, source: FileDigest | str, reason: str) -> Record:
+def _label_digests(file: ImageFile, worker: AnyWorker) -> dict[str, str]:
+    """Return the digests of the files with labels; one that cannot be read has none, and the labels will not open."""
+    try:
+        return worker.label_digests(file)
+    except OSError as error:
+        with _reading():
+            image_failure(reading_error(error))
+        return {}
+
+
+def _failure(file: ImageFile, worker: AnyWorker, source: FileDigest | str, reason: str) -> Record:
     well, field = (None, None) if file.field is None else (file.field.well, file.field.name)
     outcome = PlaneOutcome(file.name, "failed", well=well, field=field, reason=reason)
     return Record(file.name, file.stem, worker.job.run_key, None if isinstance(source, str) else source, (outcome,), {})

@@ -7,32 +7,26 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path, PurePath
 from types import TracebackType
 
-from nuclei_runtime.errors import ImageError, InputsError, RuntimeEnvironmentError
-from nuclei_runtime.readers.channels import UndecidedError
-from nuclei_runtime.readers.opening import open_planes
-from nuclei_runtime.readers.plane import Selection
-from nuclei_runtime.readers.plates.field import ALL_FIELDS, PlateChoice
-from nuclei_runtime.resources import cpu_count
-from nuclei_runtime.results.conditions import Conditions
-from nuclei_runtime.results.folder import Mode, ResultsFolder
+from nuclei_runtime.errors import RuntimeEnvironmentError
+from nuclei_runtime.results.folder import ResultsFolder
 from nuclei_runtime.results.joined_tables import Joined
 from nuclei_runtime.results.layout import PROVENANCE_FILE, token_of
 from nuclei_runtime.results.provenance import describe_method, provenance_json, read_earlier_methods, run_key
-from nuclei_runtime.results.shard import WHOLE, Shard
-from nuclei_runtime.results.table_formats import TableOptions
+from nuclei_runtime.results.shard import WHOLE
 from nuclei_runtime.results.writing import KEPT
+from nuclei_runtime.runs.config import RunConfig, find_inputs, n_threads
+from nuclei_runtime.runs.given import AnyWorker, GivenWorker
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
-from nuclei_runtime.runs.inputs import ImageFile, Inputs, find_images
+from nuclei_runtime.runs.inputs import ImageFile
+from nuclei_runtime.runs.label_files import LabelSet
 from nuclei_runtime.runs.same_view import common_view
 from nuclei_runtime.runs.workers import Job, ReportBlocks, Worker, report_nothing
 from nuclei_runtime.segmentation.admission import Admission
-from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.segmentation.segmenter import Segmenter
-from nuclei_runtime.writers.outputs import OutputOptions
 
 FILES_AHEAD = 4
 """For each file at a time, how many may be begun or finished ahead of the one whose outcome is next."""
@@ -41,60 +35,25 @@ _INTERRUPTIBLE_S = 0.5
 """How long to wait at a time: Windows delivers Ctrl-C only between waits."""
 
 
-@dataclass(frozen=True)
-class RunConfig:
-    """What the user asked for.
-
-    Attributes
-    ----------
-    sources : tuple of str
-        Images, folders or globs.
-    out : Path
-        The results folder.
-    options : SegmenterOptions
-        Their threads are for the whole run. The results do not depend on their number.
-    max_memory : int, optional
-        See `nuclei_runtime.segmentation.blocks.segment_plane`. The results do not depend on it.
-    selection : Selection
-    outputs : OutputOptions
-    tables : TableOptions
-    mode : Mode
-    shard : Shard
-    same_view : bool
-        Whether all images are shown in one view; see `nuclei_runtime.runs.same_view`. Not with one shard of several.
-    plate_choice : PlateChoice
-        Which fields of plates are segmented. The results of a field do not depend on it.
-    conditions : Conditions, optional
-        Of the images, for the joined tables.
-    """
-
-    sources: tuple[str, ...]
-    out: Path
-    options: SegmenterOptions = field(default_factory=SegmenterOptions)
-    max_memory: int | None = None
-    selection: Selection = field(default_factory=Selection)
-    outputs: OutputOptions = field(default_factory=OutputOptions)
-    tables: TableOptions = field(default_factory=TableOptions)
-    mode: Mode = "new"
-    shard: Shard = WHOLE
-    same_view: bool = False
-    plate_choice: PlateChoice = ALL_FIELDS
-    conditions: Conditions | None = None
-
-
-def load_worker(config: RunConfig, n_at_once: int = 1) -> Worker:
-    """Load the model for `n_at_once` files at a time, which share the threads.
+def load_worker(
+    config: RunConfig, n_at_once: int = 1, labels: LabelSet | None = None, report: ReportBlocks = report_nothing
+) -> AnyWorker:
+    """Load the model for `n_at_once` files at a time, which share the threads; or none if the nuclei are given.
 
     Raises
     ------
     ModelError, RuntimeEnvironmentError
         See `nuclei_runtime.model.session.load_session`.
     """
+    if labels is not None:
+        job = Job(config.options, config.selection, config.outputs, "", config.max_memory)
+        key = run_key(GivenWorker(job, labels).describe())
+        return GivenWorker(replace(job, run_key=key), labels)
     options = replace(config.options, threads=max(1, n_threads(config) // n_at_once))
     segmenter = Segmenter.from_options(options)
     key = run_key(describe_method(segmenter, config.selection, config.outputs))
     job = Job(options, config.selection, config.outputs, key, config.max_memory)
-    return Worker(job, segmenter, Admission(n_at_once, config.max_memory))
+    return Worker(job, segmenter, Admission(n_at_once, config.max_memory), report=report)
 
 
 def with_same_view(config: RunConfig, files: Sequence[ImageFile]) -> RunConfig:
@@ -113,33 +72,7 @@ def with_same_view(config: RunConfig, files: Sequence[ImageFile]) -> RunConfig:
     return replace(config, options=options, same_view=False)
 
 
-def refuse_undecided(files: Sequence[ImageFile], selection: Selection) -> None:
-    """Refuse a run over plates if their channel or their depths are not chosen: every field would fail alike.
-
-    Raises
-    ------
-    InputsError
-        The first field of a plate says what there is to choose from.
-    """
-    if not all(file.field for file in files):
-        return
-    for path in dict.fromkeys(file.path for file in files):
-        first = next(file for file in files if file.path == path)
-        try:
-            with open_planes(first.source, selection):
-                pass
-        except UndecidedError as error:
-            raise InputsError(f"{path.name}: each field holds {error.found}; {error.choice}") from error
-        except ImageError:  # the run will report it
-            continue
-
-
-def n_threads(config: RunConfig) -> int:
-    """Return how many threads a run may use."""
-    return cpu_count() if config.options.threads is None else config.options.threads
-
-
-def open_results(config: RunConfig, worker: Worker, root: Path) -> ResultsFolder:
+def open_results(config: RunConfig, worker: AnyWorker, root: Path) -> ResultsFolder:
     """Open the results folder and write the run's provenance into it.
 
     Parameters
@@ -156,7 +89,7 @@ def open_results(config: RunConfig, worker: Worker, root: Path) -> ResultsFolder
     """
     results = ResultsFolder(config.out, config.mode, config.shard, config.tables, config.conditions)
     try:
-        method = describe_method(worker.segmenter, config.selection, config.outputs)
+        method = worker.describe()
         earlier = read_earlier_methods(config.out / PROVENANCE_FILE, worker.job.run_key)
         images_folder, tables = _seen_from(config.out, root), config.tables.describe()
         text = provenance_json(method, tables, n_threads(config), earlier, images_folder=images_folder)
@@ -188,6 +121,10 @@ class FolderRun:
     ----------
     inputs : Inputs
         All images, of every shard.
+    labels : LabelSet, optional
+        If the nuclei are given.
+    view : View, optional
+        In which all images are shown, if it is fixed.
     files : tuple of ImageFile
         Those of this shard.
     worker : Worker
@@ -202,15 +139,15 @@ class FolderRun:
     """
 
     def __init__(self, config: RunConfig, report: ReportBlocks = report_nothing) -> None:
-        self.inputs: Inputs = find_images(config.sources, out=config.out, choice=config.plate_choice)
-        refuse_undecided(self.inputs.files, config.selection)
+        self.inputs, self.labels = find_inputs(config)
         config = with_same_view(config, self.inputs.files)
+        self.view = config.options.view
         self.files = tuple(file for file in self.inputs.files if config.shard.owns(token_of(file.name)))
         self.joined: Joined | None = None
         self._processed: list[ImageFile] = []
         # One thread per file, not all threads on one file: no thread waits while another reads, labels or writes.
         self._n_at_once = max(1, min(n_threads(config), len(self.files)))
-        self.worker = replace(load_worker(config, self._n_at_once), report=report)
+        self.worker = load_worker(config, self._n_at_once, self.labels, report)
         self._shard = config.shard
         self._results = open_results(config, self.worker, self.inputs.root)
         self.store = self._results.store

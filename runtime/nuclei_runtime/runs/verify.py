@@ -14,14 +14,14 @@ from nuclei_runtime.json_fields import flat
 from nuclei_runtime.results.differing import differing_results
 from nuclei_runtime.results.joined_tables import write_tables
 from nuclei_runtime.results.layout import IMAGES_TABLE, PROVENANCE_FILE, token_of
-from nuclei_runtime.results.provenance import describe_method
 from nuclei_runtime.results.records import Record, digest_file, record_of, with_recorded
 from nuclei_runtime.results.shard import WHOLE
 from nuclei_runtime.results.table_formats import finish_tables
+from nuclei_runtime.runs.config import RunConfig, find_inputs
+from nuclei_runtime.runs.given import AnyWorker
 from nuclei_runtime.runs.image_file import digest_source, make_results
-from nuclei_runtime.runs.inputs import ImageFile, find_images
-from nuclei_runtime.runs.run import RunConfig, load_worker, with_same_view
-from nuclei_runtime.runs.workers import Worker
+from nuclei_runtime.runs.inputs import ImageFile
+from nuclei_runtime.runs.run import load_worker, with_same_view
 from nuclei_runtime.wording import counted
 
 
@@ -63,10 +63,9 @@ def verify(config: RunConfig) -> Iterator[Verified]:
     """
     if not (config.out / PROVENANCE_FILE).is_file():
         raise InputsError(f"{config.out}: holds no results to verify, because there is no {PROVENANCE_FILE} in it")
-    inputs = find_images(config.sources, out=config.out, choice=config.plate_choice)
-    worker = load_worker(with_same_view(config, inputs.files))
-    method = describe_method(worker.segmenter, config.selection, config.outputs)
-    yield Verified(PROVENANCE_FILE, tuple(_compare_provenance(config.out / PROVENANCE_FILE, method)))
+    inputs, labels = find_inputs(config)
+    worker = load_worker(with_same_view(config, inputs.files), labels=labels)
+    yield Verified(PROVENANCE_FILE, tuple(_compare_provenance(config.out / PROVENANCE_FILE, worker.describe())))
     for file in inputs.files:
         if config.shard.owns(token_of(file.name)):
             yield Verified(file.name, tuple(_compare_image(file, worker, config.out)))
@@ -81,7 +80,7 @@ def verify(config: RunConfig) -> Iterator[Verified]:
                 yield Verified(name, () if same else ("is missing, or differs from what the records give",))
 
 
-def _compare_image(file: ImageFile, worker: Worker, out: Path) -> Iterator[str]:
+def _compare_image(file: ImageFile, worker: AnyWorker, out: Path) -> Iterator[str]:
     try:
         earlier = record_of(out, file.name)
     except FileNotFoundError:
@@ -101,6 +100,8 @@ def _compare_image(file: ImageFile, worker: Worker, out: Path) -> Iterator[str]:
 def _compare_records(earlier: Record, again: Record) -> Iterator[str]:
     if earlier.source != again.source:
         yield "the image is not the one that was segmented"
+    if earlier.labels_from != again.labels_from:
+        yield "the labels are not those that were measured"
     if earlier.run_key != again.run_key:
         yield f"its run key was {earlier.run_key} and is {again.run_key}"
     for target in sorted(earlier.results.keys() | again.results.keys()):

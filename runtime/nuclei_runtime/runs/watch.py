@@ -15,9 +15,10 @@ from pathlib import Path
 from threading import Event
 
 from nuclei_runtime.errors import InputsError, MissingExtraError, RuntimeEnvironmentError
+from nuclei_runtime.runs.config import RunConfig
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import ImageFile, find_images
-from nuclei_runtime.runs.run import RunConfig, load_worker, open_results
+from nuclei_runtime.runs.run import load_worker, open_results
 
 DEFAULT_SETTLE_S = 3.0
 """A file that has not changed for this long is complete. Network shares report a change up to three seconds late

@@ -6,14 +6,21 @@ Threads share one worker; each process makes its own. The code that starts them 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from threading import Event
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from nuclei_runtime.errors import RuntimeEnvironmentError
-from nuclei_runtime.readers.plane import Selection
+from nuclei_runtime.readers.plane import Plane, Selection
 from nuclei_runtime.results.provenance import describe_method, run_key
+from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.segmentation.admission import Admission
+from nuclei_runtime.segmentation.blocks import Block, segment_plane
+from nuclei_runtime.segmentation.given_labels import Corrections
 from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_runtime.writers.outputs import OutputOptions
@@ -51,6 +58,42 @@ class ReportBlocks(Protocol):
 
 def report_nothing(image: str, done: int, total: int) -> None:
     """Take a report, and do nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlaneTask:
+    """A plane whose nuclei are wanted.
+
+    Attributes
+    ----------
+    file : ImageFile
+    plane : Plane
+    index, n_planes : int
+        Which of the file's planes it is, from 0, and how many there are.
+    keep : Path, optional
+        Where the blocks of a large plane are kept until its results are placed.
+    """
+
+    file: ImageFile
+    plane: Plane
+    index: int = 0
+    n_planes: int = 1
+    keep: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Nuclei:
+    """The nuclei of a plane.
+
+    Attributes
+    ----------
+    blocks : iterator of Block
+    corrections : callable
+        After the last block, returns what is known of labels that a person gave; None if a model found them.
+    """
+
+    blocks: Iterator[Block]
+    corrections: Callable[[], Corrections | None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -91,3 +134,26 @@ class Worker:
                 f"run's {job.run_key}; give all workers the same model file and the same version of nuclei-edge"
             )
         return cls(job, segmenter, Admission(max_memory=job.max_memory))
+
+    def describe(self) -> dict[str, Any]:
+        """Return everything that the bits of the results depend on, apart from the images."""
+        return describe_method(self.segmenter, self.job.selection, self.job.outputs)
+
+    def label_digests(self, _: ImageFile) -> dict[str, str]:
+        """Return the SHA-256 of the files that give an image's labels: there are none."""
+        return {}
+
+    @contextmanager
+    def nuclei(self, task: PlaneTask) -> Iterator[Nuclei]:
+        """Find the nuclei of a plane, once there is memory for it."""
+        network = self.segmenter.network
+        with self.admission.admit(task.plane, network):
+            yield Nuclei(
+                segment_plane(
+                    task.plane,
+                    network,
+                    max_memory=self.job.max_memory,
+                    keep=task.keep,
+                    report=partial(self.report, task.file.name),
+                )
+            )

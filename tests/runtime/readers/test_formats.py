@@ -16,8 +16,9 @@ from nuclei_runtime.readers import formats
 from nuclei_runtime.readers.formats import FORMATS, Format, format_in_folder, format_of_file, format_of_folder
 from nuclei_runtime.readers.opening import open_planes, read_image
 from nuclei_runtime.readers.plane import Selection
+from nuclei_runtime.runs.config import RunConfig
 from nuclei_runtime.runs.inputs import find_images
-from nuclei_runtime.runs.run import FolderRun, RunConfig
+from nuclei_runtime.runs.run import FolderRun
 from nuclei_runtime.segmentation.options import SegmenterOptions
 
 TOY = '''

@@ -14,7 +14,8 @@ from nuclei_runtime.readers.axes import Stack
 from nuclei_runtime.readers.opening import open_planes, read_image
 from nuclei_runtime.readers.plane import Plane, Selection
 from nuclei_runtime.readers.scenes import Scene, choose_planes
-from nuclei_runtime.runs.run import FolderRun, RunConfig
+from nuclei_runtime.runs.config import RunConfig
+from nuclei_runtime.runs.run import FolderRun
 from nuclei_runtime.segmentation.options import SegmenterOptions
 
 IMAGES = [np.random.default_rng(i).integers(0, 255, (20 + i, 30)).astype(np.uint8) for i in range(3)]

@@ -16,7 +16,8 @@ from PIL import Image
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.report.build import write_report
 from nuclei_runtime.results.conditions import read_conditions
-from nuclei_runtime.runs.run import FolderRun, RunConfig
+from nuclei_runtime.runs.config import RunConfig
+from nuclei_runtime.runs.run import FolderRun
 from nuclei_runtime.segmentation.options import SegmenterOptions
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")

@@ -21,7 +21,8 @@ from nuclei_runtime.results.joined_tables import Joined
 from nuclei_runtime.results.layout import token_of
 from nuclei_runtime.results.records import record_of
 from nuclei_runtime.results.shard import Shard
-from nuclei_runtime.runs.run import FolderRun, RunConfig
+from nuclei_runtime.runs.config import RunConfig
+from nuclei_runtime.runs.run import FolderRun
 from nuclei_runtime.runs.verify import verify
 from nuclei_runtime.runs.watch import watch
 from nuclei_runtime.segmentation.options import SegmenterOptions

@@ -17,7 +17,8 @@ import tifffile
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.results.layout import BLOCKS_FOLDER, token_of
 from nuclei_runtime.results.shard import Shard
-from nuclei_runtime.runs.run import FolderRun, RunConfig
+from nuclei_runtime.runs.config import RunConfig
+from nuclei_runtime.runs.run import FolderRun
 from nuclei_runtime.segmentation.options import SegmenterOptions
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

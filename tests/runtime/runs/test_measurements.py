@@ -16,7 +16,8 @@ from skimage.segmentation import expand_labels
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.readers.plane import Selection
-from nuclei_runtime.runs.run import FolderRun, RunConfig
+from nuclei_runtime.runs.config import RunConfig
+from nuclei_runtime.runs.run import FolderRun
 from nuclei_runtime.runs.verify import verify
 from nuclei_runtime.segmentation import blocks
 from nuclei_runtime.segmentation.block_search import Grid

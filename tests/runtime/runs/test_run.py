@@ -22,9 +22,10 @@ from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.results.layout import token_of
 from nuclei_runtime.results.shard import Shard
 from nuclei_runtime.runs import run as run_module
+from nuclei_runtime.runs.config import RunConfig
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import ImageFile
-from nuclei_runtime.runs.run import FolderRun, RunConfig
+from nuclei_runtime.runs.run import FolderRun
 from nuclei_runtime.runs.verify import verify
 from nuclei_runtime.segmentation.options import SegmenterOptions
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.runs.config import RunConfig
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
-from nuclei_runtime.runs.run import RunConfig
 from nuclei_runtime.runs.watch import watch
 from nuclei_runtime.segmentation.options import SegmenterOptions
 

@@ -12,7 +12,8 @@ from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import RuntimeEnvironmentError
-from nuclei_runtime.runs.run import FolderRun, RunConfig
+from nuclei_runtime.runs.config import RunConfig
+from nuclei_runtime.runs.run import FolderRun
 from nuclei_runtime.runs.workers import Worker
 from nuclei_runtime.segmentation.options import SegmenterOptions
 
@@ -23,7 +24,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from nuclei_runtime.runs.image_file import process_file
-from nuclei_runtime.runs.run import FolderRun, RunConfig
+from nuclei_runtime.runs.config import RunConfig
+from nuclei_runtime.runs.run import FolderRun
 from nuclei_runtime.runs.workers import Worker
 from nuclei_runtime.segmentation.options import SegmenterOptions
 

@@ -14,7 +14,8 @@ import tifffile
 
 from nuclei_runtime import Contrast, ImageShapeError, ImageValueError, Segmentation, Segmenter
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_runtime.runs.run import FolderRun, RunConfig
+from nuclei_runtime.runs.config import RunConfig
+from nuclei_runtime.runs.run import FolderRun
 from nuclei_runtime.steps.outlines import trace_outlines
 from nuclei_runtime.steps.percentiles import percentile_limits
 

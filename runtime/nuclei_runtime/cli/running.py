@@ -1,0 +1,49 @@
+"""Options of the commands that write a results folder: where, with how much memory, and what of earlier results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from nuclei_runtime.results.folder import Mode
+
+ImagesArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="IMAGES", help="Images, folders (with subfolders) or globs.", show_default=False),
+]
+OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results.", show_default=False)]
+MaxMemoryOption = Annotated[
+    str | None,
+    typer.Option("--max-memory", metavar="1GiB", help="Memory limit. Default: half of what is available."),
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Continue an earlier run in DIR. Complete results are kept.")
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Delete the results of an earlier run in DIR first.")
+]
+VerifyOption = Annotated[
+    bool, typer.Option("--verify", help="Do it all again, compare with the results in DIR, and change nothing there.")
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print one JSON object per image or plane to standard output, one per line, and nothing else.",
+    ),
+]
+
+
+def mode_of(*, resume: bool, overwrite: bool) -> Mode:
+    """Return what to do if there already are results."""
+    return "overwrite" if overwrite else "resume" if resume else "new"
+
+
+def refuse_together(**options: bool) -> None:
+    """Raise `typer.BadParameter` if more than one of these options is given."""
+    given = [f"--{name}" for name, is_given in options.items() if is_given]
+    if len(given) > 1:
+        raise typer.BadParameter(f"{' and '.join(given)} cannot be combined")

@@ -1,0 +1,111 @@
+"""What the user asked of a run, and the images and labels that it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from nuclei_runtime.errors import ImageError, InputsError
+from nuclei_runtime.readers.channels import UndecidedError
+from nuclei_runtime.readers.opening import open_planes
+from nuclei_runtime.readers.plane import Selection
+from nuclei_runtime.readers.plates.field import ALL_FIELDS, PlateChoice
+from nuclei_runtime.resources import cpu_count
+from nuclei_runtime.results.conditions import Conditions
+from nuclei_runtime.results.folder import Mode
+from nuclei_runtime.results.shard import WHOLE, Shard
+from nuclei_runtime.results.table_formats import TableOptions
+from nuclei_runtime.runs.inputs import ImageFile, Inputs, find_images
+from nuclei_runtime.runs.label_files import LabelSet, find_labels
+from nuclei_runtime.segmentation.options import SegmenterOptions
+from nuclei_runtime.writers.outputs import OutputOptions
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What the user asked for.
+
+    Attributes
+    ----------
+    sources : tuple of str
+        Images, folders or globs.
+    out : Path
+        The results folder.
+    options : SegmenterOptions
+        Their threads are for the whole run. The results do not depend on their number.
+    max_memory : int, optional
+        See `nuclei_runtime.segmentation.blocks.segment_plane`. The results do not depend on it.
+    selection : Selection
+    outputs : OutputOptions
+    tables : TableOptions
+    mode : Mode
+    shard : Shard
+    same_view : bool
+        Whether all images are shown in one view; see `nuclei_runtime.runs.same_view`. Not with one shard of several.
+    plate_choice : PlateChoice
+        Which fields of plates are segmented. The results of a field do not depend on it.
+    conditions : Conditions, optional
+        Of the images, for the joined tables.
+    labels, before : Path, optional
+        Labels to measure, in place of a model that finds nuclei, and the results whose labels were corrected; see
+        `nuclei_runtime.runs.label_files.find_labels`.
+    """
+
+    sources: tuple[str, ...]
+    out: Path
+    options: SegmenterOptions = field(default_factory=SegmenterOptions)
+    max_memory: int | None = None
+    selection: Selection = field(default_factory=Selection)
+    outputs: OutputOptions = field(default_factory=OutputOptions)
+    tables: TableOptions = field(default_factory=TableOptions)
+    mode: Mode = "new"
+    shard: Shard = WHOLE
+    same_view: bool = False
+    plate_choice: PlateChoice = ALL_FIELDS
+    conditions: Conditions | None = None
+    labels: Path | None = None
+    before: Path | None = None
+
+
+def refuse_undecided(files: Sequence[ImageFile], selection: Selection) -> None:
+    """Refuse a run over plates if their channel or their depths are not chosen: every field would fail alike.
+
+    Raises
+    ------
+    InputsError
+        The first field of a plate says what there is to choose from.
+    """
+    if not all(file.field for file in files):
+        return
+    for path in dict.fromkeys(file.path for file in files):
+        first = next(file for file in files if file.path == path)
+        try:
+            with open_planes(first.source, selection):
+                pass
+        except UndecidedError as error:
+            raise InputsError(f"{path.name}: each field holds {error.found}; {error.choice}") from error
+        except ImageError:  # the run will report it
+            continue
+
+
+def n_threads(config: RunConfig) -> int:
+    """Return how many threads a run may use."""
+    return cpu_count() if config.options.threads is None else config.options.threads
+
+
+def find_inputs(config: RunConfig) -> tuple[Inputs, LabelSet | None]:
+    """Return the images of a run and, if the nuclei are given, their labels: only images with labels then.
+
+    Raises
+    ------
+    InputsError
+        See `find_images`, `refuse_undecided` and `find_labels`.
+    """
+    inputs = find_images(config.sources, out=config.out, choice=config.plate_choice)
+    refuse_undecided(inputs.files, config.selection)
+    if config.labels is None:
+        return inputs, None
+    labels = find_labels(config.labels, inputs.files, config.before)
+    without = set(labels.without_labels)
+    return replace(inputs, files=tuple(file for file in inputs.files if file.name not in without)), labels

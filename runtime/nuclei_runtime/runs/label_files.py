@@ -1,0 +1,246 @@
+"""From what a user names as labels to the label files of each image, and to the labels before the correction."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePath, PurePosixPath
+
+from nuclei_runtime.errors import ImageReadError, InputsError
+from nuclei_runtime.readers.formats import format_in_folder, format_of_folder
+from nuclei_runtime.readers.outlines.opening import is_outline_file
+from nuclei_runtime.readers.plane import Plane, series_stem
+from nuclei_runtime.results.differing import Differing, differing_results
+from nuclei_runtime.results.layout import PROVENANCE_FILE, RECORDS_FOLDER, record_path, recorded_tokens, result_path
+from nuclei_runtime.results.records import Record, read_record
+from nuclei_runtime.runs.inputs import ImageFile
+from nuclei_runtime.wording import counted
+from nuclei_runtime.writers.outputs import LABEL_FORMS, ORIGINAL_LABELS, Output
+
+
+def is_results_folder(path: Path) -> bool:
+    """Whether a folder holds the results of a run."""
+    return (path / PROVENANCE_FILE).is_file() and (path / RECORDS_FOLDER).is_dir()
+
+
+@dataclass(frozen=True, eq=False)
+class RunLabels:
+    """The labels in a results folder: those of its run, and those that somebody has corrected there.
+
+    Attributes
+    ----------
+    path : Path
+    """
+
+    path: Path
+    _differing: dict[str, Differing] = field(default_factory=dict)
+
+    @cached_property
+    def _records(self) -> dict[str, Record]:
+        """By the names of the images, and by their stems."""
+        records: dict[str, Record] = {}
+        for token in recorded_tokens(self.path):
+            record = read_record(record_path(self.path, token))
+            if record is not None:
+                records |= {record.image: record, record.stem: record}
+        return records
+
+    def record_of(self, file: ImageFile) -> Record | None:
+        """Return the record of an image, which may be in another folder than it was."""
+        name = PurePosixPath(file.name).name
+        for key in (file.name, file.stem):
+            if key in self._records:
+                return self._records[key]
+        same = {id(one): one for one in self._records.values() if PurePosixPath(one.image).name == name}
+        return next(iter(same.values())) if len(same) == 1 else None
+
+    def corrected(self, file: ImageFile, plane: Plane) -> Path:
+        """Return the file with the labels of a plane: the one that was changed, otherwise that of the run.
+
+        Raises
+        ------
+        ImageReadError
+            There is none, it is damaged, or several were changed.
+        """
+        record, differing = self._checked(file)
+        targets = self._targets(record, plane, LABEL_FORMS)
+        changed = [target for target in targets if target in differing.changed]
+        if len(changed) > 1:
+            raise ImageReadError(
+                f"{' and '.join(changed)} were both changed since the run; move those away that are not to be measured"
+            )
+        if not targets:
+            raise ImageReadError("the results hold no labels of it; run nuclei-infer with --save labels")
+        target = changed[0] if changed else targets[0]
+        if target in differing.damaged:
+            raise ImageReadError(f"{target} is missing or damaged; nuclei-infer --resume makes it again")
+        return self.path / target
+
+    def before(self, file: ImageFile, plane: Plane) -> Path | str:
+        """Return a file with the labels of a plane as the run left them, or why there is none."""
+        record = self.record_of(file)
+        if record is None:
+            return f"{self.path} has no results of this image"
+        _, differing = self._checked(file)
+        for target in self._targets(record, plane, (ORIGINAL_LABELS, *LABEL_FORMS)):
+            if target not in (*differing.changed, *differing.damaged):
+                return self.path / target
+        return "the label image was corrected in its place, and nothing else in the results folder has it as it was"
+
+    def _checked(self, file: ImageFile) -> tuple[Record, Differing]:
+        record = self.record_of(file)
+        if record is None:
+            raise ImageReadError(f"{self.path} has no results of this image")
+        if record.image not in self._differing:
+            self._differing[record.image] = differing_results(self.path, record)
+        return record, self._differing[record.image]
+
+    @staticmethod
+    def _targets(record: Record, plane: Plane, outputs: Sequence[Output]) -> list[str]:
+        targets = (result_path(output, record.stem, plane.suffix) for output in outputs)
+        return [target for target in targets if target in record.results]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSet:
+    """The label files of the images of a run.
+
+    Attributes
+    ----------
+    results : RunLabels, optional
+        If the labels are those in a results folder.
+    files : dict
+        Otherwise: for the name of each image, its label files by the suffix of the plane; the suffix of a file for all
+        planes is empty.
+    before : RunLabels, optional
+        The results folder with the labels before the correction.
+    without_labels : tuple of str
+        Names of images that have no labels.
+    without_image : tuple of str
+        Label files without an image.
+    """
+
+    results: RunLabels | None = None
+    files: dict[str, dict[str, Path]] = field(default_factory=dict)
+    before: RunLabels | None = None
+    without_labels: tuple[str, ...] = ()
+    without_image: tuple[str, ...] = ()
+
+    def of(self, file: ImageFile, plane: Plane, n_planes: int) -> tuple[Path, bool]:
+        """Return the label file of a plane, and whether it is one for all planes of the image.
+
+        Raises
+        ------
+        ImageReadError
+            There is none.
+        """
+        if self.results is not None:
+            return self.results.corrected(file, plane), False
+        files = self.files[file.name]
+        if plane.suffix in files:
+            return files[plane.suffix], n_planes == 1
+        if "" in files:
+            return files[""], True
+        raise ImageReadError(f"there are no labels of this plane: none of the label files ends in {plane.suffix}")
+
+    def paths(self, file: ImageFile) -> list[Path]:
+        """Return every file that the labels of an image, and those before the correction, may come from."""
+        paths = list(self.files.get(file.name, {}).values())
+        for results in (self.results, self.before):
+            record = None if results is None else results.record_of(file)
+            if results is not None and record is not None:
+                folders = tuple(f"{output.folder}/" for output in (ORIGINAL_LABELS, *LABEL_FORMS))
+                paths += [results.path / target for target in record.results if target.startswith(folders)]
+        return sorted({path for path in paths if path.is_file()})
+
+
+def find_labels(source: Path, images: Sequence[ImageFile], before: Path | None = None) -> LabelSet:
+    """Pair labels with images.
+
+    Parameters
+    ----------
+    source : Path
+        A results folder; or a folder of label images and outlines, or one of these files.
+    images : sequence of ImageFile
+    before : Path, optional
+        The results folder of the run whose labels were corrected. Without it, `source`, if it is one.
+
+    Raises
+    ------
+    InputsError
+        Nothing is there, or nothing fits an image.
+    """
+    if before is not None and not is_results_folder(before):
+        raise InputsError(f"{before}: is no results folder; name the one whose labels were corrected")
+    run_before = None if before is None else RunLabels(before)
+    if not source.exists():
+        raise InputsError(f"{source}: no such file or folder; name label images, outlines, or a results folder")
+    if is_results_folder(source):
+        results = RunLabels(source)
+        paired = [file.name for file in images if results.record_of(file) is not None]
+        _refuse_none(source, paired, images)
+        return LabelSet(results, before=run_before or results, without_labels=_others(images, paired))
+    found = [source] if source.is_file() else sorted(_label_files(source))
+    if not found:
+        raise InputsError(f"{source}: holds no label images and no outlines (.geojson, .zip or .roi)")
+    if source.is_file() and len(images) == 1:
+        return LabelSet(files={images[0].name: {"": source}}, before=run_before)
+    files: dict[str, dict[str, Path]] = {}
+    without_image = []
+    for path in found:
+        key = path.relative_to(source if source.is_dir() else source.parent).as_posix()
+        image, suffix = _image_of(key, images)
+        if image is None:
+            without_image.append(key)
+        elif suffix in files.setdefault(image.name, {}):
+            both = sorted((files[image.name][suffix].name, path.name))
+            raise InputsError(f"{' and '.join(both)} are both labels of {image.name}; leave one of them")
+        else:
+            files[image.name][suffix] = path
+    _refuse_none(source, files, images)
+    return LabelSet(None, files, run_before, without_labels=_others(images, files), without_image=tuple(without_image))
+
+
+def _label_files(folder: Path) -> Iterator[Path]:
+    for here, folders, names in os.walk(folder, followlinks=True):
+        shown = sorted(name for name in folders if name[0] != ".")
+        yield from (Path(here, name) for name in shown if format_of_folder(Path(here, name)) is not None)
+        folders[:] = [name for name in shown if format_of_folder(Path(here, name)) is None]
+        for name in names:
+            path = Path(here, name)
+            if name[0] != "." and (is_outline_file(path) or format_in_folder(path) is not None):
+                yield path
+
+
+def _image_of(key: str, images: Sequence[ImageFile]) -> tuple[ImageFile | None, str]:
+    """Return the image of a label file, and the suffix of its plane; by its path, otherwise by its name if unique."""
+    stem = str(PurePosixPath(key).with_suffix(""))
+    for whole in (True, False):
+        names = Counter(name for image in images for name in {_name(image.stem, whole), _name(image.name, whole)})
+        for image in images:
+            for name in (_name(image.stem, whole), _name(image.name, whole)):
+                for own in (_name(stem, whole), _name(key, whole)):
+                    if names[name] == 1 and own == name:
+                        return image, ""
+                    if names[name] == 1 and own.startswith(name) and series_stem(own) == name:
+                        return image, own.removeprefix(name)
+    return None, ""
+
+
+def _name(path: str, whole: bool) -> str:
+    return path if whole else PurePath(path).name
+
+
+def _others(images: Sequence[ImageFile], paired: Collection[str]) -> tuple[str, ...]:
+    return tuple(file.name for file in images if file.name not in paired)
+
+
+def _refuse_none(source: Path, paired: Collection[str], images: Sequence[ImageFile]) -> None:
+    if not paired:
+        raise InputsError(
+            f"{source}: no labels fit any of {counted(len(images), 'image')}; a label file has the name of its image, "
+            f"such as {PurePosixPath(images[0].stem).name}.tif or .geojson"
+        )
