@@ -198,7 +198,8 @@ class _Budget(Budget):
         window = min(height, window_px) * min(width, window_px) * LABELLING_BYTES_PER_PX
         working = labels_bytes + max(window, min(OVERLAY_BYTES, height * width * OVERLAY_BYTES_PER_PX))
         self._make_room(working + self._held(self._ceiling))
-        self._check(lambda ceiling: working + self._held(ceiling), "save the image and its labels as tiled TIFFs, or ")
+        advice = "" if self._plane.reads_blocks else "save the image as a tiled TIFF, or "
+        self._check(lambda ceiling: working + self._held(ceiling), advice)
 
 
 def _listed(numbers: list[int]) -> str:
