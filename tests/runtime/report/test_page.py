@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nuclei_runtime.report.build import write_report
 from nuclei_runtime.results.read_tables import read_rows
 
 TAG = "<img src=x onerror=document.title='broken'>"
@@ -196,3 +199,20 @@ def test_it_can_be_printed_and_read_in_the_dark(browser: Any, results: Path) -> 
     assert opened.locator("#summary-table").is_visible()
     assert opened.pdf().startswith(b"%PDF")
     context.close()
+
+
+def test_nuclei_without_a_value_are_counted(browser: Any, results: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(results, tmp_path / "copied")
+    with (out / "tables" / "plate 1" / "A01.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    place = header.index("circularity")
+    with (out / "tables" / "plate 1" / "A01.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *([*row[:place], "", *row[place + 1 :]] for row in rows)])
+    write_report(out)
+    opened = browser.new_page()
+    opened.goto((out / "report.html").as_uri())
+    opened.wait_for_selector("body[data-ready]")
+    opened.locator("#measure").select_option("circularity")
+    opened.wait_for_function("() => document.querySelector('#meaning').textContent.startsWith('circularity')")
+    assert f"{len(rows)} nuclei have no value" in opened.locator("#meaning").text_content()
+    opened.close()

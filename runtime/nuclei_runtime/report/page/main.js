@@ -38,7 +38,10 @@ async function showCharts() {
     if (values.length) groups.push({ name: group, values, nImages: indices.length });
   }
   const meaning = report.columns.find((one) => one.name === name).meaning;
-  document.getElementById("meaning").textContent = meaning ? `${name}: ${meaning}` : "";
+  const nKept = kept.images.reduce((sum, index) => sum + countKept(index), 0);
+  const nMissing = nKept - groups.reduce((sum, group) => sum + group.values.length, 0);
+  document.getElementById("meaning").textContent = (meaning ? `${name}: ${meaning}. ` : "") +
+    (nMissing ? `${counted(nMissing, "nucleus has", "nuclei have")} no value: the charts leave ${nMissing > 1 ? "them" : "it"} out.` : "");
   for (const [id, draw] of [["histogram", histogram], ["boxes", boxPlots]]) {
     document.getElementById(id).replaceChildren(...(groups.length ? [draw(groups, name)] : ["No nuclei are left."]));
   }
@@ -51,7 +54,8 @@ async function showCharts() {
 }
 
 function setUpCharts() {
-  const preferred = ["area_um2", "area_px"].find((name) => measures.includes(name)) ?? measures[0];
+  const haveSizes = images.every(({ row, n }) => !n || row.pixel_height_um);
+  const preferred = [haveSizes && "area_um2", "area_px"].find((name) => measures.includes(name)) ?? measures[0];
   fillSelect(chosenMeasure, measures.map((name) => [name, name]), preferred);
   const groupings = [
     conditions.length && ["condition", "condition"], folders.length > 1 && ["folder", "folder"],
