@@ -26,6 +26,7 @@ def segment_all(config: RunConfig, *, as_json: bool, with_report: bool = False) 
     from nuclei_runtime.report.build import refuse_foreign_report, write_report
     from nuclei_runtime.results.layout import REPORT_FILE
     from nuclei_runtime.runs.run import FolderRun
+    from nuclei_runtime.writers.outputs import BEHIND
 
     if with_report:
         refuse_foreign_report(config.out)  # before the work, not after it
@@ -71,7 +72,7 @@ def segment_all(config: RunConfig, *, as_json: bool, with_report: bool = False) 
             print(f"left out: {counted(reporter.n_left_out, 'nucleus', 'nuclei')}; see n_left_out in images.csv")
         if reporter.n_doubtful:
             print(f"contrast in doubt: {counted(reporter.n_doubtful, 'image')}; see contrast_warning in images.csv")
-        written = [output.folder for output in config.outputs.outputs if output.join_planes is None]
+        written = [output.folder for output in config.outputs.outputs if output not in BEHIND]
         written += () if run.joined is None else config.tables.files
         written += [REPORT_FILE] * with_report
         print(f"results in {config.out}: {', '.join(written)}")

@@ -65,6 +65,9 @@ ROIS = Output("roi", ".zip", ImageJRoiWriter, package="roifile")
 ORIGINAL_LABELS = Output("original_labels", ".tif", LabelTiffWriter)
 """The label image once more: people correct the one in ``labels``, and what they changed can be counted."""
 
+BEHIND = (TABLES, ORIGINAL_LABELS)
+"""Outputs that other results are made from, and that nobody needs to open."""
+
 LABEL_FORMS = (LABELS, GEOJSON, ROIS)
 """The outputs in which a person can correct nuclei."""
 

@@ -251,7 +251,7 @@ def test_a_signal_while_images_are_listed_is_not_a_crash(
         signal.raise_signal(signal.SIGTERM)
 
     (tmp_path / "a.png").write_bytes(png_bytes(field()))
-    monkeypatch.setattr("nuclei_runtime.runs.run.find_images", interrupted)
+    monkeypatch.setattr("nuclei_runtime.runs.config.find_images", interrupted)
     code, _, complaint = run_main(infer_main, tmp_path, "--out", tmp_path / "out")
     assert code == 143
     assert complaint == "stopped before the first image\n"
