@@ -16,6 +16,8 @@ from nuclei_napari.errors import FolderError, LayerError
 from nuclei_napari.layer_planes import LayerPlane
 from nuclei_runtime import Selection, open_planes, plane_of, read_image
 from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.runs.config import RunConfig
+from nuclei_runtime.runs.run import FolderRun
 from nuclei_train.data.finding import open_data
 
 FIELD, LABELS = fluorescence_field(5, height=96, width=128, n_nuclei=9)
@@ -29,6 +31,22 @@ def origin_of(image: NDArray, name: str = "field", size: tuple[float, float] | N
 def changes_in(folder: Path) -> list[dict[str, str]]:
     with (folder / "label_changes.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_measuring_takes_what_was_saved(tmp_path: Path) -> None:
+    corrected = np.where(LABELS == 2, 0, LABELS)
+    corrected[LABELS == N] = 70_000
+    folder = tmp_path / "corrected"
+    save_corrections(folder, origin_of(FIELD, size=(0.5, 0.25)), corrected)
+    config = RunConfig((str(folder / "images"),), tmp_path / "measured", labels=folder / "masks")
+    with FolderRun(config) as run:
+        (outcome,) = run.outcomes()
+    assert (outcome.is_ok, outcome.planes[0].n_nuclei) == (True, N - 1)
+    with (tmp_path / "measured/nuclei.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    numbers, areas = np.unique(corrected[corrected > 0], return_counts=True)
+    assert [(int(row["label"]), int(row["area_px"])) for row in rows] == list(zip(numbers, areas, strict=True))
+    assert [float(row["area_um2"]) for row in rows] == [area / 8 for area in areas]
 
 
 def test_training_takes_what_was_saved(tmp_path: Path) -> None:

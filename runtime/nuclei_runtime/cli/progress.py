@@ -169,7 +169,8 @@ class OutcomeReporter:
         self.n_doubtful += any(plane.contrast_warning is not None for plane in outcome.planes)
         if outcome.changed:
             self.n_changed += 1
-            print_stderr(f"kept: {outcome.planes[0].image}: {', '.join(outcome.changed)} was changed after the run")
+            were = "was" if len(outcome.changed) == 1 else "were"
+            print_stderr(f"kept: {outcome.planes[0].image}: {', '.join(outcome.changed)} {were} changed after the run")
         if outcome.redone is not None:
             print_stderr(f"{self._done} again: {outcome.planes[0].image}: {outcome.redone}")
         for plane in outcome.planes:

@@ -138,7 +138,7 @@ def test_what_is_not_saved_any_more_is_removed(
     folders = {name.split("/")[0] for name in left if "/" in name}
     assert folders == {"geojson", "tables", "records", "roi"}
     assert left["roi/mine.zip"] == b"mine"
-    assert {name for name in left if "/" not in name} == {"nuclei.csv", "images.csv", "provenance.json"}
+    assert {name for name in left if "/" not in name} == {"nuclei.csv", "images.csv", "summary.csv", "provenance.json"}
     with (out / "images.csv").open(encoding="utf-8", newline="") as file:
         assert {row["labels"] for row in csv.DictReader(file)} == {""}
 
