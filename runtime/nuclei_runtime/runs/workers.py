@@ -147,12 +147,13 @@ class Worker:
     def nuclei(self, task: PlaneTask) -> Iterator[Nuclei]:
         """Find the nuclei of a plane, once there is memory for it."""
         network = self.segmenter.network
-        with self.admission.admit(task.plane, network):
+        with self.admission.admit(task.plane, network) as share:
             yield Nuclei(
                 segment_plane(
                     task.plane,
                     network,
                     max_memory=self.job.max_memory,
+                    share=share,
                     keep=task.keep,
                     report=partial(self.report, task.file.name),
                 )

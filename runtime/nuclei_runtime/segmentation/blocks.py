@@ -80,6 +80,7 @@ def segment_plane(
     network: Network,
     *,
     max_memory: int | None = None,
+    share: int | None = None,
     cancel: CancelFlag | None = None,
     keep: Path | None = None,
     report: Callable[[int, int], None] = lambda _done, _total: None,
@@ -94,6 +95,9 @@ def segment_plane(
         `Segmenter.network`.
     max_memory : int, optional
         Ceiling in bytes for the resident memory of this process. Without it, half of what there is.
+    share : int, optional
+        The plane's share of it in bytes, if others are segmented at the same time; see
+        `nuclei_runtime.segmentation.memory.Budget`.
     cancel : CancelFlag, optional
         Once it is set, the segmentation ends before the next tile.
     keep : Path, optional
@@ -117,7 +121,9 @@ def segment_plane(
     with allocating_for(plane.shape):
         sifting = Sifting(network.sieve, plane.shape, plane.pixel_size_um)
         keep = keep if plane.is_large else None
-        for block in _segment(cancellable(plane, cancel), network, max_memory, grid, keep, report):
+        plane = cancellable(plane, cancel)
+        budget = Budget(plane, max_memory, network, share)
+        for block in _segment(plane, network, budget, grid, keep, report):
             labels, n_left_out = sifting.sift(block.labels, (block.rows.start, block.columns.start))
             left_out = (block.labels > 0) & (labels == 0) if n_left_out else None
             yield replace(block, labels=labels, n_left_out=n_left_out, left_out=left_out)
@@ -126,7 +132,7 @@ def segment_plane(
 def _segment(
     plane: Plane,
     network: Network,
-    max_memory: int | None,
+    budget: Budget,
     grid: Grid,
     keep: Path | None,
     report: Callable[[int, int], None],
@@ -134,12 +140,11 @@ def _segment(
     height, width = plane.shape[:2]
     whole = slice(0, height), slice(0, width)
     if network.tiling is None:
-        Budget(plane, max_memory, network).check_whole()
+        budget.check_whole()
         image = plane.read(*whole)
         found, contrast = resized_maps(image, network)
         yield Block(*whole, image, label_maps(found, network), contrast)
         return
-    budget = Budget(plane, max_memory, network)
     budget.tiling(network.tiling, grid.window_px)  # refused before it is read
     if network.skips_glass:
         plane = without_glass(plane)

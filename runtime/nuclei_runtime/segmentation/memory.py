@@ -6,24 +6,22 @@ scikit-image 0.26, and rounded up. `tests/runtime/segmentation/test_memory.py` c
 
 from __future__ import annotations
 
-import ctypes
 import math
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 
 import numpy as np
 
 from nuclei_runtime.errors import ImageTooLargeError
-from nuclei_runtime.model.session import release_sessions
 from nuclei_runtime.readers.bounds import CACHE_BYTES
 from nuclei_runtime.readers.plane import Plane
-from nuclei_runtime.resources import format_memory, memory_limit_bytes
+from nuclei_runtime.resources import format_memory
 from nuclei_runtime.segmentation.network import Network
+from nuclei_runtime.segmentation.process_memory import default_max_memory, release_memory, resident_bytes
 from nuclei_runtime.steps.stains import AS_IS
-from nuclei_runtime.steps.tiling import Tiling, tile_side
+from nuclei_runtime.steps.tiling import Tiling, computed_px, tile_side
 
 NETWORK_BYTES_PER_PX = 400
 """Per pixel of a tile, halo included. A network of the recipe `native` needs 140 to 190: tiles of one size reuse ONNX
@@ -61,6 +59,13 @@ whether a nucleus has taken the pixel."""
 LABELS_IN_MEMORY_BYTES = 32 << 20
 """How much of the labels is kept in memory until their number decides the bit depth of the file."""
 
+MAX_COMPUTED = 1.25
+"""How many pixels the network may see for each pixel of a plane: tiles overlap by their halos. With the tiles of the
+bundled model's card, it is 2.07. Larger tiles than this takes would need more memory and save little time."""
+
+MAX_CORE_PX = 2048
+"""With the halo of the bundled model, this and less gives planes of any size at most `MAX_COMPUTED`."""
+
 MAX_MAPS_IN_MEMORY_BYTES = 256 << 20
 """The most that is kept of the maps in memory, enough for 4096 x 4096 pixels."""
 
@@ -70,36 +75,6 @@ SETTLING_BYTES = 8 << 20
 START_SPREAD_BYTES = 16 << 20
 """How much more memory the next process may hold at its start than this one did. On one machine
 24 starts differed by up to 0.7 MiB, and two with huge pages by up to 2.2 MiB. The rest is for other systems."""
-
-SHARE = 0.5
-"""Share of the memory of the machine or container that a run uses by default. The microscope's own program needs the
-rest."""
-
-
-def default_max_memory() -> int:
-    """Return the default ceiling: `SHARE` of the memory of the container or the machine."""
-    return int(memory_limit_bytes() * SHARE)
-
-
-def resident_bytes() -> int:
-    """Return the resident memory of this process, with the packages that finding nuclei loads."""
-    import psutil
-    from skimage.segmentation import watershed  # noqa: F401  # loaded here, so that it counts for the first plane too
-
-    return int(psutil.Process().memory_info().rss)
-
-
-def release_memory() -> None:
-    """Return the memory that earlier planes left behind to the system.
-
-    ONNX Runtime keeps what its largest tiles needed, and glibc keeps much of what was freed, by ONNX Runtime too, so
-    that both have to be asked. This takes about 10 ms, and the next plane has to allocate the memory again.
-    """
-    release_sessions()
-    if sys.platform == "linux":
-        with suppress(AttributeError):  # the C library is not glibc
-            ctypes.CDLL(None).malloc_trim(0)
-
 
 _least_resident = sys.maxsize
 """The smallest resident memory measured in this process."""
@@ -123,11 +98,17 @@ class Budget:
         Ceiling in bytes for the whole process. Without it, `default_max_memory`.
     network : Network, optional
         Without one, the network sees the plane as it is.
+    share : int, optional
+        The most that the plane may need, in bytes, with tiles that are larger than those of the model's card, while
+        others are segmented beside it. Without it, all that the ceiling allows.
     """
 
-    def __init__(self, plane: Plane, max_memory: int | None, network: Network | None = None) -> None:
+    def __init__(
+        self, plane: Plane, max_memory: int | None, network: Network | None = None, share: int | None = None
+    ) -> None:
         self._resident = _settled_bytes()
         self._ceiling = default_max_memory() if max_memory is None else max_memory
+        self._share = share
         self._show(plane, network)
 
     def of(self, network: Network, shape: tuple[int, int] | None = None) -> Budget:
@@ -188,10 +169,11 @@ class Budget:
         )
 
     def tiling(self, tiling: Tiling, window_px: int) -> Tiling:
-        """Return a tiling with the largest tiles that fit, at most those of the model's card.
+        """Return the tiling with the smallest tiles of which the network sees at most `MAX_COMPUTED` pixels for each.
 
-        The core of a tile is at least as large as its halo. The network then computes each pixel up to nine times;
-        with smaller cores it would do so many more times, and the run would seem to hang.
+        If these do not fit, it is the one of which it sees the fewest. The core of a tile is at least as large as its
+        halo: the network then sees each pixel up to nine times. With smaller cores it would do so many more times, and
+        the run would seem to hang.
 
         Parameters
         ----------
@@ -212,24 +194,31 @@ class Budget:
         self._check(
             lambda ceiling: self._in_blocks(smallest, window_px, ceiling), "" if self._plane.reads_blocks else whole
         )
-        smaller = (replace(tiling, core_px=core) for core in range(tiling.core_px, smallest.core_px, -step))
-        return next((one for one in smaller if self._fits(self._in_blocks(one, window_px, self._ceiling))), smallest)
+        cores = range(smallest.core_px, max(tiling.core_px, MAX_CORE_PX) + 1, step)
+        fitting = (one for core in cores if self._may_use(one := replace(tiling, core_px=core), tiling, window_px))
+        shape = self._plane.shape[:2]
+        enough = MAX_COMPUTED * math.prod(shape)
+        return min(fitting, key=lambda one: max(computed_px(shape, one), enough), default=smallest)
 
-    def fits_in_share(self, tiling: Tiling | None, window_px: int, n_shares: int, resident: int) -> bool:
-        """Return whether the most that the plane can need fits into one of several equal shares of the ceiling.
+    def _may_use(self, tiling: Tiling, of_card: Tiling, window_px: int) -> bool:
+        """Return whether the plane may be cut into such tiles; for those that the card asks for, no share counts."""
+        needed = self._in_blocks(tiling, window_px, self._ceiling)
+        in_share = self._share is None or tiling.core_px <= of_card.core_px or needed <= self._share
+        return in_share and self._fits(needed)
+
+    def fits_in(self, share: int, tiling: Tiling | None, window_px: int) -> bool:
+        """Return whether the most that the plane can need, with the tiles of a card, fits into a share of the ceiling.
 
         Parameters
         ----------
+        share : int
+            In bytes.
         tiling : Tiling, optional
             The card's. None for a network of fixed size.
         window_px : int
             As in `tiling`.
-        n_shares : int
-        resident : int
-            What the process held before its first plane, in bytes.
         """
-        most = self._whole() if tiling is None else self._in_blocks(tiling, window_px, self._ceiling)
-        return most * n_shares <= self._ceiling - resident
+        return share >= (self._whole() if tiling is None else self._in_blocks(tiling, window_px, self._ceiling))
 
     def _whole(self) -> int:
         """Return the bytes that a network of fixed size needs."""

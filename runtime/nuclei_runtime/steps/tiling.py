@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -58,15 +59,19 @@ def tile_side(length: int, tiling: Tiling) -> int:
     return _up_to_multiple(-(-(padded + seen_twice) // n_tiles), tiling)
 
 
+def computed_px(shape: tuple[int, ...], tiling: Tiling) -> int:
+    """Return how many pixels a network sees of an image in all its tiles, halos included."""
+    return math.prod(n_tiles * side for n_tiles, side, _ in (_cut(length, tiling) for length in shape))
+
+
 def tile_spans(length: int, tiling: Tiling) -> list[Span]:
     """Cut one axis of an image into tiles.
 
     All tiles have the same size, so that an execution provider plans its memory and selects its kernels only once. The
     last tile is moved back to end with the image. What tiles see may end beyond the image, at the next multiple.
     """
-    padded, side = _up_to_multiple(length, tiling), tile_side(length, tiling)
-    step = max(side - 2 * tiling.halo_px, tiling.multiple_of_px)  # irrelevant for a single tile
-    n_tiles = _n_tiles(padded, side, step)
+    padded = _up_to_multiple(length, tiling)
+    n_tiles, side, step = _cut(length, tiling)
     spans, kept = [], 0
     for index in range(n_tiles):
         start = min(index * step, padded - side)
@@ -74,6 +79,13 @@ def tile_spans(length: int, tiling: Tiling) -> list[Span]:
         spans.append(Span(slice(start, start + side), slice(kept, stop)))
         kept = stop
     return spans
+
+
+def _cut(length: int, tiling: Tiling) -> tuple[int, int, int]:
+    """Return the number of the tiles along one axis, their side, and the distance from one to the next."""
+    side = tile_side(length, tiling)
+    step = max(side - 2 * tiling.halo_px, tiling.multiple_of_px)  # irrelevant for a single tile
+    return _n_tiles(_up_to_multiple(length, tiling), side, step), side, step
 
 
 def _n_tiles(padded: int, side: int, step: int) -> int:

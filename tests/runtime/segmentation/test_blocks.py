@@ -21,12 +21,19 @@ from nuclei_runtime.readers.plane import Plane, plane_of
 from nuclei_runtime.segmentation import memory
 from nuclei_runtime.segmentation.block_search import Grid
 from nuclei_runtime.segmentation.blocks import Block, label_maps, segment_plane
-from nuclei_runtime.segmentation.memory import Budget
+from nuclei_runtime.segmentation.memory import MAX_COMPUTED, Budget
 from nuclei_runtime.steps.instances import find_instances
 from nuclei_runtime.steps.scale import Scale
 from nuclei_runtime.steps.step import Step
+from nuclei_runtime.steps.tiling import computed_px, tile_spans
 
 SMALL = Grid(core_px=32, margin_px=16, max_margin_px=256)
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use the tiles of the models' cards, which are far smaller than the images."""
+    monkeypatch.setattr(memory, "MAX_CORE_PX", 0)
 
 
 @pytest.fixture(scope="module")
@@ -302,8 +309,6 @@ def test_no_more_is_read_at_once_than_a_tile_or_a_block(tiled: Segmenter) -> Non
 
 
 def test_the_network_sees_each_pixel_of_a_core_once(tiled: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nuclei_runtime.steps.tiling import tile_spans
-
     runs = 0
     run = Session.run
 
@@ -359,9 +364,12 @@ def test_a_ceiling_that_nothing_fits_under_is_refused_with_the_least_that_works(
     # Smaller tiles would fit into less memory, but would compute each pixel more than ten times.
     assert min(cores) == tiling.halo_px
     assert max(cores) < tiling.core_px
-    assert Budget(plane, 8 << 30).tiling(tiling, 1536) == tiling
+    monkeypatch.setattr(memory, "MAX_CORE_PX", 2048)
+    plenty = Budget(plane, 8 << 30).tiling(tiling, 1536)
+    assert plenty.core_px > tiling.core_px
+    assert computed_px((9000, 9000), plenty) <= MAX_COMPUTED * 9000**2
     # An image that is shown twice as large takes four times as much.
-    assert Budget(plane, 800 << 20).tiling(tiling, 1536) == tiling
+    assert Budget(plane, 800 << 20).tiling(tiling, 1536).core_px >= tiling.core_px
     enlarged = Segmenter(stem_unet, threads=1, view=View(Scale(enlarged=2))).network
     assert Budget(plane, 800 << 20, enlarged).tiling(tiling, 1536).core_px < tiling.core_px
 

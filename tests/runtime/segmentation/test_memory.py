@@ -27,8 +27,9 @@ from nuclei_runtime.readers.plane import Plane, plane_of
 from nuclei_runtime.resources import memory_limit_bytes
 from nuclei_runtime.segmentation import memory
 from nuclei_runtime.segmentation.blocks import segment_plane
-from nuclei_runtime.segmentation.memory import Budget, default_max_memory, release_memory, resident_bytes
-from nuclei_runtime.steps.tiling import Tiling
+from nuclei_runtime.segmentation.memory import MAX_COMPUTED, Budget
+from nuclei_runtime.segmentation.process_memory import default_max_memory, release_memory, resident_bytes
+from nuclei_runtime.steps.tiling import Tiling, computed_px, tile_side
 
 
 def test_a_run_uses_half_of_the_memory_by_default() -> None:
@@ -207,6 +208,25 @@ def test_what_is_named_leaves_room_for_what_differs_between_starts(
     start(100 + 30)
     with pytest.raises(ImageTooLargeError):
         Budget(plane, enough << 20).tiling(tiling, 1536)
+
+
+@pytest.mark.parametrize("side", [1024, 1025, 1300, 1800, 2048, 3000, 4096, 5555, 8192])
+def test_the_network_sees_few_pixels_much_more_often_than_once(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 90 << 20)
+    plane = replace(plane_of(np.broadcast_to(np.uint8(0), (side, side))), reads_blocks=True)
+    of_card, ceiling = Tiling(512, 112, 16), 3 << 30
+
+    def computed(tiling: Tiling) -> float:
+        return computed_px(plane.shape, tiling) / side**2
+
+    chosen = Budget(plane, ceiling).tiling(of_card, 1536)
+    assert computed(chosen) <= MAX_COMPUTED
+    tile_bytes = tile_side(side, chosen) ** 2 * memory.NETWORK_BYTES_PER_PX
+    assert tile_bytes < 1600 << 20
+    # With less memory, it is as few as possible; where others are segmented too, the card's tiles are always allowed.
+    shared = [Budget(plane, ceiling, share=share << 20).tiling(of_card, 1536) for share in (1200, 800, 500, 100)]
+    assert [computed(one) for one in shared] == sorted(computed(one) for one in shared)
+    assert computed(shared[-1]) == computed(of_card)
 
 
 FRAMES = """

@@ -31,6 +31,7 @@ from nuclei_runtime import (
 )
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.model.session import Session
+from nuclei_runtime.segmentation import memory
 
 FIELD, _ = fluorescence_field(11, height=128, width=150, n_nuclei=12)
 
@@ -156,6 +157,7 @@ class SetAfter:
 def test_a_call_that_is_cancelled_runs_no_further_tile(
     tiled_model: Path, n_tiles: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(memory, "MAX_CORE_PX", 0)  # the tiles of the card, which are far smaller than the image
     segmenter, shapes = Segmenter(tiled_model, threads=1), shapes_run(monkeypatch)
     segmenter.segment(FIELD)
     assert len(shapes) > 5
