@@ -107,5 +107,4 @@ def find_inputs(config: RunConfig) -> tuple[Inputs, LabelSet | None]:
     if config.labels is None:
         return inputs, None
     labels = find_labels(config.labels, inputs.files, config.before)
-    without = set(labels.without_labels)
-    return replace(inputs, files=tuple(file for file in inputs.files if file.name not in without)), labels
+    return replace(inputs, files=labels.images), labels

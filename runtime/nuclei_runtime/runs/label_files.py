@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from nuclei_runtime.errors import ImageReadError, InputsError
 from nuclei_runtime.readers.formats import format_in_folder, format_of_folder
@@ -117,8 +117,10 @@ class LabelSet:
         planes is empty.
     before : RunLabels, optional
         The results folder with the labels before the correction.
+    images : tuple of ImageFile
+        Those that have labels.
     without_labels : tuple of str
-        Names of images that have no labels.
+        Names of images that have none.
     without_image : tuple of str
         Label files without an image.
     """
@@ -126,6 +128,7 @@ class LabelSet:
     results: RunLabels | None = None
     files: dict[str, dict[str, Path]] = field(default_factory=dict)
     before: RunLabels | None = None
+    images: tuple[ImageFile, ...] = ()
     without_labels: tuple[str, ...] = ()
     without_image: tuple[str, ...] = ()
 
@@ -180,19 +183,24 @@ def find_labels(source: Path, images: Sequence[ImageFile], before: Path | None =
         raise InputsError(f"{source}: no such file or folder; name label images, outlines, or a results folder")
     if is_results_folder(source):
         results = RunLabels(source)
-        paired = [file.name for file in images if results.record_of(file) is not None]
-        _refuse_none(source, paired, images)
-        return LabelSet(results, before=run_before or results, without_labels=_others(images, paired))
+        return _paired(
+            LabelSet(results, before=run_before or results),
+            images,
+            lambda file: results.record_of(file) is not None,
+            source,
+        )
     found = [source] if source.is_file() else sorted(_label_files(source))
+    images, found = _apart(source, images, found)
     if not found:
         raise InputsError(f"{source}: holds no label images and no outlines (.geojson, .zip or .roi)")
     if source.is_file() and len(images) == 1:
-        return LabelSet(files={images[0].name: {"": source}}, before=run_before)
+        return LabelSet(files={images[0].name: {"": source}}, before=run_before, images=tuple(images))
     files: dict[str, dict[str, Path]] = {}
+    by_path, by_name = _index(images, str), _index(images, _name_of)
     without_image = []
     for path in found:
         key = path.relative_to(source if source.is_dir() else source.parent).as_posix()
-        image, suffix = _image_of(key, images)
+        image, suffix = _image_of(key, by_path, by_name)
         if image is None:
             without_image.append(key)
         elif suffix in files.setdefault(image.name, {}):
@@ -200,8 +208,37 @@ def find_labels(source: Path, images: Sequence[ImageFile], before: Path | None =
             raise InputsError(f"{' and '.join(both)} are both labels of {image.name}; leave one of them")
         else:
             files[image.name][suffix] = path
-    _refuse_none(source, files, images)
-    return LabelSet(None, files, run_before, without_labels=_others(images, files), without_image=tuple(without_image))
+    labels = LabelSet(None, files, run_before, without_image=tuple(without_image))
+    return _paired(labels, images, lambda file: file.name in files, source)
+
+
+def _apart(source: Path, images: Sequence[ImageFile], found: list[Path]) -> tuple[Sequence[ImageFile], list[Path]]:
+    """Tell images and label files apart where one of the two folders holds the other.
+
+    In a folder of labels within that of the images, all are labels. Where the images lie in the folder of the labels,
+    beside their outlines, they are no labels.
+    """
+    folder = source.resolve()
+    outside = [image for image in images if not image.path.is_relative_to(folder)]
+    if outside:
+        return outside, found
+    paths = {image.path for image in images}
+    return images, found if source.is_file() else [path for path in found if path.resolve() not in paths]
+
+
+def _paired(
+    labels: LabelSet, images: Sequence[ImageFile], has_labels: Callable[[ImageFile], bool], source: Path
+) -> LabelSet:
+    """Return the labels with the images that have some, and the names of those that have none."""
+    paired = tuple(filter(has_labels, images))
+    if not paired:
+        raise InputsError(
+            f"{source}: no labels fit any of {counted(len(images), 'image')}; a label file has the name of its image, "
+            f"such as {PurePosixPath(images[0].stem).name}.tif or .geojson"
+        )
+    names = {file.name for file in paired}
+    others = tuple(file.name for file in images if file.name not in names)
+    return replace(labels, images=paired, without_labels=others)
 
 
 def _label_files(folder: Path) -> Iterator[Path]:
@@ -215,32 +252,25 @@ def _label_files(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _image_of(key: str, images: Sequence[ImageFile]) -> tuple[ImageFile | None, str]:
-    """Return the image of a label file, and the suffix of its plane; by its path, otherwise by its name if unique."""
+def _index(images: Sequence[ImageFile], show: Callable[[str], str]) -> dict[str, ImageFile]:
+    """Return the images by name and by stem, as `show` shows these; without those that are not unique."""
+    named = [(shown, image) for image in images for shown in {show(image.stem), show(image.name)}]
+    uses = Counter(shown for shown, _ in named)
+    return {shown: image for shown, image in named if uses[shown] == 1}
+
+
+def _image_of(key: str, by_path: dict[str, ImageFile], by_name: dict[str, ImageFile]) -> tuple[ImageFile | None, str]:
+    """Return the image of a label file, and the suffix of its plane; by its path, otherwise by its name."""
     stem = str(PurePosixPath(key).with_suffix(""))
-    for whole in (True, False):
-        names = Counter(name for image in images for name in {_name(image.stem, whole), _name(image.name, whole)})
-        for image in images:
-            for name in (_name(image.stem, whole), _name(image.name, whole)):
-                for own in (_name(stem, whole), _name(key, whole)):
-                    if names[name] == 1 and own == name:
-                        return image, ""
-                    if names[name] == 1 and own.startswith(name) and series_stem(own) == name:
-                        return image, own.removeprefix(name)
+    for index, show in ((by_path, str), (by_name, _name_of)):
+        for own in map(show, (stem, key)):
+            series = series_stem(own)
+            if own in index:
+                return index[own], ""
+            if series in index:
+                return index[series], own.removeprefix(series)
     return None, ""
 
 
-def _name(path: str, whole: bool) -> str:
-    return path if whole else PurePath(path).name
-
-
-def _others(images: Sequence[ImageFile], paired: Collection[str]) -> tuple[str, ...]:
-    return tuple(file.name for file in images if file.name not in paired)
-
-
-def _refuse_none(source: Path, paired: Collection[str], images: Sequence[ImageFile]) -> None:
-    if not paired:
-        raise InputsError(
-            f"{source}: no labels fit any of {counted(len(images), 'image')}; a label file has the name of its image, "
-            f"such as {PurePosixPath(images[0].stem).name}.tif or .geojson"
-        )
+def _name_of(path: str) -> str:
+    return PurePosixPath(path).name

@@ -173,6 +173,19 @@ def test_a_folder_of_labels_is_paired_by_name(run: RunConfig, tmp_path: Path) ->
     assert [plane.n_removed for plane in outcomes["series.ome.tif"].planes] == [0, 0]
 
 
+def test_labels_in_a_folder_within_that_of_the_images_are_no_images(run: RunConfig, tmp_path: Path) -> None:
+    shutil.copytree(run.out / "labels/plate", tmp_path / "in/masks/plate")
+    outcomes = do(measuring(run, tmp_path / "in/masks"))
+    assert [name for name, outcome in outcomes.items() if outcome.is_ok] == ["plate/b.png"]
+
+
+def test_outlines_beside_their_images_are_paired(run: RunConfig, tmp_path: Path) -> None:
+    for name in ("a", "plate/b"):
+        shutil.copy(run.out / "geojson" / f"{name}.geojson", tmp_path / "in" / f"{name}.geojson")
+    outcomes = do(measuring(run, tmp_path / "in"))
+    assert [name for name, outcome in outcomes.items() if outcome.is_ok] == ["a.png", "plate/b.png"]
+
+
 def test_without_an_earlier_run_nothing_is_counted(run: RunConfig) -> None:
     outcome = do(measuring(run, run.out / "labels"))["a.png"]
     assert (outcome.planes[0].status, outcome.planes[0].n_unchanged, outcome.planes[0].labels_note) == (
