@@ -70,7 +70,7 @@ def main() -> None:
             for command in commands:
                 costs[command].append(measure(images, command, options))
     least = median(cost.cpu_seconds for cost in costs[ONLY])
-    print("| --save | processor time | beside labels only | peak memory | results |")
+    print("| --save | processor time | relative to labels only | peak memory | results |")
     print("|---|---|---|---|---|")
     for command, found in costs.items():
         cpu = median(cost.cpu_seconds for cost in found)

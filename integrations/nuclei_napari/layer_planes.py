@@ -96,7 +96,7 @@ def planes_of(layer: Any, choice: Choice, shown: Sequence[int]) -> tuple[LayerPl
     outside = [axis for axis in range(n_stacked) if axis != choice.axis and not 0 <= at[axis] < data.shape[axis]]
     if outside:
         name = _axis_name(layer, outside[0])
-        raise LayerError(f"{layer.name}: the viewer shows none of its planes; move the slider of {name} into the layer")
+        raise LayerError(f"{layer.name}: the viewer shows none of its planes; move the slider {name} to one of them")
     planes = []
     for place in range(data.shape[choice.axis]) if choice.kind == "each" and choice.axis is not None else (None,):
         where = {axis: at[axis] for axis in range(n_stacked)}

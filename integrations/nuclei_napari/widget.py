@@ -66,7 +66,7 @@ class NucleiWidget(Container):  # type: ignore[misc]  # of a package without typ
         )
         self.save_button = PushButton(text="Save corrections")
         self.results_box = FileEdit(
-            label="Earlier results", mode="d", nullable=True, tooltip="The --out of nuclei-infer."
+            label="Earlier results", mode="d", nullable=True, tooltip="The results folder of nuclei-infer (its --out)."
         )
         self.result_box = ComboBox(label="Result", choices=self._result_choices)
         self.open_button = PushButton(text="Open")
@@ -207,8 +207,8 @@ class NucleiWidget(Container):  # type: ignore[misc]  # of a package without typ
         image = self.image_box.value
         if image is None or image.ndim > 2 or labels_shape(image, choices_for(image)[0]) != layer.data.shape:
             raise LayerError(
-                f"{layer.name}: was not made here, and the layer under Image is not the image of its size; choose the "
-                "image that the labels belong to"
+                f"{layer.name}: was not made here, and the layer under Image has another size; choose the image that "
+                "the labels belong to"
             )
         planes = planes_of(image, choices_for(image)[0], ())
         return Origin(image.name, planes, np.zeros(layer.data.shape, np.int32))
@@ -225,7 +225,7 @@ class NucleiWidget(Container):  # type: ignore[misc]  # of a package without typ
     @_said
     def _open(self) -> None:
         if self.result_box.value is None:
-            raise FolderError("choose the --out of nuclei-infer under Earlier results, and one of its images")
+            raise FolderError("choose a results folder of nuclei-infer under Earlier results, and one of its images")
         layers = open_plane(self.result_box.value)
         for data, arguments, kind in layers:
             (self._viewer.add_image if kind == "image" else self._viewer.add_labels)(data, **arguments)

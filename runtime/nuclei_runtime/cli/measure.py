@@ -117,7 +117,9 @@ def measure_labels(
     refuse_together(report=report, verify=verify)
     for folder in (labels, before):
         if folder is not None and folder.resolve() == out.resolve():
-            raise InputsError(f"--out {out}: holds the labels or what they were before; name another folder")
+            raise InputsError(
+                f"--out {out}: contains the labels, or those from before the correction; name another folder"
+            )
     measured = None if measure is None else tuple(name.strip() for name in measure.split(","))
     outputs, tables = output_options(save, overlay, csv_style)
     config = RunConfig(

@@ -33,11 +33,11 @@ SceneOption = Annotated[
 ]
 WellOption = Annotated[
     str | None,
-    typer.Option("--well", metavar="A01,B*", help="For plates: the wells to segment, by name or pattern."),
+    typer.Option("--well", metavar="A01,B*", help="For plates: only these wells, by name or pattern."),
 ]
 FieldOption = Annotated[
     str | None,
-    typer.Option("--field", metavar="N,N", help="For plates: the fields to segment in each well."),
+    typer.Option("--field", metavar="N,N", help="For plates: only these fields of each well."),
 ]
 LevelOption = Annotated[
     int | None, typer.Option("--level", metavar="N", min=0, help="Level of a pyramid: 0 (default) is the finest.")

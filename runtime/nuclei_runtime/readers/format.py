@@ -106,7 +106,7 @@ class Format:
         if isinstance(source, Path) and (fields := self.fields(source)) is not None:
             raise ImageShapeError(f"the folder is a plate of {counted(len(fields), 'field')}, not an image")
         if self.opener is None:
-            raise ImageReadError(self.obstacle or f"the folder is no {self.name}")
+            raise ImageReadError(self.obstacle or f"the folder holds no {self.name}")
         return cast(Opener, _imported(self.opener))(source, resources)
 
     def fields(self, folder: Path) -> Sequence[Field] | None:

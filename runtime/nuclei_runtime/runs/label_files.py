@@ -177,7 +177,7 @@ def find_labels(source: Path, images: Sequence[ImageFile], before: Path | None =
         Nothing is there, or nothing fits an image.
     """
     if before is not None and not is_results_folder(before):
-        raise InputsError(f"{before}: is no results folder; name the one whose labels were corrected")
+        raise InputsError(f"{before}: is not a results folder; name the one whose labels were corrected")
     run_before = None if before is None else RunLabels(before)
     if not source.exists():
         raise InputsError(f"{source}: no such file or folder; name label images, outlines, or a results folder")

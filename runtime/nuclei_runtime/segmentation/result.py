@@ -108,7 +108,9 @@ class Segmentation:
                     "segmented"
                 )
         if cells is not None and not self._are_in(cells):
-            raise ImageValueError("found cells without the nuclei of their numbers in them; grow them from `labels`")
+            raise ImageValueError(
+                "found cells that do not contain the nuclei with their numbers; grow them from `labels`"
+            )
         reads = {name: partial(np.asarray, channel) for name, channel in channels.items()}
         with allocating_for(image.shape):
             return measure_nuclei(image, self.labels, pixel_size_um=pixel_size_um, channels=reads, cells=cells)

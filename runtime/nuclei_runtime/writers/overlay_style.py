@@ -84,7 +84,7 @@ def parse_overlay_style(text: str) -> OverlayStyle:
         elif name == "range" and (limits := _parse_range(value)) is not None:
             name, parsed = "colour_range", limits
         else:
-            raise InputsError(f"--overlay {text}: found {word!r}, expected a comma list of {_EXPECTED}")
+            raise InputsError(f"--overlay {text}: found {word!r}, expected, separated by commas: {_EXPECTED}")
         if name in found:
             raise InputsError(f"--overlay {text}: {word!r} is a second word for the same thing; give one")
         found[name] = parsed
@@ -97,8 +97,8 @@ def _check_column(name: str) -> None:
     column = describe_column(name)
     if column is None or column.kind is str:
         raise InputsError(
-            f"--overlay colour={name}: is no column of measurements in nuclei.csv, such as area_px, circularity or "
-            "intensity_mean; docs/runs.md lists them"
+            f"--overlay colour={name}: is not a column of measurements in nuclei.csv, such as area_px, circularity or "
+            "intensity_mean; docs/columns.md lists them"
         )
 
 

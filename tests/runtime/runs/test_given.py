@@ -244,5 +244,5 @@ def test_labels_that_cannot_be_paired_are_refused(
 
 
 def test_only_a_results_folder_can_be_what_was_before(run: RunConfig, tmp_path: Path) -> None:
-    with pytest.raises(InputsError, match="is no results folder"):
+    with pytest.raises(InputsError, match="is not a results folder"):
         FolderRun(measuring(run, before=tmp_path / "in"))

@@ -56,12 +56,12 @@ def test_words_and_styles_are_the_same() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("", "found '', expected a comma list of stretched or natural, width=PIXELS"),
+        ("", "found '', expected, separated by commas: stretched or natural, width=PIXELS"),
         ("bright", "found 'bright'"),
         ("width=0", "found 'width=0'"),
         ("width=21", r"\(1 to 20\)"),
-        ("colour=size", "is no column of measurements"),
-        ("colour=image", "is no column of measurements"),
+        ("colour=size", "is not a column of measurements"),
+        ("colour=image", "is not a column of measurements"),
         ("colour=area_px,range=5:5", "found 'range=5:5'"),
         ("range=1:2", r"add colour=COLUMN"),
         ("natural,stretched", "second word for the same thing"),

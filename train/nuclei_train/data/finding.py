@@ -89,7 +89,8 @@ def training_set(datasets: list[Dataset]) -> Dataset:
     if not candidates and unpaired:
         raise DatasetError(
             f"{datasets[0].path}: none of the annotations has the name of an image: {_some(unpaired)}; images: "
-            f"{_some([sample.image_name for dataset in datasets for sample in dataset.samples])}; rename them alike"
+            f"{_some([sample.image_name for dataset in datasets for sample in dataset.samples])}; give both "
+            "the same name"
         )
     found = ", ".join(f"{dataset.name} ({dataset.path})" for dataset in candidates) or "none"
     raise DatasetError(

@@ -168,9 +168,9 @@ class Outlines:
         ]
         if outside:
             raise ImageValueError(
-                f"{counted(len(outside), 'outline')} of {self.n_outlines} (number {outside[0]} first) lie outside the "
-                f"image of {height} x {width} pixels; outlines are in pixels of the whole image: were they drawn on "
-                "another one, or saved in micrometres?"
+                f"{counted(len(outside), 'outline')} of {self.n_outlines} (the first is number {outside[0]}) lie "
+                f"outside the image of {height} x {width} pixels; outlines are in pixels of the whole image: were they "
+                "drawn on another one, or saved in micrometres?"
             )
 
     def read(self, rows: slice, columns: slice) -> Labels:

@@ -72,7 +72,7 @@ def _features(document: Any) -> Iterator[dict[str, Any]]:
     if isinstance(document, dict) and document.get("type") == "Feature":
         document = [document]
     if not isinstance(document, list) or not all(isinstance(feature, dict) for feature in document):
-        raise ImageReadError("the file is JSON, but no GeoJSON; expected a FeatureCollection, as QuPath exports it")
+        raise ImageReadError("the file is JSON, but not GeoJSON; expected a FeatureCollection, as QuPath exports it")
     yield from document
 
 

@@ -87,14 +87,14 @@ def imagexpress_fields(folder: Path) -> Sequence[Field]:
 def _read_htd(path: Path) -> dict[str, list[str]]:
     """Return the values by their names: lines such as ``"XWells", 12``."""
     if path.stat().st_size > _MAX_HTD_BYTES:
-        raise ImageReadError(f"{path.name} is larger than {_MAX_HTD_BYTES} bytes; it is no HTD file of a plate")
+        raise ImageReadError(f"{path.name} is larger than {_MAX_HTD_BYTES} bytes; it is not the HTD file of a plate")
     lines = path.read_text(encoding="latin-1").replace("\0", "").splitlines()
     try:
         rows = [[value.strip() for value in row] for row in csv.reader(lines, skipinitialspace=True) if row]
     except csv.Error as error:
         raise ImageReadError(f"{path.name} is damaged: {error}") from error
     if not rows or rows[0][0] != "HTSInfoFile":
-        raise ImageReadError(f"{path.name} is no HTD file: it does not begin with HTSInfoFile")
+        raise ImageReadError(f"{path.name} is not an HTD file: it does not begin with HTSInfoFile")
     if ["EndFile"] not in rows:
         raise ImageReadError(f"{path.name} is truncated: it lacks EndFile; copy it again")
     return {row[0]: row[1:] for row in rows}

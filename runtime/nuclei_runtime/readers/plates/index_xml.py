@@ -35,7 +35,7 @@ def records(path: Path, names: Collection[str]) -> Iterator[ElementTree.Element]
     if not path.is_file():
         raise ImageReadError(f"{path.name}, which belongs to the index of the plate, is missing; copy the whole plate")
     if path.stat().st_size > _MAX_XML_BYTES:
-        raise ImageReadError(f"{path.name} is larger than {_MAX_XML_BYTES} bytes, which no index of a plate is")
+        raise ImageReadError(f"{path.name} is larger than {_MAX_XML_BYTES} bytes, too large for the index of a plate")
     with path.open("rb") as file:
         try:
             _refuse_document_type(file, path.name)

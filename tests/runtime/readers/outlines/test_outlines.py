@@ -204,7 +204,9 @@ def test_a_composite_roi_has_its_hole(tmp_path: Path) -> None:
 
 def test_outlines_of_another_image_are_refused(tmp_path: Path) -> None:
     path = write_geojson(tmp_path / "a.geojson", feature([SQUARE], name="8"))
-    with pytest.raises(ImageValueError, match=r"1 outline of 1 \(number 8 first\) lie outside the image of 8 x 2 pix"):
+    with pytest.raises(
+        ImageValueError, match=r"1 outline of 1 \(the first is number 8\) lie outside the image of 8 x 2 pix"
+    ):
         read_outlines(path).labels((8, 2))
 
 
@@ -212,7 +214,7 @@ def test_outlines_of_another_image_are_refused(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("a.geojson", b'{"type": "FeatureColl', "cannot be decoded as GeoJSON, the file may be truncated"),
-        ("a.geojson", b'{"a": 1}', "is JSON, but no GeoJSON"),
+        ("a.geojson", b'{"a": 1}', "is JSON, but not GeoJSON"),
         ("a.geojson", json.dumps([feature([[[0, 0], [1, 1]]])]).encode(), "a ring needs three corners"),
         ("a.geojson", json.dumps([feature([[["x", 0], [1, 1], [2, 2]]])]).encode(), "has no valid polygon"),
         ("a.zip", b"PK\3\4 and no more", "is not a ROI of ImageJ, or is damaged"),
