@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -47,7 +46,7 @@ def read_images(out: Path) -> list[Row]:
     Raises
     ------
     InputsError
-        The folder has no such table, or one without the columns that every version writes.
+        The folder has no such table, or a damaged one, or one without the columns that every version writes.
     """
     return read_rows(out / IMAGES_TABLE, ("image", "status"))
 
@@ -58,7 +57,7 @@ def read_rows(path: Path, needed: Sequence[str] = ()) -> list[Row]:
     Raises
     ------
     InputsError
-        There is no such table, or it lacks a column of `needed`.
+        There is no such table, or it is damaged or lacks a column of `needed`.
     """
     with open_table(path, needed) as (header, rows):
         return [dict(zip(header, row, strict=False)) for row in rows if row]
@@ -144,15 +143,19 @@ def open_table(path: Path, needed: Sequence[str] = ()) -> Iterator[tuple[list[st
             f"{path.parent}: there is no {path.name} in it; name a results folder of nuclei-infer"
         ) from None
     with file:
-        csv.field_size_limit(sys.maxsize)
         separator = separator_of(file.readline())
         file.seek(0)
         rows = csv.reader(file, delimiter=separator)
-        header = next(rows, [])
-        missing = [column for column in needed if column not in header]
-        if missing:
+        try:
+            header = next(rows, [])
+            missing = [column for column in needed if column not in header]
+            if missing:
+                raise InputsError(
+                    f"{path}: has no column {' and no column '.join(missing)}; a table of a run is expected, with "
+                    f"the {PROVENANCE_FILE} of that run beside it"
+                )
+            yield header, rows
+        except csv.Error as error:
             raise InputsError(
-                f"{path}: has no column {' and no column '.join(missing)}; a table of a run is expected, with "
-                f"the {PROVENANCE_FILE} of that run beside it"
-            )
-        yield header, rows
+                f"{path}: the table is damaged: {error}; write it again with nuclei-infer --resume"
+            ) from error
