@@ -16,7 +16,7 @@ from nuclei_runtime.errors import InputsError, ResultsExistError
 from nuclei_runtime.json_fields import flat
 from nuclei_runtime.report.citation import how_to_cite
 from nuclei_runtime.report.columns import MAX_EXACT_VALUES, PackedColumn, chosen_columns
-from nuclei_runtime.report.label_images import read_labels
+from nuclei_runtime.report.label_images import measured_labels, read_labels
 from nuclei_runtime.report.outlines import trace_turns
 from nuclei_runtime.report.page import Page
 from nuclei_runtime.report.pictures import Pictures
@@ -33,6 +33,8 @@ from nuclei_runtime.steps.columns import describe_column
 
 LOW_EXPECTED_AP = 0.6
 """Below it, an image is among those to look at first: four nuclei in ten are expected to be wrong."""
+
+_CHANGED = "changed after the run: {}; shown and counted as it was before"
 
 MAX_OUTLINES_BYTES = 18_000_000
 """What the outlines may take, before base64; about 1.5 million nuclei of 20 px. Further images have none."""
@@ -159,7 +161,10 @@ class _Report:
         if picture is not None:
             content, shown["picture"] = picture
             page.add_bytes(f"picture-{index}", content)
-        labels = read_labels(self._out, row.get("labels", "")) if n_nuclei else None
+        measured, is_changed = measured_labels(self._out, row.get("labels", ""))
+        if is_changed or row.get("changed_results"):
+            shown["flags"].append(_CHANGED.format(row.get("changed_results") or row["labels"]))
+        labels = read_labels(self._out, measured) if n_nuclei else None
         if labels is not None and self._outlines_bytes < MAX_OUTLINES_BYTES:
             outlines = trace_turns(labels[0])
             content = zlib.compress(outlines.to_bytes(), 9)

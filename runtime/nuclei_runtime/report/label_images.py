@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import filecmp
 import math
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import tifffile
 
 from nuclei_runtime.arrays import Labels
 from nuclei_runtime.results.layout import is_result, leads_out
+from nuclei_runtime.writers.outputs import ORIGINAL_LABELS
 
 MAX_LABELS_PX = 4096
 """Longest side of a label image that is outlined as it is; larger ones are scaled down by a whole factor."""
@@ -38,6 +40,26 @@ def read_labels(out: Path, labels: str) -> tuple[Labels, int] | None:
             return _scaled_down(page, scale), scale
     except (OSError, ValueError, tifffile.TiffFileError):
         return None
+
+
+def measured_labels(out: Path, labels: str) -> tuple[str, bool]:
+    """Return the label image whose nuclei are in the tables, and whether that in ``labels`` is another one by now.
+
+    Parameters
+    ----------
+    out : Path
+    labels : str
+        As `read_labels` takes it, which is in ``labels``: there a person may have corrected it since.
+    """
+    original = PurePosixPath(ORIGINAL_LABELS.folder, *PurePosixPath(labels).parts[1:]).as_posix()
+    if not all(is_result(path) and not leads_out(out, out / path) for path in (labels, original)):
+        return labels, False
+    if not (out / original).is_file():  # of an earlier version
+        return labels, False
+    try:
+        return original, not filecmp.cmp(out / labels, out / original, shallow=False)
+    except OSError:  # it is missing
+        return original, False
 
 
 def _scaled_down(page: tifffile.TiffPage, scale: int) -> Labels:

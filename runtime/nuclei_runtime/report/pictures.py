@@ -13,11 +13,12 @@ from PIL import Image as PillowImage
 from nuclei_runtime.errors import ImageError, InputsError
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Plane, Selection
+from nuclei_runtime.readers.plates.field import field_label
 from nuclei_runtime.results.layout import is_result, leads_out
 from nuclei_runtime.results.read_tables import PlaneKey, Row, image_name, plane_key
 from nuclei_runtime.results.records import record_of
 from nuclei_runtime.runs.image_file import digest_source
-from nuclei_runtime.runs.inputs import ImageFile
+from nuclei_runtime.runs.inputs import ImageFile, find_images
 from nuclei_runtime.writers.csv_cells import csv_cell
 from nuclei_runtime.writers.outputs import OVERLAYS
 from nuclei_runtime.writers.overlay_png import draw_plane, overlay_scale
@@ -54,34 +55,46 @@ class Pictures:
         self._share = PICTURES_BYTES / max(n, 1)
         self._side = min(max(math.sqrt(self._share / _BYTES_A_PX), _MIN_SIDE_PX), _MAX_SIDE_PX)
         self._read: tuple[str, dict[PlaneKey, bytes]] = "", {}
+        self._plate: tuple[str, dict[str, ImageFile]] = "", {}
 
     def of(self, row: Row) -> tuple[bytes, Kind] | None:
         """Return the picture of a row of ``images.csv``, and what it shows; None if there is neither file."""
         name = image_name(row)
         if self._read[0] != name:  # the planes of an image follow each other
-            self._read = name, self._read_image(name)
+            self._read = name, self._read_image(name, _plate_of(row))
         picture = self._read[1].get(plane_key(row))
         if picture is not None:
             return picture, "image"
         picture = self._of_overlay(row.get("labels", ""))
         return None if picture is None else (picture, "overlay")
 
-    def _read_image(self, name: str) -> dict[PlaneKey, bytes]:
+    def _read_image(self, name: str, plate: str | None) -> dict[PlaneKey, bytes]:
         """Return the pictures of an image's planes; none if it is not the image that was segmented."""
         if self._folder is None:
             return {}
-        file = ImageFile(self._folder / name, name, "")
         try:
+            file = self._fields_of(plate).get(name) if plate else ImageFile(self._folder / name, name, "")
+            if file is None:
+                return {}
             record = record_of(self._out, name)
             if record is None or record.source is None or digest_source(file) != record.source:
                 return {}
-            with open_planes(file.path, self._selection) as planes:
+            with open_planes(file.source, self._selection) as planes:
                 return {
                     _key(name, plane): self._webp(PillowImage.fromarray(draw_plane(plane, overlay_scale(plane.shape))))
                     for plane in planes
                 }
         except (ImageError, InputsError, FileNotFoundError):
             return {}
+
+    def _fields_of(self, plate: str) -> dict[str, ImageFile]:
+        """Return the fields of a plate by name."""
+        if self._plate[0] != plate and self._folder is not None:  # those of a plate follow each other
+            path = next(filter(Path.exists, (self._folder / f"{plate}{suffix}" for suffix in ("", ".zarr"))), None)
+            files = find_images([path], out=self._out).files if path is not None else ()
+            above = PurePosixPath(plate).parent
+            self._plate = plate, {(above / file.name).as_posix(): file for file in files}
+        return self._plate[1]
 
     def _of_overlay(self, labels: str) -> bytes | None:
         path = PurePosixPath(OVERLAYS.folder, *PurePosixPath(labels).parts[1:])
@@ -108,6 +121,12 @@ def _key(name: str, plane: Plane) -> PlaneKey:
     place = csv_cell(name), csv_cell(plane.scene_label), plane.time, plane.z
     image, scene, time, z = ("" if value is None else str(value) for value in place)
     return image, scene, time, z
+
+
+def _plate_of(row: Row) -> str | None:
+    """Return the name of the plate whose field a row is about; None for another image."""
+    name, ending = image_name(row), field_label(row.get("well", ""), row.get("field", ""))
+    return name.removesuffix(f"_{ending}") if name.endswith(f"_{ending}") else None
 
 
 def _images_folder(out: Path, provenance: dict[str, Any]) -> Path | None:

@@ -101,8 +101,14 @@ def read_conditions(path: Path) -> Conditions:
         raise InputsError(f"{path}: {reason}") from error
     lines = text.splitlines()
     delimiter = max(",;\t", key=(lines[0] if lines else "").count)
-    header, *rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)] or [[]]
+    try:
+        header, *rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)] or [[]]
+    except csv.Error as error:
+        raise InputsError(f"{path}: cannot be read as a table: {error}; save it as CSV UTF-8") from error
     header = [name.lower() for name in header]
+    twice = sorted({name for name in header if name in (IMAGE, WELL, CONDITION) and header.count(name) > 1})
+    if twice:
+        raise InputsError(f"{path}: has two columns called {' and '.join(twice)}; leave one of the two")
     key = next((name for name in (IMAGE, WELL) if name in header), None)
     others = [name for name in header if name not in (IMAGE, WELL)]
     value = CONDITION if CONDITION in others else others[0] if len(others) == 1 else None

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
 from html.parser import HTMLParser
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 
+from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import InputsError, ResultsExistError
 from nuclei_runtime.report.build import LOW_EXPECTED_AP, flags_of, write_report
 from nuclei_runtime.report.citation import how_to_cite
 from nuclei_runtime.report.label_images import MAX_LABELS_PX, read_labels
 from nuclei_runtime.results.read_tables import nuclei_columns, read_rows
+from nuclei_runtime.runs.config import RunConfig
+from nuclei_runtime.runs.run import FolderRun
+from nuclei_runtime.segmentation.options import SegmenterOptions
 
 ROOT = Path(__file__).parents[3]
 HTTP = re.compile(r"https?://[^\s\"'<)]+")
@@ -115,8 +122,45 @@ def test_an_image_that_has_changed_is_not_shown(results: Path, copied: Path) -> 
     assert (found["plate 1/A01.tif"], found["plate 2/A01.tif"]) == ("overlay", "image")
 
 
+def test_the_fields_of_a_plate_are_shown_without_the_outlines_of_their_overlays(
+    tmp_path: Path, plates: Any, tiny_model: Path
+) -> None:
+    plate = plates.imagexpress(tmp_path / "data/p.x", wells=("A01", "B02"), waves=("DAPI",))
+    for seed, (well, site) in enumerate(product(("A01", "B02"), (1, 2))):
+        field = fluorescence_field(seed, height=64, width=96, n_nuclei=4)[0]
+        tifffile.imwrite(plate / f"P_{well}_s{site}.TIF", field)
+    shutil.copytree(plate, tmp_path / "data/inner/p.x")
+    out = tmp_path / "out"
+    with FolderRun(RunConfig((str(plate.parent),), out, SegmenterOptions(tiny_model))) as run:
+        assert all(outcome.is_ok for outcome in run.outcomes())
+    write_report(out)
+    images = document(out)["images"]
+    assert [image["row"]["image"] for image in images][:5] == [
+        *(f"inner/p.x_{field}" for field in ("A01_f01", "A01_f02", "B02_f01", "B02_f02")),
+        "p.x_A01_f01",
+    ]
+    assert [image["picture"] for image in images] == ["image"] * 8
+    (plate / "P.HTD").unlink()  # no plate any more
+    write_report(out)
+    assert [image["picture"] for image in document(out)["images"]] == ["image"] * 4 + ["overlay"] * 4
+    shutil.rmtree(plate)
+    write_report(out)
+    assert [image["picture"] for image in document(out)["images"]] == ["image"] * 4 + ["overlay"] * 4
+
+
+def test_corrected_labels_are_named_and_shown_as_they_were_measured(copied: Path) -> None:
+    corrected = copied / "labels/plate 1/A01.tif"
+    tifffile.imwrite(corrected, np.zeros_like(tifffile.imread(corrected)))
+    write_report(copied)
+    found = {image["row"]["image"]: image for image in document(copied)["images"]}
+    image = found["plate 1/A01.tif"]
+    assert image["flags"] == ["changed after the run: labels/plate 1/A01.tif; shown and counted as it was before"]
+    assert image["outlines"]["n"] == image["n"] > 0
+    assert found["plate 2/A01.tif"]["flags"] == []
+
+
 def test_without_label_images_and_overlays_there_are_tables(copied: Path) -> None:
-    for folder in ("labels", "overlays"):
+    for folder in ("labels", "original_labels", "overlays"):
         shutil.rmtree(copied / folder)
     write_report(copied)
     shown = document(copied)
@@ -163,6 +207,17 @@ def test_the_tables_in_the_folder_may_have_any_style_or_be_gone(results: Path, c
         [image[part] for part in ("row", "n", "condition", "well")] for image in document(results)["images"]
     ]
     assert not any(path.name.startswith(".nuclei-report") for path in copied.iterdir())
+
+
+def test_a_table_with_an_endless_cell_is_refused_and_no_setting_of_the_process_changes(
+    results: Path, tmp_path: Path
+) -> None:
+    limit = csv.field_size_limit()
+    read_rows(results / "images.csv")
+    assert csv.field_size_limit() == limit
+    (tmp_path / "images.csv").write_text(f"image,status\na,{'x' * (limit + 1)}\n", encoding="utf-8")
+    with pytest.raises(InputsError, match="cannot be read as a table"):
+        read_rows(tmp_path / "images.csv")
 
 
 def test_flags_are_failures_warnings_and_low_expectations() -> None:

@@ -63,6 +63,8 @@ def test_the_table_can_say_the_well_of_an_image(tmp_path: Path) -> None:
         ("image,dose,time\na,b,c\n", "and a column condition"),
         ("image,condition\na.tif,x\na.tif,y\n", "line 3: a.tif was 'x' in an earlier line and is 'y' here"),
         ("well,condition\nA1,x\n1A,y\n", "line 3: found the well '1A', expected one such as A01"),
+        ("image,condition,condition\na.tif,x,y\n", "has two columns called condition; leave one of the two"),
+        (f"image,condition\na.tif,{'x' * 200_000}\n", "cannot be read as a table"),
     ],
 )
 def test_a_table_that_cannot_be_right_is_refused(tmp_path: Path, text: str, problem: str) -> None:

@@ -23,6 +23,11 @@ _MAX_LISTED = 12
 """How many wells or fields a message names."""
 
 
+def field_label(well: str, name: str) -> str:
+    """Return what names of results call a field: ``B02_f01``."""
+    return f"{well}_f{name.zfill(2)}"
+
+
 @dataclass(frozen=True)
 class Field(ABC):
     """One field of view of a plate, with all its channels, times and depths. It can be pickled.
@@ -44,7 +49,7 @@ class Field(ABC):
     @property
     def label(self) -> str:
         """What names of results call it: ``B02_f01``."""
-        return f"{self.well}_f{self.name.zfill(2)}"
+        return field_label(self.well, self.name)
 
     @property
     @abstractmethod
