@@ -172,7 +172,7 @@ def infer(
 
     refuse_together(resume=resume, overwrite=overwrite, verify=verify, watch=watch)
     refuse_together(watch=watch, shard=shard is not None)
-    if report and (watch or verify or shard is not None):
+    if report and (watch or shard is not None):
         raise typer.BadParameter("--report needs a whole run; run nuclei-report when all images are done")
     if model is not None and precision is not Precision.FP32:
         raise typer.BadParameter("--precision selects a bundled model; the model given by --model has its own")

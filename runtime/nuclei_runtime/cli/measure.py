@@ -114,7 +114,6 @@ def measure_labels(
     from nuclei_runtime.steps.cells import parse_expansion
 
     refuse_together(resume=resume, overwrite=overwrite, verify=verify)
-    refuse_together(report=report, verify=verify)
     for folder in (labels, before):
         if folder is not None and folder.resolve() == out.resolve():
             raise InputsError(

@@ -35,9 +35,7 @@ def test_a_run_writes_conditions_a_summary_and_a_report(
     rows = [(row["by"], row["group"], row["n_images"]) for row in read_rows(out / "summary.csv")]
     assert rows == [("condition", "P1", "1"), ("condition", "P2", "1"), ("folder", ".", "2")]
 
-    verified = run_script(
-        "nuclei-infer", images, "--out", out, "--model", tiny_model, "--conditions", table, "--verify"
-    )
+    verified = run_script("nuclei-infer", images, *options, "--verify")  # the same options, --report too
     assert verified.stdout.startswith("6 of 6 are unchanged")  # type: ignore[attr-defined]
     again = run_script("nuclei-infer", images, "--out", out, "--model", tiny_model, "--conditions", table, "--resume")
     assert again.returncode == 0  # type: ignore[attr-defined]
@@ -54,7 +52,7 @@ def test_a_run_writes_conditions_a_summary_and_a_report(
     assert "condition" not in read_rows(out / "images.csv")[0]
 
 
-@pytest.mark.parametrize("others", [("--watch",), ("--verify",), ("--shard", "1/2")])
+@pytest.mark.parametrize("others", [("--watch",), ("--shard", "1/2")])
 def test_a_report_is_of_a_whole_run(
     others: tuple[str, ...], images: Path, run_main: Callable[..., tuple[int, str, str]]
 ) -> None:
