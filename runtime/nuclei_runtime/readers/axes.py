@@ -165,8 +165,8 @@ def _pixel_size(stated: PixelSize | None, asked: float | None) -> PixelSize | No
         return stated if asked is None else (asked, asked)
     if any(abs(size / asked - 1) > PIXEL_SIZE_TOLERANCE for size in stated):
         raise ImageValueError(
-            f"--pixel-size {asked:g} contradicts the file, which says {stated[0]:.6g} x {stated[1]:.6g} um; leave the "
-            "option out for this file, or correct the file"
+            f"the option --pixel-size {asked:g} contradicts the file, which says {stated[0]:.6g} x {stated[1]:.6g} um; "
+            "leave the option out for this file, or correct the file"
         )
     return stated
 
@@ -199,10 +199,12 @@ def _named_axes(stack: Stack, asked: str | None) -> tuple[str, bool]:
         asked = "".join(asked[i] for i in kept)
     if len(asked) != len(found):
         raise ImageShapeError(
-            f"--axes {asked} names {len(asked)} dimensions, the file holds {len(found)} ({stack.found})"
+            f"the option --axes {asked} names {len(asked)} dimensions, the file holds {len(found)} ({stack.found})"
         )
     if not _agree(found, asked):
-        raise ImageShapeError(f"--axes {asked} contradicts the file, which says {stack.found}; leave out --axes")
+        raise ImageShapeError(
+            f"the option --axes {asked} contradicts the file, which says {stack.found}; leave out --axes"
+        )
     named = dict(zip(kept, asked, strict=True))
     axes = "".join(named.get(i, UNKNOWN) for i in range(len(stack.axes)))
     are_colours = "S" in axes and stack.axes[axes.index("S")] != "S"

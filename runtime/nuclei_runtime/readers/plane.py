@@ -96,7 +96,9 @@ class Selection:
         if self.pixel_size_um is not None and not 0 < self.pixel_size_um < math.inf:
             raise InputsError(f"pixel size {self.pixel_size_um}: expected micrometres, above 0, such as 0.325")
         if self.measure is not None and not (self.measure and all(self.measure)):
-            raise InputsError(f"channels to measure {self.measure}: expected {ALL_CHANNELS}, or names or indices")
+            raise InputsError(
+                f"channels to measure {','.join(self.measure)!r}: expected {ALL_CHANNELS}, or names or indices"
+            )
 
 
 @dataclass(frozen=True, eq=False)

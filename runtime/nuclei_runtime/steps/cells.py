@@ -72,15 +72,15 @@ class Expansion:
         """
         if self.unit == "um" and pixel_size_um is None:
             raise ImageValueError(
-                f"--expand {self} needs the size of a pixel, which the file does not state: give it with --pixel-size, "
-                "or give the distance in pixels"
+                f"the option --expand {self} needs the size of a pixel, which the file does not state: give it with "
+                "--pixel-size, or give the distance in pixels"
             )
         spacing = (1.0, 1.0) if self.unit == "px" or pixel_size_um is None else pixel_size_um
         growth = Growth(self.distance, spacing)
         if growth.margin_px > MAX_GROWTH_PX:
             raise ImageValueError(
-                f"--expand {self} is {growth.margin_px} pixels here, expected at most {MAX_GROWTH_PX}; give a smaller "
-                "distance"
+                f"the distance of --expand {self} is {growth.margin_px} pixels here, expected at most {MAX_GROWTH_PX}; "
+                "give a smaller one"
             )
         return growth
 

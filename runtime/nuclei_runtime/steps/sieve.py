@@ -111,8 +111,8 @@ class Sifting:
         for option, area in (("--min-area", self.sieve.min_area), ("--max-area", self.sieve.max_area)):
             if area is not None and area.unit == UM2 and self.pixel_size_um is None:
                 raise ImageValueError(
-                    f"{option} {area} needs the size of a pixel, which the file does not state: give it with "
-                    "--pixel-size, or give the area in pixels"
+                    f"the option {option} {area} needs the size of a pixel, which nothing states: give it with "
+                    "--pixel-size (pixel_size_um in Python), or give the area in pixels"
                 )
 
     def sift(

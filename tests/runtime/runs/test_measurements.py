@@ -16,6 +16,7 @@ from skimage.segmentation import expand_labels
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.readers.plane import Selection
+from nuclei_runtime.results.read_tables import read_rows
 from nuclei_runtime.runs.config import RunConfig
 from nuclei_runtime.runs.run import FolderRun
 from nuclei_runtime.runs.verify import verify
@@ -112,7 +113,7 @@ def test_nuclei_grow_into_cells_in_blocks_as_in_one_piece(
     whole, in_blocks = (sorted(rows_of(tmp_path / name), key=key) for name in ("whole", "blocks"))
     assert [{**row, "label": ""} for row in whole] == [{**row, "label": ""} for row in in_blocks]
     assert whole != in_blocks  # the nuclei are numbered block by block
-    assert [one.differences for one in verify(config_of(path, tmp_path / "blocks", tiled_model, **options))] == [()] * 4
+    assert [one.differences for one in verify(config_of(path, tmp_path / "blocks", tiled_model, **options))] == [()] * 5
 
     kept = SegmenterOptions(tiled_model, threads=1, exclude_border=True)
     with FolderRun(replace(config_of(path, tmp_path / "kept", None, **options), options=kept)) as folder_run:
@@ -128,6 +129,8 @@ def test_micrometres_without_a_pixel_size_fail_the_image_with_what_to_do(tmp_pat
     (reason,) = run(tmp_path / "a.tif", tmp_path / "out", tiled_model, outputs=outputs)
     assert "--expand 3um needs the size of a pixel" in str(reason)
     assert "give it with --pixel-size" in str(reason)
+    (row,) = read_rows(tmp_path / "out/images.csv")
+    assert row["reason"] == reason  # no option begins it, which a spreadsheet would take for a formula
     assert not (tmp_path / "out/cells").exists()
 
 
