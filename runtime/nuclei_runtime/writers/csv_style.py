@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 CsvStyle = Literal["comma", "semicolon"]
-"""``comma``: separated by commas, with decimal points, as R, pandas and Excel in English read it. ``semicolon``:
+"""``comma``: separated by commas, with decimal points, as R, Python and Excel in English read it. ``semicolon``:
 separated by semicolons, with decimal commas and a byte order mark, so that Excel opens it with a double click where the
 system is set to a decimal comma, as in German and French: numbers as numbers and umlauts as umlauts."""
 

@@ -1,4 +1,4 @@
-"""A nuclei table as Parquet, for R, pandas, Polars and DuckDB. Needs the extra `formats`."""
+"""A nuclei table as Parquet, for R, Python and databases. Needs the extra `formats`."""
 
 from __future__ import annotations
 
