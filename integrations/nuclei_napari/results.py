@@ -136,7 +136,7 @@ def _read_table(path: Path, *, all_text: bool = False) -> pd.DataFrame:
     """Read a table in either style: with commas, or with semicolons and decimal commas."""
     try:
         with path.open(encoding="utf-8-sig") as file:
-            comma = ";" not in file.readline()
+            comma = not file.readline().startswith("image;")
         return pd.read_csv(
             path,
             sep="," if comma else ";",

@@ -110,6 +110,17 @@ def test_tables_with_semicolons_are_read_too(run: Path, tmp_path: Path) -> None:
         assert layers[1][1]["features"].equals(comma[plane.name])
 
 
+def test_a_semicolon_in_the_name_of_a_channel_separates_nothing(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    results = tmp_path / "run" / "results"
+    header, *rows = (results / "nuclei.csv").read_text(encoding="utf-8").splitlines()
+    table = [f"{header},intensity_mean:A;B", *(f"{row},1.5" for row in rows)]
+    (results / "nuclei.csv").write_text("\n".join(table), encoding="utf-8")
+    for plane in list_planes(results):
+        features = open_plane(plane)[1][1]["features"]
+        assert set(features["intensity_mean:A;B"].dropna()) <= {1.5}
+
+
 def test_what_is_no_result_is_left_to_others_or_named(run: Path, tmp_path: Path) -> None:
     assert get_reader(str(run / "images")) is None
     assert get_reader(str(run / "images" / "=1+1.png")) is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -167,7 +166,6 @@ def infer(
     from nuclei_runtime.results.shard import WHOLE, parse_shard
     from nuclei_runtime.runs.config import RunConfig
     from nuclei_runtime.segmentation.options import SegmenterOptions
-    from nuclei_runtime.steps.cells import parse_expansion
     from nuclei_runtime.steps.view import parse_view
 
     refuse_together(resume=resume, overwrite=overwrite, verify=verify, watch=watch)
@@ -188,7 +186,7 @@ def infer(
             "cannot; run it on some of the images without these, and give the --view that it names"
         )
     measured = None if measure is None else tuple(name.strip() for name in measure.split(","))
-    outputs, tables = output_options(save, overlay, csv_style)
+    outputs, tables = output_options(save, overlay, csv_style, expand)
     config = RunConfig(
         sources=tuple(images),
         out=out,
@@ -209,7 +207,7 @@ def infer(
         ),
         max_memory=None if max_memory is None else parse_memory(max_memory),
         selection=Selection(axes, channel, z, scene, level, mpp, pixel_size, measured),
-        outputs=replace(outputs, expansion=None if expand is None else parse_expansion(expand)),
+        outputs=outputs,
         tables=tables,
         mode=mode_of(resume=resume, overwrite=overwrite),
         shard=WHOLE if shard is None else parse_shard(shard),

@@ -11,14 +11,12 @@ import typer
 
 from nuclei_runtime.cli.command import EXIT_SOME_FAILED, StopSignals, printable
 from nuclei_runtime.cli.progress import OutcomeReporter, print_stderr, progress_bar
-from nuclei_runtime.wording import counted
+from nuclei_runtime.wording import counted, listed
 
 if TYPE_CHECKING:
     from nuclei_runtime.runs.config import RunConfig
     from nuclei_runtime.runs.label_files import LabelSet
     from nuclei_runtime.runs.run import FolderRun
-
-_MOST_NAMED = 10
 
 
 def segment_all(config: RunConfig, *, as_json: bool, with_report: bool = False) -> None:
@@ -100,10 +98,7 @@ def _name_unpaired(labels: LabelSet | None) -> None:
     for name in labels.without_image:
         print_stderr(f"failed: {name}: there is no image of this name")
     if labels.without_labels:
-        names = ", ".join(labels.without_labels[:_MOST_NAMED])
-        n_more = len(labels.without_labels) - _MOST_NAMED
-        more = f" and {counted(n_more, 'other')}" if n_more > 0 else ""
-        print_stderr(f"not measured, because there are no labels: {names}{more}")
+        print_stderr(f"not measured, because there are no labels: {listed(labels.without_labels)}")
 
 
 def _print_notes(run: FolderRun | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -111,7 +110,6 @@ def measure_labels(
     from nuclei_runtime.results.conditions import read_conditions
     from nuclei_runtime.runs.config import RunConfig
     from nuclei_runtime.segmentation.options import SegmenterOptions
-    from nuclei_runtime.steps.cells import parse_expansion
 
     refuse_together(resume=resume, overwrite=overwrite, verify=verify)
     for folder in (labels, before):
@@ -120,7 +118,7 @@ def measure_labels(
                 f"--out {out}: contains the labels, or those from before the correction; name another folder"
             )
     measured = None if measure is None else tuple(name.strip() for name in measure.split(","))
-    outputs, tables = output_options(save, overlay, csv_style)
+    outputs, tables = output_options(save, overlay, csv_style, expand)
     config = RunConfig(
         sources=tuple(images),
         out=out,
@@ -128,7 +126,7 @@ def measure_labels(
         options=SegmenterOptions(threads=1, exclude_border=exclude_border, min_area=min_area, max_area=max_area),
         max_memory=None if max_memory is None else parse_memory(max_memory),
         selection=Selection(axes, channel, z, scene, level, mpp, pixel_size, measured),
-        outputs=replace(outputs, expansion=None if expand is None else parse_expansion(expand)),
+        outputs=outputs,
         tables=tables,
         mode=mode_of(resume=resume, overwrite=overwrite),
         plate_choice=PlateChoice(parse_names(well), parse_names(field)),

@@ -48,7 +48,9 @@ CsvStyleOption = Annotated[
 DEFAULT_SAVE, DEFAULT_OVERLAY = "labels,overlays,table", "stretched"
 
 
-def output_options(save: str, overlay: str, csv_style: CsvStyleName) -> tuple[OutputOptions, TableOptions]:
+def output_options(
+    save: str, overlay: str, csv_style: CsvStyleName, expand: str | None = None
+) -> tuple[OutputOptions, TableOptions]:
     """Return what to write for each image, and which joined tables.
 
     Raises
@@ -60,6 +62,7 @@ def output_options(save: str, overlay: str, csv_style: CsvStyleName) -> tuple[Ou
     """
     from nuclei_runtime.errors import InputsError
     from nuclei_runtime.runs.saving import parse_saved
+    from nuclei_runtime.steps.cells import parse_expansion
     from nuclei_runtime.writers.outputs import OVERLAYS
     from nuclei_runtime.writers.overlay_style import parse_overlay_style
 
@@ -67,4 +70,5 @@ def output_options(save: str, overlay: str, csv_style: CsvStyleName) -> tuple[Ou
     style = parse_overlay_style(overlay)
     if style != outputs.overlay and OVERLAYS.folder not in outputs.folders:
         raise InputsError(f"--overlay {overlay}: no overlays are written; add {OVERLAYS.folder} to --save")
-    return replace(outputs, overlay=style), replace(tables, csv_style=csv_style.value)
+    expansion = None if expand is None else parse_expansion(expand)
+    return replace(outputs, overlay=style, expansion=expansion), replace(tables, csv_style=csv_style.value)

@@ -10,11 +10,9 @@ from pathlib import Path, PurePosixPath
 from nuclei_runtime.errors import InputsError
 from nuclei_runtime.results.read_tables import Row, image_name
 from nuclei_runtime.results.wells import Well, parse_well
-from nuclei_runtime.wording import counted
+from nuclei_runtime.wording import counted, listed
 
 CONDITION, WELL, IMAGE = "condition", "well", "image"
-
-_NAMED_IN_NOTE = 5
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,9 @@ class Conditions:
         ]
         notes = []
         if without:
-            notes.append(f"{counted(len(without), 'image')} without a condition in {self.source}: {_named(without)}")
+            notes.append(f"{counted(len(without), 'image')} without a condition in {self.source}: {listed(without)}")
         if unused:
-            notes.append(f"{counted(len(unused), 'row')} of {self.source} without an image: {_named(sorted(unused))}")
+            notes.append(f"{counted(len(unused), 'row')} of {self.source} without an image: {listed(sorted(unused))}")
         return conditions, notes
 
 
@@ -136,8 +134,3 @@ def read_conditions(path: Path) -> Conditions:
         if key == IMAGE and isinstance(name, str) and cells.get(WELL):
             wells[name] = cells[WELL]
     return Conditions(str(path), key, of, wells)
-
-
-def _named(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED_IN_NOTE
-    return ", ".join(names[:_NAMED_IN_NOTE]) + (f" and {more} more" if more > 0 else "")

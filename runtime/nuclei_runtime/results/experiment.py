@@ -11,10 +11,10 @@ from nuclei_runtime.errors import InputsError
 from nuclei_runtime.results.conditions import CONDITION, IMAGE, WELL, Conditions
 from nuclei_runtime.results.layout import IMAGES_TABLE, NUCLEI_TABLE
 from nuclei_runtime.results.read_tables import (
-    KEY_COLUMNS,
     PlaneKey,
     Row,
     image_name,
+    keys_under,
     open_table,
     plane_key,
     read_images,
@@ -98,10 +98,9 @@ def _insert(path: Path, column: str, cell_of: Callable[[PlaneKey], str]) -> None
     """Insert a column after the first, with a cell for each plane."""
     wider = path.with_suffix(".wider")
     with open_table(path) as (header, rows), wider.open("w", encoding="utf-8", newline="") as file:
-        places = [header.index(name) if name in header else None for name in KEY_COLUMNS]
+        key_of = keys_under(header)
         written = csv.writer(file)
         written.writerow([header[0], column, *header[1:]])
         for row in rows:
-            image, scene, time, z = ("" if place is None else row[place] for place in places)
-            written.writerow([row[0], cell_of((image, scene, time, z)), *row[1:]])
+            written.writerow([row[0], cell_of(key_of(row)), *row[1:]])
     wider.replace(path)

@@ -5,19 +5,15 @@ from __future__ import annotations
 from typing import get_args, get_type_hints
 
 from nuclei_runtime.results.outcome import PlaneOutcome
-from nuclei_runtime.steps.columns import Column
+from nuclei_runtime.steps.columns import Column, describe_column
 
 _INTENSITY = "intensity units of the file"
 
+_OF_BOTH = ("image", "condition", "scene", "well", "field", "time", "z")
+"""What tells the rows of one plane from those of others has the same meaning in ``nuclei.csv``."""
+
 _MEANINGS = {
-    "image": ("", "name of the image file, relative to the folder that was named"),
-    "condition": ("", "condition of the image, from the table of conditions"),
     "status": ("", "ok or failed"),
-    "scene": ("", "name or index of the image in a file that holds several"),
-    "well": ("", "well of the plate"),
-    "field": ("", "field (site) of the well"),
-    "time": ("", "index of the time point, from 0"),
-    "z": ("", "index of the plane of a Z stack, from 0"),
     "n_nuclei": (
         "",
         "number of nuclei in this image or plane; one that reaches through several planes of a Z stack is counted in "
@@ -69,9 +65,11 @@ _TYPES = get_type_hints(PlaneOutcome)
 
 def describe_images_column(name: str) -> Column | None:
     """Return what a column of ``images.csv`` means; None if this version does not know it."""
+    if name in _OF_BOTH:
+        return describe_column(name)
     if name not in _MEANINGS:
         return None
     unit, meaning = _MEANINGS[name]
-    types = _TYPES.get(name, str)  # what is not known of the plane itself is a name
+    types = _TYPES[name]
     kind = next(one for one in (*get_args(types), types) if isinstance(one, type))
     return Column(name, unit, meaning, kind=kind)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -23,15 +23,26 @@ Row = dict[str, str]
 PlaneKey = tuple[str, str, str, str]
 """The image, scene, time and Z of a row, as the tables write them: what tells one plane from another."""
 
-KEY_COLUMNS = ("image", "scene", "time", "z")
+_KEY_COLUMNS = ("image", "scene", "time", "z")
 
 _NUMBER_OF = {"": "nan", "true": "1", "false": "0"}
 
 
 def plane_key(row: Row) -> PlaneKey:
     """Return which plane a row of either table belongs to."""
-    image, scene, time, z = (row.get(column) or "" for column in KEY_COLUMNS)
+    image, scene, time, z = (row.get(column) or "" for column in _KEY_COLUMNS)
     return image, scene, time, z
+
+
+def keys_under(header: Sequence[str]) -> Callable[[list[str]], PlaneKey]:
+    """Return the function that says which plane a row of a table with this header belongs to."""
+    places = [header.index(column) if column in header else None for column in _KEY_COLUMNS]
+
+    def key_of(row: list[str]) -> PlaneKey:
+        image, scene, time, z = ("" if place is None else row[place] for place in places)
+        return image, scene, time, z
+
+    return key_of
 
 
 def image_name(row: Row) -> str:
@@ -98,13 +109,7 @@ def read_nuclei(out: Path, columns: Sequence[str]) -> Iterator[tuple[PlaneKey, N
     """
     with open_table(out / NUCLEI_TABLE, ("image", "label")) as (header, rows):
         places = [header.index(column) for column in columns]
-        keys = [header.index(column) if column in header else None for column in KEY_COLUMNS]
-
-        def key_of(row: list[str]) -> PlaneKey:
-            image, scene, time, z = ("" if place is None else row[place] for place in keys)
-            return image, scene, time, z
-
-        for key, of_plane in groupby(_of_length(len(header), rows, out / NUCLEI_TABLE), key_of):
+        for key, of_plane in groupby(_of_length(len(header), rows, out / NUCLEI_TABLE), keys_under(header)):
             cells = [[_NUMBER_OF.get(row[place], row[place]) for place in places] for row in of_plane]
             yield key, _numbers(cells)
 

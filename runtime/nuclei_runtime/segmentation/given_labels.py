@@ -25,9 +25,7 @@ from nuclei_runtime.segmentation.plane_input import regions
 from nuclei_runtime.steps.label_changes import ChangeCounter, LabelChanges
 from nuclei_runtime.steps.measure import Regions
 from nuclei_runtime.steps.sieve import Sieve, Sifting
-from nuclei_runtime.wording import counted
-
-_MOST_LISTED = 10
+from nuclei_runtime.wording import listed
 
 
 @dataclass(frozen=True)
@@ -118,13 +116,13 @@ class GivenNuclei:
         notes = []
         if self._in_pieces:
             notes.append(
-                f"in several pieces, and each measured as one nucleus: {_listed(self._in_pieces)}; if they are several "
-                "nuclei, give each piece its own number"
+                f"in several pieces, and each measured as one nucleus: {listed(sorted(self._in_pieces))}; if they are "
+                "several nuclei, give each piece its own number"
             )
         if self._missing:
             notes.append(
                 f"outlines without a pixel of their own, too small or covered by others, are left out: "
-                f"{_listed(self._missing)}"
+                f"{listed(sorted(self._missing))}"
             )
         return Corrections(self._changes, "; ".join(notes) or None)
 
@@ -200,9 +198,3 @@ class _Budget(Budget):
         self._make_room(working + self._held(self._ceiling))
         advice = "" if self._plane.reads_blocks else "save the image as a tiled TIFF, or "
         self._check(lambda ceiling: working + self._held(ceiling), advice)
-
-
-def _listed(numbers: list[int]) -> str:
-    shown = ", ".join(map(str, sorted(numbers)[:_MOST_LISTED]))
-    n_more = len(numbers) - _MOST_LISTED
-    return shown if n_more <= 0 else f"{shown} and {counted(n_more, 'other')}"

@@ -51,11 +51,6 @@ class Column:
     formula: str = ""
     kind: type = field(default_factory=lambda: float)  # a bare class would be documented as a class of its own
 
-    @property
-    def is_of_channel(self) -> bool:
-        """Whether there is one such column for each measured channel."""
-        return self.name.endswith(_OF_CHANNEL + CHANNEL)
-
 
 def _intensities() -> Iterable[Column]:
     for region, words in _REGIONS.items():

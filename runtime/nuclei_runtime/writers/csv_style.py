@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import codecs
 import csv
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 CsvStyle = Literal["comma", "semicolon"]
 """``comma``: separated by commas, with decimal points, as R, Python and Excel in English read it. ``semicolon``:
 separated by semicolons, with decimal commas and a byte order mark, so that Excel opens it with a double click where the
 system is set to a decimal comma, as in German and French: numbers as numbers and umlauts as umlauts."""
-
-CSV_STYLES: tuple[CsvStyle, ...] = get_args(CsvStyle)
 
 _SEPARATOR = ";"
 
@@ -25,7 +23,7 @@ def write_in_style(table: Path, text_columns: Collection[str], styled: Path) -> 
     ----------
     table : Path
     text_columns : collection of str
-        In these, a point is no decimal point.
+        In these, a point is not a decimal point.
     styled : Path
         The new file.
     """
@@ -47,30 +45,6 @@ def read_header(line: bytes) -> list[str]:
     """Return the names of the columns in the first line of a table of either style."""
     text = line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n").decode(errors="replace")
     return next(csv.reader([text], delimiter=separator_of(text)), [])
-
-
-def read_rows(table: Path, text_columns: Collection[str]) -> Iterator[dict[str, str]]:
-    """Yield the rows of a table of either style, with decimal points.
-
-    Parameters
-    ----------
-    table : Path
-    text_columns : collection of str
-        In these, a comma is no decimal comma.
-
-    Raises
-    ------
-    OSError
-        The table cannot be read.
-    """
-    with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        separator = separator_of(file.readline())
-        file.seek(0)
-        for row in csv.DictReader(file, delimiter=separator):
-            yield {
-                name: cell.replace(",", ".") if separator == _SEPARATOR and name not in text_columns else cell
-                for name, cell in row.items()
-            }
 
 
 def separator_of(header: str) -> str:

@@ -11,6 +11,7 @@ import sys
 from functools import reduce
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import openpyxl
@@ -28,7 +29,7 @@ from nuclei_runtime.results.layout import token_of
 from nuclei_runtime.results.table_formats import TableOptions
 from nuclei_runtime.runs import saving
 from nuclei_runtime.runs.saving import SAVED, parse_saved
-from nuclei_runtime.writers.csv_style import CSV_STYLES
+from nuclei_runtime.writers.csv_style import CsvStyle
 from nuclei_runtime.writers.outputs import OutputOptions
 
 INFER = shutil.which("nuclei-infer", path=str(Path(sys.executable).parent)) or "nuclei-infer"
@@ -163,7 +164,7 @@ def test_another_table_format_or_style_segments_nothing_again(
 
 def test_without_the_option_everything_has_its_default() -> None:
     assert output_options(DEFAULT_SAVE, DEFAULT_OVERLAY, CsvStyleName.COMMA) == (OutputOptions(), TableOptions())
-    assert [style.value for style in CsvStyleName] == list(CSV_STYLES)
+    assert [style.value for style in CsvStyleName] == list(get_args(CsvStyle))
 
 
 def test_words_that_are_no_output_are_refused_with_the_list(tmp_path: Path) -> None:
