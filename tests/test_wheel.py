@@ -244,6 +244,7 @@ def test_the_doctor_finds_nothing_wrong(environment: Environment) -> None:
     [
         (("nuclei-train", "demo", "run"), "train"),
         (("nuclei-export", "run", "model.onnx"), "export"),
+        (("nuclei-export", "--bioimageio", "package"), "bioimageio"),
         (("nuclei-explore", "demo", "explored"), "data"),
         (("nuclei-evaluate", "demo", "--out", "evaluated"), "data"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,21 +13,41 @@ from nuclei_export.precision import Precision
 from nuclei_export.quiet_tensorflow import quiet_tensorflow
 from nuclei_runtime.cli.command import require_extra, run_command
 
-PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
+if TYPE_CHECKING:
+    from nuclei_export.export import ExportConfig
+
+EXPORT_PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
 """The packages of the extra `export` that an export imports."""
+BIOIMAGEIO_PACKAGES = ("bioimageio.core", "onnx", "onnxruntime")
+"""Those of the extra `bioimageio`."""
+
+PACKAGE_PARAMETERS = {"run", "model", "bioimageio", "author"}
+"""The parameters that mean something if no run is exported."""
 
 
 def export_main() -> None:
     """Entry point of nuclei-export."""
-    run_command(export, dict.fromkeys(PACKAGES, "export"))
+    run_command(export, {**dict.fromkeys(EXPORT_PACKAGES, "export"), "bioimageio": "bioimageio"})
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder made by nuclei-train.")],
+    context: typer.Context,
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Run folder made by nuclei-train. With --bioimageio and without MODEL: the exported model to package; "
+            "by default the bundled one.",
+            show_default=False,
+        ),
+    ] = None,
     model: Annotated[
-        Path,
-        typer.Argument(dir_okay=False, help="ONNX file to write; its sample and its report are written next to it."),
-    ],
+        Path | None,
+        typer.Argument(
+            dir_okay=False,
+            help="ONNX file to write; its sample and its report are written next to it.",
+            show_default=False,
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of the model, for its card.")] = "nuclei-unet",
     model_version: Annotated[str, typer.Option(help="Version of the model, for its card.")] = "1.0.0",
     model_license: Annotated[str, typer.Option(help="SPDX identifier of the licence of the weights.")] = "BSD-3-Clause",
@@ -44,32 +64,77 @@ def export(
     evaluation: Annotated[
         Path | None, typer.Option(help="evaluation.json of this model; its scores are added to the card.")
     ] = None,
+    bioimageio: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder to write: the model as a package for bioimage.io, up to the network's maps."
+        ),
+    ] = None,
+    author: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="With --bioimageio: who made the model; once for each person."),
+    ] = None,
 ) -> None:
     """Export the best checkpoint of a run as one self-contained ONNX file.
 
     The file contains everything that nuclei-infer needs.
 
     Next to it are a sample (an image with its expected result, to check other machines with) and a report.
+
+    With --bioimageio, also package the model for bioimage.io; or only package one, if no RUN is exported.
     """
-    if model.suffix.lower() != ".onnx":  # the names of sample and report derive from it
+    if bioimageio is None and (run is None or model is None):
+        raise typer.BadParameter("name the run folder and the ONNX file to write")
+    if bioimageio is None and author:
+        raise typer.BadParameter("--author requires --bioimageio")
+    if model is not None and model.suffix.lower() != ".onnx":  # the names of sample and report derive from it
         raise typer.BadParameter(f"found {model.name!r}, expected a file name ending in .onnx", param_hint="'model'")
     if reduce_range and precision is not Precision.INT8:
         raise typer.BadParameter("--reduce-range requires --precision int8")
-    require_extra("export", *PACKAGES)
-    with quiet_tensorflow():
-        import tensorflow  # noqa: F401
+    if bioimageio is not None:
+        require_extra("bioimageio", *BIOIMAGEIO_PACKAGES)
+    if run is not None and model is not None:
+        require_extra("export", *EXPORT_PACKAGES)
+        with quiet_tensorflow():
+            import tensorflow  # noqa: F401
 
-    from nuclei_export.export import ExportConfig, export
+        from nuclei_export.export import ExportConfig
 
-    result = export(
-        ExportConfig(run, model, opset, name, model_version, model_license, evaluation, precision, reduce_range)
-    )
+        _export_run(
+            ExportConfig(run, model, opset, name, model_version, model_license, evaluation, precision, reduce_range)
+        )
+    else:
+        _refuse_export_options(context)
+    if bioimageio is not None:
+        _package(bioimageio, model or run, tuple(author or ()))
+
+
+def _refuse_export_options(context: typer.Context) -> None:
+    """Raise a `typer.BadParameter` if an option is given that would change the model, which exists already."""
+    for name in context.params.keys() - PACKAGE_PARAMETERS:
+        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE":
+            option = name.replace("_", "-")
+            raise typer.BadParameter(f"--{option} belongs to the export of a run: name RUN and the MODEL to write")
+
+
+def _export_run(config: ExportConfig) -> None:
+    from nuclei_export.export import export
+
+    result = export(config)
     for finding in result.findings:
         print(f"lint: {finding.what}: {', '.join(finding.nodes)}", file=sys.stderr)
     print(
-        f"{model}: ONNX Runtime and Keras differ by at most {result.difference:.2g} in fp32 "
+        f"{config.model}: ONNX Runtime and Keras differ by at most {result.difference:.2g} in fp32 "
         f"(tolerance {result.tolerance:g})"
     )
     if result.quantisation is not None:
         print(f"int8: {result.quantisation}")
     print(f"report: {result.report}")
+
+
+def _package(folder: Path, model: Path | None, authors: tuple[str, ...]) -> None:
+    from nuclei_export.bioimageio.package import PackageConfig, write_package
+    from nuclei_runtime.model.bundled import BUNDLED_MODEL
+
+    write_package(PackageConfig(folder, model or BUNDLED_MODEL, authors))
+    print(f"{folder}: bioimageio.core reproduces the test output; read its README.md, which says what it leaves out")

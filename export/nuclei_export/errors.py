@@ -4,6 +4,7 @@ As in `nuclei_runtime.errors`, each class is also a subclass of the matching bui
 
     NucleiError
     ├── EvaluationFileError (ValueError)   not the evaluation.json of the model that is exported
+    ├── PackageError (ValueError)          a model that bioimage.io cannot describe, or a package that it refuses
     ├── RunFolderError (ValueError)        a run folder that cannot be exported
     └── ParityError (ArithmeticError)      ONNX Runtime and Keras disagree beyond the tolerance
 """
@@ -15,6 +16,10 @@ from nuclei_runtime.errors import NucleiError
 
 class EvaluationFileError(NucleiError, ValueError):
     """The file of scores is not one that nuclei-evaluate wrote for the model that is exported."""
+
+
+class PackageError(NucleiError, ValueError):
+    """The model cannot become a package that bioimage.io accepts."""
 
 
 class RunFolderError(NucleiError, ValueError):
