@@ -116,7 +116,7 @@ def test_every_module_of_the_source_is_in_the_wheel(wheel: Path) -> None:
     source = {
         path.relative_to(ROOT / stage).as_posix()
         for stage in ("train", "export", "runtime", "integrations")
-        for path in (ROOT / stage).rglob("*.py")
+        for path in (ROOT / stage).glob("nuclei_*/**/*.py")  # not the scripts for Fiji and QuPath
     }
     assert {name for name in members(wheel) if name.endswith(".py")} == source
 
@@ -155,7 +155,8 @@ def test_only_extras_need_a_framework(wheel: Path) -> None:
         "rich",
     }
     formats = {"codecs", "zarr", "czi", "nd2", "lif", "dv", "slides", "all-formats"}
-    extras = {"cpu", "gpu", "watch", "data", "train", "export", "docs", "test", "dev", *formats}
+    uses = {"cpu", "gpu", "formats", "watch", "napari", "data", "train", "export", "bioimageio"}
+    extras = {*uses, "docs", "test", "test-napari", "dev", *formats}
     assert set(metadata.get_all("Provides-Extra")) == extras  # type: ignore[arg-type]
     assert metadata["License-Expression"] == "BSD-3-Clause"
     assert metadata["Requires-Python"] == ">=3.11"

@@ -19,8 +19,8 @@ import numpy as np
 
 from nuclei_export.bioimageio import citation
 from nuclei_export.bioimageio.contrast import EPSILON, LOWER_PERCENT, UPPER_PERCENT, scale_range
-from nuclei_export.bioimageio.cover import draw_cover
 from nuclei_export.bioimageio.documentation import describe
+from nuclei_export.bioimageio.pictures import draw_cover, draw_samples
 from nuclei_export.errors import PackageError
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import ResultsExistError
@@ -33,6 +33,8 @@ from nuclei_runtime.steps.tiling import Tiling
 RDF = "rdf.yaml"
 WEIGHTS, README, COVER = "weights.onnx", "README.md", "cover.png"
 TEST_INPUT, TEST_OUTPUT = "test_input.npy", "test_output.npy"
+SAMPLE_INPUT, SAMPLE_OUTPUT = "sample_input.png", "sample_output.png"
+"""The same, for people to look at."""
 
 SEED = 2018
 MIN_TEST_SIZE_PX = 256
@@ -99,6 +101,7 @@ def write_package(config: PackageConfig) -> None:
         np.save(part / TEST_INPUT, image[np.newaxis].astype(np.float32))
         np.save(part / TEST_OUTPUT, maps)
         draw_cover(part / COVER, image, maps[0])
+        draw_samples(part / SAMPLE_INPUT, part / SAMPLE_OUTPUT, image, maps[0])
         (part / README).write_text(describe(session.card, tiling, session.sha256, is_bundled), encoding="utf-8")
         _write_rdf(part, session.card, tiling, config.authors or citation.AUTHORS, is_bundled)
         _check_with_core(part)
@@ -193,6 +196,7 @@ def _description(
                     {"id": "ensure_dtype", "kwargs": {"dtype": "float32"}},
                 ],
                 "test_tensor": file(TEST_INPUT),
+                "sample_tensor": file(SAMPLE_INPUT),
             }
         ],
         "outputs": [
@@ -206,6 +210,7 @@ def _description(
                 ],
                 "data": {"type": "float32", "range": [0.0, 1.0]},
                 "test_tensor": file(TEST_OUTPUT),
+                "sample_tensor": file(SAMPLE_OUTPUT),
             }
         ],
         "weights": {"onnx": {**file(WEIGHTS), "opset_version": opset}},

@@ -75,6 +75,9 @@ def test_the_spec_accepts_it(package: Path) -> None:
     description = spec.load_model_description(package, perform_io_checks=True)
     assert description.format_version.startswith("0.5.")
     assert description.validation_summary.status == "valid-format"
+    # Whoever uploads a package knows a name on GitHub; docs/share.md says where to write it.
+    (warning,) = (found for detail in description.validation_summary.details for found in detail.warnings)
+    assert warning.msg.startswith("Missing `maintainers` or any author in `authors` with a specified `github_user`")
     card = Segmenter().card
     assert (description.name, str(description.version), description.license) == (card.name, card.version, card.license)
     (image,), (maps,) = description.inputs, description.outputs
