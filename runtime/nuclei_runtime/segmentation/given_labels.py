@@ -27,6 +27,10 @@ from nuclei_runtime.steps.measure import Regions
 from nuclei_runtime.steps.sieve import Sieve, Sifting
 from nuclei_runtime.wording import listed
 
+_MOST_OVERLAP = 10
+"""How often, on average, the bounding boxes of nuclei may cover a plane. Those of dense nuclei cover it once or twice,
+those of the grey values of an image hundreds of times."""
+
 
 @dataclass(frozen=True)
 class Corrections:
@@ -83,7 +87,7 @@ class GivenNuclei:
         ImageTooLargeError
             The plane cannot be measured within the ceiling.
         ImageError
-            The plane or the labels cannot be read, or the labels are a mask.
+            The plane or the labels cannot be read, or the labels are a mask or an image.
         """
         plane, labels = self._plane, self._labels
         with allocating_for(plane.shape):
@@ -92,6 +96,7 @@ class GivenNuclei:
             budget.check_measuring(self._grid.window_px, held_bytes)
             sifting = Sifting(self._sieve, plane.shape, plane.pixel_size_um)
             numbers, boxes = self._look()
+            _check_nuclei(boxes, plane)
             self._missing = sorted(set(labels.numbers) - set(numbers.tolist()))
             cores = np.maximum(boxes[:, :2] // self._grid.core_px, 0)
             for core in regions(plane.shape[:2], self._grid.core_px):
@@ -198,3 +203,18 @@ class _Budget(Budget):
         self._make_room(working + self._held(self._ceiling))
         advice = "" if self._plane.reads_blocks else "save the image as a tiled TIFF, or "
         self._check(lambda ceiling: working + self._held(ceiling), advice)
+
+
+def _check_nuclei(boxes: NDArray[np.intp], plane: Plane) -> None:
+    """Raise an error if the numbers lie all over the plane.
+
+    Raises
+    ------
+    ImageValueError
+    """
+    covered = int(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1).sum())
+    if covered > _MOST_OVERLAP * plane.shape[0] * plane.shape[1]:
+        raise ImageValueError(
+            f"the {len(boxes)} numbers in the label image lie all over it, as the intensities of an image do: give a "
+            "label image, in which each nucleus has its own number"
+        )

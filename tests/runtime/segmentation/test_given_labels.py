@@ -70,6 +70,15 @@ def test_a_mask_is_refused() -> None:
         [*given((LABELS > 0) * np.int32(255)).blocks()]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_an_image_is_no_label_image(dtype: type) -> None:
+    field = IMAGE.astype(dtype)
+    if dtype is np.uint16:
+        field = field * 257 + np.random.default_rng(1).integers(0, 257, field.shape, dtype)
+    with pytest.raises(ImageValueError, match="lie all over it, as the intensities of an image do"):
+        [*given(field.astype(np.int32)).blocks()]
+
+
 def test_no_nuclei_at_all_is_no_error() -> None:
     nuclei = given(np.zeros_like(LABELS), before=LABELS)
     assert not any(block.labels.any() for block in nuclei.blocks())
