@@ -76,6 +76,24 @@ def check_image(image: Image) -> None:
         raise ImageValueError(f"{bad} of {image.size} values are NaN or infinite; replace them before segmenting")
 
 
+def check_pixel_size(pixel_size_um: object) -> None:
+    """Raise an error unless this is the height and width of a pixel in micrometres, or None.
+
+    Raises
+    ------
+    ValueError
+    """
+    sizes = np.asarray(pixel_size_um if isinstance(pixel_size_um, tuple | list | np.ndarray) else [], dtype=object)
+    are_numbers = all(isinstance(size, int | float | np.number) for size in sizes.ravel())
+    if pixel_size_um is not None and not (
+        sizes.shape == (2,) and are_numbers and all(0 < size < np.inf for size in sizes)
+    ):
+        raise ValueError(
+            "pixel_size_um must be the height and width of a pixel in micrometres, both above 0, such as "
+            f"(0.325, 0.325), found {pixel_size_um!r}"
+        )
+
+
 def check_labels(labels: NDArray[Any]) -> None:
     """Raise an error unless `labels` is a label image, (H, W) integers that are not negative; gaps are allowed.
 

@@ -84,6 +84,17 @@ class SegmenterOptions:
             raise ValueError(f"diameter_px must be a number of pixels, found {diameter_px!r}")
         if self.stain is not None and self.stain not in (AS_IS, *STAINS):
             raise ValueError(f"stain must be one of {', '.join((AS_IS, *STAINS))}, found {self.stain!r}")
+        view: object = self.view
+        if view is not None and not isinstance(view, View):
+            raise ValueError(f"view must be a View, such as View() for images as they are, found {view!r}")
+        for name in ("tta", "exclude_border", "tissue_mask"):
+            flag: object = getattr(self, name)
+            if not isinstance(flag, bool | np.bool_):  # "no" would mean yes
+                raise ValueError(f"{name} must be True or False, found {flag!r}")
+        for name in ("min_area", "max_area"):
+            area: object = getattr(self, name)
+            if area is not None and not isinstance(area, str):
+                raise ValueError(f"{name} must be an area with its unit, such as '50px' or '30um2', found {area!r}")
         if self.view is not None and (self.diameter_px is not None or self.stain is not None):
             raise ValueError("a view fixes the scale and the stain; give either it, or diameter_px and stain")
         _ = self.sieve

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from nuclei_runtime.arrays import Image, Labels, check_image
+from nuclei_runtime.arrays import Image, Labels, check_image, check_pixel_size
 from nuclei_runtime.errors import ImageShapeError, ImageValueError
 from nuclei_runtime.faults import allocating_for
 from nuclei_runtime.steps.contrast import Contrast
@@ -97,8 +97,13 @@ class Segmentation:
             The array is not one finite image of the size of the labels.
         ImageTooLargeError
             There is not enough memory.
+        ValueError
+            This is no size of a pixel, or a channel has no name.
         """
+        check_pixel_size(pixel_size_um)
         channels = channels or {}
+        if not all(isinstance(name, str) and name for name in channels):
+            raise ValueError(f"channels must have names, found {', '.join(map(repr, channels))}")
         for one in (image, *channels.values()):
             check_image(one)
             if one.shape[:2] != self.labels.shape:

@@ -12,7 +12,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import DTypeLike
 
-from nuclei_runtime.arrays import Image, Maps, check_image, check_maps
+from nuclei_runtime.arrays import Image, Maps, check_image, check_maps, check_pixel_size
 from nuclei_runtime.errors import ModelError
 from nuclei_runtime.faults import allocating_for
 from nuclei_runtime.model.card import ModelCard
@@ -213,9 +213,12 @@ class Segmenter:
             There is not enough memory.
         SegmentationCancelledError
             The flag was set.
+        ValueError
+            This is no size of a pixel.
         """
         network = self.network
         check_image(image)
+        check_pixel_size(pixel_size_um)
         with allocating_for(image.shape):
             labels = np.zeros(image.shape[:2], np.int32)
         contrast, view, expected_ap, n_left_out = None, network.view, None, 0
@@ -287,6 +290,7 @@ class Segmenter:
         """
         network = self._in_view(view)
         check_maps(maps, len(network.card.output.maps))
+        check_pixel_size(pixel_size_um)
         with allocating_for(maps.shape):
             labels, n_left_out = Sifting(network.sieve, maps.shape, pixel_size_um).sift(label_maps(maps, network))
         return Segmentation(labels, view=network.view, n_left_out=n_left_out)

@@ -12,7 +12,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from nuclei_runtime.arrays import check_labels
+from nuclei_runtime.arrays import check_labels, check_pixel_size
 from nuclei_runtime.readers.pixel_size import PixelSize
 from nuclei_runtime.segmentation.scratch_raster import CHUNK_PX
 from nuclei_runtime.writers.plane_writer import LabelSource, PlaneWriter
@@ -57,8 +57,11 @@ def save_labels(path: str | os.PathLike[str], labels: NDArray[Any], pixel_size_u
         This is not a label image.
     OSError
         The file cannot be written.
+    ValueError
+        This is no size of a pixel.
     """
     check_labels(labels)
+    check_pixel_size(pixel_size_um)
     height, width = labels.shape
     part = Path(path).with_name(Path(path).name + ".part")
     try:
