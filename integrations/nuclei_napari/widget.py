@@ -53,7 +53,7 @@ class NucleiWidget(Container):  # type: ignore[misc]  # of a package without typ
             max=_MAX_DIAMETER_PX,
             tooltip="Median diameter of the nuclei, from 4 pixels. 0: the scale is chosen for the image.",
         )
-        self.stain_box = ComboBox(label="Stain", choices=_STAINS, tooltip="Of colour images.")
+        self.stain_box = ComboBox(label="Stain", choices=_STAINS, tooltip="How the network is shown a colour image.")
         self.model_box = FileEdit(
             label="Model", mode="r", filter="*.onnx", nullable=True, tooltip="Empty: the bundled model."
         )

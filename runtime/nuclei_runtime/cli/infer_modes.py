@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from nuclei_runtime.runs.run import FolderRun
 
 
-def segment_all(config: RunConfig, *, as_json: bool, with_report: bool = False) -> None:
-    """Segment all images, report on each and print the totals."""
+def segment_all(config: RunConfig, *, as_json: bool, with_report: bool) -> None:
+    """Segment or measure all images, report on each and print the totals."""
     from nuclei_runtime.report.build import refuse_foreign_report, write_report
     from nuclei_runtime.results.layout import REPORT_FILE
     from nuclei_runtime.runs.run import FolderRun

@@ -1,4 +1,4 @@
-"""Options of nuclei-infer that say which nuclei are kept and what is measured of them."""
+"""Options that say which nuclei are kept and what is measured of them."""
 
 from __future__ import annotations
 

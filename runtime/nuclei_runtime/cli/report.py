@@ -18,7 +18,10 @@ def main() -> NoReturn:
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Results folder of nuclei-infer.", show_default=False)],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Results folder of nuclei-infer or nuclei-measure.", show_default=False),
+    ],
     conditions: ConditionsOption = None,
 ) -> None:
     """Write the report of an earlier run: DIR/report.html, one file that shows all its results in any browser."""

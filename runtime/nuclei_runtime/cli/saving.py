@@ -1,4 +1,4 @@
-"""Options of nuclei-infer that say what to write, and how."""
+"""Options that say what to write, and how."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of nuclei-infer that say which planes of the files are segmented, and what the files leave out."""
+"""Options that say which planes of the files are taken, and what the files do not state."""
 
 from __future__ import annotations
 
