@@ -35,8 +35,7 @@ def export(
     run: Annotated[
         Path | None,
         typer.Argument(
-            help="Run folder made by nuclei-train. With --bioimageio and without MODEL: the exported model to package; "
-            "by default the bundled one.",
+            help="Run folder made by nuclei-train.",
             show_default=False,
         ),
     ] = None,
@@ -67,7 +66,7 @@ def export(
     bioimageio: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Folder to write: the model as a package for bioimage.io, up to the network's maps."
+            metavar="DIR", help="Package for bioimage.io, a folder to write. It ends with the network's maps."
         ),
     ] = None,
     author: Annotated[
@@ -81,7 +80,8 @@ def export(
 
     Next to it are a sample (an image with its expected result, to check other machines with) and a report.
 
-    With --bioimageio, also package the model for bioimage.io; or only package one, if no RUN is exported.
+    With --bioimageio, the model is also packaged for bioimage.io. Without MODEL, nothing is exported: RUN is then the
+    model to package, by default the bundled one.
     """
     if bioimageio is None and (run is None or model is None):
         raise typer.BadParameter("name the run folder and the ONNX file to write")
