@@ -15,7 +15,7 @@ DIR/.nuclei-partial/      unfinished files
 DIR/.nuclei-blocks/       blocks of unfinished large images; see `nuclei_runtime.segmentation.kept_blocks`
 DIR/.nuclei-lock-1-of-1   while a process uses the folder; see `nuclei_runtime.results.lock`
 
-The first three, and others that ``--save`` names, are the rows of `nuclei_runtime.writers.outputs`; an OME-Zarr is a
+The first five, and others that ``--save`` names, are the rows of `nuclei_runtime.writers.outputs`; an OME-Zarr is a
 folder. A file with several planes has one of each per plane, except for the table: STEM_s00_t000_z000.tif.
 """
 

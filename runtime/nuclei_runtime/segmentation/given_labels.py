@@ -206,7 +206,7 @@ class _Budget(Budget):
 
 
 def _check_nuclei(boxes: NDArray[np.intp], plane: Plane) -> None:
-    """Raise an error if the numbers lie all over the plane.
+    """Raise an error if the numbers are scattered over the plane.
 
     Raises
     ------
@@ -215,6 +215,6 @@ def _check_nuclei(boxes: NDArray[np.intp], plane: Plane) -> None:
     covered = int(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1).sum())
     if covered > _MOST_OVERLAP * plane.shape[0] * plane.shape[1]:
         raise ImageValueError(
-            f"the {len(boxes)} numbers in the label image lie all over it, as the intensities of an image do: give a "
+            f"the {len(boxes)} numbers are scattered over the label image, like the intensities of an image; give a "
             "label image, in which each nucleus has its own number"
         )

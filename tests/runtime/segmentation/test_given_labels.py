@@ -75,7 +75,7 @@ def test_an_image_is_no_label_image(dtype: type) -> None:
     field = IMAGE.astype(dtype)
     if dtype is np.uint16:
         field = field * 257 + np.random.default_rng(1).integers(0, 257, field.shape, dtype)
-    with pytest.raises(ImageValueError, match="lie all over it, as the intensities of an image do"):
+    with pytest.raises(ImageValueError, match="scattered over the label image, like the intensities of an image"):
         [*given(field.astype(np.int32)).blocks()]
 
 
