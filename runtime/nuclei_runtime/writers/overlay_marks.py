@@ -121,7 +121,7 @@ def draw_colour_key(picture: PillowImage.Image, name: str, low: float, high: flo
 
 
 def _pen(picture: PillowImage.Image) -> tuple[ImageDraw.ImageDraw, ImageFont.FreeTypeFont | ImageFont.ImageFont, int]:
-    em = round(min(max(_TEXT_SHARE * max(picture.size), _MIN_TEXT_PX), _MAX_TEXT_PX))
+    em = round(min(max(_TEXT_SHARE * min(picture.size), _MIN_TEXT_PX), _MAX_TEXT_PX))
     return ImageDraw.Draw(picture), ImageFont.load_default(em), em
 
 

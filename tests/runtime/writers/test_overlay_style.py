@@ -119,6 +119,16 @@ def test_colours_say_how_large_a_value_is(draw: Draw) -> None:
         assert (np.abs(key.astype(int) - stop).max(axis=-1) < 12).any(), "the key shows it"
 
 
+@pytest.mark.parametrize("shape", [(400, 2000), (2000, 400)])
+def test_the_key_and_the_scale_bar_leave_a_long_picture_visible(draw: Draw, shape: tuple[int, int]) -> None:
+    labels = np.zeros(shape, np.int32)
+    labels[40:60, 40:60] = 1
+    picture = draw("natural,colour=area_px,scale-bar", labels, np.full(shape, 100, np.uint8), pixel_size_um=(0.5, 0.5))
+    is_marked = (picture != 100).any(axis=-1)
+    is_marked[30:70, 30:70] = False
+    assert 0 < is_marked.any(axis=1).sum() < 0.25 * min(shape)  # its rows
+
+
 def test_without_its_column_an_image_has_no_colours_and_no_key(draw: Draw) -> None:
     labels = disks(10, 20)
     np.testing.assert_array_equal(draw("colour=area_um2", labels), draw("stretched", labels))
