@@ -106,7 +106,7 @@ def draw_colour_key(picture: PillowImage.Image, name: str, low: float, high: flo
     """
     draw, font, em = _pen(picture)
     name = name.encode("ascii", "replace").decode()  # as far as Pillow's font goes
-    ends = f"{low:.3g}", f"{high:.3g}"
+    ends = _short(low), _short(high)
     widths = [math.ceil(draw.textlength(text, font)) for text in (name, *ends)]
     inner = max(widths[0], sum(widths[1:]) + em, 6 * em)
     height = math.ceil(4.4 * em)
@@ -123,6 +123,11 @@ def draw_colour_key(picture: PillowImage.Image, name: str, low: float, high: flo
 def _pen(picture: PillowImage.Image) -> tuple[ImageDraw.ImageDraw, ImageFont.FreeTypeFont | ImageFont.ImageFont, int]:
     em = round(min(max(_TEXT_SHARE * min(picture.size), _MIN_TEXT_PX), _MAX_TEXT_PX))
     return ImageDraw.Draw(picture), ImageFont.load_default(em), em
+
+
+def _short(value: float) -> str:
+    """Return a number with three significant digits, and all those before the point: 2350, not 2.35e+03."""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def _round_down(length: float) -> float:

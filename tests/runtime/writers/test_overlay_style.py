@@ -129,6 +129,13 @@ def test_the_key_and_the_scale_bar_leave_a_long_picture_visible(draw: Draw, shap
     assert 0 < is_marked.any(axis=1).sum() < 0.25 * min(shape)  # its rows
 
 
+def test_the_key_has_plain_numbers(draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    stated: list[str] = []
+    monkeypatch.setattr(overlay_marks.ImageDraw.ImageDraw, "text", lambda *given, **_: stated.append(given[2]))
+    draw("colour=area_px,range=0.12345:2354.6", disks(10))
+    assert stated == ["area_px", "0.123", "2355"]
+
+
 def test_without_its_column_an_image_has_no_colours_and_no_key(draw: Draw) -> None:
     labels = disks(10, 20)
     np.testing.assert_array_equal(draw("colour=area_um2", labels), draw("stretched", labels))
