@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tifffile
 
+from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.report.build import write_report
 from nuclei_runtime.results.read_tables import read_rows
+from nuclei_runtime.runs.config import RunConfig
+from nuclei_runtime.runs.run import FolderRun
+from nuclei_runtime.segmentation.options import SegmenterOptions
 
 TAG = "<img src=x onerror=document.title='broken'>"
 """As in the names and conditions of `results`."""
@@ -52,6 +57,25 @@ def number(cell: str) -> float:
 def open_image(page: Any, name: str) -> None:
     page.locator("#gallery .card", has_text=name).first.click()
     page.wait_for_selector("#nuclei tbody tr:not([aria-hidden])")
+
+
+def test_the_list_of_an_image_that_has_just_been_opened_is_full(browser: Any, tmp_path: Path, tiny_model: Path) -> None:
+    field = fluorescence_field(5, height=320, width=320, n_nuclei=70)[0]
+    tifffile.imwrite(tmp_path / "many.tif", field)
+    with FolderRun(RunConfig((str(tmp_path / "many.tif"),), tmp_path / "out", SegmenterOptions(tiny_model))) as run:
+        list(run.outcomes())
+    assert len(read_rows(tmp_path / "out/nuclei.csv")) > 35  # more than fit
+    write_report(tmp_path / "out")
+    page = browser.new_page(viewport={"width": 1300, "height": 1000})
+    page.goto((tmp_path / "out/report.html").as_uri())
+    page.wait_for_selector("body[data-ready]")
+    open_image(page, "many.tif")
+    at_the_bottom = """() => {
+        const { left, bottom } = document.getElementById("nuclei").getBoundingClientRect();
+        return document.elementFromPoint(left + 20, bottom - 30).closest("tr").getAttribute("aria-hidden");
+    }"""
+    assert page.evaluate(at_the_bottom) is None  # a row, and not the space for rows that are not in view
+    page.close()
 
 
 def test_failures_and_warnings_come_first(page: Any, results: Path) -> None:
