@@ -65,7 +65,7 @@ def segment_all(config: RunConfig, *, as_json: bool, with_report: bool) -> None:
                 f"{reporter.n_nuclei}; --exclude-border leaves them out"
             )
         if reporter.changes:
-            print(f"changed by hand: {reporter.changes}")
+            print(f"compared with the labels before: {reporter.changes}")
         if reporter.n_left_out:
             print(f"left out: {counted(reporter.n_left_out, 'nucleus', 'nuclei')}; see n_left_out in images.csv")
         if reporter.n_doubtful:

@@ -32,7 +32,7 @@ def parse_saved(text: str) -> tuple[OutputOptions, TableOptions]:
     words = [word.strip() for word in text.split(",")]
     for word in words:
         if word not in _PACKAGES:
-            raise InputsError(f"--save {text}: found {word!r}, expected, separated by commas: {', '.join(SAVED)}")
+            raise InputsError(f"--save {text}: found {word!r}, expected one or more of: {', '.join(SAVED)}")
         package = _PACKAGES[word]
         if package is not None and find_spec(package) is None:
             raise MissingExtraError(package, FORMATS_EXTRA)

@@ -84,7 +84,7 @@ def parse_overlay_style(text: str) -> OverlayStyle:
         elif name == "range" and (limits := _parse_range(value)) is not None:
             name, parsed = "colour_range", limits
         else:
-            raise InputsError(f"--overlay {text}: found {word!r}, expected, separated by commas: {_EXPECTED}")
+            raise InputsError(f"--overlay {text}: found {word!r}, expected one or more of: {_EXPECTED}")
         if name in found:
             raise InputsError(f"--overlay {text}: {word!r} is a second word for the same thing; give one")
         found[name] = parsed

@@ -43,7 +43,7 @@ def test_resume_keeps_a_correction_and_measure_counts_it(results: Path, tiny_mod
     n_nuclei = len(np.unique(tifffile.imread(out / "labels/a.tif"))) + len(
         np.unique(tifffile.imread(out / "labels/b.tif"))
     )
-    assert f"changed by hand: 1 removed, {n_nuclei - 2} unchanged" in done.stdout
+    assert f"compared with the labels before: 1 removed, {n_nuclei - 2} unchanged" in done.stdout
     assert (out / "overlays/a.png").is_file()
     done = run_script("nuclei-measure", results, images, "--out", out, "--verify")
     (line,) = done.stdout.splitlines()

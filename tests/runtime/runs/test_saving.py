@@ -170,7 +170,7 @@ def test_without_the_option_everything_has_its_default() -> None:
 def test_words_that_are_no_output_are_refused_with_the_list(tmp_path: Path) -> None:
     for text in ("", "labels,", "labels,cells", "GeoJSON"):
         with pytest.raises(
-            InputsError, match="expected, separated by commas: labels, overlays, geojson, roi, ome-zarr, table"
+            InputsError, match="expected one or more of: labels, overlays, geojson, roi, ome-zarr, table"
         ):
             parse_saved(text)
     done = infer(tmp_path, "--out", tmp_path / "out", "--save", "table", "--overlay", "natural")

@@ -56,7 +56,7 @@ def test_words_and_styles_are_the_same() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("", "found '', expected, separated by commas: stretched or natural, width=PIXELS"),
+        ("", "found '', expected one or more of: stretched or natural, width=PIXELS"),
         ("bright", "found 'bright'"),
         ("width=0", "found 'width=0'"),
         ("width=21", r"\(1 to 20\)"),
