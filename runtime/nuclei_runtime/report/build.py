@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TextIO
@@ -21,11 +22,20 @@ from nuclei_runtime.report.outlines import trace_turns
 from nuclei_runtime.report.page import Page
 from nuclei_runtime.report.pictures import Pictures
 from nuclei_runtime.results.conditions import Conditions
+from nuclei_runtime.results.differing import differing_results
 from nuclei_runtime.results.experiment import conditions_of_table, read_experiment
 from nuclei_runtime.results.joined_tables import write_tables
 from nuclei_runtime.results.layout import PROVENANCE_FILE, REPORT_FILE, SUMMARY_TABLE, is_own_report
-from nuclei_runtime.results.read_tables import PlaneKey, Row, nuclei_columns, plane_key, read_nuclei, read_rows
-from nuclei_runtime.results.records import with_recorded
+from nuclei_runtime.results.read_tables import (
+    PlaneKey,
+    Row,
+    image_name,
+    nuclei_columns,
+    plane_key,
+    read_nuclei,
+    read_rows,
+)
+from nuclei_runtime.results.records import record_of, with_recorded
 from nuclei_runtime.results.summary import folder_of
 from nuclei_runtime.results.wells import Well
 from nuclei_runtime.results.writing import move, writing
@@ -97,6 +107,7 @@ class _Report:
         self._provenance = _read_json(out / PROVENANCE_FILE)
         self._pictures = Pictures(out, self._provenance, len(self._experiment.images))
         self._outlines_bytes = 0
+        self._changed: tuple[str, tuple[str, ...]] = "", ()
 
     def write(self, file: TextIO) -> None:
         n_nuclei = sum(int(row.get("n_nuclei") or 0) for row in self._experiment.images)
@@ -161,10 +172,9 @@ class _Report:
         if picture is not None:
             content, shown["picture"] = picture
             page.add_bytes(f"picture-{index}", content)
-        measured, is_changed = measured_labels(self._out, row.get("labels", ""))
-        if is_changed or row.get("changed_results"):
-            shown["flags"].append(_CHANGED.format(row.get("changed_results") or row["labels"]))
-        labels = read_labels(self._out, measured) if n_nuclei else None
+        if changed := self._changed_results(image_name(row)):
+            shown["flags"].append(_CHANGED.format(", ".join(changed)))
+        labels = read_labels(self._out, measured_labels(self._out, row.get("labels", ""))) if n_nuclei else None
         if labels is not None and self._outlines_bytes < MAX_OUTLINES_BYTES:
             outlines = trace_turns(labels[0])
             content = zlib.compress(outlines.to_bytes(), 9)
@@ -172,6 +182,15 @@ class _Report:
             page.add_bytes(f"outlines-{index}", content)
             shown["outlines"] = {"scale": labels[1], "n": len(outlines.labels)}
         return shown
+
+    def _changed_results(self, name: str) -> tuple[str, ...]:
+        """Return the results of an image that somebody has changed since the run."""
+        if self._changed[0] != name:  # the planes of an image follow each other
+            record = None
+            with suppress(FileNotFoundError):
+                record = record_of(self._out, name)
+            self._changed = name, () if record is None else differing_results(self._out, record).changed
+        return self._changed[1]
 
 
 def flags_of(row: Row) -> list[str]:

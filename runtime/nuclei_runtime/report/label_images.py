@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import filecmp
 import math
 from pathlib import Path, PurePosixPath
 
@@ -42,24 +41,17 @@ def read_labels(out: Path, labels: str) -> tuple[Labels, int] | None:
         return None
 
 
-def measured_labels(out: Path, labels: str) -> tuple[str, bool]:
-    """Return the label image whose nuclei are in the tables, and whether that in ``labels`` is another one by now.
+def measured_labels(out: Path, labels: str) -> str:
+    """Return the label image whose nuclei are in the tables: a person may have corrected that in ``labels`` since.
 
     Parameters
     ----------
     out : Path
     labels : str
-        As `read_labels` takes it, which is in ``labels``: there a person may have corrected it since.
+        As `read_labels` takes it, which is in ``labels``.
     """
     original = PurePosixPath(ORIGINAL_LABELS.folder, *PurePosixPath(labels).parts[1:]).as_posix()
-    if not all(is_result(path) and not leads_out(out, out / path) for path in (labels, original)):
-        return labels, False
-    if not (out / original).is_file():  # of an earlier version
-        return labels, False
-    try:
-        return original, not filecmp.cmp(out / labels, out / original, shallow=False)
-    except OSError:  # it is missing
-        return original, False
+    return original if is_result(labels) and (out / original).is_file() else labels
 
 
 def _scaled_down(page: tifffile.TiffPage, scale: int) -> Labels:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import InputsError, ResultsExistError
@@ -150,10 +151,13 @@ def test_the_fields_of_a_plate_are_shown_without_the_outlines_of_their_overlays(
 def test_corrected_labels_are_named_and_shown_as_they_were_measured(copied: Path) -> None:
     corrected = copied / "labels/plate 1/A01.tif"
     tifffile.imwrite(corrected, np.zeros_like(tifffile.imread(corrected)))
+    Image.fromarray(np.zeros((96, 128), np.uint8)).save(copied / "overlays/plate 1/A01.png")
     write_report(copied)
     found = {image["row"]["image"]: image for image in document(copied)["images"]}
     image = found["plate 1/A01.tif"]
-    assert image["flags"] == ["changed after the run: labels/plate 1/A01.tif; shown and counted as it was before"]
+    assert image["flags"] == [
+        "changed after the run: labels/plate 1/A01.tif, overlays/plate 1/A01.png; shown and counted as it was before"
+    ]
     assert image["outlines"]["n"] == image["n"] > 0
     assert found["plate 2/A01.tif"]["flags"] == []
 
