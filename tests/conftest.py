@@ -35,7 +35,17 @@ for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
     os.environ.setdefault(variable, str(max(1, cpu_count() // n_workers)))
 
 REAL_DATA_VARIABLE, VENDOR_VARIABLE = "NUCLEI_DSB2018_DIR", "NUCLEI_VENDOR_DIR"
-FORMAT_PACKAGES = ("pylibCZIrw", "nd2", "liffile", "mrc", "openslide-python", "slideio", "imagecodecs", "zarr")
+FORMAT_PACKAGES = (
+    "pylibCZIrw",
+    "nd2",
+    "liffile",
+    "mrc",
+    "oiffile",
+    "openslide-python",
+    "slideio",
+    "imagecodecs",
+    "zarr",
+)
 
 AFTER_TRAINING = ("tests/export/", "tests/train/fitting/", "tests/train/recipes/")
 """Folders of tests that use the trained networks `finished_run` and `native_run`."""

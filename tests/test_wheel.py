@@ -154,7 +154,7 @@ def test_only_extras_need_a_framework(wheel: Path) -> None:
         "typer",
         "rich",
     }
-    formats = {"codecs", "zarr", "czi", "nd2", "lif", "dv", "slides", "all-formats"}
+    formats = {"codecs", "zarr", "czi", "nd2", "lif", "dv", "olympus", "slides", "all-formats"}
     uses = {"cpu", "gpu", "formats", "watch", "napari", "data", "train", "export", "bioimageio"}
     extras = {*uses, "docs", "test", "test-napari", "dev", *formats}
     assert set(metadata.get_all("Provides-Extra")) == extras  # type: ignore[arg-type]

@@ -55,7 +55,7 @@ class Format:
         The package that the opener needs and the extra that installs it.
     companion : str
         For a format whose files have their pixels in a folder beside them: the name of that folder, in which
-        ``{stem}`` stands for that of the file.
+        ``{name}`` stands for that of the file, and ``{stem}`` for that without its suffix.
     advice : str
         What to do with an image of a format that is not read.
     """

@@ -45,6 +45,22 @@ FORMATS = (
     ),
     # What marks it is not at its beginning.
     Format("DeltaVision DV", (".dv",), f"{_HERE}.deltavision:open_dv", needs_suffix=True, extra=("mrc", "dv")),
+    Format(
+        "Olympus OIB",
+        (".oib",),
+        f"{_HERE}.olympus:open_oib",
+        first_bytes=_OLE,
+        needs_suffix=True,
+        extra=("oiffile", "olympus"),
+    ),
+    Format(
+        "Olympus OIF",
+        (".oif",),
+        f"{_HERE}.olympus:open_oif",
+        needs_suffix=True,
+        companion="{name}.files",
+        extra=("oiffile", "olympus"),
+    ),
     # The file itself holds only an overview, in a format of its own.
     Format(
         "Olympus VSI",
@@ -99,8 +115,6 @@ FORMATS = (
     Format("Zeiss ZVI", (".zvi",), first_bytes=_OLE, needs_suffix=True, advice=_EXPORT),
     Format("Nikon ND2 of before 2007", (".nd2",), first_bytes=_JPEG_2000, needs_suffix=True, advice=_EXPORT),
     Format("Leica LOF", (".lof",), first_bytes=(b"p\0\0\0",), needs_suffix=True, advice=_EXPORT),
-    Format("Olympus OIB", (".oib",), first_bytes=_OLE, needs_suffix=True, advice=_EXPORT),
-    Format("Olympus OIF", (".oif",), needs_suffix=True, advice=_EXPORT),
     Format("Olympus OIR", (".oir",), first_bytes=(b"OLYMPUSRAWFORMAT",), advice=_EXPORT),
     Format("Imaris IMS", (".ims",), first_bytes=(b"\x89HDF\r\n\x1a\n",), needs_suffix=True, advice=_EXPORT),
     Format("DICOM", (".dcm", ".dicom"), needs_suffix=True, advice=_EXPORT),
@@ -145,7 +159,7 @@ def companion_of(path: Path) -> Path | None:
     """Return the folder beside a file that holds its pixels, if its format has such a folder and it exists."""
     for form in FORMATS:
         if form.companion and path.suffix.lower() in form.suffixes:
-            folder = path.with_name(form.companion.format(stem=path.stem))
+            folder = path.with_name(form.companion.format(stem=path.stem, name=path.name))
             return folder if folder.is_dir() else None
     return None
 

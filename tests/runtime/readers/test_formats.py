@@ -204,7 +204,7 @@ def test_a_format_is_imported_when_its_first_image_is_opened() -> None:
     code = (
         "import sys\nfrom nuclei_runtime.readers import opening\nfrom nuclei_runtime.runs import inputs\n"
         "print(sorted({'zarr', 'png', 'nuclei_runtime.readers.pictures',"
-        " 'pylibCZIrw', 'nd2', 'liffile', 'slideio', 'openslide', 'nuclei_runtime.readers.czi',"
+        " 'pylibCZIrw', 'nd2', 'liffile', 'oiffile', 'slideio', 'openslide', 'nuclei_runtime.readers.czi',"
         " 'nuclei_runtime.readers.tiff.stack', 'nuclei_runtime.readers.ome_zarr'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -157,14 +157,14 @@ def test_an_image_of_a_format_that_is_not_read_is_not_passed_over(tmp_path: Path
 
 
 def test_a_folder_without_an_image_that_can_be_read_says_what_is_in_it(tmp_path: Path) -> None:
-    touch(tmp_path / "in", "a.oir", "b.OIR", "sub/c.oib", "notes.txt")
+    touch(tmp_path / "in", "a.oir", "b.OIR", "sub/c.zvi", "notes.txt")
     with pytest.raises(InputsError) as caught:
         find_images([tmp_path / "in"], out=tmp_path / "out")
     message = str(caught.value)
     assert "2 found: Olympus OIR files are not read; export the image as OME-TIFF" in message
-    assert "1 found: Olympus OIB files are not read; export the image as OME-TIFF" in message
+    assert "1 found: Zeiss ZVI files are not read; export the image as OME-TIFF" in message
     waiting = find_images([tmp_path / "in"], out=tmp_path / "out", may_be_none=True)  # others may still arrive
-    assert names(waiting) == ["a.oir", "b.OIR", "sub/c.oib"]
+    assert names(waiting) == ["a.oir", "b.OIR", "sub/c.zvi"]
 
 
 @pytest.mark.parametrize("source", ["absent.png", "absent", "*.png", ""])
