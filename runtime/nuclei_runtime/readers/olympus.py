@@ -33,7 +33,7 @@ _DECIMAL_COMMA = re.compile(r"0,(\d+)(?:\.0)?")
 _WAVELENGTH = "L"
 _MAX_SETTINGS_BYTES = 1 << 24
 
-Opener = Callable[[], BinaryIO]
+_Opener = Callable[[], BinaryIO]
 """Opens one of the files of which an OIF or OIB consists."""
 
 
@@ -102,17 +102,17 @@ class _Planes:
     """
 
     numbers: dict[str, list[int]]
-    openers: dict[tuple[int, ...], Opener]
+    openers: dict[tuple[int, ...], _Opener]
 
     def length(self, axis: str) -> int:
         return len(self.numbers.get(axis, (1,)))
 
-    def at(self, index: Mapping[str, int]) -> Opener:
+    def at(self, index: Mapping[str, int]) -> _Opener:
         """Return what opens the plane at these positions, counted from 0."""
         return self.openers[tuple(numbers[index.get(axis, 0)] for axis, numbers in self.numbers.items())]
 
 
-def _stack(form: str, settings: Mapping[str, Any], files: Sequence[tuple[str, Opener]]) -> Stack:
+def _stack(form: str, settings: Mapping[str, Any], files: Sequence[tuple[str, _Opener]]) -> Stack:
     planes = _planes(form, files)
     _check_axes(form, settings, planes)
     sweeps = planes.length(_WAVELENGTH) > 1
@@ -146,7 +146,7 @@ def _stack(form: str, settings: Mapping[str, Any], files: Sequence[tuple[str, Op
     )
 
 
-def _planes(form: str, files: Sequence[tuple[str, Opener]]) -> _Planes:
+def _planes(form: str, files: Sequence[tuple[str, _Opener]]) -> _Planes:
     """Find the planes by their names.
 
     Raises
@@ -154,7 +154,7 @@ def _planes(form: str, files: Sequence[tuple[str, Opener]]) -> _Planes:
     ImageReadError
         There are none, some are missing, or their names contradict each other.
     """
-    found: dict[tuple[int, ...], Opener] = {}
+    found: dict[tuple[int, ...], _Opener] = {}
     kinds = set()
     for name, opener in files:
         if (match := _PLANE.fullmatch(name)) is None:
@@ -207,7 +207,7 @@ def _check_axes(form: str, settings: Mapping[str, Any], planes: _Planes) -> None
             raise ImageShapeError(f"the {form} has an axis {axis} that is not understood; export it as OME-TIFF")
 
 
-def _pixels(form: str, opener: Opener) -> Image:
+def _pixels(form: str, opener: _Opener) -> Image:
     """Read one plane."""
     with ExitStack() as resources:
         stack = open_tiff(resources.enter_context(opener()), resources)
