@@ -53,12 +53,14 @@ def main(data: Path | None, model: Path | None) -> None:
         return as_it_is(as_input(scale_range(colours_of(image), *percents)))
 
     def packaged(image: Any) -> Any:
-        """Mirror the image at all edges, as bioimageio.core does; at two of them up to the next multiple."""
+        """Mirror the image at all edges before anything else, as bioimageio.core does; at two up to a multiple."""
         halo, multiple = tiling.halo_px, tiling.multiple_of_px
-        prepared = as_input(scale_range(colours_of(image)))
-        height, width = prepared.shape[:2]
+        pixels = np.atleast_3d(colours_of(image))
+        height, width = pixels.shape[:2]
         around = ((halo, halo - height % -multiple), (halo, halo - width % -multiple), (0, 0))
-        maps = run_tiled(session.run, np.pad(prepared, around, "symmetric"), tiling)
+        mirrored = np.pad(pixels, around, "symmetric")
+        prepared = np.broadcast_to(scale_range(mirrored), (*mirrored.shape[:2], 3))
+        maps = run_tiled(session.run, prepared, tiling)
         return segmenter.find_instances(maps[halo:, halo:][:height, :width]).labels
 
     ways: dict[str, Segment] = {

@@ -80,8 +80,7 @@ def export(
 
     Next to it are a sample (an image with its expected result, to check other machines with) and a report.
 
-    With --bioimageio, the model is also packaged for bioimage.io. Without MODEL, nothing is exported: RUN is then the
-    model to package, by default the bundled one.
+    With --bioimageio, also package the model for bioimage.io. Without MODEL, only package: RUN, or the bundled model.
     """
     if bioimageio is None and (run is None or model is None):
         raise typer.BadParameter("name the run folder and the ONNX file to write")

@@ -201,6 +201,16 @@ def test_the_command_packages_another_model(tiled_model: Path, tmp_path: Path, r
     assert sorted(tmp_path.rglob(".package*")) == []
 
 
+def test_the_command_exports_and_packages_in_one_go(native_run: Path, tmp_path: Path, run_main: RunMain) -> None:
+    model, folder = tmp_path / "model.onnx", tmp_path / "package"
+    arguments = ("--name", "mine to keep", "--bioimageio", folder, "--author", "A. Person")
+    code, out, _ = run_main(export_main, native_run, model, *arguments)
+    assert code == 0
+    assert "report: " in out
+    assert (folder / "weights.onnx").read_bytes() == model.read_bytes()
+    assert spec.load_model_description(folder).name == "mine to keep"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
