@@ -299,7 +299,7 @@ def test_a_description_of_another_graph_is_refused(copied_run: Path, run_main: R
         (["nowhere", "model.v2"], "'model.v2'"),
         (["nowhere", "m.onnx", "--opset", "19"], "18"),
         (["nowhere", "."], "is a directory"),
-        (["nowhere"], "Missing argument"),
+        (["nowhere"], "name the run folder and the ONNX file to write"),
     ],
 )
 def test_wrong_usage_is_said(arguments: list[str], expected: str, run_main: RunMain) -> None:
