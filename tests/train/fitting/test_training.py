@@ -159,7 +159,8 @@ def test_what_it_prints_can_be_read(finished_run: Path, training_data: Path) -> 
     """Messages on stderr, including a warning about the random split; epochs and scores on stdout."""
     warning, counts = (finished_run.parent / "stderr.txt").read_text(encoding="utf-8").splitlines()
     assert warning.startswith(
-        "There is no splits.csv next to the data, so a random 10% of the images is used for validation."
+        "There is no splits.csv next to the data and no folder val, so a random 10% of the images is used for "
+        "validation."
     )
     assert "the validation scores are too good" in warning
     # The random split is in the run folder, in a form that can be used again.
