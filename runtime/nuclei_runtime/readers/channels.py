@@ -180,6 +180,8 @@ class Channels:
         index = _index(asked)
         if index is not None and 0 <= index < n:
             return index
+        if not names and index is None:
+            listed += ", without names; choose one by its index, in a run of its own if other files need the name"
         raise ImageShapeError(f"there is no channel {asked} in the file ({self.found}); its channels: {listed}")
 
 

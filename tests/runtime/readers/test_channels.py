@@ -166,6 +166,19 @@ def test_the_channel_of_a_plane_has_its_name_or_index(tmp_path: Path) -> None:
     assert found == ["GFP", "Cy5", "2", "DAPI", None]
 
 
+def test_a_name_in_a_file_without_names_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    """A grey image in a folder of named channels may show any of them."""
+    grey = tmp_path / "a.png"
+    PillowImage.fromarray(COLOURS[0]).save(grey)
+    for path, listed in ((grey, "0"), (write(tmp_path / "b.ome.tif", COLOURS), "0 to 2")):
+        way_out = f"channels: {listed}, without names; choose one by its index, in a run of its own"
+        with (
+            pytest.raises(ImageShapeError, match=f"there is no channel DAPI in the file.*{way_out}"),
+            open_planes(path, Selection(channel="DAPI")),
+        ):
+            pass
+
+
 @pytest.mark.parametrize("axes", ["CYX", "ZYX", "TYX", None])
 def test_who_cannot_choose_is_not_told_of_options(axes: str | None, tmp_path: Path) -> None:
     """`read_image` is also what nuclei-train, nuclei-explore and nuclei-evaluate read with, which have none of them."""
