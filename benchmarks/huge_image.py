@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,10 +86,10 @@ def tree_bytes(process: psutil.Process) -> int:
     return total
 
 
-def measure(image: Path, out: Path, model: str | None, max_memory: str) -> Measured:
-    """Run nuclei-infer and sample its resident memory."""
+def measure(image: Path, out: Path, model: str | None, max_memory: str, options: Sequence[str] = ()) -> Measured:
+    """Run nuclei-infer, with further options, and sample its resident memory."""
     command = [sys.executable, "-c", "from nuclei_runtime.cli.infer import main; main()", str(image)]
-    command += ["--out", str(out), "--max-memory", max_memory, *(["--model", model] if model else [])]
+    command += ["--out", str(out), "--max-memory", max_memory, *(["--model", model] if model else []), *options]
     start, peak = time.perf_counter(), 0
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as child:
         process = psutil.Process(child.pid)

@@ -1,12 +1,12 @@
 """Segment a made whole slide with nuclei-infer and measure its time and memory.
 
-    python benchmarks/huge_slide.py CROP [--at ROW COLUMN] [--height 80000] [--width 100000] [--tissue 0.1]
+    python -m benchmarks.huge_slide CROP [--at ROW COLUMN] [--height 80000] [--width 100000] [--tissue 0.1]
         [--max-memory 1GiB] [--folder DIR] [--keep]
 
 Makes an SVS with levels 1, 4 and 16, compressed with JPEG, as scanners write it: glass, and islands of tissue, which
 are a square of 512 pixels of the image CROP repeated. Segments it in a process of its own and prints a Markdown table.
-Needs the extra `slides`. How long the tissue takes is what counts: with the default share of tissue, most of such a
-slide is glass, which is skipped.
+Further options go to nuclei-infer. Needs the extra `slides`. How long the tissue takes is what counts: with the default
+share of tissue, most of such a slide is glass, which is skipped.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--max-memory", default="1GiB")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--keep", action="store_true", help="write the slide to --folder and do no more")
-    options = parser.parse_args()
+    options, further = parser.parse_known_args()
     row, column = options.at
     with open_planes(options.crop, Selection()) as (plane, *_):
         crop = plane.read(slice(row, row + TILE_PX), slice(column, column + TILE_PX))[..., :3].astype(np.uint8)
@@ -137,7 +137,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         image = Path(folder) / "slide.svs"
         slide.write(image)
-        done = measure(image, Path(folder) / "out", None, options.max_memory)
+        done = measure(image, Path(folder) / "out", None, options.max_memory, further)
         with (Path(folder) / "out/images.csv").open(encoding="utf-8", newline="") as table:
             (outcome,) = csv.DictReader(table)
     gigapixels = tissue.sum() * CELL_PX**2 / 1e9
