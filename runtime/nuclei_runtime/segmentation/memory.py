@@ -198,7 +198,14 @@ class Budget:
         fitting = (one for core in cores if self._may_use(one := replace(tiling, core_px=core), tiling, window_px))
         shape = self._plane.shape[:2]
         enough = MAX_COMPUTED * math.prod(shape)
-        return min(fitting, key=lambda one: max(computed_px(shape, one), enough), default=smallest)
+        best, fewest = smallest, math.inf
+        for one in fitting:
+            n_computed = computed_px(shape, one)
+            if n_computed <= enough:
+                return one  # the first of small images, whose time would otherwise go into looking at larger tiles
+            if n_computed < fewest:
+                best, fewest = one, n_computed
+        return best
 
     def _may_use(self, tiling: Tiling, of_card: Tiling, window_px: int) -> bool:
         """Return whether the plane may be cut into such tiles; for those that the card asks for, no share counts."""
