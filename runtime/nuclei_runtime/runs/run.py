@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePath
 from types import TracebackType
+from typing import Protocol
 
 from nuclei_runtime.errors import RuntimeEnvironmentError
 from nuclei_runtime.results.folder import ResultsFolder
@@ -17,22 +16,36 @@ from nuclei_runtime.results.joined_tables import Joined
 from nuclei_runtime.results.layout import PROVENANCE_FILE, token_of
 from nuclei_runtime.results.provenance import describe_method, provenance_json, read_earlier_methods, run_key
 from nuclei_runtime.results.shard import WHOLE
+from nuclei_runtime.results.store import ResultStore
 from nuclei_runtime.results.writing import KEPT
 from nuclei_runtime.runs.config import RunConfig, find_inputs, n_threads
 from nuclei_runtime.runs.given import AnyWorker, GivenWorker
-from nuclei_runtime.runs.image_file import FileOutcome, process_file
+from nuclei_runtime.runs.image_file import FileOutcome
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.runs.label_files import LabelSet
 from nuclei_runtime.runs.same_view import common_view
+from nuclei_runtime.runs.threads import Threads
 from nuclei_runtime.runs.workers import Job, ReportBlocks, Worker, report_nothing
 from nuclei_runtime.segmentation.admission import Admission
 from nuclei_runtime.segmentation.segmenter import Segmenter
 
-FILES_AHEAD = 4
-"""For each file at a time, how many may be begun or finished ahead of the one whose outcome is next."""
 
-_INTERRUPTIBLE_S = 0.5
-"""How long to wait at a time: Windows delivers Ctrl-C only between waits."""
+class Crew(Protocol):
+    """Processes the files of a run."""
+
+    @property
+    def n_processed(self) -> int:
+        """Files that are finished, segmented or failed; maybe more than were yielded."""
+
+    def outcomes(self, files: Sequence[ImageFile]) -> Iterator[FileOutcome]:
+        """Yield the outcome of each file, and stop what is in hand when the iterator is closed."""
+
+
+class Cluster(Protocol):
+    """Other processes that can do the work of a run; see `nuclei_runtime.runs.cluster`."""
+
+    def crew(self, job: Job, store: ResultStore, files: Sequence[ImageFile], report: ReportBlocks) -> Crew:
+        """Prepare these processes for a job, and return who does it."""
 
 
 def load_worker(
@@ -116,6 +129,8 @@ class FolderRun:
     config : RunConfig
     report : ReportBlocks
         Is told how many blocks of a large image are done.
+    cluster : Cluster, optional
+        Does the work in place of threads of this process.
 
     Attributes
     ----------
@@ -138,24 +153,35 @@ class FolderRun:
         See `find_images`, `load_worker` and `ResultsFolder`.
     """
 
-    def __init__(self, config: RunConfig, report: ReportBlocks = report_nothing) -> None:
+    def __init__(
+        self, config: RunConfig, report: ReportBlocks = report_nothing, cluster: Cluster | None = None
+    ) -> None:
         self.inputs, self.labels = find_inputs(config)
         config = with_same_view(config, self.inputs.files)
         self.view = config.options.view
         self.files = tuple(file for file in self.inputs.files if config.shard.owns(token_of(file.name)))
         self.joined: Joined | None = None
-        self._processed: list[ImageFile] = []
         # One thread per file, not all threads on one file: no thread waits while another reads, labels or writes.
-        self._n_at_once = max(1, min(n_threads(config), len(self.files)))
-        self.worker = load_worker(config, self._n_at_once, self.labels, report)
+        n_at_once = max(1, min(n_threads(config), len(self.files)))
+        self.worker = load_worker(config, n_at_once, self.labels, report)
         self._shard = config.shard
         self._results = open_results(config, self.worker, self.inputs.root)
         self.store = self._results.store
+        try:
+            self._crew: Crew = Threads(self.worker, self.store, n_at_once)
+            if cluster is not None:
+                job = replace(self.worker.job, options=config.options)  # each process has threads of its own
+                self._crew = cluster.crew(job, self.store, self.files, report)
+        except BaseException:
+            if config.mode == "new":  # the same command is not refused when the cluster is in order
+                (config.out / PROVENANCE_FILE).unlink(missing_ok=True)
+            self._results.close(is_last=False)
+            raise
 
     @property
     def n_processed(self) -> int:
-        """Files that are finished, segmented or failed; with several threads, maybe more than were yielded."""
-        return len(self._processed)
+        """Files that are finished, segmented or failed; maybe more than were yielded."""
+        return self._crew.n_processed
 
     def __enter__(self) -> FolderRun:
         return self
@@ -174,50 +200,17 @@ class FolderRun:
             self._results.close(is_last=self.joined is not None)
 
     def outcomes(self) -> Iterator[FileOutcome]:
-        """Segment the files and yield the outcome of each, in their order.
+        """Segment the files and yield the outcome of each: in their order, or on a cluster as they are finished.
 
         Raises
         ------
         RuntimeEnvironmentError
             The results cannot be written, or the folder of the images has vanished. What was written before is kept.
         """
-        for outcome in self._in_turn() if self._n_at_once == 1 else self._side_by_side():
+        for outcome in self._crew.outcomes(self.files):
             if not outcome.is_ok:
                 _check_folder(self.inputs.root)
             yield outcome
-
-    def _in_turn(self) -> Iterator[FileOutcome]:
-        for file in self.files:
-            yield self._process(file)
-
-    def _process(self, file: ImageFile) -> FileOutcome:
-        outcome = process_file(file, self.worker, self.store)
-        self._processed.append(file)
-        return outcome
-
-    def _side_by_side(self) -> Iterator[FileOutcome]:
-        waiting: deque[Future[FileOutcome]] = deque()
-        with ThreadPoolExecutor(self._n_at_once) as pool:
-            try:
-                for file in self.files:
-                    # Only a few ahead, so that the outcome of a slow file is not held back by many later ones.
-                    if len(waiting) == FILES_AHEAD * self._n_at_once:
-                        yield _result(waiting.popleft())
-                    waiting.append(pool.submit(self._process, file))
-                while waiting:
-                    yield _result(waiting.popleft())
-            except BaseException:  # what is begun is not finished either, as in a run with one thread
-                self.worker.stop.set()
-                raise
-            finally:
-                for future in waiting:
-                    future.cancel()
-
-
-def _result(future: Future[FileOutcome]) -> FileOutcome:
-    while not wait([future], _INTERRUPTIBLE_S).done:
-        pass
-    return future.result()
 
 
 def _check_folder(root: Path) -> None:

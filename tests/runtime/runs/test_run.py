@@ -21,7 +21,7 @@ from nuclei_runtime.errors import ResultsExistError, RuntimeEnvironmentError
 from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.results.layout import token_of
 from nuclei_runtime.results.shard import Shard
-from nuclei_runtime.runs import run as run_module
+from nuclei_runtime.runs import threads as threads_module
 from nuclei_runtime.runs.config import RunConfig
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import ImageFile
@@ -283,7 +283,7 @@ def test_files_are_segmented_in_parallel_and_reported_in_order(
             second_ended.set()
         return outcome
 
-    monkeypatch.setattr(run_module, "process_file", slow)
+    monkeypatch.setattr(threads_module, "process_file", slow)
     assert list(do(optioned(config, threads=2))) == sorted([*NAMES, "broken.png"])
     assert ended.index("b.png") < ended.index("a.png")
 
