@@ -96,6 +96,19 @@ class Fields:
         expected = f"a number from {low:g} to {high:g}"
         return float(self.take(key, lambda v: _is_number(v) and low <= v <= high, expected, low))
 
+    def matrix(self, key: str, size: int, bound: float) -> tuple[tuple[float, ...], ...]:
+        """Return a square matrix of numbers, none of which is further from 0 than a bound: a list of its rows."""
+
+        def valid(value: object) -> bool:
+            return isinstance(value, list) and len(value) == size and all(map(is_row, value))
+
+        def is_row(row: object) -> bool:
+            return isinstance(row, list) and len(row) == size and all(_is_number(v) and abs(v) <= bound for v in row)
+
+        expected = f"{size} lists of {size} numbers from {-bound:g} to {bound:g}"
+        rows = self.take(key, valid, expected, [[0.0] * size] * size)
+        return tuple(tuple(map(float, row)) for row in rows)
+
     def object(self, key: str) -> Fields:
         """Return the fields of an object inside this one."""
         value = self.take(key, lambda v: isinstance(v, dict), "an object", None)
