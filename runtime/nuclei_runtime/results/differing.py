@@ -7,6 +7,7 @@ again, and what somebody has changed must not be lost.
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,9 @@ def _is_damaged(path: Path) -> bool:
         if suffix in image_suffixes():
             _read_all(path)
         elif suffix == ".csv":  # every program ends the last line
-            return not path.read_bytes().endswith((b"\n", b"\r"))
+            with path.open("rb") as file:
+                file.seek(-1, os.SEEK_END)
+                return file.read() not in (b"\n", b"\r")
         elif suffix in (".json", ".geojson"):
             json.loads(path.read_bytes())
         elif suffix == ".zip":

@@ -105,7 +105,7 @@ def draw_colour_key(picture: PillowImage.Image, name: str, low: float, high: flo
     low, high : float
     """
     draw, font, em = _pen(picture)
-    name = name.encode("ascii", "replace").decode()  # as far as Pillow's font goes
+    name = _ascii(name)
     ends = _short(low), _short(high)
     widths = [math.ceil(draw.textlength(text, font)) for text in (name, *ends)]
     inner = max(widths[0], sum(widths[1:]) + em, 6 * em)
@@ -118,6 +118,28 @@ def draw_colour_key(picture: PillowImage.Image, name: str, low: float, high: flo
     picture.paste(PillowImage.fromarray(np.ascontiguousarray(bar)), (left, math.ceil(top + 1.7 * em)))
     draw.text((left, top + 2.9 * em), ends[0], _TEXT_RGB, font, anchor="la")
     draw.text((left + inner, top + 2.9 * em), ends[1], _TEXT_RGB, font, anchor="ra")
+
+
+def write_missing_column(picture: PillowImage.Image, name: str) -> None:
+    """Write into the lower left corner that the column of the colours was not measured.
+
+    Parameters
+    ----------
+    picture : Image
+    name : str
+        Of the column.
+    """
+    draw, font, em = _pen(picture)
+    text = f"{_ascii(name)}: not measured"
+    width, height = math.ceil(draw.textlength(text, font)) + em, 2 * em
+    left, top = em // 2, picture.height - em // 2 - height
+    draw.rectangle((left, top, left + width, top + height), _BOX_RGB)
+    draw.text((left + em // 2, top + 0.5 * em), text, _TEXT_RGB, font, anchor="la")
+
+
+def _ascii(name: str) -> str:
+    """Return a name as far as Pillow's font goes."""
+    return name.encode("ascii", "replace").decode()
 
 
 def _pen(picture: PillowImage.Image) -> tuple[ImageDraw.ImageDraw, ImageFont.FreeTypeFont | ImageFont.ImageFont, int]:

@@ -77,6 +77,8 @@ class OverlayPngWriter(PlaneWriter):
             marks.draw_scale_bar(picture, self.plane.pixel_size_um[1] * scale)
         if colours is not None:
             marks.draw_colour_key(picture, str(style.colour_by), *limits)
+        elif style.colour_by and n_nuclei:
+            marks.write_missing_column(picture, style.colour_by)
         picture.save(self.path, format="PNG", pnginfo=info)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,9 +137,20 @@ def test_the_key_has_plain_numbers(draw: Draw, monkeypatch: pytest.MonkeyPatch) 
     assert stated == ["area_px", "0.123", "2355"]
 
 
-def test_without_its_column_an_image_has_no_colours_and_no_key(draw: Draw) -> None:
-    labels = disks(10, 20)
-    np.testing.assert_array_equal(draw("colour=area_um2", labels), draw("stretched", labels))
+def test_without_its_column_an_image_has_one_colour_and_says_why(draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    stated: list[str] = []
+    written = overlay_marks.ImageDraw.ImageDraw.text
+
+    def text(*given: Any, **options: Any) -> None:
+        stated.append(given[2])
+        written(*given, **options)
+
+    monkeypatch.setattr(overlay_marks.ImageDraw.ImageDraw, "text", text)
+    labels = np.pad(disks(10, 20), ((0, 100), (0, 0)))
+    differs = (draw("colour=area_um2", labels) != draw("stretched", labels)).any(axis=-1)
+    assert stated == ["area_um2: not measured"]
+    assert differs[-40:].any()
+    assert not differs[:-40].any()
 
 
 def test_numbers_stand_in_their_nuclei(draw: Draw) -> None:
