@@ -1,4 +1,9 @@
-"""How fast this machine runs the bundled models: each execution provider, precision and number of threads."""
+"""How fast this machine runs the bundled models: each execution provider, precision and number of threads.
+
+A number of threads means two things. A folder has as many images segmented side by side, each with one thread; that is
+what nuclei-infer does. A single image is segmented by all of them together; that is what a program that embeds a
+`Segmenter` waits for. The fastest settings of the two may differ, so both are measured.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +12,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from nuclei_runtime.checks.folder_speed import FolderTime, folder_of_fields, time_folder
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import RuntimeEnvironmentError
 from nuclei_runtime.model.bundled import BUNDLED_MODELS
 from nuclei_runtime.model.session import CPU_PROVIDER, available_providers, import_onnxruntime
-from nuclei_runtime.resources import cpu_count
+from nuclei_runtime.resources import cpu_count, format_memory
+from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_runtime.steps.preprocess import preprocess
 
@@ -31,7 +39,10 @@ Key = TypeVar("Key")
 
 SIDE_PX = 512
 N_IMAGES = 2
+IMAGES_PER_THREAD = 4
+"""In the folders: whatever the number of threads, a run takes about as long."""
 ROUNDS = 5
+FOLDER_ROUNDS = 3
 CLOSE = 1.03
 """Two medians whose ratio is smaller count as equal, as the rounds are few: the setting with fewer threads wins."""
 
@@ -54,21 +65,41 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Speed:
-    """The measured speed of a setting, in megapixels per second.
+class FolderSpeed:
+    """How fast a setting segments a folder.
 
     Attributes
     ----------
     setting : Setting
-    network : float
-        The network alone.
-    segmentation : float
-        `nuclei_runtime.Segmenter.segment`, one image after the other.
+        Its threads are how many images are segmented side by side.
+    speed : float
+        Megapixels per second, with label images, overlays and tables written.
+    peak_bytes : int
+        The largest resident memory of the process.
     """
 
     setting: Setting
+    speed: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class ImageSpeed:
+    """How fast a setting segments one image after the other.
+
+    Attributes
+    ----------
+    setting : Setting
+        Its threads work on the same image.
+    speed : float
+        Megapixels per second of `nuclei_runtime.Segmenter.segment`.
+    network : float
+        Megapixels per second of the network alone.
+    """
+
+    setting: Setting
+    speed: float
     network: float
-    segmentation: float
 
 
 @dataclass(frozen=True)
@@ -77,33 +108,45 @@ class Survey:
 
     Attributes
     ----------
-    speeds : tuple of Speed
+    folders : tuple of FolderSpeed
+    images : tuple of ImageSpeed
     not_measured : dict of str to str
-        The reason for each provider that did not run.
+        The reason for each provider or setting that did not run.
+    side_px : int
+        Height and width of the images, in pixels.
     """
 
-    speeds: tuple[Speed, ...]
+    folders: tuple[FolderSpeed, ...]
+    images: tuple[ImageSpeed, ...]
     not_measured: dict[str, str]
-
-    @property
-    def recommended(self) -> Setting:
-        """The fastest setting; among equally fast ones, the one with the fewest threads."""
-        best = max(speed.segmentation for speed in self.speeds)
-        close = [speed.setting for speed in self.speeds if speed.segmentation * CLOSE >= best]
-        return min(close, key=lambda setting: setting.threads)
+    side_px: int
 
 
-def survey(*, rounds: int = ROUNDS, side_px: int = SIDE_PX) -> Survey:
+def fastest(speeds: Sequence[FolderSpeed] | Sequence[ImageSpeed]) -> Setting:
+    """Return the fastest setting; among equally fast ones, the one with the fewest threads."""
+    best = max(one.speed for one in speeds)
+    return min((one.setting for one in speeds if one.speed * CLOSE >= best), key=lambda setting: setting.threads)
+
+
+def survey(*, rounds: int = ROUNDS, folder_rounds: int = FOLDER_ROUNDS, side_px: int = SIDE_PX) -> Survey:
     """Measure every setting on synthetic fields. Each speed is the median over rounds in which all settings take turns.
 
     Parameters
     ----------
-    rounds : int
+    rounds, folder_rounds : int
     side_px : int
         Height and width of the fields, in pixels.
     """
-    images = [fluorescence_field(seed, height=side_px, width=side_px)[0] for seed in range(N_IMAGES)]
     loaded, not_measured = load_settings()
+    images = _survey_images(loaded, rounds, side_px)
+    for segmenter in loaded.values():
+        segmenter.close()
+    folders, failed = _survey_folders(tuple(loaded), folder_rounds, side_px)
+    return Survey(folders, images, not_measured | failed, side_px)
+
+
+def _survey_images(loaded: Mapping[Setting, Segmenter], rounds: int, side_px: int) -> tuple[ImageSpeed, ...]:
+    images = [fluorescence_field(seed, height=side_px, width=side_px)[0] for seed in range(N_IMAGES)]
     calls: dict[tuple[Setting, str], Callable[[], object]] = {}
     for setting, segmenter in loaded.items():
         batches = [preprocess(image, segmenter.card.preprocessing)[np.newaxis] for image in images]
@@ -111,11 +154,42 @@ def survey(*, rounds: int = ROUNDS, side_px: int = SIDE_PX) -> Survey:
         calls[setting, "segmentation"] = partial(_call_each, segmenter.segment, images)
     seconds = alternate(calls, rounds)
     megapixels = N_IMAGES * side_px**2 / 1e6
-    speeds = [
-        Speed(setting, *(megapixels / seconds[setting, what] for what in ("network", "segmentation")))
+    return tuple(
+        ImageSpeed(setting, *(megapixels / seconds[setting, what] for what in ("segmentation", "network")))
         for setting in loaded
-    ]
-    return Survey(tuple(speeds), not_measured)
+    )
+
+
+def _survey_folders(
+    settings: Sequence[Setting], rounds: int, side_px: int
+) -> tuple[tuple[FolderSpeed, ...], dict[str, str]]:
+    """Return the speeds, and ``setting -> reason`` for those that failed."""
+    times: dict[Setting, list[FolderTime]] = {setting: [] for setting in settings}
+    failed: dict[Setting, str] = {}
+    with folder_of_fields(IMAGES_PER_THREAD * max(setting.threads for setting in settings), side_px) as folder:
+        for _ in range(rounds):
+            for setting in settings:
+                if setting not in failed:
+                    try:
+                        times[setting].append(_time_folder(folder, setting))
+                    except Exception as error:  # ONNX Runtime's exceptions share no base class
+                        failed[setting] = str(error)
+    megapixels_per_thread = IMAGES_PER_THREAD * side_px**2 / 1e6
+    speeds = tuple(
+        FolderSpeed(
+            setting,
+            setting.threads * megapixels_per_thread / statistics.median(one.seconds for one in found),
+            max(one.peak_bytes for one in found),
+        )
+        for setting, found in times.items()
+        if setting not in failed
+    )
+    return speeds, {f"a folder, {_flags(setting)}": reason for setting, reason in failed.items()}
+
+
+def _time_folder(folder: Path, setting: Setting) -> FolderTime:
+    options = SegmenterOptions(precision=setting.precision, provider=setting.provider, threads=setting.threads)
+    return time_folder(folder, IMAGES_PER_THREAD * setting.threads, options)
 
 
 def load_settings() -> tuple[dict[Setting, Segmenter], dict[str, str]]:
@@ -173,18 +247,37 @@ def alternate(calls: Mapping[Key, Callable[[], object]], rounds: int) -> dict[Ke
 
 
 def report(found: Survey) -> Iterator[str]:
-    """Yield the lines of the report: a table, what was not measured, and the recommended flags."""
-    names = [speed.setting.provider for speed in found.speeds]
-    width = max(map(len, names), default=0)
-    yield f"{'provider':<{width}}  precision  threads  network MP/s  segmentation MP/s"
-    for speed in sorted(found.speeds, key=lambda speed: -speed.segmentation):
-        setting = speed.setting
-        yield (
-            f"{setting.provider:<{width}}  {setting.precision:<9}  {setting.threads:>7}  "
-            f"{speed.network:>12.2f}  {speed.segmentation:>17.2f}"
-        )
-    for provider, reason in found.not_measured.items():
-        yield f"not measured: {provider}: {reason}"
-    best = found.recommended
-    provider = "" if best.provider == CPU_PROVIDER else f" --provider {best.provider}"
-    yield f"recommended: --precision {best.precision} --threads {best.threads}{provider}"
+    """Yield the lines of the report: two tables, what was not measured, and the fastest settings."""
+    width = max((len(one.setting.provider) for one in found.images), default=0)
+    size = f"{found.side_px} x {found.side_px} pixels"
+
+    def row(setting: Setting) -> str:
+        return f"{setting.provider:<{width}}  {setting.precision:<9}  {setting.threads:>7}"
+
+    head = f"{'provider':<{width}}  precision  threads"
+    yield f"a folder of images of {size}, as many side by side as there are threads:"
+    yield f"{head}  MP/s     peak memory"
+    for folder in sorted(found.folders, key=lambda one: -one.speed):
+        yield f"{row(folder.setting)}  {folder.speed:<7.2f}  {format_memory(folder.peak_bytes)}"
+    yield ""
+    yield f"one image of {size} at a time, with all threads:"
+    yield f"{head}  MP/s     network alone  ms per image"
+    for image in sorted(found.images, key=lambda one: -one.speed):
+        milliseconds = found.side_px**2 / 1e3 / image.speed
+        yield f"{row(image.setting)}  {image.speed:<7.2f}  {image.network:<13.2f}  {milliseconds:.0f}"
+    yield ""
+    for what, reason in found.not_measured.items():
+        yield f"not measured: {what}: {reason}"
+    if found.folders:
+        yield f"fastest for a folder: nuclei-infer IMAGES --out RESULTS {_flags(fastest(found.folders))}"
+    yield f"fastest for one image at a time: Segmenter({_arguments(fastest(found.images))})"
+
+
+def _flags(setting: Setting) -> str:
+    provider = "" if setting.provider == CPU_PROVIDER else f" --provider {setting.provider}"
+    return f"--precision {setting.precision} --threads {setting.threads}{provider}"
+
+
+def _arguments(setting: Setting) -> str:
+    provider = "" if setting.provider == CPU_PROVIDER else f', provider="{setting.provider}"'
+    return f'precision="{setting.precision}", threads={setting.threads}{provider}'

@@ -13,10 +13,10 @@ def main() -> NoReturn:
 
 
 def bench() -> None:
-    """Measure how fast the bundled models run on this machine, and recommend options for nuclei-infer.
+    """Measure how fast the bundled models run on this machine, and print the fastest command.
 
-    Tries each execution provider, precision and number of threads on synthetic images. Takes less than a minute. Do
-    not run anything else at the same time.
+    Tries each execution provider, precision and number of threads on synthetic images: for a folder, and for one image
+    at a time, as in a program that embeds the model. Takes about a minute. Do not run anything else at the same time.
     """
     from nuclei_runtime.checks.bench import report, survey
 

@@ -1,18 +1,35 @@
-"""nuclei-bench: real sessions on tiny models. The tests check that something was measured, not how fast it is."""
+"""nuclei-bench: real sessions and real runs. The tests check that something was measured, not how fast it is."""
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from nuclei_runtime.checks import bench
-from nuclei_runtime.checks.bench import Setting, Speed, Survey, alternate, report, survey, thread_counts
+from nuclei_runtime.checks.bench import (
+    FolderSpeed,
+    ImageSpeed,
+    Setting,
+    Survey,
+    alternate,
+    fastest,
+    report,
+    survey,
+    thread_counts,
+)
+from nuclei_runtime.checks.folder_speed import folder_of_fields, time_folder
 from nuclei_runtime.cli.bench import main as bench_main
+from nuclei_runtime.cli.infer import main as infer_main
 from nuclei_runtime.errors import ProviderError
 from nuclei_runtime.model.session import CPU_PROVIDER, available_providers
 from nuclei_runtime.segmentation import options
+from nuclei_runtime.segmentation.options import SegmenterOptions
+from nuclei_runtime.segmentation.segmenter import Segmenter
 
 
 @pytest.fixture
@@ -22,17 +39,37 @@ def two_models(monkeypatch: pytest.MonkeyPatch, tiled_model: Path) -> None:
 
 @pytest.mark.usefixtures("two_models")
 def test_every_setting_is_measured_and_every_other_provider_has_its_reason() -> None:
-    found = survey(rounds=1, side_px=64)
-    measured = {speed.setting for speed in found.speeds}
+    found = survey(rounds=1, folder_rounds=1, side_px=64)
+    measured = {one.setting for one in found.images}
     for precision in ("fp32", "int8"):
         for threads in thread_counts():
             assert Setting(CPU_PROVIDER, precision, threads) in measured
-    assert all(speed.network > 0 and speed.segmentation > 0 for speed in found.speeds)
+    assert {one.setting for one in found.folders} == measured
+    assert all(one.network > 0 and one.speed > 0 for one in found.images)
+    assert all(one.speed > 0 and one.peak_bytes > 50 << 20 for one in found.folders)
     providers = {setting.provider for setting in measured}
     assert providers | set(found.not_measured) == {*bench.PROVIDERS, *available_providers()}
     for provider in set(bench.PROVIDERS) - set(available_providers()):
         assert found.not_measured[provider].startswith("not in this ONNX Runtime")
-    assert found.recommended in measured
+
+
+def test_a_folder_is_segmented_as_nuclei_infer_does() -> None:
+    with folder_of_fields(3, 64) as folder:
+        measured = time_folder(folder, 2, SegmenterOptions(precision="int8", threads=2))
+        assert sorted(path.name for path in (folder / "results/overlays").iterdir()) == ["00000.png", "00001.png"]
+        assert (folder / "results/nuclei.csv").is_file()
+    assert measured.seconds > 0
+    assert not folder.exists()
+
+
+def test_a_setting_whose_runs_fail_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    good, bad = Setting(CPU_PROVIDER, "int8", 1), Setting("NoSuchExecutionProvider", "fp32", 1)
+    monkeypatch.setattr(bench, "load_settings", lambda: (dict.fromkeys((good, bad), Segmenter()), {}))
+    found = survey(rounds=1, folder_rounds=1, side_px=64)
+    assert [one.setting for one in found.folders] == [good]
+    (reason,) = found.not_measured.items()
+    assert reason[0] == "a folder, --precision fp32 --threads 1 --provider NoSuchExecutionProvider"
+    assert reason[1].startswith("NoSuchExecutionProvider is not in this ONNX Runtime")
 
 
 @pytest.mark.usefixtures("two_models")
@@ -70,34 +107,50 @@ def test_calls_take_turns_after_one_round_that_does_not_count() -> None:
     assert set(seconds) == {"a", "b"}
 
 
-def test_the_report_names_all_and_recommends_the_fewest_threads_of_the_fastest() -> None:
-    speeds = (
-        Speed(Setting(CPU_PROVIDER, "fp32", 1), 1.5, 1.2),
-        Speed(Setting(CPU_PROVIDER, "int8", 4), 9.0, 6.0),
-        Speed(Setting(CPU_PROVIDER, "int8", 2), 8.0, 5.9),
+def test_among_equally_fast_settings_the_one_with_the_fewest_threads_is_taken() -> None:
+    two, four, eight = (Setting(CPU_PROVIDER, "int8", threads) for threads in (2, 4, 8))
+    speeds = [ImageSpeed(two, 5.9, 0), ImageSpeed(four, 6.0, 0), ImageSpeed(eight, 5.99, 0)]
+    assert fastest(speeds) == two
+    assert fastest([*speeds, ImageSpeed(eight, 6.2, 0)]) == eight
+
+
+def test_the_report_names_all_and_the_fastest_of_each_kind() -> None:
+    cpu, gpu = Setting(CPU_PROVIDER, "fp32", 4), Setting("CUDAExecutionProvider", "int8", 1)
+    found = Survey(
+        (FolderSpeed(gpu, 1.5, 300 << 20), FolderSpeed(cpu, 12.0, 200 << 20)),
+        (ImageSpeed(cpu, 2.0, 4.0), ImageSpeed(gpu, 8.0, 9.0)),
+        {"TensorrtExecutionProvider": "not in this ONNX Runtime (1)"},
+        side_px=400,
     )
-    lines = list(report(Survey(speeds, {"CUDAExecutionProvider": "not in this ONNX Runtime (1)"})))
-    assert [line.split() for line in lines[1:4]] == [
-        [CPU_PROVIDER, "int8", "4", "9.00", "6.00"],
-        [CPU_PROVIDER, "int8", "2", "8.00", "5.90"],
-        [CPU_PROVIDER, "fp32", "1", "1.50", "1.20"],
+    lines = list(report(found))
+    rows = [line.split() for line in lines]
+    assert rows[2:4] == [
+        [CPU_PROVIDER, "fp32", "4", "12.00", "200", "MiB"],
+        ["CUDAExecutionProvider", "int8", "1", "1.50", "300", "MiB"],
     ]
-    assert lines[4:] == [
-        "not measured: CUDAExecutionProvider: not in this ONNX Runtime (1)",
-        "recommended: --precision int8 --threads 2",
+    assert rows[7:9] == [
+        ["CUDAExecutionProvider", "int8", "1", "8.00", "9.00", "20"],
+        [CPU_PROVIDER, "fp32", "4", "2.00", "4.00", "80"],
     ]
-    fast = Speed(Setting("CUDAExecutionProvider", "fp32", 2), 90.0, 20.0)
-    assert list(report(Survey((*speeds, fast), {})))[-1] == (
-        "recommended: --precision fp32 --threads 2 --provider CUDAExecutionProvider"
-    )
+    assert lines[-3:] == [
+        "not measured: TensorrtExecutionProvider: not in this ONNX Runtime (1)",
+        "fastest for a folder: nuclei-infer IMAGES --out RESULTS --precision fp32 --threads 4",
+        'fastest for one image at a time: Segmenter(precision="int8", threads=1, provider="CUDAExecutionProvider")',
+    ]
 
 
 @pytest.mark.usefixtures("two_models")
-def test_the_command_prints_a_table(
-    run_main: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+def test_the_command_that_is_printed_runs(
+    run_main: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(bench, "SIDE_PX", 64)
+    monkeypatch.setattr(bench, "survey", partial(survey, rounds=1, folder_rounds=1, side_px=64))
+    monkeypatch.setattr(bench, "thread_counts", lambda: [2])
     code, out, err = run_main(bench_main)
     assert (code, err) == (0, "")
-    assert out.startswith("provider ")
-    assert "recommended: --precision " in out
+    found = re.search(r"^fastest for a folder: nuclei-infer (.*)$", out, re.MULTILINE)
+    assert found is not None
+    with folder_of_fields(2, 64) as folder:
+        places = {"IMAGES": str(folder / "images"), "RESULTS": str(tmp_path / "results")}
+        code, out, err = run_main(infer_main, *(places.get(word, word) for word in shlex.split(found[1])))
+    assert code == 0, err
+    assert "2 images" in out
