@@ -309,6 +309,42 @@ def test_results_never_replace_masks(tmp_path: Path) -> None:
     assert sample.mask_names == ("masks/a.tif",)
 
 
+def corrected_results(folder: Path, *, changed: list[str]) -> Path:
+    """Write an image and its results in all forms, some of which were changed after the run."""
+    results = folder / "my_results"
+    data = write(folder, "a.tif", "my_results/labels/a.tif", "my_results/geojson/a.geojson", "my_results/roi/a.zip")
+    written = [path.relative_to(results).as_posix() for path in sorted(results.rglob("a.*"))]
+    digests = {one: hashlib.sha256((results / one).read_bytes()).hexdigest() for one in written}
+    (results / "records").mkdir()
+    (results / "records/a.json").write_text(json.dumps({"results": digests | dict.fromkeys(changed, "0")}))
+    (results / "provenance.json").write_text("{}")
+    return data
+
+
+@pytest.mark.parametrize("place", ["labels/a.tif", "geojson/a.geojson", "roi/a.zip"])
+def test_what_was_corrected_in_the_results_is_the_truth(tmp_path: Path, place: str) -> None:
+    dataset = opened(corrected_results(tmp_path, changed=[place]))
+    (sample,) = dataset.samples
+    assert sample.mask_names == (f"my_results/{place}",)
+    np.testing.assert_array_equal(sample.read_labels() > 0, LABELS > 0)
+    assert dataset.unpaired == ()
+    (note,) = dataset.notes
+    assert "0 of them are as nuclei-infer wrote them" in note
+    assert ("for 1, outlines were corrected" in note) == (place != "labels/a.tif")
+
+
+def test_results_that_nobody_corrected_are_their_label_images(tmp_path: Path) -> None:
+    dataset = opened(corrected_results(tmp_path, changed=[]))
+    assert dataset.samples[0].mask_names == ("my_results/labels/a.tif",)
+    assert "1 of them are as nuclei-infer wrote them" in dataset.notes[0]
+
+
+def test_an_image_that_was_corrected_in_two_places_is_refused(tmp_path: Path) -> None:
+    data = corrected_results(tmp_path, changed=["labels/a.tif", "roi/a.zip"])
+    with pytest.raises(DatasetError, match=r"labels/a\.tif and my_results/roi/a\.zip were both changed since the run"):
+        open_data(data)
+
+
 def test_a_results_folder_alone_is_refused_with_what_to_name(tmp_path: Path) -> None:
     results(tmp_path, "a")
     with pytest.raises(DatasetError, match="is a results folder, without the images; expected the folder"):

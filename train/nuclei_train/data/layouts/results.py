@@ -1,4 +1,4 @@
-"""A results folder of nuclei-infer whose label images were corrected, beside the images that they belong to."""
+"""A results folder of nuclei-infer whose labels or outlines were corrected, beside the images that they belong to."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from nuclei_runtime.results.layout import PROVENANCE_FILE, RECORDS_FOLDER
-from nuclei_train.data.annotations.formats import LABEL_IMAGE
+from nuclei_runtime.writers.outputs import LABEL_FORMS, LABELS
+from nuclei_train.data.annotations.formats import FORMATS
 from nuclei_train.data.layouts.pairing import Found, Pair, twice
 from nuclei_train.data.layouts.places import identifier_of, is_image
 from nuclei_train.data.stores import Store
-
-_LABELS = "labels"
+from nuclei_train.errors import DatasetError
 
 
 def results_folders(files: Iterable[PurePosixPath]) -> set[PurePosixPath]:
@@ -32,12 +32,13 @@ def is_within(file: PurePosixPath, folders: Iterable[PurePosixPath]) -> bool:
 def find_results(files: Sequence[PurePosixPath], name: str, store: Store) -> Found:  # noqa: ARG001
     """Find label images of results folders that belong to images beside the folder.
 
-    A label image is named as its image, with the folders between it and the folder that nuclei-infer was given.
+    A label image is named as its image, with the folders between it and the folder that nuclei-infer was given. If the
+    outlines of an image (``geojson``, ``roi``) were changed since the run, they count instead, as for nuclei-measure.
 
     Raises
     ------
     DatasetError
-        Two images fit one label image, or two label images one image.
+        Two images fit one label image, or two label images one image; or an image was corrected in two places.
     """
     folders = results_folders(files)
     images = [file for file in files if is_image(file) and not is_within(file, folders)]
@@ -63,12 +64,18 @@ def _corrected(
             for parts in (inner.parts, inner.with_suffix("").parts):
                 for start in range(len(parts)):
                     by_stem.setdefault("/".join(parts[start:]), []).append(image)
+    known = set(files)
     written = _digests_written(folder, files, store)
-    unchanged = 0
+    n_unchanged = n_outlines = 0
+
+    def is_changed(result: PurePosixPath) -> bool:
+        digest = written.get(str(result.relative_to(folder)))
+        return digest is not None and hashlib.sha256(store.read(str(result))).hexdigest() != digest
+
     for label in files:
-        if folder / _LABELS not in label.parents or not is_image(label):
+        if folder / LABELS.folder not in label.parents or not is_image(label):
             continue
-        stem = str(label.relative_to(folder / _LABELS).with_suffix(""))
+        stem = str(label.relative_to(folder / LABELS.folder).with_suffix(""))
         fitting = list(dict.fromkeys(by_stem.get(stem, ())))
         if len(fitting) > 1:
             raise twice(fitting[0], fitting[1])
@@ -77,15 +84,25 @@ def _corrected(
             continue
         if fitting[0] in found.used:
             raise twice(label, fitting[0])
-        found.pairs.append(Pair(folder.parent, "", stem.replace("/", "_"), fitting[0], (label,), LABEL_IMAGE))
-        found.used.update((label, fitting[0]))
-        path = str(label.relative_to(folder))
-        unchanged += path in written and hashlib.sha256(store.read(str(label))).hexdigest() == written[path]
+        outlines = [folder / one.folder / f"{stem}{one.ending}" for one in LABEL_FORMS if one is not LABELS]
+        corrected = [one for one in (label, *outlines) if one in known and is_changed(one)]
+        if len(corrected) > 1:
+            raise DatasetError(
+                f"{' and '.join(map(str, corrected))} were both changed since the run; move those away that are not "
+                "the truth"
+            )
+        truth = corrected[0] if corrected else label
+        form = next(form for form in FORMATS if form.reader is not None and truth.suffix.lower() in form.suffixes)
+        found.pairs.append(Pair(folder.parent, "", stem.replace("/", "_"), fitting[0], (truth,), form))
+        found.used.update((label, *outlines, fitting[0]))
+        n_unchanged += not corrected and str(label.relative_to(folder)) in written
+        n_outlines += truth != label
     if not found.pairs:
         return Found()
     found.notes.append(
-        f"{folder / _LABELS}: {len(found.pairs)} label images of a results folder are taken as the truth; {unchanged} "
-        "of them are as nuclei-infer wrote them: remove those that nobody has checked"
+        f"{folder / LABELS.folder}: {len(found.pairs)} label images of a results folder are taken as the truth; "
+        f"{n_unchanged} of them are as nuclei-infer wrote them: remove those that nobody has checked"
+        + (f"; for {n_outlines}, outlines were corrected, which count instead" if n_outlines else "")
     )
     return found
 
