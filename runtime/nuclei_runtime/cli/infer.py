@@ -134,6 +134,15 @@ def infer(
         str | None,
         typer.Option("--shard", metavar="i/n", help="Segment only part i of n, for array jobs; i from 1."),
     ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            "--dask",
+            metavar="ADDRESS|local:N",
+            help="Segment on a Dask cluster (extra dask): the address of its scheduler, or N processes of this "
+            "computer. --threads and --max-memory are for each worker.",
+        ),
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Segment new images as they appear in the folders, until Ctrl-C or SIGTERM.")
     ] = False,
@@ -170,6 +179,8 @@ def infer(
 
     refuse_together(resume=resume, overwrite=overwrite, verify=verify, watch=watch)
     refuse_together(watch=watch, shard=shard is not None)
+    if dask is not None and (watch or verify):
+        raise typer.BadParameter("--dask is for a whole run, without --watch and --verify; these run on one computer")
     if report and (watch or shard is not None):
         raise typer.BadParameter("--report needs a whole run; run nuclei-report when all images are done")
     if model is not None and precision is not Precision.FP32:
@@ -220,4 +231,4 @@ def infer(
     elif watch:
         watch_folder(config, settle, as_json=as_json)
     else:
-        segment_all(config, as_json=as_json, with_report=report)
+        segment_all(config, as_json=as_json, with_report=report, dask=dask)

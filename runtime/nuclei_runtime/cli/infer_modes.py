@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import signal
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from threading import Event
 from typing import TYPE_CHECKING
 
 import typer
 
-from nuclei_runtime.cli.command import EXIT_SOME_FAILED, StopSignals, printable
+from nuclei_runtime.cli.command import EXIT_SOME_FAILED, StopSignals, printable, require_extra
 from nuclei_runtime.cli.progress import OutcomeReporter, print_stderr, progress_bar
 from nuclei_runtime.wording import counted, listed
 
 if TYPE_CHECKING:
+    from nuclei_runtime.runs.cluster import DaskCluster
     from nuclei_runtime.runs.config import RunConfig
     from nuclei_runtime.runs.label_files import LabelSet
     from nuclei_runtime.runs.run import FolderRun
 
 
-def segment_all(config: RunConfig, *, as_json: bool, with_report: bool) -> None:
-    """Segment or measure all images, report on each and print the totals."""
+def segment_all(config: RunConfig, *, as_json: bool, with_report: bool, dask: str | None = None) -> None:
+    """Segment or measure all images, on a Dask cluster if one is named, report on each and print the totals."""
     from nuclei_runtime.report.build import refuse_foreign_report, write_report
     from nuclei_runtime.results.layout import REPORT_FILE
     from nuclei_runtime.runs.run import FolderRun
@@ -34,7 +35,11 @@ def segment_all(config: RunConfig, *, as_json: bool, with_report: bool) -> None:
     run = None
     with StopSignals() as signals:
         try:
-            with progress_bar("images") as update, FolderRun(config, update.report_blocks) as run:
+            with (
+                _cluster(dask) as cluster,
+                progress_bar("images") as update,
+                FolderRun(config, update.report_blocks, cluster) as run,
+            ):
                 n_files = len(run.files)
                 if config.same_view:
                     print_stderr(f"all images are shown in one view: --view {run.view}")
@@ -89,6 +94,15 @@ def segment_all(config: RunConfig, *, as_json: bool, with_report: bool) -> None:
     unpaired = run.labels is not None and run.labels.without_image
     if reporter.n_failed or reporter.n_changed or run.inputs.unreadable or unpaired:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _cluster(dask: str | None) -> AbstractContextManager[DaskCluster | None]:
+    if dask is None:
+        return nullcontext()
+    require_extra("dask", "distributed", "cryptography")
+    from nuclei_runtime.runs.cluster import open_cluster
+
+    return open_cluster(dask, print_stderr)
 
 
 def _name_unpaired(labels: LabelSet | None) -> None:

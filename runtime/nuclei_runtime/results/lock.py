@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from weakref import finalize
@@ -50,6 +50,10 @@ class LockFile:
         """Whether the results folder is still the locked one: not moved away, no other folder in its place."""
         found = _identity(self.path)
         return found is not None and self.identity in (None, found)
+
+    def for_other_machines(self) -> LockFile:
+        """Return the file as other machines see it: they number devices and inodes of a network share differently."""
+        return replace(self, path=self.path.absolute(), identity=None)
 
 
 class ResultsLock:

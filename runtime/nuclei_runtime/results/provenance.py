@@ -127,10 +127,15 @@ def provenance_json(
             "processor": system.machine,
             "images_folder": images_folder,
             "threads": n_threads,
-            "packages": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
+            "packages": packages(),
         },
     }
     return _with_earlier_methods(document, earlier_methods or {})
+
+
+def packages() -> dict[str, str]:
+    """Return the versions of the packages that make the results."""
+    return {name: found for name in _PACKAGES if (found := _version(name)) is not None}
 
 
 def read_earlier_methods(path: Path, run_key: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nuclei_runtime.errors import ResultsExistError
@@ -37,6 +37,7 @@ from nuclei_runtime.results.records import Record, digest_file, read_record
 from nuclei_runtime.results.writing import make_folder, move, write_through, writing
 
 _RECORD_IN_WORKSPACE = "record.json"
+_TRIED = "tried-"
 
 
 @dataclass(frozen=True)
@@ -208,8 +209,65 @@ class ResultStore:
         remove_results(self.path, self.earlier_results(token) or ())
         record_path(self.path, token).unlink(missing_ok=True)
 
+    def for_other_machines(self) -> ResultStore:
+        """Return the store for workers that run elsewhere: in other working folders, on other machines."""
+        return replace(self, path=self.path.absolute(), lock=self.lock.for_other_machines())
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the provenance: who reads another one sees another folder.
+
+        Raises
+        ------
+        RuntimeEnvironmentError
+            There is none.
+        """
+        with writing(self.path):
+            self.check()
+            return digest_file(self.path / PROVENANCE_FILE).sha256
+
+    def n_killed(self, name: str) -> int:
+        """Return how many processes were killed over an image in this run, and remove what else they left of it.
+
+        Nobody may be processing the image.
+
+        Raises
+        ------
+        RuntimeEnvironmentError
+            The results folder has vanished since the run began, or cannot be written to.
+        """
+        token = token_of(name)
+        with writing(self.path):
+            self.check()
+            partial = self.path / PARTIAL_FOLDER
+            left = [path for path in _listed(partial) if path.name.startswith(f"{token}-")]
+            marks = [path for path in left if path.name.startswith(f"{token}-{_TRIED}")]
+            for work in set(left) - set(marks):
+                self.remove_leftover(work, token)
+        return len(marks)
+
+    @contextmanager
+    def attempt(self, name: str) -> Iterator[None]:
+        """Leave a mark while an image is processed, which `n_killed` counts if this process is killed."""
+        token = token_of(name)
+        partial = self.path / PARTIAL_FOLDER
+        mark = partial / f"{token}-{_TRIED}{secrets.token_hex(8)}"
+        with writing(mark):
+            make_folder(partial)
+            mark.touch()
+        try:
+            yield
+            for other in _listed(partial):  # the image is done
+                if other.name.startswith(f"{token}-{_TRIED}"):
+                    other.unlink(missing_ok=True)
+        finally:
+            mark.unlink(missing_ok=True)
+
     def _is(self, target: str, sha256: str) -> bool:
         try:
             return digest_file(self.path / target).sha256 == sha256
         except OSError:
             return False
+
+
+def _listed(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []

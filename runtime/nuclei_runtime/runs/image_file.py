@@ -62,7 +62,14 @@ class FileOutcome:
         return all(plane.status == "ok" for plane in self.planes)
 
 
-def process_file(file: ImageFile, worker: AnyWorker, store: ResultStore, *, record_failure: bool = True) -> FileOutcome:
+def process_file(
+    file: ImageFile,
+    worker: AnyWorker,
+    store: ResultStore,
+    *,
+    record_failure: bool = True,
+    obstacle: str | None = None,
+) -> FileOutcome:
     """Segment an image file and write its results, unless those of an earlier run are complete, or were changed since.
 
     Parameters
@@ -72,13 +79,15 @@ def process_file(file: ImageFile, worker: AnyWorker, store: ResultStore, *, reco
     store : ResultStore
     record_failure : bool
         Whether a file that fails gets a record. Without one, it is as if it had not been tried.
+    obstacle : str, optional
+        Why the file must not even be opened: it fails for this reason.
 
     Raises
     ------
     RuntimeEnvironmentError
         The results cannot be written, or the machine is at fault. What was written before is kept.
     """
-    source = digest_source(file)
+    source = digest_source(file) if obstacle is None else obstacle
     redone = None
     with suppress(FileNotFoundError):  # a new image
         earlier = record_of(store.path, file.name)

@@ -44,7 +44,7 @@ class Crew(Protocol):
 class Cluster(Protocol):
     """Other processes that can do the work of a run; see `nuclei_runtime.runs.cluster`."""
 
-    def crew(self, job: Job, store: ResultStore, files: Sequence[ImageFile], report: ReportBlocks) -> Crew:
+    def crew(self, name: str, job: Job, store: ResultStore, files: Sequence[ImageFile], report: ReportBlocks) -> Crew:
         """Prepare these processes for a job, and return who does it."""
 
 
@@ -169,13 +169,14 @@ class FolderRun:
         self.store = self._results.store
         try:
             self._crew: Crew = Threads(self.worker, self.store, n_at_once)
-            if cluster is not None:
+            if cluster is not None and self.files:
                 job = replace(self.worker.job, options=config.options)  # each process has threads of its own
-                self._crew = cluster.crew(job, self.store, self.files, report)
+                shard = "" if config.shard == WHOLE else f" {config.shard.index}/{config.shard.count}"
+                self._crew = cluster.crew(f"{config.out.absolute()}{shard}", job, self.store, self.files, report)
         except BaseException:
             if config.mode == "new":  # the same command is not refused when the cluster is in order
                 (config.out / PROVENANCE_FILE).unlink(missing_ok=True)
-            self._results.close(is_last=False)
+            self._results.close(is_last=config.shard == WHOLE)
             raise
 
     @property

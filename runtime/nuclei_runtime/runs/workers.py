@@ -118,8 +118,8 @@ class Worker:
     report: ReportBlocks = report_nothing
 
     @classmethod
-    def load(cls, job: Job) -> Self:
-        """Load the model in this process.
+    def load(cls, job: Job, n_at_once: int = 1, report: ReportBlocks = report_nothing) -> Self:
+        """Load the model in this process, for `n_at_once` files at a time.
 
         Raises
         ------
@@ -133,7 +133,7 @@ class Worker:
                 f"this worker would give other results than the run that it belongs to: its run key is {found}, the "
                 f"run's {job.run_key}; give all workers the same model file and the same version of nuclei-edge"
             )
-        return cls(job, segmenter, Admission(max_memory=job.max_memory))
+        return cls(job, segmenter, Admission(n_at_once, job.max_memory), report=report)
 
     def describe(self) -> dict[str, Any]:
         """Return everything that the bits of the results depend on, apart from the images."""

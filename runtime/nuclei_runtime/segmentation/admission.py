@@ -13,6 +13,30 @@ from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.process_memory import default_max_memory, resident_bytes
 
 
+class Gate:
+    """Lets many in at the same time, or one alone."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._n_inside = 0
+        self._is_alone = False
+
+    @contextmanager
+    def passed(self, *, alone: bool) -> Iterator[None]:
+        """Wait until one may enter, and stay inside for as long as the ``with`` statement runs."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_alone and not (alone and self._n_inside))
+            self._n_inside += 1
+            self._is_alone = alone
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._n_inside -= 1
+                self._is_alone = False
+                self._changed.notify_all()
+
+
 class Admission:
     """Admits the planes of several workers to memory. Create it after the model is loaded, before a plane is read.
 
@@ -30,9 +54,7 @@ class Admission:
     def __init__(self, n_workers: int = 1, max_memory: int | None = None) -> None:
         self._max_memory = max_memory
         self._share = None if n_workers == 1 else _share(n_workers, max_memory)
-        self._changed = Condition()
-        self._n_inside = 0
-        self._is_alone = False
+        self._gate = Gate()
 
     @contextmanager
     def admit(self, plane: Plane, network: Network) -> Iterator[int | None]:
@@ -51,17 +73,8 @@ class Admission:
         alone = not all(
             Budget(plane, self._max_memory, one).fits_in(share, one.tiling, GRID.window_px) for one in network.fixed()
         )
-        with self._changed:
-            self._changed.wait_for(lambda: not self._is_alone and not (alone and self._n_inside))
-            self._n_inside += 1
-            self._is_alone = alone
-        try:
+        with self._gate.passed(alone=alone):
             yield None if alone else share
-        finally:
-            with self._changed:
-                self._n_inside -= 1
-                self._is_alone = False
-                self._changed.notify_all()
 
 
 def _share(n_workers: int, max_memory: int | None) -> int:

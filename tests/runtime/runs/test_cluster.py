@@ -1,0 +1,245 @@
+"""A Dask cluster gives the results of one machine, whatever befalls its workers, its scheduler or this process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.errors import RuntimeEnvironmentError
+from nuclei_runtime.results.store import ResultStore
+from nuclei_runtime.runs.config import RunConfig
+from nuclei_runtime.runs.image_file import FileOutcome, process_file
+from nuclei_runtime.runs.inputs import ImageFile
+from nuclei_runtime.runs.run import FolderRun
+from nuclei_runtime.runs.workers import report_nothing
+from nuclei_runtime.segmentation.options import SegmenterOptions
+
+distributed = pytest.importorskip("distributed", reason="NOT RUN: the extra dask is not installed")
+cloudpickle = pytest.importorskip("cloudpickle")
+
+from nuclei_runtime.runs import cluster as cluster_module  # noqa: E402
+from nuclei_runtime.runs import cluster_worker  # noqa: E402
+from nuclei_runtime.runs.cluster import FILES_AHEAD, open_cluster  # noqa: E402
+
+NAMES = ["a.png", "b.png", "broken.png", "c.png", "plate 1/a.png", "plate 1/d.png"]
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[Any]:
+    """Two worker processes; what this file defines is sent to them as it is."""
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=50
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def config(tmp_path: Path, tiled_model: Path) -> RunConfig:
+    for seed, name in enumerate(NAMES):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(fluorescence_field(seed, height=64, width=80, n_nuclei=5)[0]).save(path)
+    (tmp_path / "in/broken.png").write_bytes(b"")
+    return RunConfig((str(tmp_path / "in"),), tmp_path / "out", SegmenterOptions(tiled_model, threads=2))
+
+
+@pytest.fixture
+def plain(config: RunConfig, tmp_path: Path) -> dict[str, bytes]:
+    """What a run without a cluster writes."""
+    plain = replace(config, out=tmp_path / "plain")
+    with FolderRun(plain) as run:
+        list(run.outcomes())
+    return contents(plain.out)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    paths = folder.rglob("*")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b"" for path in paths}
+
+
+def do(
+    config: RunConfig, local: Any, after_first: Callable[[], object] = lambda: None, stop_after: int | None = None
+) -> dict[str, FileOutcome]:
+    outcomes: dict[str, FileOutcome] = {}
+    with open_cluster(local.scheduler_address, print) as cluster, FolderRun(config, cluster=cluster) as run:
+        for outcome in run.outcomes():
+            outcomes[outcome.planes[0].image] = outcome
+            if len(outcomes) == 1:
+                after_first()
+            if len(outcomes) == stop_after:
+                break
+    return outcomes
+
+
+class Misbehave(distributed.WorkerPlugin):  # type: ignore[misc]
+    """Makes workers die over some images."""
+
+    def __init__(self, poison: str) -> None:
+        self.poison = poison
+
+    def setup(self, worker: Any) -> None:  # noqa: ARG002
+        from nuclei_runtime.runs import cluster_worker as here
+
+        def process(file: ImageFile, *arguments: Any, obstacle: str | None = None) -> FileOutcome:
+            if file.name == self.poison and obstacle is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return process_file(file, *arguments, obstacle=obstacle)
+
+        here.process_file = process
+
+    def teardown(self, worker: Any) -> None:  # noqa: ARG002
+        from nuclei_runtime.runs import cluster_worker as here
+
+        here.process_file = process_file
+
+
+@pytest.fixture
+def poisoned(local: Any) -> Iterator[str]:
+    """The name of an image that kills whoever processes it."""
+    with distributed.Client(local, set_as_default=False) as client:
+        client.register_plugin(Misbehave("b.png"), "misbehave")
+        yield "b.png"
+        client.unregister_worker_plugin("misbehave")
+
+
+def test_a_cluster_gives_the_results_of_one_machine(local: Any, config: RunConfig, plain: dict[str, bytes]) -> None:
+    outcomes = do(config, local)
+    assert sorted(outcomes) == NAMES
+    assert [name for name, outcome in outcomes.items() if not outcome.is_ok] == ["broken.png"]
+    assert contents(config.out) == plain
+    outcomes = do(replace(config, mode="resume"), local)
+    assert sorted(name for name, outcome in outcomes.items() if outcome.is_kept) == [*NAMES[:2], *NAMES[3:]]
+    assert contents(config.out) == plain
+
+
+def test_a_worker_that_is_killed_loses_nothing(local: Any, config: RunConfig, plain: dict[str, bytes]) -> None:
+    with distributed.Client(local, set_as_default=False) as client:
+
+        def kill_one() -> None:
+            os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+
+        outcomes = do(config, local, after_first=kill_one)
+    assert sorted(outcomes) == NAMES
+    assert contents(config.out) == plain
+
+
+def test_an_image_that_kills_its_worker_fails_alone(
+    local: Any, config: RunConfig, plain: dict[str, bytes], poisoned: str
+) -> None:
+    outcomes = do(config, local)
+    assert sorted(name for name, outcome in outcomes.items() if not outcome.is_ok) == [poisoned, "broken.png"]
+    assert (outcomes[poisoned].planes[0].reason or "").startswith(
+        "the worker that had this image was killed or crashed"
+    )
+    assert ".nuclei-partial" not in contents(config.out)
+    with FolderRun(replace(config, mode="resume")) as run:
+        assert [outcome.redone for outcome in run.outcomes() if outcome.redone] == ["it failed before"] * 2
+    assert contents(config.out) == plain
+
+
+def test_who_stops_listening_stops_the_workers(local: Any, config: RunConfig, plain: dict[str, bytes]) -> None:
+    do(config, local, stop_after=1)
+    with distributed.Client(local, set_as_default=False) as client:
+        left = client.run(lambda dask_worker: [name for name in dask_worker.plugins if name.startswith("nuclei")])
+    assert set(map(tuple, left.values())) == {()}
+    assert not list(config.out.glob(".nuclei-*"))
+    do(replace(config, mode="resume"), local)
+    assert contents(config.out) == plain
+
+
+def test_a_scheduler_that_is_lost_ends_the_run(config: RunConfig, plain: dict[str, bytes]) -> None:
+    cluster = distributed.LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tcp",
+        dashboard_address="127.0.0.1:0",
+        silence_logs=50,
+    )
+    with pytest.raises(RuntimeEnvironmentError, match=r"the Dask scheduler was lost; .*--resume"):
+        do(config, cluster, after_first=cluster.close)
+    with suppress(Exception):
+        cluster.close()
+    with FolderRun(replace(config, mode="resume")) as run:
+        assert [outcome for outcome in run.outcomes() if outcome.is_kept]
+    assert contents(config.out) == plain
+
+
+def other_versions() -> dict[str, str]:
+    return {"nuclei-edge": str(os.getpid())}
+
+
+@pytest.mark.parametrize("fault", ["version", "images", "results", "model"])
+def test_a_worker_that_cannot_take_part_is_named_before_the_run(
+    local: Any, config: RunConfig, fault: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def crew(self: Any, name: str, job: Any, store: ResultStore, files: Any, report: Any) -> Any:
+        if fault == "images":
+            files = [replace(files[0], path=tmp_path / "gone.png")]
+        if fault == "model":
+            job = replace(job, options=replace(job.options, model=tmp_path / "gone.onnx"))
+        return real(self, name, job, store, files, report)
+
+    real = cluster_module.DaskCluster.crew
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster_module.DaskCluster, "crew", crew)
+        if fault == "version":
+            patch.setattr(cluster_module, "installed", other_versions)
+        if fault == "results":
+            patch.setattr(ResultStore, "fingerprint", lambda _: "of another folder")
+        expected = {
+            "version": r"worker tcp://.* has other versions, .*: nuclei-edge \d+ \(here \d+\); install the same",
+            "images": r"worker tcp://.* cannot see the images, because there is no .*gone.png on its machine",
+            "results": r"worker tcp://.* cannot see the results folder, because .*out is another one",
+            "model": r"worker tcp://.*gone.onnx",
+        }
+        with pytest.raises(RuntimeEnvironmentError, match=expected[fault]) as raised:
+            do(config, local)
+    assert str(raised.value).count("worker tcp://") == 2
+    assert contents(config.out) == {}
+    with FolderRun(config) as run:  # neither locked nor taken for a run
+        list(run.outcomes())
+
+
+def finish_at_once(file: ImageFile, run: str) -> FileOutcome:  # noqa: ARG001
+    return FileOutcome(())
+
+
+def test_a_long_run_takes_no_more_of_the_scheduler_than_a_short_one(
+    local: Any, monkeypatch: pytest.MonkeyPatch, config: RunConfig
+) -> None:
+    files = [ImageFile(Path(str(index)), str(index), str(index)) for index in range(500)]
+    monkeypatch.setattr(cluster_module, "process_in_worker", finish_at_once)
+    known: list[int] = []
+    with open_cluster(local.scheduler_address, print) as cluster, FolderRun(config) as run:
+        crew = cluster.crew("many", run.worker.job, run.store, run.files, report_nothing)
+        for _ in crew.outcomes(files):
+            known.append(len(local.scheduler.tasks))
+    assert len(known) == len(files)
+    # Those that are handed out, and those whose end the scheduler has not been told of yet.
+    assert max(known) <= 4 * FILES_AHEAD * 2
+    assert crew.n_processed == len(files)
+
+
+def test_two_tries_are_made_where_an_earlier_process_was_killed(config: RunConfig) -> None:
+    killed = []  # attempts that never end
+    with FolderRun(config) as run:
+        for n_before in range(cluster_worker.TRIES):
+            assert run.store.n_killed("a.png") == n_before
+            killed.append(run.store.attempt("a.png"))
+            killed[-1].__enter__()
+        assert (run.store.n_killed("a.png"), run.store.n_killed("b.png")) == (cluster_worker.TRIES, 0)
+        with run.store.attempt("a.png"):
+            pass
+        assert run.store.n_killed("a.png") == 0
