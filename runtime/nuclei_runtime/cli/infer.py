@@ -10,7 +10,14 @@ import typer
 
 from nuclei_runtime.cli.command import StainOption, ViewOption, run_command
 from nuclei_runtime.cli.infer_modes import segment_all, verify_run, watch_folder
-from nuclei_runtime.cli.measuring import ExcludeBorderOption, ExpandOption, MaxAreaOption, MeasureOption, MinAreaOption
+from nuclei_runtime.cli.measuring import (
+    ExcludeBorderOption,
+    ExpandOption,
+    MaxAreaOption,
+    MeasureOption,
+    MinAreaOption,
+    MinScoreOption,
+)
 from nuclei_runtime.cli.report_options import ConditionsOption, ReportOption
 from nuclei_runtime.cli.running import (
     ImagesArgument,
@@ -122,6 +129,7 @@ def infer(
     exclude_border: ExcludeBorderOption = False,
     min_area: MinAreaOption = None,
     max_area: MaxAreaOption = None,
+    min_score: MinScoreOption = None,
     save: SaveOption = DEFAULT_SAVE,
     overlay: OverlayOption = DEFAULT_OVERLAY,
     csv_style: CsvStyleOption = CsvStyleName.COMMA,
@@ -214,6 +222,7 @@ def infer(
             exclude_border,
             min_area,
             max_area,
+            min_score,
             not no_tissue_mask,
         ),
         max_memory=None if max_memory is None else parse_memory(max_memory),

@@ -32,6 +32,10 @@ MinAreaOption = Annotated[
     str | None,
     typer.Option("--min-area", metavar="50px|30um2", help="Leave out smaller nuclei."),
 ]
+MinScoreOption = Annotated[
+    float | None,
+    typer.Option("--min-score", metavar="P", min=0, max=1, help="Leave out nuclei that are less probably right."),
+]
 MaxAreaOption = Annotated[
     str | None,
     typer.Option("--max-area", metavar="900px|400um2", help="Leave out larger nuclei."),

@@ -13,9 +13,11 @@ from typing import Any
 
 from nuclei_runtime.errors import CardError
 from nuclei_runtime.json_fields import Fields, ReadOnlyObject, canonical_json, is_int, parse_json, shown
+from nuclei_runtime.model.card_conflicts import conflicts_of_input, conflicts_of_output
 from nuclei_runtime.steps.instances import METHODS
 from nuclei_runtime.steps.preprocess import CHANNELS, STEPS
-from nuclei_runtime.steps.step import MAPS, MAX_SIDE_PX, InstanceMethod, PreprocessingStep, Step
+from nuclei_runtime.steps.score import ScoreModel, take_score_model
+from nuclei_runtime.steps.step import MAX_SIDE_PX, InstanceMethod, PreprocessingStep, Step
 from nuclei_runtime.steps.tiling import Tiling
 from nuclei_runtime.steps.view import ViewChoice, take_view_choice
 
@@ -37,8 +39,6 @@ MAX_STEPS = 8
 """Number of preprocessing steps."""
 MAX_SCORES = 1000
 """Number of entries in ``evaluation``."""
-
-
 MAX_EXTENSIONS_BYTES = 1 << 16
 """Size of ``extensions`` as canonical JSON."""
 
@@ -123,6 +123,8 @@ class ModelCard:
         was exported.
     views : ViewChoice or None
         How a view is chosen for each image; None if the network is to be shown all images as they are.
+    score : ScoreModel or None
+        How probable it is that a nucleus is right; None if that is not known.
     evaluation : tuple of Evaluation
     provenance : dict of str to str
         Digests, versions, seed, recipe.
@@ -148,11 +150,12 @@ class ModelCard:
     provenance: dict[str, str]
     limitations: tuple[str, ...]
     views: ViewChoice | None = None
+    score: ScoreModel | None = None
     extensions: Mapping[str, Any] = field(default_factory=ReadOnlyObject)
 
     def to_json(self) -> str:
         """Return the card as canonical JSON, without the optional fields that are empty."""
-        empty = {name for name in ("views", "extensions") if not getattr(self, name)}
+        empty = {name for name in ("views", "score", "extensions") if not getattr(self, name)}
         return canonical_json({name: value for name, value in asdict(self).items() if name not in empty})
 
 
@@ -252,48 +255,12 @@ def _card(reader: Fields) -> ModelCard:
         provenance=reader.texts_by_name("provenance"),
         limitations=reader.texts("limitations"),
         views=take_view_choice(reader.object("views")) if "views" in reader.fields else None,
+        score=take_score_model(reader.object("score")) if "score" in reader.fields else None,
         extensions=reader.open_object("extensions", MAX_EXTENSIONS_BYTES),
     )
     reader.close()
     if not any(problem.startswith(("input", "preprocessing")) for problem in reader.problems):
-        _check_steps_fit(card, reader.problems)
+        reader.problems.extend(conflicts_of_input(card))
     if not any(problem.startswith(("output", "postprocessing")) for problem in reader.problems):
-        needed = METHODS[card.postprocessing.id].maps
-        if card.output.maps[: len(needed)] != needed or card.output.maps != MAPS[: len(card.output.maps)]:
-            found = shown(", ".join(card.output.maps)) if card.output.maps else "none"
-            reader.problems.append(
-                f"output.maps: expected the first of {', '.join(MAPS)} and at least {', '.join(needed)}, which "
-                f"{card.postprocessing.id} needs; found {found}"
-            )
-        if card.views is not None and (card.input.tiling is None or "distance" not in needed):
-            reader.problems.append("views: need a tiling, and a postprocessing that uses the map distance")
+        reader.problems.extend(conflicts_of_output(card))
     return card
-
-
-def _check_steps_fit(card: ModelCard, problems: list[str]) -> None:
-    """Note conflicts between input and preprocessing, each of which is valid by itself."""
-    specs = [STEPS[step.id] for step in card.preprocessing]
-    tiling = card.input.tiling
-    size = (card.input.height, card.input.width)
-    if tiling is not None:
-        problems.extend(
-            f"preprocessing: {step.id} cannot be used with a network that takes any size"
-            for step, spec in zip(card.preprocessing, specs, strict=True)
-            if spec.fit is None
-        )
-        if tiling.core_px % tiling.multiple_of_px or tiling.halo_px % tiling.multiple_of_px:
-            problems.append(
-                f"input.tiling: core_px and halo_px must be multiples of multiple_of_px, {tiling.multiple_of_px}; "
-                f"found {tiling.core_px} and {tiling.halo_px}"
-            )
-    elif not specs or specs[-1].output_size is None:
-        sizing = " or ".join(name for name, spec in STEPS.items() if spec.output_size is not None)
-        problems.append(f"preprocessing: the last step must be {sizing}, because the input has a fixed size")
-    elif (given := specs[-1].output_size(card.preprocessing[-1].kwargs)) != size:
-        problems.append(
-            f"preprocessing: {card.preprocessing[-1].id} gives {given[0]} x {given[1]}, "
-            f"the input takes {size[0]} x {size[1]}"
-        )
-    for index, (step, spec) in enumerate(zip(card.preprocessing, specs, strict=True)):
-        if spec.check is not None and (problem := spec.check(step.kwargs)) is not None:
-            problems.append(f"preprocessing[{index}].kwargs: {problem}")

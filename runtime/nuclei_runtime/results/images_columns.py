@@ -20,7 +20,7 @@ _MEANINGS = {
         "each of them",
     ),
     "n_touching_border": ("", "of these, how many have a pixel on the edge of the image, which may cut them"),
-    "n_left_out": ("", "nuclei that --exclude-border, --min-area or --max-area left out"),
+    "n_left_out": ("", "nuclei that --exclude-border, --min-area, --max-area or --min-score left out"),
     "height": ("px", "height of the image"),
     "width": ("px", "width of the image"),
     "pixel_height_um": ("um", "height of a pixel, if the file states it or --pixel-size gives it"),
@@ -30,7 +30,10 @@ _MEANINGS = {
     "scale": ("", "how many times larger the network was shown the image, along each side"),
     "stain": ("", "as which stain: rgb (its own colours or grey), he or hdab"),
     "estimated_diameter_px": ("px", "median diameter of disks with the areas of the nuclei"),
-    "expected_ap": ("", "how good the result is expected to be, 0 to 1; empty if no view was chosen"),
+    "expected_ap": (
+        "",
+        "how good the result is expected to be, 0 to 1; empty if nothing has structure",
+    ),
     "reason": ("", "why the image or plane failed"),
     "labels": ("", "path of its label image in the results folder"),
     "channel": (

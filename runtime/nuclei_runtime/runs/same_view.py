@@ -58,7 +58,7 @@ def common_view(
                 eye = Eye(plane, network, Budget(plane, max_memory, network), GRID.core_px)
                 any_stained |= view.stain != AS_IS and eye.is_colour
                 parts += eye.find(view)
-        return look_at(parts) if view.stain == AS_IS or any_stained else None
+        return look_at(parts) if view.stain in (AS_IS, network.view.stain) or any_stained else None
 
     view, _ = choose(choice, (network.view, *network.others), network.card.training_nucleus_diameter_px, look)
     return view

@@ -19,11 +19,12 @@ from typing import Protocol
 
 import numpy as np
 
-from nuclei_runtime.arrays import Labels, Maps
+from nuclei_runtime.arrays import Maps
 from nuclei_runtime.errors import ImageError
-from nuclei_runtime.segmentation.kept_blocks import KeptBlocks
+from nuclei_runtime.segmentation.kept_blocks import Found, KeptBlocks
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
 from nuclei_runtime.steps.instances import find_instances
+from nuclei_runtime.steps.score import nucleus_signs
 from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.windows import CutNucleusError, Window
 
@@ -81,7 +82,7 @@ class WholeMaps:
 
 @dataclass(frozen=True, eq=False)
 class BlockSearch:
-    """Finds the nuclei of a plane, core by core."""
+    """Finds the nuclei of a plane, core by core, and their signs if these are asked for."""
 
     maps: MapsSource
     taken: ScratchRaster
@@ -90,24 +91,25 @@ class BlockSearch:
     grid: Grid
     check_window: Callable[[int, int], None]
     kept: KeptBlocks
+    has_signs: bool = False
 
-    def find_all(self, cores: Iterable[tuple[slice, slice]]) -> Iterator[tuple[slice, slice, Labels]]:
+    def find_all(self, cores: Iterable[tuple[slice, slice]]) -> Iterator[Found]:
         """Yield, for each core, a window and the nuclei that belong to it, with their numbers in the plane."""
         count = 0
         for core_rows, core_columns in cores:
             for raster in (self.maps, self.taken):
                 raster.drop_rows(core_rows.start - self.grid.max_margin_px)
             known = self.kept.take()
-            rows, columns, labels = known or self.find(core_rows, core_columns)
-            found = labels > 0
-            self.taken.write(rows, columns, found, found)
+            found = known or self.find(core_rows, core_columns)
+            is_nucleus = found.labels > 0
+            self.taken.write(found.rows, found.columns, is_nucleus, is_nucleus)
             if known is None:
-                labels[found] += count
-                self.kept.add(rows, columns, labels)
-            count = max(count, int(labels.max()))
-            yield rows, columns, labels
+                found.labels[is_nucleus] += count
+                self.kept.add(found)
+            count = max(count, int(found.labels.max()))
+            yield found
 
-    def find(self, core_rows: slice, core_columns: slice) -> tuple[slice, slice, Labels]:
+    def find(self, core_rows: slice, core_columns: slice) -> Found:
         """Return the nuclei of a core, 1..n, in the smallest window that contains the core and the nuclei."""
         margin = self.grid.margin_px
         while True:
@@ -117,9 +119,8 @@ class BlockSearch:
             )
             self.check_window(rows.stop - rows.start, columns.stop - columns.start)
             try:
-                labels = find_instances(
-                    self.maps.read(rows, columns), self.method, self._window(rows, columns, core_rows, core_columns)
-                )
+                maps = self.maps.read(rows, columns)
+                labels = find_instances(maps, self.method, self._window(rows, columns, core_rows, core_columns))
                 break
             except CutNucleusError:
                 margin *= 2
@@ -139,7 +140,9 @@ class BlockSearch:
             slice(part.start - window.start, part.stop - window.start)
             for part, window in zip(kept, (rows, columns), strict=True)
         )
-        return kept[0], kept[1], labels[inner]
+        # In the whole window: no nucleus touches an edge of it beyond which the plane goes on.
+        signs = nucleus_signs(maps, labels) if self.has_signs else None
+        return Found(kept[0], kept[1], labels[inner], signs)
 
     def _window(self, rows: slice, columns: slice, core_rows: slice, core_columns: slice) -> Window:
         height, width = self.shape

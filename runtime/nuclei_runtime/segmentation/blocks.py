@@ -24,7 +24,7 @@ from nuclei_runtime.segmentation.block_search import GRID, BlockSearch, Grid, Wh
 from nuclei_runtime.segmentation.cancelling import CancelFlag, cancellable
 from nuclei_runtime.segmentation.choice import choose_view
 from nuclei_runtime.segmentation.glass import without_glass
-from nuclei_runtime.segmentation.kept_blocks import KeptBlocks
+from nuclei_runtime.segmentation.kept_blocks import Found, KeptBlocks
 from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import regions
@@ -32,6 +32,7 @@ from nuclei_runtime.segmentation.plane_maps import PlaneMaps, resized_maps
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
 from nuclei_runtime.steps.contrast import Contrast
 from nuclei_runtime.steps.instances import METHODS, find_instances
+from nuclei_runtime.steps.score import Scores
 from nuclei_runtime.steps.sieve import Sifting
 from nuclei_runtime.steps.view import AS_IT_IS, View
 
@@ -61,6 +62,9 @@ class Block:
         Their pixels; None if there are none.
     glass_share : float, optional
         See `nuclei_runtime.readers.plane.Plane`. The same for all blocks of a plane.
+    scores : (n,) ndarray of float64, optional
+        The score of each nucleus, 0 to 1, in the order of their numbers; None if the model's card has none. See
+        `nuclei_runtime.steps.score`.
     """
 
     rows: slice
@@ -73,6 +77,7 @@ class Block:
     n_left_out: int = 0
     left_out: NDArray[np.bool_] | None = None
     glass_share: float | None = None
+    scores: Scores | None = None
 
 
 def segment_plane(
@@ -124,9 +129,10 @@ def segment_plane(
         plane = cancellable(plane, cancel)
         budget = Budget(plane, max_memory, network, share)
         for block in _segment(plane, network, budget, grid, keep, report):
-            labels, n_left_out = sifting.sift(block.labels, (block.rows.start, block.columns.start))
+            origin = block.rows.start, block.columns.start
+            labels, scores, n_left_out = sifting.sift(block.labels, origin, block.scores)
             left_out = (block.labels > 0) & (labels == 0) if n_left_out else None
-            yield replace(block, labels=labels, n_left_out=n_left_out, left_out=left_out)
+            yield replace(block, labels=labels, scores=scores, n_left_out=n_left_out, left_out=left_out)
 
 
 def _segment(
@@ -142,18 +148,30 @@ def _segment(
     if network.tiling is None:
         budget.check_whole()
         image = plane.read(*whole)
-        found, contrast = resized_maps(image, network)
-        yield Block(*whole, image, label_maps(found, network), contrast)
+        whole_maps, contrast = resized_maps(image, network)
+        yield Block(*whole, image, label_maps(whole_maps, network), contrast)
         return
     budget.tiling(network.tiling, grid.window_px)  # refused before it is read
     if network.skips_glass:
         plane = without_glass(plane)
     shown = choose_view(plane, network, budget, grid.core_px)
-    network, expected_ap, contrast = shown.network, shown.expected_ap, shown.plane_input.contrast
-    if shown.labels is not None:
-        yield Block(
-            *whole, plane.read(*whole), shown.labels, contrast, network.view, expected_ap, glass_share=plane.glass_share
+    network = shown.network
+
+    def block_of(found: Found) -> Block:
+        return Block(
+            found.rows,
+            found.columns,
+            plane.read(found.rows, found.columns),
+            found.labels,
+            shown.plane_input.contrast,
+            network.view,
+            shown.expected_ap,
+            glass_share=plane.glass_share,
+            scores=shown.scores(found),
         )
+
+    if shown.found is not None:
+        yield block_of(shown.found)
         return
     budget = budget.of(network)
     assert network.tiling is not None  # every view of a network for any size has one
@@ -166,14 +184,12 @@ def _segment(
         ScratchRaster(np.bool_, memory_bytes=memory_bytes) as taken,
         KeptBlocks(keep) as kept,
     ):
-        search = BlockSearch(maps, taken, method, (height, width), grid, budget.check_window, kept)
+        has_signs = network.card.score is not None
+        search = BlockSearch(maps, taken, method, (height, width), grid, budget.check_window, kept, has_signs)
         cores = [core for core in regions(plane.shape, grid.core_px) if not plane.shows_glass(*core)]
         report(kept.count, len(cores))
-        for done, (rows, columns, labels) in enumerate(search.find_all(cores), 1):
-            image = plane.read(rows, columns)
-            yield Block(
-                rows, columns, image, labels, contrast, network.view, expected_ap, glass_share=plane.glass_share
-            )
+        for done, found in enumerate(search.find_all(cores), 1):
+            yield block_of(found)
             if done > kept.count:
                 report(done, len(cores))
 
@@ -209,6 +225,6 @@ def label_maps(maps: Maps, network: Network, grid: Grid = GRID) -> Labels:
     labels = np.zeros((height, width), np.int32)
     with ScratchRaster(np.bool_, memory_bytes=maps.nbytes) as taken:
         search = BlockSearch(WholeMaps(maps), taken, method, (height, width), grid, lambda *_: None, KeptBlocks(None))
-        for rows, columns, found in search.find_all(regions(maps.shape, grid.core_px)):
-            labels[rows, columns] += found
+        for found in search.find_all(regions(maps.shape, grid.core_px)):
+            labels[found.rows, found.columns] += found.labels
     return labels

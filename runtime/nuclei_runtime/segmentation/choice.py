@@ -2,7 +2,8 @@
 
 What a view promises, and which ones are tried, is decided in `nuclei_runtime.steps.view`. Here is where the network
 looks. A plane of one block is seen as a whole as it is, and in most cases that is its result. Everything else is looked
-at in the squares with the most structure. Where they lie depends on the plane alone, so that the choice does not depend
+at in the squares with the most structure; if the model's contrast does not look for structure, in squares that are
+spread over the plane. Where they lie depends on the plane alone, so that the choice does not depend
 on memory or threads.
 """
 
@@ -16,11 +17,13 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Labels, Maps
 from nuclei_runtime.readers.plane import Plane
+from nuclei_runtime.segmentation.kept_blocks import Found
 from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import PlaneInput, has_colours, regions, shown_plane
 from nuclei_runtime.segmentation.plane_maps import PlaneMaps
 from nuclei_runtime.steps.instances import METHODS, find_instances
+from nuclei_runtime.steps.score import Scores, nucleus_signs
 from nuclei_runtime.steps.stains import AS_IS
 from nuclei_runtime.steps.structure import BLOCK_PX
 from nuclei_runtime.steps.view import Look, View, ViewChoice, choose, look_at
@@ -45,15 +48,24 @@ class Shown:
         With the view, and without others.
     plane_input : PlaneInput
     expected_ap : float, optional
-        AP@0.5 that the view promises, 0 to 1; None if nothing was chosen.
-    labels : (H, W) ndarray of int32, optional
+        AP@0.5 that the view promises, 0 to 1; None if the model's card has no choice of views, or nothing in the plane
+        has structure.
+    found : Found, optional
         The nuclei of the whole plane, if they are found already.
     """
 
     network: Network
     plane_input: PlaneInput
     expected_ap: float | None = None
-    labels: Labels | None = None
+    found: Found | None = None
+
+    def scores(self, found: Found) -> Scores | None:
+        """Return the scores of nuclei of the plane; None if the model's card has none.
+
+        Where nothing has structure, nothing is expected.
+        """
+        model = self.network.card.score
+        return None if model is None or found.signs is None else model.scores(found.signs, self.expected_ap or 0.0)
 
 
 def choose_view(plane: Plane, network: Network, budget: Budget, whole_px: int) -> Shown:
@@ -63,7 +75,7 @@ def choose_view(plane: Plane, network: Network, budget: Budget, whole_px: int) -
     ----------
     plane : Plane
     network : Network
-        If it has no other views, there is nothing to choose.
+        If it has no other views, there is nothing to choose: then it is only said what its view promises.
     budget : Budget
         The plane's, measured before anything of it was read.
     whole_px : int
@@ -77,8 +89,10 @@ def choose_view(plane: Plane, network: Network, budget: Budget, whole_px: int) -
         The plane cannot be read or segmented.
     """
     eye = Eye(plane, network, budget, whole_px)
+    if network.view.stain != AS_IS and not eye.is_colour:
+        return choose_view(plane, network.unstained(), budget, whole_px)
     choice = network.card.views
-    if choice is None or not network.others or not eye.parts:
+    if choice is None or not eye.parts:
         return eye.shown(network.view)
     view, expected_ap = choose(
         choice,
@@ -104,12 +118,12 @@ class Eye:
     def __init__(self, plane: Plane, network: Network, budget: Budget, whole_px: int) -> None:
         self._plane, self._network, self._budget = plane, network, budget
         self._inputs: dict[str, PlaneInput] = {}
-        self._labels: dict[View, Labels] = {}
+        self._found: dict[View, Found] = {}
         height, width = plane.shape[:2]
         self._whole = slice(0, height), slice(0, width)
         self._is_one_block = max(height, width) <= whole_px
         self.parts = self._parts()
-        """Where to look. Empty if the plane is large and nothing is known about its structure."""
+        """Where to look. Empty if nothing in a large plane has structure."""
 
     @cached_property
     def is_colour(self) -> bool:
@@ -119,17 +133,14 @@ class Eye:
 
     def shown(self, view: View) -> Shown:
         """Return the plane in a view, with its nuclei if they were found while looking."""
-        if view.stain != AS_IS and not self.is_colour:
-            view = replace(view, stain=AS_IS)
-        labels = None if self._network.tta else self._labels.get(view)
-        return Shown(replace(self._network, view=view, others=()), self._input(view.stain), labels=labels)
+        found = None if self._network.tta else self._found.get(view)
+        return Shown(replace(self._network, view=view, others=()), self._input(view.stain), found=found)
 
     def find(self, view: View) -> list[tuple[Maps, Labels]]:
         """Return the maps and the nuclei of each of the parts."""
-        found = [self._find(view, part) for part in self.parts]
         if self.parts == [self._whole]:
-            self._labels[view] = found[0][1]
-        return found
+            return [self._find_whole(view)]
+        return [self._find(view, part) for part in self.parts]
 
     def look(self, view: View) -> Look | None:
         """Look at the parts in a view; None if it is a stain and the plane has no colours."""
@@ -143,8 +154,8 @@ class Eye:
         view = self._network.view
         if not self._is_one_block or self.parts == [self._whole]:
             return self.look(view)
-        maps, self._labels[view] = self._find(view, self._whole)
-        whole = look_at([(maps, self._labels[view])])
+        maps, labels = self._find_whole(view)
+        whole = look_at([(maps, labels)])
         if choice.expected_ap(whole.signs) >= choice.trigger:
             return whole
         method = replace(self._network, view=view).postprocessing
@@ -155,15 +166,25 @@ class Eye:
         if max(height, width) <= SQUARE_PX:
             return [self._whole]
         contrast = self._input(self._network.view.stain).contrast
-        if contrast is None or contrast.blocks is None:
-            return [self._whole] if self._is_one_block else []
         n_squares = min(max(height * width // PX_PER_SQUARE, 1), MAX_SQUARES)
+        if contrast is None or contrast.blocks is None:
+            if self._is_one_block:
+                return [self._whole]
+            squares = list(regions((height, width), SQUARE_PX))
+            return [squares[(2 * i + 1) * len(squares) // (2 * n_squares)] for i in range(n_squares)]
         return most_structure(contrast.blocks, (height, width), n_squares)
 
     def _input(self, stain: str) -> PlaneInput:
         if stain not in self._inputs:
             self._inputs[stain] = PlaneInput(shown_plane(self._plane, stain), self._network.card.preprocessing)
         return self._inputs[stain]
+
+    def _find_whole(self, view: View) -> tuple[Maps, Labels]:
+        """Return the maps and the nuclei of the plane, which may be its result."""
+        maps, labels = self._find(view, self._whole)
+        signs = None if self._network.card.score is None else nucleus_signs(maps, labels)
+        self._found[view] = Found(*self._whole, labels, signs)
+        return maps, labels
 
     def _find(self, view: View, part: Part) -> tuple[Maps, Labels]:
         """Return the maps and the nuclei of a part of the plane, as if it were an image of its own."""

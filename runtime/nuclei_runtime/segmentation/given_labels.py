@@ -112,7 +112,7 @@ class GivenNuclei:
                 found = labels.read(rows, columns)
                 found[~np.isin(found, numbers[own])] = 0
                 self._count_pieces(found, is_alone=numbers.size == 1)
-                kept, n_left_out = sifting.sift(found, (rows.start, columns.start), keep_numbers=True)
+                kept, _, n_left_out = sifting.sift(found, (rows.start, columns.start), keep_numbers=True)
                 left_out = (found > 0) & (kept == 0) if n_left_out else None
                 yield Block(rows, columns, plane.read(rows, columns), kept, n_left_out=n_left_out, left_out=left_out)
 

@@ -1,7 +1,8 @@
 """Keeps the blocks of a plane in a file, so that a process that takes over continues after the last complete one.
 
-Only the nuclei are kept: everything else follows from them. The file is a sequence of entries: the bounds of the
-window, the length of what follows and a checksum, then the labels, deflated. A process may be killed while it writes:
+Only the nuclei and their signs are kept: everything else follows from them. The file is a sequence of entries: the
+bounds of the window, the number of nuclei whose signs are known, the length of what follows and a checksum, then the
+signs and the labels, deflated. A process may be killed while it writes:
 an entry that is not whole, and whatever follows it, does not count.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -17,13 +19,31 @@ from typing import BinaryIO
 import numpy as np
 
 from nuclei_runtime.arrays import Labels
+from nuclei_runtime.steps.score import N_SIGNS, NucleusSigns
 
-_ENTRY = struct.Struct("<6Q")
+_ENTRY = struct.Struct("<7Q")
 _LEVEL = 1
 """The fastest compression: labels shrink to a fiftieth anyway."""
 
-Found = tuple[slice, slice, Labels]
-"""A window and the nuclei of its block, with their numbers in the plane."""
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The nuclei of a block.
+
+    Attributes
+    ----------
+    rows, columns : slice
+        A window with all of their pixels.
+    labels : (h, w) ndarray of int32
+        Their numbers in the plane.
+    signs : (n, 3) ndarray, optional
+        See `nuclei_runtime.steps.score.nucleus_signs`; None if the model's card has no score.
+    """
+
+    rows: slice
+    columns: slice
+    labels: Labels
+    signs: NucleusSigns | None = None
 
 
 class KeptBlocks:
@@ -69,12 +89,14 @@ class KeptBlocks:
         entry = self._read()
         if entry is None:
             raise OSError(f"{self._path}: changed while it was read")
-        bounds, data = entry
+        (*bounds, n_scored), data = entry
         rows, columns = slice(*bounds[:2]), slice(*bounds[2:])
-        labels = np.frombuffer(bytearray(zlib.decompress(data)), "<i4")
-        return rows, columns, labels.reshape(rows.stop - rows.start, columns.stop - columns.start)
+        values = bytearray(zlib.decompress(data))
+        signs = np.frombuffer(values, "<f8", n_scored * N_SIGNS).reshape(n_scored, N_SIGNS) if n_scored else None
+        labels = np.frombuffer(values, "<i4", offset=8 * n_scored * N_SIGNS)
+        return Found(rows, columns, labels.reshape(rows.stop - rows.start, columns.stop - columns.start), signs)
 
-    def add(self, rows: slice, columns: slice, labels: Labels) -> None:
+    def add(self, found: Found) -> None:
         """Keep a block.
 
         Raises
@@ -84,9 +106,12 @@ class KeptBlocks:
         """
         if self._file is None:
             return
-        data = zlib.compress(labels.astype("<i4", copy=False).tobytes(), _LEVEL)
-        bounds = (rows.start, rows.stop, columns.start, columns.stop)
-        entry = memoryview(_ENTRY.pack(*bounds, len(data), _checksum(bounds, data)) + data)
+        signs = np.zeros((0, N_SIGNS)) if found.signs is None else found.signs
+        values = signs.astype("<f8", copy=False).tobytes() + found.labels.astype("<i4", copy=False).tobytes()
+        data = zlib.compress(values, _LEVEL)
+        rows, columns = found.rows, found.columns
+        head = (rows.start, rows.stop, columns.start, columns.stop, len(signs))
+        entry = memoryview(_ENTRY.pack(*head, len(data), _checksum(head, data)) + data)
         while entry:
             entry = entry[self._file.write(entry) :]
 
@@ -96,14 +121,14 @@ class KeptBlocks:
         start = self._file.tell()
         head = self._file.read(_ENTRY.size)
         if len(head) == _ENTRY.size:
-            *bounds, n_bytes, checksum = _ENTRY.unpack(head)
+            *known, n_bytes, checksum = _ENTRY.unpack(head)
             if n_bytes <= os.fstat(self._file.fileno()).st_size:
                 data = self._file.read(n_bytes)
-                if len(data) == n_bytes and _checksum(bounds, data) == checksum:
-                    return tuple(bounds), data
+                if len(data) == n_bytes and _checksum(known, data) == checksum:
+                    return tuple(known), data
         self._file.seek(start)
         return None
 
 
-def _checksum(bounds: tuple[int, ...] | list[int], data: bytes) -> int:
-    return zlib.crc32(data, zlib.crc32(struct.pack("<4Q", *bounds)))
+def _checksum(head: tuple[int, ...] | list[int], data: bytes) -> int:
+    return zlib.crc32(data, zlib.crc32(struct.pack("<5Q", *head)))

@@ -74,6 +74,11 @@ class Network:
         """Return the network with each of its views, from which it then chooses no more."""
         return tuple(replace(self, view=view, others=()) for view in (self.view, *self.others))
 
+    def unstained(self) -> Network:
+        """Return the network with its views as they are for a plane without colours."""
+        view, *others = dict.fromkeys(replace(view, stain=AS_IS) for view in (self.view, *self.others))
+        return replace(self, view=view, others=tuple(others))
+
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the network; a `nuclei_runtime.steps.tiling.NetworkFunction` that several threads may call at once.
 
@@ -98,7 +103,7 @@ def load_network(options: SegmenterOptions) -> Network:
     ------
     ModelError, RuntimeEnvironmentError
         See `nuclei_runtime.model.session.load_session`; or the model takes images of one size only, which excludes
-        test-time augmentation, a diameter and a view.
+        test-time augmentation, a diameter and a view; or its card has no score, and the options ask for a minimum.
     ValueError
         See `nuclei_runtime.steps.scale.scale_for`.
     """
@@ -110,6 +115,11 @@ def load_network(options: SegmenterOptions) -> Network:
         raise ModelError(
             f"{card.name} takes images of {card.input.height} x {card.input.width} pixels only, but test-time "
             "augmentation, a diameter and a view change the image; leave them out, or use a model for any size"
+        )
+    if options.min_score is not None and card.score is None:
+        raise ModelError(
+            f"{card.name} has no score, so no nucleus can be left out for it (--min-score, min_score in Python); train "
+            "or fit it with this version of nuclei-edge, or use the bundled model"
         )
     if options.view is not None:
         return Network(session, options.view, options.tta, (), options.sieve, options.tissue_mask)

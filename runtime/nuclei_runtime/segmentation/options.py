@@ -45,6 +45,8 @@ class SegmenterOptions:
         Leave out nuclei with a pixel on the edge of the image.
     min_area, max_area : str, optional
         Leave out nuclei that are smaller, or larger: an area such as ``50px`` or ``30um2``.
+    min_score : float, optional
+        Leave out nuclei with a smaller score, 0 to 1; see `nuclei_runtime.steps.score`.
     tissue_mask : bool
         Whether the glass of large stained slides is skipped; see `nuclei_runtime.segmentation.glass`.
 
@@ -66,6 +68,7 @@ class SegmenterOptions:
     exclude_border: bool = False
     min_area: str | None = None
     max_area: str | None = None
+    min_score: float | None = None
     tissue_mask: bool = True
 
     def __post_init__(self) -> None:
@@ -95,6 +98,11 @@ class SegmenterOptions:
             area: object = getattr(self, name)
             if area is not None and not isinstance(area, str):
                 raise ValueError(f"{name} must be an area with its unit, such as '50px' or '30um2', found {area!r}")
+        min_score: object = self.min_score
+        if min_score is not None and (
+            isinstance(min_score, bool) or not isinstance(min_score, int | float | np.number)
+        ):
+            raise ValueError(f"min_score must be a number from 0 to 1, found {min_score!r}")
         if self.view is not None and (self.diameter_px is not None or self.stain is not None):
             raise ValueError("a view fixes the scale and the stain; give either it, or diameter_px and stain")
         _ = self.sieve
@@ -103,7 +111,7 @@ class SegmenterOptions:
     def sieve(self) -> Sieve:
         """Which nuclei are kept."""
         low, high = (None if area is None else parse_area(area) for area in (self.min_area, self.max_area))
-        return Sieve(self.exclude_border, low, high)
+        return Sieve(self.exclude_border, low, high, self.min_score)
 
     @property
     def changes_view(self) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,12 @@ from numpy.typing import NDArray
 from nuclei_runtime.arrays import Image, Labels, check_image, check_pixel_size
 from nuclei_runtime.errors import ImageShapeError, ImageValueError
 from nuclei_runtime.faults import allocating_for
+from nuclei_runtime.segmentation.blocks import Block
 from nuclei_runtime.steps.contrast import Contrast
 from nuclei_runtime.steps.measure import Measures, areas_of, median_diameter_px
 from nuclei_runtime.steps.nuclei_table import measure_nuclei
 from nuclei_runtime.steps.outlines import trace_outlines
+from nuclei_runtime.steps.score import Scores
 from nuclei_runtime.steps.view import AS_IT_IS, View
 
 
@@ -33,10 +36,15 @@ class Segmentation:
     view : View
         How the network was shown the image.
     expected_ap : float, optional
-        The share of nuclei that are expected to be right, 0 to 1, as the AP@0.5 on validation images; None if no view
-        was chosen. See `nuclei_runtime.steps.view`.
+        The share of nuclei that are expected to be right, 0 to 1, as the AP@0.5 on validation images; None if the
+        model's card does not say how to expect it, or nothing in the image has structure. See
+        `nuclei_runtime.steps.view`.
     n_left_out : int
-        Nuclei that were found and left out, because they touch the edge or for their size.
+        Nuclei that were found and left out, because they touch the edge, or for their size or score.
+    scores : (N,) ndarray of float64, optional
+        For each nucleus, in the order of their numbers, the probability that it is right, 0 to 1; see
+        `nuclei_runtime.steps.score`. None if the model's card does not say how to compute it, or the labels were found
+        in maps. Read-only.
     """
 
     labels: Labels
@@ -44,13 +52,16 @@ class Segmentation:
     view: View = AS_IT_IS
     expected_ap: float | None = None
     n_left_out: int = 0
+    scores: Scores | None = None
 
     def __post_init__(self) -> None:
         self.labels.flags.writeable = False
+        if self.scores is not None:
+            self.scores.flags.writeable = False
 
-    def __reduce__(self) -> tuple[type[Segmentation], tuple[Labels, Contrast | None, View, float | None, int]]:
+    def __reduce__(self) -> tuple[type[Segmentation], tuple[Any, ...]]:
         """Pickle by the constructor, because arrays come out of a pickle writeable."""
-        return Segmentation, (self.labels, self.contrast, self.view, self.expected_ap, self.n_left_out)
+        return Segmentation, tuple(getattr(self, field.name) for field in fields(self))
 
     @property
     def count(self) -> int:
@@ -118,7 +129,9 @@ class Segmentation:
             )
         reads = {name: partial(np.asarray, channel) for name, channel in channels.items()}
         with allocating_for(image.shape):
-            return measure_nuclei(image, self.labels, pixel_size_um=pixel_size_um, channels=reads, cells=cells)
+            return measure_nuclei(
+                image, self.labels, pixel_size_um=pixel_size_um, channels=reads, cells=cells, scores=self.scores
+            )
 
     def _are_in(self, cells: Labels) -> bool:
         """Whether each nucleus is in the cell of its number, and there are no other cells."""
@@ -134,3 +147,28 @@ class Segmentation:
         See `nuclei_runtime.steps.outlines.trace_outlines` for the coordinates and for holes.
         """
         return trace_outlines(self.labels)
+
+
+def joined(blocks: Iterable[Block], shape: tuple[int, ...], view: View) -> Segmentation:
+    """Return the nuclei of all blocks of an image.
+
+    Parameters
+    ----------
+    blocks : iterable of Block
+    shape : (int, int)
+        Height and width of the image.
+    view : View
+        How the image was shown, if there are no blocks.
+    """
+    with allocating_for(shape):
+        labels = np.zeros(shape, np.int32)
+    scores: list[Scores] = []
+    contrast, expected_ap, n_left_out = None, None, 0
+    for block in blocks:
+        labels[block.rows, block.columns] += block.labels
+        contrast, view, expected_ap = block.contrast, block.view, block.expected_ap
+        n_left_out += block.n_left_out
+        scores += [] if block.scores is None else [block.scores]
+    return Segmentation(
+        labels, contrast, view, expected_ap, n_left_out, scores=np.concatenate(scores) if scores else None
+    )

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from nuclei_runtime.arrays import Image, Maps, check_image, check_maps, check_pixel_size
-from nuclei_runtime.errors import ModelError
+from nuclei_runtime.errors import ImageValueError, ModelError
 from nuclei_runtime.faults import allocating_for
 from nuclei_runtime.model.card import ModelCard
 from nuclei_runtime.model.session import CPU_PROVIDER
@@ -23,7 +23,7 @@ from nuclei_runtime.segmentation.cancelling import CancelFlag
 from nuclei_runtime.segmentation.network import Network, load_network
 from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.segmentation.plane_maps import image_maps
-from nuclei_runtime.segmentation.result import Segmentation
+from nuclei_runtime.segmentation.result import Segmentation, joined
 from nuclei_runtime.steps.sieve import Sifting
 from nuclei_runtime.steps.view import View
 
@@ -62,6 +62,8 @@ class Segmenter:
         Leave out nuclei with a pixel on the edge of the image.
     min_area, max_area : str, optional
         Leave out nuclei that are smaller, or larger: an area such as ``50px`` or ``30um2``.
+    min_score : float, optional
+        Leave out nuclei with a smaller score, 0 to 1; see `nuclei_runtime.steps.score`.
     tissue_mask : bool
         Whether the glass of large stained slides is skipped; see `nuclei_runtime.segmentation.glass`.
 
@@ -96,11 +98,12 @@ class Segmenter:
         exclude_border: bool = False,
         min_area: str | None = None,
         max_area: str | None = None,
+        min_score: float | None = None,
         tissue_mask: bool = True,
     ) -> None:
         path = None if model is None else Path(model)
         given = path, precision, sha256, provider, threads, tta, diameter_px, stain, view
-        options = SegmenterOptions(*given, exclude_border, min_area, max_area, tissue_mask)
+        options = SegmenterOptions(*given, exclude_border, min_area, max_area, min_score, tissue_mask)
         self._network: Network | None = load_network(options)
         # The program may work in another folder by the time it pickles this.
         self._options = options if path is None else replace(options, model=path.absolute())
@@ -219,15 +222,9 @@ class Segmenter:
         network = self.network
         check_image(image)
         check_pixel_size(pixel_size_um)
-        with allocating_for(image.shape):
-            labels = np.zeros(image.shape[:2], np.int32)
-        contrast, view, expected_ap, n_left_out = None, network.view, None, 0
         plane = replace(plane_of(image), pixel_size_um=pixel_size_um)
-        for block in segment_plane(plane, network, max_memory=sys.maxsize, cancel=cancel):
-            labels[block.rows, block.columns] += block.labels
-            contrast, view, expected_ap = block.contrast, block.view, block.expected_ap
-            n_left_out += block.n_left_out
-        return Segmentation(labels, contrast, view, expected_ap, n_left_out)
+        blocks = segment_plane(plane, network, max_memory=sys.maxsize, cancel=cancel)
+        return joined(blocks, image.shape[:2], network.view)
 
     def segment_batch(self, images: Sequence[Image]) -> list[Segmentation]:
         """Find the nuclei of several images, which may differ in size and type. The results are in the same order.
@@ -270,7 +267,8 @@ class Segmenter:
     ) -> Segmentation:
         """Label the nuclei in an image's maps with the method in the model's card.
 
-        The labels are the same as those that `segment` gives for the image in this view.
+        The labels are the same as those that `segment` gives for the image in this view. They have no scores, which
+        depend on more than the maps.
 
         Parameters
         ----------
@@ -284,15 +282,17 @@ class Segmenter:
         Raises
         ------
         ImageShapeError, ImageValueError
-            The array is not that.
+            The array is not that, or the options of this segmenter ask for a minimum score.
         ImageTooLargeError
             There is not enough memory.
         """
         network = self._in_view(view)
+        if network.sieve.min_score is not None:
+            raise ImageValueError("the nuclei in maps have no scores, so none can be left out for it; call `segment`")
         check_maps(maps, len(network.card.output.maps))
         check_pixel_size(pixel_size_um)
         with allocating_for(maps.shape):
-            labels, n_left_out = Sifting(network.sieve, maps.shape, pixel_size_um).sift(label_maps(maps, network))
+            labels, _, n_left_out = Sifting(network.sieve, maps.shape, pixel_size_um).sift(label_maps(maps, network))
         return Segmentation(labels, view=network.view, n_left_out=n_left_out)
 
     def _in_view(self, view: View | None) -> Network:

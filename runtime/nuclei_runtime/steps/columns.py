@@ -80,6 +80,12 @@ NUCLEI_COLUMNS = (
         "true if a pixel of the nucleus lies on the edge of the image, which may cut it",
         kind=bool,
     ),
+    Column(
+        "score",
+        "",
+        "probability that the nucleus is right (IoU above 0.5), 0 to 1; missing for given labels and older models",
+        "logistic regression of the network's maps (docs/card.md)",
+    ),
     Column("area_px", "px", "area", "number of pixels"),
     Column("area_um2", "um2", "area", "area_px x height x width of a pixel"),
     Column("centroid_row_px", "px", "row of the centre; 0 is the centre of the first row", "mean row of the pixels"),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from nuclei_runtime.arrays import Image, Labels
 from nuclei_runtime.steps.columns import in_order
 from nuclei_runtime.steps.measure import Measures, Regions, axis_lengths, measure_intensities, measure_shapes
+from nuclei_runtime.steps.score import Scores
 
 _SQUARE_TOLERANCE = 1e-3
 """Pixels whose height and width differ by less count as square, because files store rounded pixel sizes."""
@@ -24,6 +25,7 @@ def measure_nuclei(
     cells: Labels | None = None,
     origin: tuple[int, int] = (0, 0),
     shape: tuple[int, ...] | None = None,
+    scores: Scores | None = None,
 ) -> Measures:
     """Measure each nucleus.
 
@@ -45,6 +47,8 @@ def measure_nuclei(
         Row and column where a block begins in its plane.
     shape : (int, ...), optional
         Height and width of the plane. Without it, `image` is the plane.
+    scores : (n,) ndarray of float64, optional
+        Of the nuclei, in the order of their numbers.
 
     Returns
     -------
@@ -64,6 +68,8 @@ def measure_nuclei(
         | (table["bbox_bottom_px"] == height)
         | (table["bbox_right_px"] == width)
     )
+    if scores is not None:
+        table["score"] = scores
     if pixel_size_um is not None:
         _add_micrometres(table, regions, pixel_size_um)
     parts = {"": regions}

@@ -1,4 +1,4 @@
-"""Leaves nuclei out by their size, or because the edge of the image may cut them, and numbers the others anew."""
+"""Leaves nuclei out by their size or score, or because the edge of the image may cut them; numbers the others anew."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from nuclei_runtime.arrays import Labels
 from nuclei_runtime.errors import ImageValueError, InputsError
+from nuclei_runtime.steps.score import Scores
 
 PX, UM2 = "px", "um2"
 _AREA = re.compile(r"(\d+(?:\.\d+)?) ?(px|[uµ\u03bc]m[2²])", re.ASCII)
@@ -58,21 +59,26 @@ class Sieve:
         Leave out nuclei with a pixel on the edge of the image.
     min_area, max_area : Area, optional
         Leave out nuclei that are smaller, or larger.
+    min_score : float, optional
+        Leave out nuclei with a smaller score; see `nuclei_runtime.steps.score`.
 
     Raises
     ------
     InputsError
-        No area is in the range.
+        No area is in the range, or this is no score.
     """
 
     exclude_border: bool = False
     min_area: Area | None = None
     max_area: Area | None = None
+    min_score: float | None = None
 
     def __post_init__(self) -> None:
         low, high = self.min_area, self.max_area
         if low is not None and high is not None and low.unit == high.unit and low.value > high.value:
             raise InputsError(f"a minimum area of {low} is above a maximum of {high}: no nucleus would be left")
+        if self.min_score is not None and not 0 <= self.min_score <= 1:
+            raise InputsError(f"a minimum score is a probability, from 0 to 1; found {self.min_score}")
 
     @property
     def is_open(self) -> bool:
@@ -116,8 +122,13 @@ class Sifting:
                 )
 
     def sift(
-        self, labels: Labels, origin: tuple[int, int] = (0, 0), *, keep_numbers: bool = False
-    ) -> tuple[Labels, int]:
+        self,
+        labels: Labels,
+        origin: tuple[int, int] = (0, 0),
+        scores: Scores | None = None,
+        *,
+        keep_numbers: bool = False,
+    ) -> tuple[Labels, Scores | None, int]:
         """Return the nuclei that are kept, numbered on from those of earlier blocks, and how many are left out.
 
         Parameters
@@ -126,25 +137,36 @@ class Sifting:
             Complete nuclei of a block.
         origin : (int, int)
             Row and column of the plane where the block begins.
+        scores : (n,) ndarray of float64, optional
+            Of the nuclei, in the order of their numbers. A minimum score needs them.
         keep_numbers : bool
             Whether the nuclei keep the numbers that they have.
+
+        Returns
+        -------
+        labels : (h, w) ndarray of int32
+        scores : (m,) ndarray of float64 or None
+            Of the nuclei that are kept.
+        n_left_out : int
         """
         if self.sieve.is_open:
-            return labels, 0
+            return labels, scores, 0
         areas = np.bincount(labels.ravel())
         areas[0] = 0
         is_kept = areas > 0
-        n_found = int(np.count_nonzero(is_kept))
+        found = np.flatnonzero(is_kept)
         for area, is_within in ((self.sieve.min_area, np.greater_equal), (self.sieve.max_area, np.less_equal)):
             if area is not None:
                 is_kept &= is_within(areas * self._unit(area), area.value)
         if self.sieve.exclude_border:
             is_kept[self._on_the_edges(labels, origin)] = False
+        if self.sieve.min_score is not None and scores is not None:
+            is_kept[found[scores < self.sieve.min_score]] = False
         new = np.arange(is_kept.size) if keep_numbers else self.n_kept + np.cumsum(is_kept)
         numbers = np.where(is_kept, new, 0).astype(labels.dtype)
         n_kept = int(np.count_nonzero(is_kept))
         self.n_kept += n_kept
-        return numbers[labels], n_found - n_kept
+        return numbers[labels], None if scores is None else scores[is_kept[found]], found.size - n_kept
 
     def _unit(self, area: Area) -> float:
         """Return how large a pixel is in the unit of an area."""

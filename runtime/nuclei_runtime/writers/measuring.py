@@ -115,4 +115,5 @@ def _measure(plane: Plane, block: Block, cells: Labels | None = None) -> Measure
         cells=cells,
         origin=(block.rows.start, block.columns.start),
         shape=plane.shape,
+        scores=block.scores,
     )

@@ -29,6 +29,7 @@ from nuclei_runtime.model.card import (
     parse_card,
 )
 from nuclei_runtime.model.session import CPU_PROVIDER, import_onnxruntime
+from nuclei_runtime.steps.score import ScoreModel, ScoreWeights
 from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.tiling import Tiling
 from nuclei_runtime.steps.view import Signs, ViewChoice
@@ -104,6 +105,9 @@ def test_a_card_may_say_how_a_view_is_chosen() -> None:
     assert parse_card(read.to_json(), "again") == read
     assert parse_card(TILED, "without").views is None
     assert '"views"' not in parse_card(TILED, "without").to_json()
+    assert read.score == ScoreModel(-4.5, ScoreWeights(0.9, 0.6, -1.2, 1.5))
+    assert parse_card(TILED, "without").score is None
+    assert '"score"' not in parse_card(TILED, "without").to_json()
 
 
 @pytest.mark.parametrize(
@@ -117,12 +121,14 @@ def test_a_card_may_say_how_a_view_is_chosen() -> None:
             {"postprocessing": {"id": "connected_components", "kwargs": {"threshold": 0.5, "min_area_px": 16}}},
             "views: need a tiling, and a postprocessing that uses the map distance",
         ),
+        ({"score": {"intercept": "1"}}, "score.intercept: expected a number from -1000 to 1000, found '1'"),
+        ({"score": {"weights": {"peak": 1}}}, "score.weights.inside: missing, expected a number from -1000 to 1000"),
     ],
 )
-def test_a_choice_of_views_that_is_wrong_is_refused(changes: dict[str, Any], problem: str) -> None:
+def test_a_choice_of_views_or_a_score_that_is_wrong_is_refused(changes: dict[str, Any], problem: str) -> None:
     document = json.loads((CARDS / "valid_views.json").read_text(encoding="utf-8"))
     for name, value in changes.items():
-        known = document[name] if name == "views" and value else {}
+        known = document[name] if name in ("views", "score") and value else {}
         document[name] = {**known, **value} if isinstance(value, dict) else value
     with pytest.raises(CardError) as caught:
         parse_card(json.dumps(document), "wrong")

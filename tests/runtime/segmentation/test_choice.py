@@ -89,13 +89,15 @@ def test_an_empty_field_stays_empty(bundled: Segmenter, seed: int) -> None:
 def test_the_user_may_fix_it(bundled: Segmenter) -> None:
     tissue = stained_tissue()
     assert bundled.segment(np.dstack([FIELD] * 3)).view.stain == "rgb"
-    fixed = Segmenter(threads=1, stain="he").segment(tissue)
-    assert fixed.view.stain == "he"
+    assert Segmenter(threads=1, stain="he").segment(tissue).view.stain == "he"
     half = Segmenter(threads=1, view=View(Scale(1, 2), "hdab")).segment(tissue)
-    assert (half.view, half.expected_ap) == (View(Scale(1, 2), "hdab"), None)
-    grey = Segmenter(threads=1, view=View(stain="he")).segment(np.dstack([FIELD] * 3))
-    assert grey.view == AS_IT_IS  # it has no stain, and is not inverted
-    np.testing.assert_array_equal(grey.labels, Segmenter(threads=1, view=View()).segment(FIELD).labels)
+    assert half.view == View(Scale(1, 2), "hdab")
+    assert half.expected_ap is not None  # nothing was chosen, and yet it is known what to expect
+    as_it_is = Segmenter(threads=1, view=View()).segment(FIELD).labels
+    for fixed in (Segmenter(threads=1, view=View(stain="he")), Segmenter(threads=1, stain="he")):
+        grey = fixed.segment(np.dstack([FIELD] * 3))
+        assert grey.view == AS_IT_IS  # it has no stain, and is not inverted
+        np.testing.assert_array_equal(grey.labels, as_it_is)
     with pytest.raises(ValueError, match="stain must be one of rgb, he, hdab, found 'pas'"):
         Segmenter(stain="pas")
     with pytest.raises(ValueError, match="give either it, or diameter_px and stain"):

@@ -14,16 +14,16 @@ from nuclei_runtime.segmentation.blocks import Block, segment_plane
 from nuclei_runtime.segmentation.kept_blocks import Found, KeptBlocks
 
 FOUND: list[Found] = [
-    (slice(0, 3), slice(10, 14), np.arange(12, dtype=np.int32).reshape(3, 4)),
-    (slice(5, 6), slice(0, 70_000), np.full((1, 70_000), 1 << 20, np.int32)),
-    (slice(7, 9), slice(1, 2), np.zeros((2, 1), np.int32)),
+    Found(slice(0, 3), slice(10, 14), np.arange(12, dtype=np.int32).reshape(3, 4), np.arange(33).reshape(11, 3) / 7),
+    Found(slice(5, 6), slice(0, 70_000), np.full((1, 70_000), 1 << 20, np.int32)),
+    Found(slice(7, 9), slice(1, 2), np.zeros((2, 1), np.int32)),
 ]
 
 
 def write(path: Path, found: list[Found]) -> bytes:
     with KeptBlocks(path) as kept:
         for one in found:
-            kept.add(*one)
+            kept.add(one)
     return path.read_bytes()
 
 
@@ -37,11 +37,14 @@ def taken(path: Path) -> list[Found]:
 
 
 def assert_same(found: list[Found], expected: list[Found]) -> None:
-    assert [one[:2] for one in found] == [one[:2] for one in expected]
-    for (*_, labels), (*_, wanted) in zip(found, expected, strict=True):
-        assert labels.dtype == np.int32
-        np.testing.assert_array_equal(labels, wanted)
-        labels[...] = 0  # the caller's own
+    assert [(one.rows, one.columns) for one in found] == [(one.rows, one.columns) for one in expected]
+    for one, wanted in zip(found, expected, strict=True):
+        assert one.labels.dtype == np.int32
+        np.testing.assert_array_equal(one.labels, wanted.labels)
+        one.labels[...] = 0  # the caller's own
+        assert (one.signs is None) == (wanted.signs is None)
+        if one.signs is not None:
+            np.testing.assert_array_equal(one.signs, wanted.signs)
 
 
 def test_blocks_come_back_as_they_were(tmp_path: Path) -> None:
@@ -59,7 +62,7 @@ def test_an_entry_that_is_not_whole_does_not_count_and_is_written_over(tmp_path:
     with KeptBlocks(tmp_path / "kept") as kept:
         assert kept.take() is not None
         assert kept.take() is None
-        kept.add(*FOUND[1])
+        kept.add(FOUND[1])
     assert (tmp_path / "kept").read_bytes() == whole
 
 
@@ -75,7 +78,7 @@ def test_nothing_after_a_damaged_entry_counts(tmp_path: Path) -> None:
 
 def test_without_a_path_nothing_is_kept() -> None:
     with KeptBlocks(None) as kept:
-        kept.add(*FOUND[0])
+        kept.add(FOUND[0])
         assert kept.take() is None
 
 

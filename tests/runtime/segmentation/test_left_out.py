@@ -83,7 +83,7 @@ def test_a_run_says_how_many_it_left_out_and_its_method_says_why(
     assert (row()["n_nuclei"], row()["n_touching_border"]) == (str(n - n_touching), "0")
     assert row()["n_left_out"] == str(n_touching)
     method = json.loads((tmp_path / "out/provenance.json").read_text(encoding="utf-8"))["method"]
-    assert method["left_out"] == {"exclude_border": True, "min_area": None, "max_area": None}
+    assert method["left_out"] == {"exclude_border": True, "min_area": None, "max_area": None, "min_score": None}
 
     code, _, stderr = run_main(infer_main, *arguments, "--min-area", "30um2", "--resume")
     assert (code, "give it with --pixel-size" in stderr) == (1, True)
