@@ -260,7 +260,10 @@ def _card(reader: Fields) -> ModelCard:
     )
     reader.close()
     if not any(problem.startswith(("input", "preprocessing")) for problem in reader.problems):
-        reader.problems.extend(conflicts_of_input(card))
+        size = (card.input.height, card.input.width)
+        reader.problems.extend(conflicts_of_input(card.input.tiling, size, card.preprocessing))
     if not any(problem.startswith(("output", "postprocessing")) for problem in reader.problems):
-        reader.problems.extend(conflicts_of_output(card))
+        known = {"has_views": card.views is not None, "has_score": card.score is not None}
+        found = conflicts_of_output(card.output.maps, card.postprocessing, card.input.tiling, **known)
+        reader.problems.extend(found)
     return card

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 from nuclei_runtime.json_fields import shown
 from nuclei_runtime.steps.instances import METHODS
 from nuclei_runtime.steps.preprocess import STEPS
-from nuclei_runtime.steps.step import MAPS
-
-if TYPE_CHECKING:
-    from nuclei_runtime.model.card import ModelCard
+from nuclei_runtime.steps.step import MAPS, Step
+from nuclei_runtime.steps.tiling import Tiling
 
 
-def conflicts_of_input(card: ModelCard) -> Iterator[str]:
+def conflicts_of_input(
+    tiling: Tiling | None, size: tuple[int | None, int | None], preprocessing: Sequence[Step]
+) -> Iterator[str]:
     """Yield the conflicts between the input and the preprocessing."""
-    specs = [STEPS[step.id] for step in card.preprocessing]
-    tiling = card.input.tiling
-    size = (card.input.height, card.input.width)
+    specs = [STEPS[step.id] for step in preprocessing]
     if tiling is not None:
-        for step, spec in zip(card.preprocessing, specs, strict=True):
+        for step, spec in zip(preprocessing, specs, strict=True):
             if spec.fit is None:
                 yield f"preprocessing: {step.id} cannot be used with a network that takes any size"
         if tiling.core_px % tiling.multiple_of_px or tiling.halo_px % tiling.multiple_of_px:
@@ -31,26 +28,28 @@ def conflicts_of_input(card: ModelCard) -> Iterator[str]:
     elif not specs or specs[-1].output_size is None:
         sizing = " or ".join(name for name, spec in STEPS.items() if spec.output_size is not None)
         yield f"preprocessing: the last step must be {sizing}, because the input has a fixed size"
-    elif (given := specs[-1].output_size(card.preprocessing[-1].kwargs)) != size:
+    elif (given := specs[-1].output_size(preprocessing[-1].kwargs)) != size:
         yield (
-            f"preprocessing: {card.preprocessing[-1].id} gives {given[0]} x {given[1]}, "
+            f"preprocessing: {preprocessing[-1].id} gives {given[0]} x {given[1]}, "
             f"the input takes {size[0]} x {size[1]}"
         )
-    for index, (step, spec) in enumerate(zip(card.preprocessing, specs, strict=True)):
+    for index, (step, spec) in enumerate(zip(preprocessing, specs, strict=True)):
         if spec.check is not None and (problem := spec.check(step.kwargs)) is not None:
             yield f"preprocessing[{index}].kwargs: {problem}"
 
 
-def conflicts_of_output(card: ModelCard) -> Iterator[str]:
+def conflicts_of_output(
+    maps: tuple[str, ...], postprocessing: Step, tiling: Tiling | None, *, has_views: bool, has_score: bool
+) -> Iterator[str]:
     """Yield the conflicts between the output and what is made of it."""
-    needed = METHODS[card.postprocessing.id].maps
-    if card.output.maps[: len(needed)] != needed or card.output.maps != MAPS[: len(card.output.maps)]:
-        found = shown(", ".join(card.output.maps)) if card.output.maps else "none"
+    needed = METHODS[postprocessing.id].maps
+    if maps[: len(needed)] != needed or maps != MAPS[: len(maps)]:
+        found = shown(", ".join(maps)) if maps else "none"
         yield (
             f"output.maps: expected the first of {', '.join(MAPS)} and at least {', '.join(needed)}, which "
-            f"{card.postprocessing.id} needs; found {found}"
+            f"{postprocessing.id} needs; found {found}"
         )
-    if card.views is not None and (card.input.tiling is None or "distance" not in needed):
+    if has_views and (tiling is None or "distance" not in needed):
         yield "views: need a tiling, and a postprocessing that uses the map distance"
-    if card.score is not None and card.views is None:
+    if has_score and not has_views:
         yield "score: needs views, which say what is expected of an image"
