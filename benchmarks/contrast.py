@@ -5,7 +5,7 @@
 A model's card says how the contrast is set. If that depends on what else is in the image, so do the areas. Here the
 same nuclei are measured in fields of several sizes, on an even, a flickering and a smoothed background, in one colour,
 and together with debris or hot pixels. All images are synthetic: blurred ellipses with Gaussian noise, from a fixed
-seed. The table is in Markdown; its last column says whether `Contrast.warning` warns.
+seed. The table is in Markdown; its last column says whether the flag `contrast` is raised.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def main() -> None:
         result = segmenter.segment(image)
         found = result.labels
         ratio = area_ratio(truth, found)
-        warns = "yes" if result.contrast is not None and result.contrast.warning else ""
+        warns = "yes" if result.contrast is not None and result.contrast.is_exceeded else ""
         shown = "" if ratio is None else f"{ratio:.2f}"
         print(f"| {name} | {np.mean(truth > 0):.2%} | {truth.max()} | {found.max()} | {shown} | {warns} |")
 

@@ -31,6 +31,7 @@ from nuclei_runtime.results.layout import result_path
 from nuclei_runtime.results.outcome import Segmented, segmented
 from nuclei_runtime.results.records import FileDigest, Record, digest_file
 from nuclei_runtime.segmentation.blocks import Block
+from nuclei_runtime.steps.flags import Evidence
 from nuclei_runtime.writers.outputs import LABELS, TABLES, Output, OutputOptions
 from nuclei_runtime.writers.plane_files import write_plane_files
 
@@ -79,7 +80,9 @@ def write_results(out: Path, n_images: int, n_nuclei: int) -> None:
             if index < len(drawn):
                 image, labels = drawn[index]
                 plane = replace(plane_of(image), pixel_size_um=(0.5, 0.5))
-                block = Block(slice(0, image.shape[0]), slice(0, image.shape[1]), image, labels, expected_ap=0.9)
+                block = Block(
+                    slice(0, image.shape[0]), slice(0, image.shape[1]), image, labels, Evidence(expected_ap=0.9)
+                )
                 found = Segmented(plane, write_plane_files(name, plane, [block], files))
                 placed.append((found, {output: path.read_bytes() for output, path in files.items()}))
             else:

@@ -13,7 +13,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nuclei_napari.layer_planes import LayerPlane
-from nuclei_runtime import NucleiError, Plane, Segmentation, SegmentationCancelledError, Segmenter, segment_plane
+from nuclei_runtime import (
+    Flag,
+    NucleiError,
+    Plane,
+    Segmentation,
+    SegmentationCancelledError,
+    Segmenter,
+    complete_flags,
+    segment_plane,
+)
 
 
 @dataclass(frozen=True)
@@ -77,13 +86,14 @@ def segment_planes(
         with Segmenter(options.model, diameter_px=options.diameter_px, stain=options.stain) as segmenter:
             for n_done, plane in enumerate(planes):
                 part = labels[plane.index]
-                warning = None
+                flags: tuple[Flag, ...] = ()
                 for block in segment_plane(plane.plane, segmenter.network, cancel=cancel):
                     part[block.rows, block.columns] += np.where(block.labels > 0, block.labels + count, 0)
-                    warning = None if block.contrast is None else block.contrast.warning
+                    flags = block.flags
                     yield (n_done + block.rows.stop / plane.plane.shape[0]) / len(planes)
                 count = max(count, int(part.max()))
-                notes += [f"{plane.suffix.strip('_')} {warning}".strip()] if warning else []
+                flags = complete_flags(flags, int(part.any()))
+                notes += [f"{plane.suffix.strip('_')} {flag.reason}; {flag.advice}".strip() for flag in flags]
         return Found(labels, features_of(planes, labels), tuple(notes))
     except SegmentationCancelledError:
         return NotFound("")

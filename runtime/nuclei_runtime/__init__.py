@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from nuclei_runtime.segmentation.segmenter import Segmenter
     from nuclei_runtime.steps.columns import Column, describe_column
     from nuclei_runtime.steps.contrast import Contrast
+    from nuclei_runtime.steps.flags import Evidence, Flag, complete_flags
     from nuclei_runtime.steps.label_changes import LabelChanges, compare_labels
     from nuclei_runtime.steps.scale import Scale
     from nuclei_runtime.steps.view import View
@@ -54,6 +55,8 @@ __all__ = [
     "CardError",
     "Column",
     "Contrast",
+    "Evidence",
+    "Flag",
     "ImageError",
     "ImageReadError",
     "ImageShapeError",
@@ -80,6 +83,7 @@ __all__ = [
     "View",
     "__version__",
     "compare_labels",
+    "complete_flags",
     "describe_column",
     "open_planes",
     "plane_of",
@@ -95,6 +99,8 @@ _MODULES = {
     "Block": "segmentation.blocks",
     "Column": "steps.columns",
     "Contrast": "steps.contrast",
+    "Evidence": "steps.flags",
+    "Flag": "steps.flags",
     "LabelChanges": "steps.label_changes",
     "ModelCard": "model.card",
     "Plane": "readers.plane",
@@ -106,6 +112,7 @@ _MODULES = {
     "Selection": "readers.plane",
     "View": "steps.view",
     "compare_labels": "steps.label_changes",
+    "complete_flags": "steps.flags",
     "describe_column": "steps.columns",
     "open_planes": "readers.opening",
     "plane_of": "readers.plane",

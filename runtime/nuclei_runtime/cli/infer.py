@@ -111,6 +111,16 @@ def infer(
         bool,
         typer.Option("--same-view", help="Choose one scale and stain for all images together, as for an experiment."),
     ] = False,
+    min_quality: Annotated[
+        float | None,
+        typer.Option(
+            "--min-quality",
+            metavar="AP",
+            min=0,
+            max=1,
+            help="Flag images whose expected_ap is lower, 0 to 1. Default: what is ordinary for the model.",
+        ),
+    ] = None,
     no_tissue_mask: Annotated[
         bool,
         typer.Option("--no-tissue-mask", help="Look for nuclei on the glass of large stained slides too. Slower."),
@@ -224,6 +234,7 @@ def infer(
             max_area,
             min_score,
             not no_tissue_mask,
+            min_quality,
         ),
         max_memory=None if max_memory is None else parse_memory(max_memory),
         selection=Selection(axes, channel, z, scene, level, mpp, pixel_size, measured),

@@ -73,8 +73,8 @@ def segment_all(config: RunConfig, *, as_json: bool, with_report: bool, dask: st
             print(f"compared with the labels before: {reporter.changes}")
         if reporter.n_left_out:
             print(f"left out: {counted(reporter.n_left_out, 'nucleus', 'nuclei')}; see n_left_out in images.csv")
-        if reporter.n_doubtful:
-            print(f"contrast in doubt: {counted(reporter.n_doubtful, 'image')}; see contrast_warning in images.csv")
+        for line in reporter.flagged():
+            print(line)
         written = [output.folder for output in config.outputs.outputs if output not in BEHIND]
         written += () if run.joined is None else config.tables.files
         written += [REPORT_FILE] * with_report

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -139,9 +140,9 @@ class OutcomeReporter:
 
     Attributes
     ----------
-    n_files, n_failed, n_kept, n_doubtful : int
+    n_files, n_failed, n_kept, n_flagged : int
         Files reported; those with a failed plane; those whose earlier results were kept; those with a plane whose
-        contrast may be wrong.
+        result may not be trusted.
     n_changed : int
         Files of which somebody has changed a result; they were left as they are.
     n_nuclei, n_touching_border, n_left_out : int
@@ -150,10 +151,11 @@ class OutcomeReporter:
 
     def __init__(self, *, as_json: bool, done: str = "segmented") -> None:
         self._done = done
-        self.n_files = self.n_failed = self.n_kept = self.n_doubtful = self.n_changed = 0
+        self.n_files = self.n_failed = self.n_kept = self.n_flagged = self.n_changed = 0
         self.n_nuclei = self.n_touching_border = self.n_left_out = 0
         self._found = {kind: _Found() for kind in _Kind}
         self._changes = dict.fromkeys(("added", "removed", "split", "merged", "redrawn", "unchanged"), 0)
+        self._flags: Counter[str] = Counter()
         self._as_json = as_json
 
     @property
@@ -166,7 +168,9 @@ class OutcomeReporter:
         self.n_files += 1
         self.n_failed += not outcome.is_ok
         self.n_kept += outcome.is_kept
-        self.n_doubtful += any(plane.contrast_warning is not None for plane in outcome.planes)
+        flags = {flag for plane in outcome.planes if plane.flags for flag in plane.flags.split(";")}
+        self.n_flagged += bool(flags)
+        self._flags.update(flags)
         if outcome.changed:
             self.n_changed += 1
             were = "was" if len(outcome.changed) == 1 else "were"
@@ -189,6 +193,18 @@ class OutcomeReporter:
                 print(json.dumps(asdict(plane)), flush=True)
             if plane.status == "failed":
                 print_stderr(f"failed: {plane.image}{_indices(plane)}: {plane.reason}")
+
+    def flagged(self) -> Iterator[str]:
+        """Yield the lines that say how many images are flagged, and for each flag why and what to do."""
+        from nuclei_runtime.steps.flags import Flag
+
+        if not self.n_flagged:
+            return
+        are = "image is" if self.n_files == 1 else "images are"
+        yield f"{self.n_flagged} of {self.n_files} {are} flagged; the column flags of images.csv says which:"
+        for flag in Flag:
+            if self._flags[flag]:
+                yield f"  {flag} ({counted(self._flags[flag], 'image')}): {flag.reason}; {flag.advice}"
 
     def summary(self, n_files: int, n_skipped: int, n_unreadable: int) -> str:
         """Return the totals of a run over `n_files` images that skipped `n_skipped` other files.

@@ -14,6 +14,7 @@ from typing import Any
 from nuclei_runtime.errors import CardError
 from nuclei_runtime.json_fields import Fields, ReadOnlyObject, canonical_json, is_int, parse_json, shown
 from nuclei_runtime.model.card_conflicts import conflicts_of_input, conflicts_of_output
+from nuclei_runtime.steps.flags import FlagLimits, take_flag_limits
 from nuclei_runtime.steps.instances import METHODS
 from nuclei_runtime.steps.preprocess import CHANNELS, STEPS
 from nuclei_runtime.steps.score import ScoreModel, take_score_model
@@ -125,6 +126,8 @@ class ModelCard:
         How a view is chosen for each image; None if the network is to be shown all images as they are.
     score : ScoreModel or None
         How probable it is that a nucleus is right; None if that is not known.
+    flags : FlagLimits or None
+        What is ordinary for an image; others are flagged. None if that is not known.
     evaluation : tuple of Evaluation
     provenance : dict of str to str
         Digests, versions, seed, recipe.
@@ -151,11 +154,12 @@ class ModelCard:
     limitations: tuple[str, ...]
     views: ViewChoice | None = None
     score: ScoreModel | None = None
+    flags: FlagLimits | None = None
     extensions: Mapping[str, Any] = field(default_factory=ReadOnlyObject)
 
     def to_json(self) -> str:
         """Return the card as canonical JSON, without the optional fields that are empty."""
-        empty = {name for name in ("views", "score", "extensions") if not getattr(self, name)}
+        empty = {name for name in ("views", "score", "flags", "extensions") if not getattr(self, name)}
         return canonical_json({name: value for name, value in asdict(self).items() if name not in empty})
 
 
@@ -256,6 +260,7 @@ def _card(reader: Fields) -> ModelCard:
         limitations=reader.texts("limitations"),
         views=take_view_choice(reader.object("views")) if "views" in reader.fields else None,
         score=take_score_model(reader.object("score")) if "score" in reader.fields else None,
+        flags=take_flag_limits(reader.object("flags")) if "flags" in reader.fields else None,
         extensions=reader.open_object("extensions", MAX_EXTENSIONS_BYTES),
     )
     reader.close()
@@ -263,7 +268,11 @@ def _card(reader: Fields) -> ModelCard:
         size = (card.input.height, card.input.width)
         reader.problems.extend(conflicts_of_input(card.input.tiling, size, card.preprocessing))
     if not any(problem.startswith(("output", "postprocessing")) for problem in reader.problems):
-        known = {"has_views": card.views is not None, "has_score": card.score is not None}
+        known = {
+            "has_views": card.views is not None,
+            "has_score": card.score is not None,
+            "has_flags": card.flags is not None,
+        }
         found = conflicts_of_output(card.output.maps, card.postprocessing, card.input.tiling, **known)
         reader.problems.extend(found)
     return card

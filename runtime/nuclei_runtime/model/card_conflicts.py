@@ -39,7 +39,13 @@ def conflicts_of_input(
 
 
 def conflicts_of_output(
-    maps: tuple[str, ...], postprocessing: Step, tiling: Tiling | None, *, has_views: bool, has_score: bool
+    maps: tuple[str, ...],
+    postprocessing: Step,
+    tiling: Tiling | None,
+    *,
+    has_views: bool,
+    has_score: bool,
+    has_flags: bool,
 ) -> Iterator[str]:
     """Yield the conflicts between the output and what is made of it."""
     needed = METHODS[postprocessing.id].maps
@@ -53,3 +59,5 @@ def conflicts_of_output(
         yield "views: need a tiling, and a postprocessing that uses the map distance"
     if has_score and not has_views:
         yield "score: needs views, which say what is expected of an image"
+    if has_flags and not has_views:
+        yield "flags: need views, with which the network looks at an image"

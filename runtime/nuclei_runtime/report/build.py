@@ -40,9 +40,10 @@ from nuclei_runtime.results.summary import folder_of
 from nuclei_runtime.results.wells import Well
 from nuclei_runtime.results.writing import move, writing
 from nuclei_runtime.steps.columns import describe_column
+from nuclei_runtime.steps.flags import split
 
-LOW_EXPECTED_AP = 0.6
-"""Below it, an image is among those to look at first: four nuclei in ten are expected to be wrong."""
+FAILED, CHANGED = "failed", "changed"
+"""What the report adds to the flags of an image."""
 
 _CHANGED = "changed after the run: {}; shown and counted as it was before"
 
@@ -173,7 +174,7 @@ class _Report:
             content, shown["picture"] = picture
             page.add_bytes(f"picture-{index}", content)
         if changed := self._changed_results(image_name(row)):
-            shown["flags"].append(_CHANGED.format(", ".join(changed)))
+            shown["flags"].append((CHANGED, _CHANGED.format(", ".join(changed)), ""))
         labels = read_labels(self._out, measured_labels(self._out, row.get("labels", ""))) if n_nuclei else None
         if labels is not None and self._outlines_bytes < MAX_OUTLINES_BYTES:
             outlines = trace_turns(labels[0])
@@ -193,14 +194,11 @@ class _Report:
         return self._changed[1]
 
 
-def flags_of(row: Row) -> list[str]:
-    """Return why an image is to be looked at first; nothing if there is no reason."""
+def flags_of(row: Row) -> list[tuple[str, str, str]]:
+    """Return why an image is to be looked at first: short names, reasons, and what to do."""
     if row["status"] != "ok":
-        return [row.get("reason") or "failed"]
-    flags = [row["contrast_warning"]] if row.get("contrast_warning") else []
-    if row.get("n_nuclei") != "0" and row.get("expected_ap") and float(row["expected_ap"]) < LOW_EXPECTED_AP:
-        flags.append(f"the outlines may be poor: expected_ap is {row['expected_ap']}")
-    return flags
+        return [(FAILED, row.get("reason") or "failed", "")]
+    return [(flag.value, flag.reason, flag.advice) for flag in split(row.get("flags", ""))]
 
 
 def _described(name: str) -> dict[str, str]:

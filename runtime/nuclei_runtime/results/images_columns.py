@@ -6,6 +6,7 @@ from typing import get_args, get_type_hints
 
 from nuclei_runtime.results.outcome import PlaneOutcome
 from nuclei_runtime.steps.columns import Column, describe_column
+from nuclei_runtime.steps.flags import Flag
 
 _INTENSITY = "intensity units of the file"
 
@@ -32,7 +33,11 @@ _MEANINGS = {
     "estimated_diameter_px": ("px", "median diameter of disks with the areas of the nuclei"),
     "expected_ap": (
         "",
-        "how good the result is expected to be, 0 to 1; empty if nothing has structure",
+        "how good the result is expected to be, 0 to 1; empty if nothing has structure or the model cannot tell",
+    ),
+    "flags": (
+        "",
+        "why the result may not be trusted, joined by ;: " + "; ".join(f"{flag}: {flag.reason}" for flag in Flag),
     ),
     "reason": ("", "why the image or plane failed"),
     "labels": ("", "path of its label image in the results folder"),
@@ -51,7 +56,6 @@ _MEANINGS = {
         "",
         "share of the image, 0 to 1, that holds something besides noise; only this part sets the contrast",
     ),
-    "contrast_warning": ("", "why the contrast, and so the outlines, may be wrong; empty if no reason is known"),
     "glass_share": ("", "share of a large stained slide, 0 to 1, that was skipped because it shows only glass"),
     "changed_results": ("", "results that somebody has changed since; the row shows what was there before"),
     "n_unchanged": ("", "of corrected labels: nuclei with the same pixels as before the correction"),

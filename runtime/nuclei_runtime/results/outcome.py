@@ -9,6 +9,7 @@ from typing import Any
 from nuclei_runtime.arrays import COLOURS
 from nuclei_runtime.readers.plane import ALL_COLOURS, Plane
 from nuclei_runtime.segmentation.given_labels import Corrections
+from nuclei_runtime.steps.flags import joined
 from nuclei_runtime.writers.csv_cells import Cell, csv_cell
 from nuclei_runtime.writers.overlay_png import overlay_scale
 from nuclei_runtime.writers.plane_files import Written
@@ -43,15 +44,15 @@ def _pixel_size(found: Segmented, axis: int) -> float | None:
 
 def _limit(found: Segmented, name: str) -> float | None:
     """Return a limit of the contrast, unless there is no contrast."""
-    contrast = found.written.contrast
+    contrast = found.written.evidence.contrast
     return None if contrast is None or contrast.high <= contrast.low else getattr(contrast, name)
 
 
 def _channel(found: Segmented) -> str | None:
-    channel = found.plane.channel
-    if found.written.contrast is None or found.written.contrast.channel is None:
+    channel, contrast = found.plane.channel, found.written.evidence.contrast
+    if contrast is None or contrast.channel is None:
         return channel
-    only = f"{COLOURS[found.written.contrast.channel]} only"
+    only = f"{COLOURS[contrast.channel]} only"
     return only if channel in (None, ALL_COLOURS) else f"{channel}, {only}"
 
 
@@ -100,6 +101,8 @@ class PlaneOutcome:
         Median diameter of disks with the areas of the nuclei.
     expected_ap : float, optional
         See `nuclei_runtime.segmentation.result.Segmentation`.
+    flags : str, optional
+        Why the result may not be trusted: values of `nuclei_runtime.steps.flags.Flag`, joined by ``;``.
     reason : str, optional
         Why the plane, or the whole file, failed.
     labels : str, optional
@@ -112,8 +115,6 @@ class PlaneOutcome:
         image stands out.
     structure_share : float, optional
         Share of the image that holds something beside noise, 0 to 1; it sets the contrast.
-    contrast_warning : str, optional
-        Why the contrast, and so the outlines, may be wrong.
     glass_share : float, optional
         Share of a large stained slide that was skipped because it shows only glass, 0 to 1.
     changed_results : str, optional
@@ -148,17 +149,15 @@ class PlaneOutcome:
     )
     stain: str | None = _column(lambda found: None if found.corrections is not None else found.written.view.stain)
     estimated_diameter_px: float | None = _column(lambda found: _rounded(found.written.diameter_px))
-    expected_ap: float | None = _column(lambda found: _rounded(found.written.expected_ap))
+    expected_ap: float | None = _column(lambda found: _rounded(found.written.evidence.expected_ap))
+    flags: str | None = _column(lambda found: None if found.corrections is not None else joined(found.written.flags))
     reason: str | None = None
     labels: str | None = None
     channel: str | None = _column(_channel)
     contrast_low: float | None = _column(lambda found: _limit(found, "low"))
     contrast_high: float | None = _column(lambda found: _limit(found, "high"))
     structure_share: float | None = _column(
-        lambda found: None if found.written.contrast is None else found.written.contrast.structure
-    )
-    contrast_warning: str | None = _column(
-        lambda found: None if found.written.contrast is None else found.written.contrast.warning
+        lambda found: None if found.written.evidence.contrast is None else found.written.evidence.contrast.structure
     )
     glass_share: float | None = _column(lambda found: _rounded(found.written.glass_share))
     changed_results: str | None = None

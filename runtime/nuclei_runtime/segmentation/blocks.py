@@ -30,7 +30,7 @@ from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import regions
 from nuclei_runtime.segmentation.plane_maps import PlaneMaps, resized_maps
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
-from nuclei_runtime.steps.contrast import Contrast
+from nuclei_runtime.steps.flags import NO_EVIDENCE, Evidence, Flag, flags_of
 from nuclei_runtime.steps.instances import METHODS, find_instances
 from nuclei_runtime.steps.score import Scores
 from nuclei_runtime.steps.sieve import Sifting
@@ -50,12 +50,13 @@ class Block:
     labels : (h, w) ndarray of int32
         The nuclei that belong to this block, each complete, with their numbers in the plane. Over all blocks, the
         numbers are 1..N without gaps, in the order of the blocks. Pixels of other blocks' nuclei are 0.
-    contrast : Contrast, optional
-        The contrast that the whole plane was given; None if the model's card does not set it first.
+    evidence : Evidence
+        What is known of the whole plane.
     view : View
         How the network was shown the plane; the same for all blocks of a plane.
-    expected_ap : float, optional
-        AP@0.5 that the view promised, 0 to 1; None if no view was chosen. The same for all blocks of a plane.
+    flags : tuple of Flag
+        Why its result may not be trusted, if there are nuclei in the plane; see `nuclei_runtime.steps.flags`. The same
+        for all blocks of a plane.
     n_left_out : int
         Nuclei of this block that the sieve of the network left out.
     left_out : (h, w) ndarray of bool, optional
@@ -71,9 +72,9 @@ class Block:
     columns: slice
     image: Image
     labels: Labels
-    contrast: Contrast | None = None
+    evidence: Evidence = NO_EVIDENCE
     view: View = AS_IT_IS
-    expected_ap: float | None = None
+    flags: tuple[Flag, ...] = ()
     n_left_out: int = 0
     left_out: NDArray[np.bool_] | None = None
     glass_share: float | None = None
@@ -149,13 +150,16 @@ def _segment(
         budget.check_whole()
         image = plane.read(*whole)
         whole_maps, contrast = resized_maps(image, network)
-        yield Block(*whole, image, label_maps(whole_maps, network), contrast)
+        evidence = Evidence(contrast)
+        flags = flags_of(evidence, network.card.flags, network.min_quality)
+        yield Block(*whole, image, label_maps(whole_maps, network), evidence, flags=flags)
         return
     budget.tiling(network.tiling, grid.window_px)  # refused before it is read
     if network.skips_glass:
         plane = without_glass(plane)
     shown = choose_view(plane, network, budget, grid.core_px)
     network = shown.network
+    flags = flags_of(shown.evidence, network.card.flags, network.min_quality)
 
     def block_of(found: Found) -> Block:
         return Block(
@@ -163,9 +167,9 @@ def _segment(
             found.columns,
             plane.read(found.rows, found.columns),
             found.labels,
-            shown.plane_input.contrast,
+            shown.evidence,
             network.view,
-            shown.expected_ap,
+            flags,
             glass_share=plane.glass_share,
             scores=shown.scores(found),
         )

@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Labels, Maps
 from nuclei_runtime.readers.plane import Plane
+from nuclei_runtime.segmentation.block_search import GRID
 from nuclei_runtime.segmentation.kept_blocks import Found
 from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import PlaneInput, has_colours, regions, shown_plane
 from nuclei_runtime.segmentation.plane_maps import PlaneMaps
+from nuclei_runtime.steps.flags import Evidence, saturation_of, sharpness_of
 from nuclei_runtime.steps.instances import METHODS, find_instances
+from nuclei_runtime.steps.novelty import Appearance, appearance_of
 from nuclei_runtime.steps.score import Scores, nucleus_signs
 from nuclei_runtime.steps.stains import AS_IS
 from nuclei_runtime.steps.structure import BLOCK_PX
@@ -47,16 +50,14 @@ class Shown:
     network : Network
         With the view, and without others.
     plane_input : PlaneInput
-    expected_ap : float, optional
-        AP@0.5 that the view promises, 0 to 1; None if the model's card has no choice of views, or nothing in the plane
-        has structure.
+    evidence : Evidence
     found : Found, optional
         The nuclei of the whole plane, if they are found already.
     """
 
     network: Network
     plane_input: PlaneInput
-    expected_ap: float | None = None
+    evidence: Evidence
     found: Found | None = None
 
     def scores(self, found: Found) -> Scores | None:
@@ -65,7 +66,8 @@ class Shown:
         Where nothing has structure, nothing is expected.
         """
         model = self.network.card.score
-        return None if model is None or found.signs is None else model.scores(found.signs, self.expected_ap or 0.0)
+        expected_ap = self.evidence.expected_ap or 0.0
+        return None if model is None or found.signs is None else model.scores(found.signs, expected_ap)
 
 
 def choose_view(plane: Plane, network: Network, budget: Budget, whole_px: int) -> Shown:
@@ -100,7 +102,23 @@ def choose_view(plane: Plane, network: Network, budget: Budget, whole_px: int) -
         network.card.training_nucleus_diameter_px,
         lambda view: eye.look_first(choice) if view == network.view else eye.look(view),
     )
-    return replace(eye.shown(view), expected_ap=expected_ap)
+    return replace(eye.shown(view), evidence=eye.evidence(view, expected_ap))
+
+
+def plane_appearance(plane: Plane, network: Network) -> Appearance | None:
+    """Return what a plane looks like, where a network for images of any size would look, without running the network.
+
+    Returns
+    -------
+    Appearance or None
+        None if nothing stands out, or if the plane is tiny.
+
+    Raises
+    ------
+    ImageError
+        The plane cannot be read.
+    """
+    return Eye(plane, network, Budget(plane, None, network), GRID.core_px).appearance
 
 
 class Eye:
@@ -119,6 +137,8 @@ class Eye:
         self._plane, self._network, self._budget = plane, network, budget
         self._inputs: dict[str, PlaneInput] = {}
         self._found: dict[View, Found] = {}
+        self._looks: dict[View, Look] = {}
+        self._masks: dict[View, list[NDArray[np.bool_]]] = {}
         height, width = plane.shape[:2]
         self._whole = slice(0, height), slice(0, width)
         self._is_one_block = max(height, width) <= whole_px
@@ -134,7 +154,9 @@ class Eye:
     def shown(self, view: View) -> Shown:
         """Return the plane in a view, with its nuclei if they were found while looking."""
         found = None if self._network.tta else self._found.get(view)
-        return Shown(replace(self._network, view=view, others=()), self._input(view.stain), found=found)
+        plane_input = self._input(view.stain)
+        evidence = Evidence(plane_input.contrast)
+        return Shown(replace(self._network, view=view, others=()), plane_input, evidence, found)
 
     def find(self, view: View) -> list[tuple[Maps, Labels]]:
         """Return the maps and the nuclei of each of the parts."""
@@ -144,7 +166,7 @@ class Eye:
 
     def look(self, view: View) -> Look | None:
         """Look at the parts in a view; None if it is a stain and the plane has no colours."""
-        return look_at(self.find(view)) if view.stain == AS_IS or self.is_colour else None
+        return self._look(view, self.find(view)) if view.stain == AS_IS or self.is_colour else None
 
     def look_first(self, choice: ViewChoice) -> Look | None:
         """Look at the plane in the first view: as a whole if it is one block, because that may be its result.
@@ -155,11 +177,49 @@ class Eye:
         if not self._is_one_block or self.parts == [self._whole]:
             return self.look(view)
         maps, labels = self._find_whole(view)
-        whole = look_at([(maps, labels)])
+        whole = self._look(view, [(maps, labels)])
         if choice.expected_ap(whole.signs) >= choice.trigger:
+            self._masks[view] = [labels[part] > 0 for part in self.parts]
             return whole
         method = replace(self._network, view=view).postprocessing
-        return look_at([(maps[part], find_instances(maps[part], method)) for part in self.parts])
+        return self._look(view, [(maps[part], find_instances(maps[part], method)) for part in self.parts])
+
+    def _look(self, view: View, found: list[tuple[Maps, Labels]]) -> Look:
+        self._looks[view] = look_at(found)
+        self._masks[view] = [labels > 0 for _, labels in found]
+        return self._looks[view]
+
+    @cached_property
+    def appearance(self) -> Appearance | None:
+        """What the plane looks like in the first view; None if nothing stands out, or if it is tiny."""
+        contrast = self._input(self._network.view.stain).contrast
+        return None if contrast is not None and contrast.is_blank else appearance_of(self._shown_parts)
+
+    @cached_property
+    def _shown_parts(self) -> list[NDArray[np.float32]]:
+        """The network's input for the parts in the first view, at the plane's own scale."""
+        plane_input = self._input(self._network.view.stain)
+        return [plane_input.read(*part) for part in self.parts]
+
+    def evidence(self, view: View, expected_ap: float) -> Evidence:
+        """Return what is known of the plane, which was looked at in this view.
+
+        Its colours and textures are those of the first view, and do not depend on the one that was chosen.
+        """
+        contrast, card = self._input(view.stain).contrast, self._network.card
+        if contrast is not None and contrast.is_blank:
+            return Evidence(contrast, expected_ap)
+        look, appearance = self._looks[view], self.appearance
+        parts = list(zip(self._shown_parts, self._masks[view], strict=True))
+        return Evidence(
+            contrast,
+            expected_ap,
+            appearance,
+            None if appearance is None or card.flags is None else card.flags.familiar.distance(appearance),
+            look.diameter_px * view.scale.factor / card.training_nucleus_diameter_px if look.n_nuclei else None,
+            saturation_of(parts),
+            sharpness_of(parts, view.scale.factor),
+        )
 
     def _parts(self) -> list[Part]:
         height, width = self._plane.shape[:2]

@@ -40,6 +40,8 @@ class Network:
         Which of the nuclei found are kept.
     skips_glass : bool
         Whether the glass of a large stained slide is not looked at; see `nuclei_runtime.segmentation.glass`.
+    min_quality : float, optional
+        Images whose expected AP@0.5 is lower are flagged; see `nuclei_runtime.steps.flags`.
     """
 
     session: Session
@@ -48,6 +50,7 @@ class Network:
     others: tuple[View, ...] = ()
     sieve: Sieve = field(default_factory=Sieve)
     skips_glass: bool = True
+    min_quality: float | None = None
 
     @property
     def card(self) -> ModelCard:
@@ -121,10 +124,11 @@ def load_network(options: SegmenterOptions) -> Network:
             f"{card.name} has no score, so no nucleus can be left out for it (--min-score, min_score in Python); train "
             "or fit it with this version of nuclei-edge, or use the bundled model"
         )
+    given = options.sieve, options.tissue_mask, options.min_quality
     if options.view is not None:
-        return Network(session, options.view, options.tta, (), options.sieve, options.tissue_mask)
+        return Network(session, options.view, options.tta, (), *given)
     known_px = card.training_nucleus_diameter_px
     scale = None if options.diameter_px is None else scale_for(options.diameter_px, known_px)
     view = View(scale or Scale(), options.stain or AS_IS)
     others = () if card.views is None else other_views(scale, options.stain)
-    return Network(session, view, options.tta, others, options.sieve, options.tissue_mask)
+    return Network(session, view, options.tta, others, *given)

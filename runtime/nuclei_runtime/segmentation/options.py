@@ -49,6 +49,9 @@ class SegmenterOptions:
         Leave out nuclei with a smaller score, 0 to 1; see `nuclei_runtime.steps.score`.
     tissue_mask : bool
         Whether the glass of large stained slides is skipped; see `nuclei_runtime.segmentation.glass`.
+    min_quality : float, optional
+        Flag images whose expected AP@0.5 is lower, 0 to 1. Without it, the model's card says what is ordinary; see
+        `nuclei_runtime.steps.flags`.
 
     Raises
     ------
@@ -70,6 +73,7 @@ class SegmenterOptions:
     max_area: str | None = None
     min_score: float | None = None
     tissue_mask: bool = True
+    min_quality: float | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in BUNDLED_MODELS:
@@ -103,6 +107,9 @@ class SegmenterOptions:
             isinstance(min_score, bool) or not isinstance(min_score, int | float | np.number)
         ):
             raise ValueError(f"min_score must be a number from 0 to 1, found {min_score!r}")
+        min_quality: object = self.min_quality
+        if min_quality is not None and not (isinstance(min_quality, int | float | np.number) and 0 <= min_quality <= 1):
+            raise ValueError(f"min_quality must be a number from 0 to 1, found {min_quality!r}")
         if self.view is not None and (self.diameter_px is not None or self.stain is not None):
             raise ValueError("a view fixes the scale and the stain; give either it, or diameter_px and stain")
         _ = self.sieve

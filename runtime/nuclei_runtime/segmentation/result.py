@@ -15,6 +15,7 @@ from nuclei_runtime.errors import ImageShapeError, ImageValueError
 from nuclei_runtime.faults import allocating_for
 from nuclei_runtime.segmentation.blocks import Block
 from nuclei_runtime.steps.contrast import Contrast
+from nuclei_runtime.steps.flags import NO_EVIDENCE, Evidence, Flag, complete_flags
 from nuclei_runtime.steps.measure import Measures, areas_of, median_diameter_px
 from nuclei_runtime.steps.nuclei_table import measure_nuclei
 from nuclei_runtime.steps.outlines import trace_outlines
@@ -30,15 +31,13 @@ class Segmentation:
     ----------
     labels : (H, W) ndarray of int32
         0 is background, nuclei are 1..N, each one a single 4-connected piece. Read-only.
-    contrast : Contrast, optional
-        The contrast that the image was given, and why it may be wrong. None if it is not known: the labels were found
-        in maps, or the model's card does not set the contrast first.
+    evidence : Evidence
+        What is known of the image, from which its flags follow. Empty if the labels were found in maps.
     view : View
         How the network was shown the image.
-    expected_ap : float, optional
-        The share of nuclei that are expected to be right, 0 to 1, as the AP@0.5 on validation images; None if the
-        model's card does not say how to expect it, or nothing in the image has structure. See
-        `nuclei_runtime.steps.view`.
+    flags : tuple of Flag
+        Why the result may not be trusted, each with its `reason` and an `advice`; empty if there is no known reason, or
+        if the labels were found in maps. See `nuclei_runtime.steps.flags`.
     n_left_out : int
         Nuclei that were found and left out, because they touch the edge, or for their size or score.
     scores : (N,) ndarray of float64, optional
@@ -48,9 +47,9 @@ class Segmentation:
     """
 
     labels: Labels
-    contrast: Contrast | None = None
+    evidence: Evidence = NO_EVIDENCE
     view: View = AS_IT_IS
-    expected_ap: float | None = None
+    flags: tuple[Flag, ...] = ()
     n_left_out: int = 0
     scores: Scores | None = None
 
@@ -62,6 +61,20 @@ class Segmentation:
     def __reduce__(self) -> tuple[type[Segmentation], tuple[Any, ...]]:
         """Pickle by the constructor, because arrays come out of a pickle writeable."""
         return Segmentation, tuple(getattr(self, field.name) for field in fields(self))
+
+    @property
+    def contrast(self) -> Contrast | None:
+        """The contrast that the image was given; None if the model's card does not set it first."""
+        return self.evidence.contrast
+
+    @property
+    def expected_ap(self) -> float | None:
+        """The share of nuclei that are expected to be right, 0 to 1, as the AP@0.5 on validation images.
+
+        None if nothing stands out in a large image, or if the model's card does not tell; see
+        `nuclei_runtime.steps.view`.
+        """
+        return self.evidence.expected_ap
 
     @property
     def count(self) -> int:
@@ -163,12 +176,12 @@ def joined(blocks: Iterable[Block], shape: tuple[int, ...], view: View) -> Segme
     with allocating_for(shape):
         labels = np.zeros(shape, np.int32)
     scores: list[Scores] = []
-    contrast, expected_ap, n_left_out = None, None, 0
+    evidence, n_left_out = NO_EVIDENCE, 0
+    flags: tuple[Flag, ...] = ()
     for block in blocks:
         labels[block.rows, block.columns] += block.labels
-        contrast, view, expected_ap = block.contrast, block.view, block.expected_ap
+        evidence, view, flags = block.evidence, block.view, block.flags
         n_left_out += block.n_left_out
         scores += [] if block.scores is None else [block.scores]
-    return Segmentation(
-        labels, contrast, view, expected_ap, n_left_out, scores=np.concatenate(scores) if scores else None
-    )
+    flags = complete_flags(flags, int(labels.max()) + n_left_out)
+    return Segmentation(labels, evidence, view, flags, n_left_out, np.concatenate(scores) if scores else None)

@@ -47,14 +47,11 @@ class Segmenter:
     threads : int, optional
         Threads for one call. Without it, as many as the container or the machine grants.
     tta : bool
-        Test-time augmentation: more accurate in most cases, at five times the network's cost; see
-        `nuclei_runtime.steps.tta`.
+        Test-time augmentation: mostly more accurate, five times slower; see `nuclei_runtime.steps.tta`.
     diameter_px : float, optional
-        Median diameter of the nuclei in the images, 4 to 400 pixels. The images are rescaled so that the network
-        sees nuclei of about the size that it was trained on; see `nuclei_runtime.steps.scale`.
+        Median diameter of the nuclei, 4 to 400 pixels, which fixes the scale; see `nuclei_runtime.steps.scale`.
     stain : str, optional
-        Which stain of colour images the network is shown, a key of `nuclei_runtime.steps.stains.STAINS`; or ``rgb``
-        for their own colours. Images without colours are not affected.
+        Which stain of colour images is shown: a key of `nuclei_runtime.steps.stains.STAINS`, or ``rgb`` for none.
     view : View, optional
         How the network is shown every image: `View()` is as they are. Not together with `diameter_px` or `stain`.
         Without it, what these two leave open is chosen for each image; see `nuclei_runtime.steps.view`.
@@ -66,6 +63,8 @@ class Segmenter:
         Leave out nuclei with a smaller score, 0 to 1; see `nuclei_runtime.steps.score`.
     tissue_mask : bool
         Whether the glass of large stained slides is skipped; see `nuclei_runtime.segmentation.glass`.
+    min_quality : float, optional
+        Flag images of which a lower AP@0.5 is expected, 0 to 1; see `nuclei_runtime.steps.flags`.
 
     Raises
     ------
@@ -100,10 +99,11 @@ class Segmenter:
         max_area: str | None = None,
         min_score: float | None = None,
         tissue_mask: bool = True,
+        min_quality: float | None = None,
     ) -> None:
         path = None if model is None else Path(model)
         given = path, precision, sha256, provider, threads, tta, diameter_px, stain, view
-        options = SegmenterOptions(*given, exclude_border, min_area, max_area, min_score, tissue_mask)
+        options = SegmenterOptions(*given, exclude_border, min_area, max_area, min_score, tissue_mask, min_quality)
         self._network: Network | None = load_network(options)
         # The program may work in another folder by the time it pickles this.
         self._options = options if path is None else replace(options, model=path.absolute())

@@ -46,19 +46,17 @@ class Contrast:
     blocks: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
 
     @property
-    def warning(self) -> str | None:
-        """Why the contrast, and so the outlines, may be wrong; None if there is no known reason."""
-        if self.structure == 0:
-            return "nothing in the image stands out from its noise, so there are no nuclei"
-        span = self.high / 2 - self.low / 2  # halves, as `normalise` compares them
-        if span <= 0:
-            return "almost all of the image has the same value, so no nuclei can be found"
-        if self.brightest is not None and self.brightest / 2 - self.low / 2 > MAX_EXCESS * span:
-            return (
-                f"the brightest parts ({self.brightest:.6g}) are far above the upper limit ({self.high:.6g}); if they "
-                "are the nuclei and not debris, the outlines are too wide"
-            )
-        return None
+    def is_blank(self) -> bool:
+        """Whether nothing in the image stands out, so that all of it becomes 0."""
+        return self.structure == 0 or self.high <= self.low
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether the brightest parts are far above `high`; see `MAX_EXCESS`."""
+        if self.brightest is None or self.is_blank:
+            return False
+        low = self.low / 2  # halves, as `normalise` compares them
+        return self.brightest / 2 - low > MAX_EXCESS * (self.high / 2 - low)
 
     def __call__(self, region: Image) -> NDArray[np.float32]:
         """Return a region of the image with this contrast.

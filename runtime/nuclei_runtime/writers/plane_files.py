@@ -14,7 +14,7 @@ from nuclei_runtime.segmentation.blocks import Block
 from nuclei_runtime.segmentation.memory import LABELS_IN_MEMORY_BYTES
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
 from nuclei_runtime.steps.cells import Expansion
-from nuclei_runtime.steps.contrast import Contrast
+from nuclei_runtime.steps.flags import NO_EVIDENCE, Evidence, Flag, complete_flags
 from nuclei_runtime.steps.measure import median_diameter_px
 from nuclei_runtime.steps.view import AS_IT_IS, View
 from nuclei_runtime.writers.measuring import Cells, measured_blocks
@@ -34,9 +34,11 @@ class Written:
         Nuclei that were found and left out; see `nuclei_runtime.steps.sieve`.
     diameter_px : float, optional
         Median diameter of disks with the areas of the nuclei; None if there are none.
-    contrast : Contrast, optional
+    evidence : Evidence
     view : View
-    expected_ap, glass_share : float, optional
+    flags : tuple of Flag
+        Why the result may not be trusted.
+    glass_share : float, optional
         See `nuclei_runtime.segmentation.blocks.Block`.
     """
 
@@ -44,9 +46,9 @@ class Written:
     n_touching_border: int
     n_left_out: int
     diameter_px: float | None
-    contrast: Contrast | None
+    evidence: Evidence
     view: View
-    expected_ap: float | None
+    flags: tuple[Flag, ...] = ()
     glass_share: float | None = None
 
 
@@ -81,7 +83,8 @@ def write_plane_files(
     growth = None if expansion is None else expansion.growth(plane.pixel_size_um)
     n_nuclei = max_label = n_touching_border = n_left_out = 0
     areas = []
-    contrast, view, expected_ap, glass_share = None, AS_IT_IS, None, None
+    evidence, view, glass_share = NO_EVIDENCE, AS_IT_IS, None
+    flags: tuple[Flag, ...] = ()
     with ExitStack() as opened:
         labels = opened.enter_context(ScratchRaster(np.int32, memory_bytes=LABELS_IN_MEMORY_BYTES))
         left_out = opened.enter_context(ScratchRaster(np.bool_, memory_bytes=LABELS_IN_MEMORY_BYTES // 4))
@@ -93,11 +96,11 @@ def write_plane_files(
             areas.append(table["area_px"])
             n_touching_border += int(table["touches_border"].sum())
             n_left_out += block.n_left_out
-            contrast, view = block.contrast, block.view
-            expected_ap, glass_share = block.expected_ap, block.glass_share
+            evidence, view, flags, glass_share = block.evidence, block.view, block.flags, block.glass_share
             for writer in writers.values():
                 writer.write_block(block, table)
         for output, writer in writers.items():
             writer.finish(cells if output.is_of_cells and cells is not None else labels, max_label)
     diameter_px = median_diameter_px(np.concatenate(areas))
-    return Written(n_nuclei, n_touching_border, n_left_out, diameter_px, contrast, view, expected_ap, glass_share)
+    flags = complete_flags(flags, n_nuclei + n_left_out)
+    return Written(n_nuclei, n_touching_border, n_left_out, diameter_px, evidence, view, flags, glass_share)

@@ -22,6 +22,7 @@ from PIL import Image
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.cli.infer import main as infer_main
 from nuclei_runtime.model.bundled import BUNDLED_MODEL, BUNDLED_MODELS
+from nuclei_runtime.steps.flags import Flag
 
 INFER = shutil.which("nuclei-infer", path=str(Path(sys.executable).parent)) or "nuclei-infer"
 
@@ -396,9 +397,12 @@ def test_only_the_model_that_was_pinned_runs(tmp_path: Path, tiny_model: Path) -
     assert provenance["method"]["model"]["sha256"] == digest
 
 
-def test_the_summary_says_that_a_contrast_is_in_doubt(tmp_path: Path, tiled_model: Path) -> None:
+def test_the_summary_says_which_images_are_flagged_and_why(tmp_path: Path, tiled_model: Path) -> None:
     (tmp_path / "a.png").write_bytes(png_bytes(field()))
     (tmp_path / "nothing.png").write_bytes(png_bytes(field() * 0))
     done = infer(tmp_path / "a.png", tmp_path / "nothing.png", "--out", tmp_path / "out", "--model", tiled_model)
     assert done.returncode == 0, done.stderr
-    assert "contrast in doubt: 1 image; see contrast_warning in images.csv\n" in done.stdout
+    assert (
+        "1 of 2 images are flagged; the column flags of images.csv says which:\n"
+        f"  blank (1 image): {Flag.BLANK.reason}; {Flag.BLANK.advice}\n" in done.stdout
+    )

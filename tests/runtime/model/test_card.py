@@ -98,16 +98,19 @@ def test_a_card_of_a_network_that_takes_any_size_is_read() -> None:
     }
 
 
-def test_a_card_may_say_how_a_view_is_chosen() -> None:
+def test_a_card_may_say_how_a_view_is_chosen_and_an_image_flagged() -> None:
     text = (CARDS / "valid_views.json").read_text(encoding="utf-8")
     read = parse_card(text, "valid_views.json")
     assert read.views == ViewChoice(-0.7, Signs(0.8, 0.9, 0.2, -0.6, 0.5), trigger=0.85, doubt=0.6, margin=0.02)
+    assert read.flags is not None
+    assert (read.flags.max_novelty, read.flags.familiar.means.detail_2) == (5.0, -5.5)
     assert parse_card(read.to_json(), "again") == read
-    assert parse_card(TILED, "without").views is None
-    assert '"views"' not in parse_card(TILED, "without").to_json()
+    without = parse_card(TILED, "without")
+    assert (without.views, without.score, without.flags) == (None, None, None)
+    assert '"views"' not in without.to_json()
+    assert '"flags"' not in without.to_json()
+    assert '"score"' not in without.to_json()
     assert read.score == ScoreModel(-4.5, ScoreWeights(0.9, 0.6, -1.2, 1.5))
-    assert parse_card(TILED, "without").score is None
-    assert '"score"' not in parse_card(TILED, "without").to_json()
 
 
 @pytest.mark.parametrize(
@@ -116,6 +119,11 @@ def test_a_card_may_say_how_a_view_is_chosen() -> None:
         ({"views": None}, "views: expected an object, found null"),
         ({"views": {"margin": 2}}, "views.margin: expected a number from 0 to 1, found 2"),
         ({"views": {"stain": "he"}}, "views.stain: unknown field"),
+        ({"flags": {"max_novelty": "5"}}, "flags.max_novelty: expected a number from 0 to 1e+06, found '5'"),
+        (
+            {"flags": {"familiar": {}}},
+            "flags.familiar.whitening: missing, expected 12 lists of 12 numbers from -1e+06 to 1e+06",
+        ),
         ({"views": {"weights": {}}}, "views.weights.peak: missing, expected a number from -1000 to 1000"),
         (
             {"postprocessing": {"id": "connected_components", "kwargs": {"threshold": 0.5, "min_area_px": 16}}},
@@ -128,7 +136,7 @@ def test_a_card_may_say_how_a_view_is_chosen() -> None:
 def test_a_choice_of_views_or_a_score_that_is_wrong_is_refused(changes: dict[str, Any], problem: str) -> None:
     document = json.loads((CARDS / "valid_views.json").read_text(encoding="utf-8"))
     for name, value in changes.items():
-        known = document[name] if name in ("views", "score") and value else {}
+        known = document[name] if name in ("views", "score", "flags") and value else {}
         document[name] = {**known, **value} if isinstance(value, dict) else value
     with pytest.raises(CardError) as caught:
         parse_card(json.dumps(document), "wrong")

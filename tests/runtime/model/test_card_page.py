@@ -53,14 +53,9 @@ def fields_of(document: Any, location: str = "") -> set[str]:
 def test_every_field_is_on_the_page_and_no_other() -> None:
     on_page = {name for field, *_ in rows("field") for name in names(field)}
     on_page |= {name for *_, meaning in rows("field") for name in names(meaning) if name.startswith("preprocessing[]")}
-    containers = {
-        "input",
-        "output",
-        "postprocessing",
-        "views.weights",
-        "score.weights",
-    }  # the page names them by their contents
-    assert on_page == set.union(*map(fields_of, CARDS)) - containers | {"extensions"}
+    named_by_contents = {"input", "output", "postprocessing", "views.weights", "score.weights"}
+    named_by_contents |= {"flags.familiar", "flags.familiar.means"}
+    assert on_page == set.union(*map(fields_of, CARDS)) - named_by_contents | {"extensions"}
 
 
 def test_every_step_is_on_the_page_with_its_arguments() -> None:
@@ -93,7 +88,7 @@ RANGED = [
 
 @pytest.mark.parametrize(("name", "low", "high", "whole"), RANGED, ids=[name for name, *_ in RANGED])
 def test_a_range_on_the_page_is_the_parsers(name: str, low: float, high: float, whole: bool) -> None:
-    document = CARDS[2 if name.startswith(("views", "score")) else "tiling" in name]
+    document = CARDS[2 if name.startswith(("views", "score", "flags")) else "tiling" in name]
     step = 1 if whole else (high - low) / 1e6
 
     def problems(value: float) -> list[str]:

@@ -18,13 +18,14 @@ from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import InputsError, ResultsExistError
-from nuclei_runtime.report.build import LOW_EXPECTED_AP, flags_of, write_report
+from nuclei_runtime.report.build import flags_of, write_report
 from nuclei_runtime.report.citation import how_to_cite
 from nuclei_runtime.report.label_images import MAX_LABELS_PX, read_labels
 from nuclei_runtime.results.read_tables import nuclei_columns, read_rows
 from nuclei_runtime.runs.config import RunConfig
 from nuclei_runtime.runs.run import FolderRun
 from nuclei_runtime.segmentation.options import SegmenterOptions
+from nuclei_runtime.steps.flags import Flag
 
 ROOT = Path(__file__).parents[3]
 HTTP = re.compile(r"https?://[^\s\"'<)]+")
@@ -95,8 +96,8 @@ def test_it_shows_every_image_with_what_is_known_of_it(results: Path) -> None:
     assert well["condition"].startswith("drug ")
     assert (well["picture"], well["outlines"]["scale"], well["outlines"]["n"]) == ("image", 1, well["n"])
     assert well["flags"] == []
-    assert found["broken.png"]["flags"] == [found["broken.png"]["row"]["reason"]]
-    assert found["empty.png"]["flags"] == [found["empty.png"]["row"]["contrast_warning"]]
+    assert found["broken.png"]["flags"] == [["failed", found["broken.png"]["row"]["reason"], ""]]
+    assert found["empty.png"]["flags"] == [["blank", Flag.BLANK.reason, Flag.BLANK.advice]]
     assert [found["broken.png"]["picture"], found["empty.png"]["n"], found["empty.png"]["outlines"]] == [None, 0, None]
 
 
@@ -155,9 +156,8 @@ def test_corrected_labels_are_named_and_shown_as_they_were_measured(copied: Path
     write_report(copied)
     found = {image["row"]["image"]: image for image in document(copied)["images"]}
     image = found["plate 1/A01.tif"]
-    assert image["flags"] == [
-        "changed after the run: labels/plate 1/A01.tif, overlays/plate 1/A01.png; shown and counted as it was before"
-    ]
+    changed = "labels/plate 1/A01.tif, overlays/plate 1/A01.png"
+    assert image["flags"] == [["changed", f"changed after the run: {changed}; shown and counted as it was before", ""]]
     assert image["outlines"]["n"] == image["n"] > 0
     assert found["plate 2/A01.tif"]["flags"] == []
 
@@ -212,14 +212,11 @@ def test_the_tables_in_the_folder_may_have_any_style_or_be_gone(results: Path, c
     assert not any(path.name.startswith(".nuclei-report") for path in copied.iterdir())
 
 
-def test_flags_are_failures_warnings_and_low_expectations() -> None:
-    assert flags_of({"status": "failed", "reason": "truncated"}) == ["truncated"]
-    assert flags_of({"status": "ok", "expected_ap": str(LOW_EXPECTED_AP)}) == []
-    assert flags_of({"status": "ok", "expected_ap": "0", "n_nuclei": "0"}) == []  # an empty field may be right
-    assert flags_of({"status": "ok", "expected_ap": "0.59", "contrast_warning": "w"}) == [
-        "w",
-        "the outlines may be poor: expected_ap is 0.59",
-    ]
+def test_flags_are_failures_and_those_of_the_table() -> None:
+    assert flags_of({"status": "failed", "reason": "truncated"}) == [("failed", "truncated", "")]
+    assert flags_of({"status": "ok", "expected_ap": "0"}) == []
+    low = Flag.LOW_EXPECTED_AP
+    assert flags_of({"status": "ok", "flags": "low_expected_ap;of_another_version"}) == [(low, low.reason, low.advice)]
 
 
 @pytest.mark.parametrize("tile", [None, (512, 512)])

@@ -16,10 +16,11 @@ from nuclei_runtime.metrics import match
 from nuclei_runtime.segmentation import memory
 from nuclei_runtime.segmentation.block_search import Grid
 from nuclei_runtime.segmentation.blocks import segment_plane
-from nuclei_runtime.segmentation.choice import SQUARE_PX, Eye, choose_view, most_structure
+from nuclei_runtime.segmentation.choice import SQUARE_PX, Eye, choose_view, most_structure, plane_appearance
 from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import has_colours
+from nuclei_runtime.steps.flags import Flag
 from nuclei_runtime.steps.view import AS_IT_IS, Signs, ViewChoice, other_views
 
 FIELD, TRUTH = fluorescence_field(7, height=180, width=160, n_nuclei=25)
@@ -121,7 +122,7 @@ def test_the_choice_does_not_depend_on_the_memory(curious: Network, monkeypatch:
         found = [eye.find(view) for view in (curious.view, *curious.others)]
         assert len(eye.parts) == 1
         chosen = choose_view(plane, curious, Budget(plane, ceiling, curious), 256)
-        results.append((chosen.network.view, chosen.expected_ap, found))
+        results.append((chosen.network.view, chosen.evidence, found))
     assert results[0][:2] == results[1][:2]
     for scarce, plenty in zip(results[0][2], results[1][2], strict=True):
         np.testing.assert_array_equal(scarce[0][1], plenty[0][1])
@@ -170,3 +171,34 @@ def test_colours_are_looked_for_in_the_whole_plane() -> None:
     assert not has_colours(plane_of(grey))
     grey[1029, 7, 0] = 1
     assert has_colours(plane_of(grey))
+
+
+def test_what_is_known_of_an_image_is_said_of_every_view(bundled: Segmenter) -> None:
+    """Whether the view was chosen or fixed, and without running the network for what the image looks like."""
+    known = bundled.segment(FIELD).evidence
+    assert known.expected_ap is not None
+    assert known.sharpness is not None
+    assert known.size == pytest.approx(1, rel=0.2)
+    assert known.saturation is not None
+    assert known.saturation < 0.2
+    assert known.appearance == plane_appearance(plane_of(FIELD), bundled.network)
+    assert Segmenter(threads=1, view=View()).segment(FIELD).evidence == known
+    blank = bundled.segment(np.zeros_like(FIELD))
+    assert (blank.evidence.appearance, blank.evidence.size, blank.flags) == (None, None, (Flag.BLANK,))
+
+
+def test_a_poor_image_is_flagged_and_so_is_one_without_nuclei(bundled: Segmenter) -> None:
+    demanding = Segmenter(threads=1, min_quality=1.0)
+    assert Flag.LOW_EXPECTED_AP in demanding.segment(FIELD).flags
+    found = bundled.segment(np.repeat(np.uint8([0, 200]), 100)[np.newaxis].repeat(200, axis=0))  # dark, then bright
+    assert found.count == 0
+    assert Flag.NOTHING_FOUND in found.flags
+    assert Flag.LOW_EXPECTED_AP not in found.flags
+
+
+def test_the_evidence_of_a_large_plane_is_that_of_its_squares(curious: Network) -> None:
+    """So it does not depend on the blocks."""
+    image, _ = fluorescence_field(6, height=330, width=620, n_nuclei=40)
+    found = [next(segment_plane(plane_of(image), curious, grid=Grid(core, 64))).evidence for core in (256, 1024)]
+    assert found[0] == found[1]
+    assert found[0].appearance is not None

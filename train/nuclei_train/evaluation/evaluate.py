@@ -185,7 +185,8 @@ class _Evaluation:
             scores = ImageScores(match(truth, found.labels), score_pixels(truth > 0, maps[..., 0], threshold))
         modality = self.modality.get(sample.image_id) or guess_modality(image)
         digest = in_set.digest(sample)
-        return ImageResult(sample, modality, digest, found.count, found.view, found.expected_ap, scores), found.labels
+        seen = found.view, found.expected_ap, found.flags
+        return ImageResult(sample, modality, digest, found.count, *seen, scores), found.labels
 
     def _draw(self, found: EvaluationSet, stem: str, images: Sequence[ImageResult]) -> None:
         """Draw random images, the worst, and some of each modality; to save memory they are segmented again."""

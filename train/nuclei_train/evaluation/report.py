@@ -11,6 +11,7 @@ from typing import Any
 
 from nuclei_runtime.metrics import IOU_THRESHOLDS
 from nuclei_runtime.model.card import Evaluation, ModelCard
+from nuclei_runtime.steps.flags import Flag, joined
 from nuclei_runtime.steps.view import View
 from nuclei_train.data.samples import Sample
 from nuclei_train.evaluation.scores import (
@@ -34,6 +35,7 @@ IMAGE_COLUMNS = (
     "scale",
     "stain",
     "expected_ap",
+    "flags",
     "ap_50",
     "mean_ap",
     "f1_50",
@@ -58,6 +60,8 @@ class ImageResult:
     view : View
     expected_ap : float or None
         See `nuclei_runtime.segmentation.result.Segmentation`.
+    flags : tuple of Flag
+        Why the result may not be trusted.
     scores : ImageScores or None
         None if there is no truth.
     """
@@ -68,6 +72,7 @@ class ImageResult:
     n_predicted: int
     view: View
     expected_ap: float | None
+    flags: tuple[Flag, ...]
     scores: ImageScores | None
 
 
@@ -228,8 +233,9 @@ def _image_row(set_name: str, image: ImageResult) -> list[object]:
     first: list[object] = [set_name, image.sample.image_id, image.modality]
     expected = "" if image.expected_ap is None else round(image.expected_ap, 6)
     found: list[object] = [image.n_predicted, round(image.view.scale.factor, 6), image.view.stain, expected]
+    found.append(joined(image.flags) or "")
     if image.scores is None:
-        return [*first, "", *found, *[""] * (len(IMAGE_COLUMNS) - 8)]
+        return [*first, "", *found, *[""] * (len(IMAGE_COLUMNS) - 9)]
     scores, pixels = image.scores, image.scores.pixels
     values = (
         scores.ap_50,

@@ -111,6 +111,15 @@ function shown(value, digits = report.is_exact ? 6 : 4) {
   return Number(value.toPrecision(digits)).toLocaleString("en-US", { maximumSignificantDigits: digits });
 }
 
+// The flags of an image in words: [name, reason, what to do], the last of which may be empty.
+function wordsOf(flags) {
+  return flags.map(([, ...words]) => words.filter(Boolean).join(": ")).join("; ");
+}
+
+function flagName(name) {
+  return name.replaceAll("_", " ");
+}
+
 function counted(n, noun, plural = `${noun}s`) {
   return `${n.toLocaleString("en-US")} ${n === 1 ? noun : plural}`;
 }

@@ -5,15 +5,17 @@ const field = form.elements;
 const kept = { images: images.map((_, index) => index), nuclei: null }; // nuclei: a Uint8Array, or null for all
 let chosenWell = null; // [plate, row, column, name]
 
-const values = (of) => [...new Set(images.map(of).filter(Boolean))].sort();
+const values = (of) => [...new Set(images.flatMap(of).filter(Boolean))].sort();
 const conditions = values((image) => image.condition);
 const folders = values((image) => image.folder);
+const flagNames = values((image) => image.flags.map(([name]) => name));
 
 function isKept(index) {
   const { row, flags, condition, folder, well } = images[index];
   return (
     row.image.toLowerCase().includes(field.text.value.trim().toLowerCase()) &&
     (field.show.value === "all" || (field.show.value === "flagged") === flags.length > 0) &&
+    (!field.flag.value || flags.some(([name]) => name === field.flag.value)) &&
     (!field.condition.value || condition === field.condition.value) &&
     (!field.folder.value || folder === field.folder.value) &&
     (!chosenWell || (well && well[0] === chosenWell[0] && well[3] === chosenWell[3]))
@@ -71,10 +73,11 @@ function chooseWell(well) {
 
 function setUpFilters() {
   const any = ["", "any"];
-  const offer = (name, found, least) => {
-    fillSelect(field[name], [any, ...found.map((value) => [value, value === "." ? "the folder itself" : value])], "");
+  const offer = (name, found, least, nameOfValue = (value) => (value === "." ? "the folder itself" : value)) => {
+    fillSelect(field[name], [any, ...found.map((value) => [value, nameOfValue(value)])], "");
     form.querySelector(`[data-for=${name}]`).hidden = found.length < least;
   };
+  offer("flag", flagNames, 1, flagName);
   offer("condition", conditions, 1);
   offer("folder", folders, 2);
   fillSelect(field.column, measures.filter((name) => name !== "touches_border").map((name) => [name, name]), "");

@@ -80,7 +80,7 @@ function card(index) {
   const made = element("button", { type: "button", className: "card" }, canvas,
     element("b", { textContent: nameOf(index) }),
     element("span", { textContent: words.filter(Boolean).join(", ") }),
-    ...flags.map((flag) => element("span", { className: "flag", textContent: `⚠ ${flag}` })),
+    ...flags.map(([, reason]) => element("span", { className: "flag", textContent: `⚠ ${reason}` })),
   );
   made.dataset.index = index;
   made.addEventListener("click", () => openViewer(index));

@@ -82,7 +82,7 @@ function showHead() {
   document.getElementById("nothing").hidden = failed.length + flagged.length > 0;
   if (failed.length) {
     document.getElementById("failed").append(table(["image", "why it failed"],
-      failed.map((image) => [nameOf(images.indexOf(image)), image.flags.join("; ")]), () => true));
+      failed.map((image) => [nameOf(images.indexOf(image)), wordsOf(image.flags)]), () => true));
   }
   const ofOverlays = images.filter(({ picture }) => picture === "overlay").length;
   const without = images.filter(({ row, outlines, n }) => row.status === "ok" && n && !outlines).length;

@@ -12,7 +12,7 @@ async function openViewer(index) {
   const { row, flags } = images[index];
   Object.assign(shownImage, { index, selected: -1 });
   document.getElementById("viewer-title").textContent = nameOf(index);
-  document.getElementById("viewer-flags").textContent = flags.join("; ");
+  document.getElementById("viewer-flags").textContent = wordsOf(flags);
   document.getElementById("viewer-row").replaceChildren(
     table(["column", "value"], Object.entries(row), () => true));
   canvas.setAttribute("aria-label",

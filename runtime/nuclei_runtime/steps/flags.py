@@ -1,0 +1,269 @@
+"""Flags: why the result of an image may not be trusted, and what to do about it.
+
+A flag is raised by what is measured of an image while its nuclei are found: its `Evidence`. What can be said of every
+image is decided here; what is ordinary for a network is in the ``flags`` of its model card, fitted on its training and
+validation images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuclei_runtime.json_fields import Fields
+from nuclei_runtime.steps.contrast import Contrast
+from nuclei_runtime.steps.novelty import Appearance, Familiar, take_familiar
+
+
+class Flag(StrEnum):
+    """Why the result of an image may not be trusted. Its value is the short name in ``images.csv``.
+
+    Attributes
+    ----------
+    reason : str
+        In words.
+    advice : str
+        What to do.
+    """
+
+    reason: str
+    advice: str
+
+    def __new__(cls, name: str, reason: str = "", advice: str = "") -> Self:
+        """Make a member; ``Flag(name)`` returns it."""
+        flag = str.__new__(cls, name)
+        flag._value_, flag.reason, flag.advice = name, reason, advice
+        return flag
+
+    BLANK = (
+        "blank",
+        "nothing in the image stands out from its noise, so no nuclei can be found",
+        "an empty field or a closed shutter needs nothing; otherwise check the channel and the exposure",
+    )
+    NOTHING_FOUND = (
+        "nothing_found",
+        "the image holds more than noise, but no nuclei were found in it",
+        "look at it; if there are nuclei, check the channel, or give their --diameter",
+    )
+    CONTRAST = (
+        "contrast",
+        "the brightest parts are far brighter than what set the contrast; if they are the nuclei and not debris, the "
+        "outlines are too wide",
+        "use the image before it was smoothed or denoised, or crop it to the part with nuclei",
+    )
+    SATURATED = (
+        "saturated",
+        "much of the nuclei is as bright or as dark as the image can be, which hides their edges and neighbours",
+        "expose for a shorter time, or leave out brightnesses; look at the outlines",
+    )
+    OUT_OF_FOCUS = (
+        "out_of_focus",
+        "the edges of the nuclei are blurred, so their areas are uncertain",
+        "focus again, or leave the image out",
+    )
+    NUCLEUS_SIZE = (
+        "nucleus_size",
+        "the nuclei have a size that the model does not know, as it was shown them: they may be pieces or clumps",
+        "give their median diameter with --diameter",
+    )
+    UNFAMILIAR = (
+        "unfamiliar",
+        "the colours or textures are unlike those of all images that the model was trained on",
+        "look at the outlines; if they are wrong, train on a few images like it",
+    )
+    LOW_EXPECTED_AP = (
+        "low_expected_ap",
+        "fewer nuclei are expected to be right than --min-quality asks for",
+        "look at the outlines; try --diameter or --stain, correct the labels, or train on a few images like it",
+    )
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of an image, in the parts of it that were looked at, as it was shown to the network.
+
+    Attributes
+    ----------
+    contrast : Contrast, optional
+    expected_ap : float, optional
+        The share of nuclei that are expected to be right, 0 to 1; see `nuclei_runtime.steps.view`.
+    appearance : Appearance, optional
+        What it looks like; None if nothing stands out, or if it is tiny.
+    novelty : float, optional
+        How far that is from the training images, in standard deviations.
+    size : float, optional
+        Mean diameter of the nuclei, weighted by their areas, as the network was shown them and relative to the training
+        nuclei. None if there are none.
+    saturation : float, optional
+        Share of the pixels of the nuclei that have no contrast left, 0 to 1: all their colours are clipped.
+    sharpness : float, optional
+        How steep the edges of the nuclei are; see `sharpness_of`.
+    """
+
+    contrast: Contrast | None = None
+    expected_ap: float | None = None
+    appearance: Appearance | None = None
+    novelty: float | None = None
+    size: float | None = None
+    saturation: float | None = None
+    sharpness: float | None = None
+
+
+NO_EVIDENCE = Evidence()
+
+
+@dataclass(frozen=True)
+class FlagLimits:
+    """What a model card says about ordinary images.
+
+    Attributes
+    ----------
+    min_expected_ap : float
+        Without ``--min-quality``, images with a lower `Evidence.expected_ap` are flagged.
+    min_size, max_size : float
+    max_saturation : float
+    min_sharpness : float
+    max_novelty : float
+    familiar : Familiar
+        What the training images look like.
+    """
+
+    min_expected_ap: float
+    min_size: float
+    max_size: float
+    max_saturation: float
+    min_sharpness: float
+    max_novelty: float
+    familiar: Familiar
+
+
+def flags_of(evidence: Evidence, limits: FlagLimits | None, min_quality: float | None) -> tuple[Flag, ...]:
+    """Return why the result of an image may not be trusted, in the order of `Flag`, if there are nuclei in it.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    limits : FlagLimits, optional
+        Of the model card.
+    min_quality : float, optional
+        What the user asks for instead of `FlagLimits.min_expected_ap`, 0 to 1.
+    """
+    if evidence.contrast is not None and evidence.contrast.is_blank:
+        return (Flag.BLANK,)
+    if min_quality is None and limits is not None:
+        min_quality = limits.min_expected_ap
+    raised = {
+        Flag.CONTRAST: evidence.contrast is not None and evidence.contrast.is_exceeded,
+        Flag.LOW_EXPECTED_AP: _is_above(min_quality, evidence.expected_ap),
+    }
+    if limits is not None:
+        raised |= {
+            Flag.SATURATED: _is_above(evidence.saturation, limits.max_saturation),
+            Flag.OUT_OF_FOCUS: _is_above(limits.min_sharpness, evidence.sharpness),
+            Flag.NUCLEUS_SIZE: _is_above(evidence.size, limits.max_size) or _is_above(limits.min_size, evidence.size),
+            Flag.UNFAMILIAR: _is_above(evidence.novelty, limits.max_novelty),
+        }
+    return tuple(flag for flag in Flag if raised.get(flag, False))
+
+
+def complete_flags(flags: tuple[Flag, ...], n_found: int) -> tuple[Flag, ...]:
+    """Return the flags of an image once it is known how many nuclei there are in it, with those that were left out."""
+    if n_found or Flag.BLANK in flags:
+        return flags
+    return (Flag.NOTHING_FOUND, *(flag for flag in flags if flag in (Flag.CONTRAST, Flag.UNFAMILIAR)))
+
+
+def _is_above(value: float | None, limit: float | None) -> bool:
+    """Whether a value is above a limit, if both are known."""
+    return value is not None and limit is not None and value > limit
+
+
+EDGE_PX = 2
+"""How far from the edge of a nucleus, on either side, its steepness is measured, in pixels as they are shown.
+At three times that distance, the nucleus and its ground are expected. Relative to the diameter of the nuclei instead,
+blur was told less well from small nuclei: it makes them look large."""
+
+
+def saturation_of(parts: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]]) -> float | None:
+    """Return the share of the pixels of the nuclei that are clipped, at white or at black, in all colours.
+
+    Parameters
+    ----------
+    parts : sequence of (input, mask)
+        Of an image: the (h, w, 3) input of the network in [0, 1], and where in it there are nuclei.
+    """
+    n_pixels = n_clipped = 0
+    for shown, mask in parts:
+        pixels = shown[mask]
+        n_pixels += len(pixels)
+        n_clipped += int(np.count_nonzero((pixels.min(axis=1) >= 1) | (pixels.max(axis=1) <= 0)))
+    return n_clipped / n_pixels if n_pixels else None
+
+
+def sharpness_of(parts: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]], scale: float) -> float | None:
+    """Return how steep the edges of the nuclei are: about 0.3 for a long ramp, 1 for a step.
+
+    It is the mean difference across an edge of two pixels that are close to it, divided by that of two pixels three
+    times as far from it, along rows and columns.
+
+    Parameters
+    ----------
+    parts : sequence of (input, mask)
+        See `saturation_of`.
+    scale : float
+        How many times larger the network was shown the image; see `EDGE_PX`.
+
+    Returns
+    -------
+    float or None
+        None if there are no edges, or nuclei and ground are equally bright.
+    """
+    near = max(round(EDGE_PX / scale), 1)
+    far = 3 * near
+    sums = np.zeros(2)
+    for shown, mask in parts:
+        grey = shown.mean(axis=2)
+        for turned, inside in ((grey, mask), (grey.T, mask.T)):
+            rows, columns = np.nonzero(inside[1:] != inside[:-1])  # the edge lies below these rows
+            is_within = (rows >= far - 1) & (rows < len(turned) - far)
+            rows, columns = rows[is_within], columns[is_within]
+            sign = np.where(inside[rows, columns], 1.0, -1.0)
+            for index, step in enumerate((near, far)):
+                across = turned[rows - step + 1, columns] - turned[rows + step, columns]
+                sums[index] += (sign * across).sum()
+    return float(sums[0] / sums[1]) if sums[1] else None
+
+
+def joined(flags: Iterable[Flag]) -> str | None:
+    """Return flags as one cell of a table, ``blank;contrast``; None if there are none."""
+    return ";".join(flags) or None
+
+
+def split(cell: str) -> tuple[Flag, ...]:
+    """Return the flags that a cell of a table names, without those of other versions that this one does not know."""
+    names = cell.split(";")
+    return tuple(flag for flag in Flag if flag.value in names)
+
+
+MAX_SIZE = 100.0
+MAX_DISTANCE = 1e6
+
+
+def take_flag_limits(reader: Fields) -> FlagLimits:
+    """Return what the ``flags`` of a model card describe, and note their problems."""
+    limits = FlagLimits(
+        min_expected_ap=reader.number("min_expected_ap", 0, 1),
+        min_size=reader.number("min_size", 0, MAX_SIZE),
+        max_size=reader.number("max_size", 0, MAX_SIZE),
+        max_saturation=reader.number("max_saturation", 0, 1),
+        min_sharpness=reader.number("min_sharpness", 0, 1),
+        max_novelty=reader.number("max_novelty", 0, MAX_DISTANCE),
+        familiar=take_familiar(reader.object("familiar")),
+    )
+    reader.close()
+    return limits
