@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-EXTRAS = {"pandas": "data", "matplotlib": "data", "tensorflow": "train", "keras": "train", "tensorboard": "train"}
+EXTRAS = {
+    "pandas": "data",
+    "matplotlib": "data",
+    "tensorflow": "train",
+    "keras": "train",
+    "tensorboard": "train",
+    "optuna": "search",
+}
 """The extra that installs a package."""
 
 DataArgument = Annotated[

@@ -16,6 +16,7 @@ from nuclei_runtime.cli.command import StopSignals, require_extra, run_command
 from nuclei_runtime.cli.progress import progress_bar
 from nuclei_runtime.wording import counted
 from nuclei_train.cli.command import EXTRAS, DataArgument, say
+from nuclei_train.cli.searching import recorded_search, run_search, what_is_kept
 from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
 from nuclei_train.fitting.reporter import Reporter
 
@@ -52,6 +53,15 @@ def train(
             help="Knowledge distillation: train on the mean of the truth and what this exported model predicts.",
         ),
     ] = None,
+    search: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Train N times with different settings, and keep the best run in RUN/best. Of the recipe native: "
+            "learning rate, weight decay, and how strongly images are changed.",
+        ),
+    ] = None,
     accept_oddities: Annotated[
         bool,
         typer.Option(
@@ -69,10 +79,14 @@ def train(
 
     Without the table, folders named train and val give the split, or else a random tenth is used for validation.
 
+    With --search, RUN/trials.csv has one row per training, and RUN/search.png shows them.
+
     Ctrl-C stops the training. The last complete epoch is kept, and --resume continues from there.
     """
-    with _stopped_by_signals(data, run) as signals:
+    with _stopped_by_signals(data, run, search) as signals:
         require_extra("train", "keras", "matplotlib")  # with TensorFlow or JAX, as KERAS_BACKEND says
+        if search is not None:
+            require_extra("search", "optuna")
         from nuclei_train.recipes.registry import RECIPES, choose_recipe
         from nuclei_train.run_folder import recorded_run
 
@@ -81,10 +95,14 @@ def train(
         with quiet_tensorflow():
             from nuclei_train.fitting.fit import TrainingConfig, train
 
-        chosen = choose_recipe(recipe, epochs, learning_rate, recorded_run(run) if resume else {})
-        result = train(
-            TrainingConfig(data, run, chosen, resume, start, teacher, accept_oddities), _CommandLineReporter(signals)
-        )
+        recorded = (recorded_run(run) if search is None else recorded_search(run)) if resume else {}
+        chosen = choose_recipe(recipe, epochs, learning_rate, recorded)
+        config = TrainingConfig(data, run, chosen, resume, start, teacher, accept_oddities)
+        reporter = _CommandLineReporter(signals)
+        if search is not None:
+            run_search(config, search, reporter)
+            return
+        result = train(config, reporter)
     for name, scores in result.scores.items():
         print(f"{name}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items()))
     print(
@@ -94,7 +112,7 @@ def train(
 
 
 @contextmanager
-def _stopped_by_signals(data: Path, run: Path) -> Iterator[StopSignals]:
+def _stopped_by_signals(data: Path, run: Path, search: int | None) -> Iterator[StopSignals]:
     """Let Ctrl-C and SIGTERM end a training with a sentence on what is kept and how to resume it."""
     with StopSignals() as signals:
         try:
@@ -102,7 +120,7 @@ def _stopped_by_signals(data: Path, run: Path) -> Iterator[StopSignals]:
         except BaseException as error:
             if not _is_interrupt(error):
                 raise
-            say(f"stopped: {_what_is_kept(data, run)}")
+            say(f"stopped: {_what_is_kept(data, run) if search is None else what_is_kept(data, run, search)}")
             raise typer.Exit(signals.exit_code) from None
 
 

@@ -246,6 +246,7 @@ def _fit(
                     StopBetweenBatches(stop_requested),
                     early_stopping,
                     SaveProgress(progress, early_stopping, run / run_folder.STATE_FILE),
+                    keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: reporter.epoch(progress.history[-1])),
                 ],
             )
     best = run / run_folder.BEST_CHECKPOINT

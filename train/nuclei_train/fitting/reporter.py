@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 
@@ -26,3 +26,6 @@ class Reporter:
     def fitting(self) -> Iterator[Callable[[], bool]]:
         """Surround the epochs; yield what the training asks after each batch: whether to stop."""
         yield lambda: False
+
+    def epoch(self, row: Mapping[str, float]) -> None:
+        """Receive the row of the history of each complete epoch; an exception ends the training."""
