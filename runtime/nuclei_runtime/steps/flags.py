@@ -78,7 +78,7 @@ class Flag(StrEnum):
     )
     LOW_EXPECTED_AP = (
         "low_expected_ap",
-        "fewer nuclei are expected to be right than --min-quality asks for",
+        "fewer nuclei are expected to be right than in ordinary images, or than --min-quality asks for",
         "look at the outlines; try --diameter or --stain, correct the labels, or train on a few images like it",
     )
 
@@ -199,9 +199,10 @@ def saturation_of(parts: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]]
     """
     n_pixels = n_clipped = 0
     for shown, mask in parts:
-        pixels = shown[mask]
-        n_pixels += len(pixels)
-        n_clipped += int(np.count_nonzero((pixels.min(axis=1) >= 1) | (pixels.max(axis=1) <= 0)))
+        red, green, blue = np.moveaxis(shown, -1, 0)
+        is_clipped = ((red >= 1) & (green >= 1) & (blue >= 1)) | ((red <= 0) & (green <= 0) & (blue <= 0))
+        n_pixels += int(np.count_nonzero(mask))
+        n_clipped += int(np.count_nonzero(is_clipped & mask))
     return n_clipped / n_pixels if n_pixels else None
 
 
@@ -227,15 +228,14 @@ def sharpness_of(parts: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]],
     far = 3 * near
     sums = np.zeros(2)
     for shown, mask in parts:
-        grey = shown.mean(axis=2)
-        for turned, inside in ((grey, mask), (grey.T, mask.T)):
+        for turned, inside in ((shown, mask), (shown.transpose(1, 0, 2), mask.T)):
             rows, columns = np.nonzero(inside[1:] != inside[:-1])  # the edge lies below these rows
             is_within = (rows >= far - 1) & (rows < len(turned) - far)
             rows, columns = rows[is_within], columns[is_within]
-            sign = np.where(inside[rows, columns], 1.0, -1.0)
+            sign = np.where(inside[rows, columns], np.float32(1), np.float32(-1))[:, np.newaxis]
             for index, step in enumerate((near, far)):
                 across = turned[rows - step + 1, columns] - turned[rows + step, columns]
-                sums[index] += (sign * across).sum()
+                sums[index] += (sign * across).sum(dtype=np.float64)
     return float(sums[0] / sums[1]) if sums[1] else None
 
 

@@ -57,5 +57,6 @@ def including(familiar: Familiar, appearances: Sequence[Appearance], share: floa
 def _familiar(means: NDArray[np.float64], covariance: NDArray[np.float64], ridge: float = RIDGE) -> Familiar:
     floor = LEAST_VARIANCE * (ridge > 0)
     whitening = np.linalg.inv(np.linalg.cholesky(covariance + np.diag(ridge * covariance.diagonal() + floor)))
-    rows = tuple(tuple(row) for row in whitening.round(DECIMALS).tolist())
+    # Adding 0 makes 0 of -0.
+    rows = tuple(tuple(row) for row in (whitening.round(DECIMALS) + 0.0).tolist())
     return Familiar(Appearance(*means.round(DECIMALS).tolist()), rows)
