@@ -17,6 +17,7 @@ from nuclei_runtime.results.read_tables import read_rows
 from nuclei_runtime.runs.config import RunConfig
 from nuclei_runtime.runs.run import FolderRun
 from nuclei_runtime.segmentation.options import SegmenterOptions
+from nuclei_runtime.steps.flags import Flag
 
 TAG = "<img src=x onerror=document.title='broken'>"
 """As in the names and conditions of `results`."""
@@ -184,6 +185,18 @@ def test_filters_keep_images_and_nuclei_everywhere(page: Any, results: Path) -> 
     assert sum(map(int, counted)) == len(expected)
     page.locator("button[type=reset]").click()
     wait_for_nuclei(page, len(nuclei), len(nuclei))
+
+
+def test_a_flag_is_a_filter_and_is_said_in_words(page: Any) -> None:
+    offered = page.locator("[name=flag] option").all_text_contents()
+    assert {"any", "blank", "failed"} <= set(offered)
+    page.locator("[name=flag]").select_option("blank")
+    page.wait_for_function("() => document.querySelector('#kept').value.startsWith('1 of 11 images')")
+    assert Flag.BLANK.reason in page.locator("#flagged .card").text_content()
+    page.locator("#flagged .card").click()
+    assert page.locator("#viewer-flags").text_content() == f"{Flag.BLANK.reason}: {Flag.BLANK.advice}"
+    page.keyboard.press("Escape")
+    page.locator("button[type=reset]").click()
 
 
 def test_charts_and_numbers_are_by_condition(page: Any, results: Path) -> None:

@@ -111,9 +111,9 @@ function shown(value, digits = report.is_exact ? 6 : 4) {
   return Number(value.toPrecision(digits)).toLocaleString("en-US", { maximumSignificantDigits: digits });
 }
 
-// The flags of an image in words: [name, reason, what to do], the last of which may be empty.
+// The flags of an image in words, a line each: [name, reason, what to do], the last of which may be empty.
 function wordsOf(flags) {
-  return flags.map(([, ...words]) => words.filter(Boolean).join(": ")).join("; ");
+  return flags.map(([, ...words]) => words.filter(Boolean).join(": ")).join("\n");
 }
 
 function flagName(name) {
