@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
+from time import sleep
+from typing import Any
 
 import numpy as np
 import pytest
@@ -241,3 +245,110 @@ class PlateWriter:
 @pytest.fixture
 def plates() -> PlateWriter:
     return PlateWriter()
+
+
+Answer = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes] | None]
+"""Answers a request in place of the server, or returns None."""
+
+
+class S3Server:
+    """An S3 server on the loopback device, which can be made to fail.
+
+    Attributes
+    ----------
+    url : str
+    requests : list of (str, str)
+        Method and path of each request.
+    answers : list of Answer
+        Asked before the server itself.
+    """
+
+    ACCESS_KEY, SECRET_KEY = "AKIAIOSFODNN7EXAMPLE", "a/secret+that/nobody-may+see"
+
+    def __init__(self) -> None:
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+        from werkzeug.serving import make_server
+
+        self.requests: list[tuple[str, str]] = []
+        self.answers: list[Answer] = []
+        self._app = DomainDispatcherApplication(create_backend_app)
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
+        self.url = f"http://127.0.0.1:{self._server.port}"
+        Thread(target=self._server.serve_forever, daemon=True).start()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables with which s3fs finds the server."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": self.SECRET_KEY,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": self.url,
+        }
+
+    def close(self) -> None:
+        self._server.shutdown()
+
+    def fail(
+        self,
+        status: str,
+        *,
+        code: str = "",
+        times: int = 1_000_000,
+        method: str = "",
+        path: str = "",
+        delay_s: float = 0,
+    ) -> None:
+        """Answer requests for a path that contains a text with an error, a number of times."""
+        left = [times]
+
+        def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes] | None:
+            if method not in ("", environ["REQUEST_METHOD"]) or path not in environ["PATH_INFO"] or not left[0]:
+                return None
+            left[0] -= 1
+            if delay_s:
+                sleep(delay_s)
+            if not status:
+                return None
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            start(status, [("Content-Type", "application/xml"), ("Connection", "close")])
+            text = f"<Error><Code>{code}</Code><Message>it was told to fail</Message></Error>"
+            return [b"" if environ["REQUEST_METHOD"] == "HEAD" else text.encode()]
+
+        self.answers.append(answer)
+
+    def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        self.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+        for answer in list(self.answers):
+            answered = answer(environ, start)
+            if answered is not None:
+                return answered
+        return self._app(environ, start)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto")
+    server = S3Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """A server with an empty bucket, ``s3://lab``."""
+    import s3fs
+
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("nuclei_runtime.stores.remote._PAUSE_S", 0.0)
+    s3_server.answers.clear()
+    system = s3fs.S3FileSystem()
+    system.mkdir("lab")
+    s3_server.requests.clear()
+    yield s3_server
+    s3_server.answers.clear()
+    system.invalidate_cache()
+    system.rm("lab", recursive=True)

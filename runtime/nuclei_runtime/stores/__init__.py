@@ -1,0 +1,1 @@
+"""What a user names by URL: object stores and servers."""
