@@ -29,6 +29,7 @@ from nuclei_runtime.cli.running import (
     VerifyOption,
     mode_of,
     refuse_together,
+    results_at,
 )
 from nuclei_runtime.cli.saving import (
     DEFAULT_OVERLAY,
@@ -53,6 +54,7 @@ from nuclei_runtime.cli.selection import (
 from nuclei_runtime.model.model_file import is_digest
 from nuclei_runtime.model.session import CPU_PROVIDER
 from nuclei_runtime.steps.scale import MAX_DIAMETER_PX, MIN_DIAMETER_PX
+from nuclei_runtime.stores.url import is_url
 
 
 class Precision(StrEnum):
@@ -199,6 +201,11 @@ def infer(
     refuse_together(watch=watch, shard=shard is not None)
     if dask is not None and (watch or verify):
         raise typer.BadParameter("--dask is for a whole run, without --watch and --verify; these run on one computer")
+    if watch and any(map(is_url, (*images, out))):
+        raise typer.BadParameter(
+            "--watch takes local folders; to segment what has been added to a URL, run the same command again with "
+            "--resume instead"
+        )
     if report and (watch or shard is not None):
         raise typer.BadParameter("--report needs a whole run; run nuclei-report when all images are done")
     if model is not None and precision is not Precision.FP32:
@@ -218,7 +225,7 @@ def infer(
     outputs, tables = output_options(save, overlay, csv_style, expand)
     config = RunConfig(
         sources=tuple(images),
-        out=out,
+        out=results_at(out),
         options=SegmenterOptions(
             model,
             precision.value,

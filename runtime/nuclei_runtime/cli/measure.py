@@ -21,6 +21,7 @@ from nuclei_runtime.cli.running import (
     VerifyOption,
     mode_of,
     refuse_together,
+    results_at,
 )
 from nuclei_runtime.cli.saving import (
     DEFAULT_OVERLAY,
@@ -112,8 +113,9 @@ def measure_labels(
     from nuclei_runtime.segmentation.options import SegmenterOptions
 
     refuse_together(resume=resume, overwrite=overwrite, verify=verify)
+    results = results_at(out)
     for folder in (labels, before):
-        if folder is not None and folder.resolve() == out.resolve():
+        if folder is not None and isinstance(results, Path) and folder.resolve() == results.resolve():
             raise InputsError(
                 f"--out {out}: contains the labels, or those from before the correction; name another folder"
             )
@@ -121,7 +123,7 @@ def measure_labels(
     outputs, tables = output_options(save, overlay, csv_style, expand)
     config = RunConfig(
         sources=tuple(images),
-        out=out,
+        out=results,
         # One image after the other: of what is read and measured, little would be faster side by side.
         options=SegmenterOptions(threads=1, exclude_border=exclude_border, min_area=min_area, max_area=max_area),
         max_memory=None if max_memory is None else parse_memory(max_memory),

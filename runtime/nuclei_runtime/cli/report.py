@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -10,6 +9,8 @@ import typer
 from nuclei_runtime.cli.command import run_command
 from nuclei_runtime.cli.progress import print_stderr
 from nuclei_runtime.cli.report_options import ConditionsOption
+from nuclei_runtime.cli.running import results_at
+from nuclei_runtime.stores.remote import RemoteFolder
 
 
 def main() -> NoReturn:
@@ -19,8 +20,10 @@ def main() -> NoReturn:
 
 def report(
     folder: Annotated[
-        Path,
-        typer.Argument(metavar="DIR", help="Results folder of nuclei-infer or nuclei-measure.", show_default=False),
+        str,
+        typer.Argument(
+            metavar="DIR", help="Results folder of nuclei-infer or nuclei-measure, or its URL.", show_default=False
+        ),
     ],
     conditions: ConditionsOption = None,
 ) -> None:
@@ -29,6 +32,7 @@ def report(
     from nuclei_runtime.results.conditions import read_conditions
     from nuclei_runtime.results.layout import REPORT_FILE
 
-    for note in write_report(folder, None if conditions is None else read_conditions(conditions)):
+    results = results_at(folder)
+    for note in write_report(results, None if conditions is None else read_conditions(conditions)):
         print_stderr(f"note: {note}")
-    print(f"report in {folder / REPORT_FILE}")
+    print(f"report in {results.at(REPORT_FILE) if isinstance(results, RemoteFolder) else results / REPORT_FILE}")

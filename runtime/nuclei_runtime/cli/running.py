@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nuclei_runtime.stores.remote import RemoteFolder
+from nuclei_runtime.stores.url import is_url
+
 if TYPE_CHECKING:
     from nuclei_runtime.results.folder import Mode
 
 ImagesArgument = Annotated[
     list[str],
-    typer.Argument(metavar="IMAGES", help="Images, folders (with subfolders) or globs.", show_default=False),
+    typer.Argument(
+        metavar="IMAGES", help="Images, folders (with subfolders) or globs; or URLs of them.", show_default=False
+    ),
 ]
-OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results.", show_default=False)]
+OutOption = Annotated[
+    str, typer.Option("--out", metavar="DIR", help="Folder for the results, or its URL.", show_default=False)
+]
 MaxMemoryOption = Annotated[
     str | None,
     typer.Option("--max-memory", metavar="1GiB", help="Memory limit. Default: half of what is available."),
@@ -35,6 +42,11 @@ JsonOption = Annotated[
         help="Print one JSON object per image or plane to standard output, one per line, and nothing else.",
     ),
 ]
+
+
+def results_at(out: str) -> Path | RemoteFolder:
+    """Return the results folder that a path or a URL names."""
+    return RemoteFolder(out) if is_url(out) else Path(out)
 
 
 def mode_of(*, resume: bool, overwrite: bool) -> Mode:

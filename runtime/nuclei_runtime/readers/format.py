@@ -53,6 +53,9 @@ class Format:
         fields, or None if it is no plate.
     extra : tuple of (str, str), optional
         The package that the opener needs and the extra that installs it.
+    indexes : tuple of str
+        Patterns of the names, in lower case, of the files that say what a folder of this format holds. They are read
+        before anything else of an image that a URL names is fetched.
     companion : str
         For a format whose files have their pixels in a folder beside them: the name of that folder, in which
         ``{name}`` stands for that of the file, and ``{stem}`` for that without its suffix.
@@ -69,6 +72,7 @@ class Format:
     marker_text: bytes = b""
     plate: str | None = None
     extra: tuple[str, str] | None = None
+    indexes: tuple[str, ...] = ()
     companion: str = ""
     advice: str = ""
 

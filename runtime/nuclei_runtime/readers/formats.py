@@ -6,6 +6,7 @@ that is known but not read: its files count as failed images, where they would o
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import BinaryIO
@@ -95,21 +96,30 @@ FORMATS = (
         f"{_HERE}.ome_zarr:open_zarr",
         marker_files=("zarr.json", ".zgroup"),
         plate=f"{_PLATES}.ome_zarr_plate:zarr_fields",
+        indexes=("zarr.json", ".zgroup", ".zattrs"),
         extra=("zarr", "zarr"),
     ),
-    Format("ImageXpress plate", (), marker_files=("*.HTD",), plate=f"{_PLATES}.imagexpress:imagexpress_fields"),
+    Format(
+        "ImageXpress plate",
+        (),
+        marker_files=("*.HTD",),
+        plate=f"{_PLATES}.imagexpress:imagexpress_fields",
+        indexes=("*.htd",),
+    ),
     Format(
         "Operetta plate",
         (),
         marker_files=("Images/Index.idx.xml", "Index.idx.xml", "Images/Index.xml", "Index.xml"),
         marker_text=b"EvaluationInputData",
         plate=f"{_PLATES}.harmony:harmony_fields",
+        indexes=("index.idx.xml", "index.xml"),
     ),
     Format(
         "CellVoyager plate",
         (),
         marker_files=("MeasurementData.mlf",),
         plate=f"{_PLATES}.cellvoyager:cellvoyager_fields",
+        indexes=("measurementdata.mlf", "measurementdetail.mrf", "*.mes"),
     ),
     # Known, but not read.
     Format("Zeiss ZVI", (".zvi",), first_bytes=_OLE, needs_suffix=True, advice=_EXPORT),
@@ -155,6 +165,18 @@ def format_of_folder(path: Path) -> Format | None:
     return next((form for form in FORMATS if form.is_folder and form.marks(path)), None)
 
 
+def is_index_file(name: str) -> bool:
+    """Whether a file has the name of one that says what a folder holds."""
+    name = PurePath(name).name.lower()
+    return any(fnmatchcase(name, pattern) for form in FORMATS for pattern in form.indexes)
+
+
+def needs_others(name: str) -> bool:
+    """Whether a file of this name needs others beside it: it is the index of a plate, or the head of an image."""
+    suffix = PurePath(name).suffix.lower()
+    return is_index_file(name) or any(form.companion and suffix in form.suffixes for form in FORMATS)
+
+
 def companion_of(path: Path) -> Path | None:
     """Return the folder beside a file that holds its pixels, if its format has such a folder and it exists."""
     for form in FORMATS:
@@ -173,7 +195,7 @@ def format_of_file(file: BinaryIO, name: str = "") -> Format | None:
     name : str
         Its name, for the formats that need their suffix.
     """
-    start = file.read(_n_first_bytes())
+    start = file.read(n_first_bytes())
     file.seek(0)
     return _format_of_start(start, name)
 
@@ -184,9 +206,8 @@ def format_in_folder(path: Path) -> Format | None:
     The suffix of a format that can be read is enough, so that few files are opened and an empty or damaged image is not
     passed over. Any other file is an image if its first bytes say so.
     """
-    suffix = path.suffix.lower()
-    named = next((form for form in FORMATS if not form.is_folder and suffix in form.suffixes), None)
-    if (named and named.obstacle is None) or suffix in _UNFINISHED or suffix.endswith("~"):
+    named = _named(path.name)
+    if is_told_by_name(path.name):
         return named
     try:
         status = path.stat()
@@ -198,11 +219,22 @@ def format_in_folder(path: Path) -> Format | None:
     return form if start.startswith(telling) else named
 
 
+def is_told_by_name(name: str) -> bool:
+    """Whether `format_in_folder` needs no more than the name of this file."""
+    named, suffix = _named(name), PurePath(name).suffix.lower()
+    return (named is not None and named.obstacle is None) or suffix in _UNFINISHED or suffix.endswith("~")
+
+
+def _named(name: str) -> Format | None:
+    suffix = PurePath(name).suffix.lower()
+    return next((form for form in FORMATS if not form.is_folder and suffix in form.suffixes), None)
+
+
 @lru_cache(maxsize=1 << 16)
 def _start_of(path: Path, _size: int, _changed_ns: int) -> bytes:
     """Return the first bytes of a file in this state; a watch looks at the same files again and again."""
     with path.open("rb") as file:
-        return file.read(_n_first_bytes())
+        return file.read(n_first_bytes())
 
 
 def _format_of_start(start: bytes, name: str) -> Format | None:
@@ -211,5 +243,6 @@ def _format_of_start(start: bytes, name: str) -> Format | None:
     return min(rows, key=lambda form: (not form.first_bytes, not form.needs_suffix), default=None)
 
 
-def _n_first_bytes() -> int:
+def n_first_bytes() -> int:
+    """Return how many of a file's first bytes say what it is."""
     return max(len(first) for form in FORMATS for first in form.first_bytes)

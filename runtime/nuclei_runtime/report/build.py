@@ -25,7 +25,15 @@ from nuclei_runtime.results.conditions import Conditions
 from nuclei_runtime.results.differing import differing_results
 from nuclei_runtime.results.experiment import conditions_of_table, read_experiment
 from nuclei_runtime.results.joined_tables import write_tables
-from nuclei_runtime.results.layout import PROVENANCE_FILE, REPORT_FILE, SUMMARY_TABLE, is_own_report
+from nuclei_runtime.results.layout import (
+    IMAGES_TABLE,
+    PROVENANCE_FILE,
+    REPORT_FILE,
+    RESULT_FOLDERS,
+    SUMMARY_TABLE,
+    is_own_report,
+)
+from nuclei_runtime.results.mirror import mirrored
 from nuclei_runtime.results.read_tables import (
     PlaneKey,
     Row,
@@ -41,6 +49,7 @@ from nuclei_runtime.results.wells import Well
 from nuclei_runtime.results.writing import move, writing
 from nuclei_runtime.steps.columns import describe_column
 from nuclei_runtime.steps.flags import split
+from nuclei_runtime.stores.remote import RemoteFolder
 
 FAILED, CHANGED = "failed", "changed"
 """What the report adds to the flags of an image."""
@@ -51,12 +60,12 @@ MAX_OUTLINES_BYTES = 18_000_000
 """What the outlines may take, before base64; about 1.5 million nuclei of 20 px. Further images have none."""
 
 
-def write_report(out: Path, conditions: Conditions | None = None) -> tuple[str, ...]:
+def write_report(out: Path | RemoteFolder, conditions: Conditions | None = None) -> tuple[str, ...]:
     """Write ``report.html`` into a results folder: from its records, label images and overlays, and from the images.
 
     Parameters
     ----------
-    out : Path
+    out : Path or RemoteFolder
         The results folder.
     conditions : Conditions, optional
         By default those in ``images.csv``.
@@ -75,7 +84,16 @@ def write_report(out: Path, conditions: Conditions | None = None) -> tuple[str, 
     RuntimeEnvironmentError
         The folder cannot be written to.
     """
-    refuse_foreign_report(out)
+    with mirrored(out, (PROVENANCE_FILE, IMAGES_TABLE, REPORT_FILE), RESULT_FOLDERS) as folder:
+        notes = _write_report(folder, conditions)
+        if isinstance(out, RemoteFolder):
+            with writing(out):
+                out.put(folder / REPORT_FILE, REPORT_FILE)
+    return notes
+
+
+def _write_report(out: Path, conditions: Conditions | None) -> tuple[str, ...]:
+    _refuse_foreign_report(out)
     names = with_recorded(out, ())
     if not names:
         raise InputsError(f"{out}: holds no results of nuclei-infer")
@@ -90,13 +108,18 @@ def write_report(out: Path, conditions: Conditions | None = None) -> tuple[str, 
     return () if joined is None else joined.of_conditions
 
 
-def refuse_foreign_report(out: Path) -> None:
+def refuse_foreign_report(out: Path | RemoteFolder) -> None:
     """Raise if report.html is not a report of ours.
 
     Raises
     ------
     ResultsExistError
     """
+    with mirrored(out, (REPORT_FILE,)) as folder:
+        _refuse_foreign_report(folder)
+
+
+def _refuse_foreign_report(out: Path) -> None:
     if (out / REPORT_FILE).exists() and not is_own_report(out / REPORT_FILE):
         raise ResultsExistError(f"{out / REPORT_FILE}: is in the way, and is not a report of nuclei-edge; move it away")
 

@@ -17,8 +17,8 @@ from nuclei_runtime.readers.plates.field import field_label
 from nuclei_runtime.results.layout import is_result, leads_out
 from nuclei_runtime.results.read_tables import PlaneKey, Row, image_name, plane_key
 from nuclei_runtime.results.records import record_of
-from nuclei_runtime.runs.image_file import digest_source
 from nuclei_runtime.runs.inputs import ImageFile, find_images
+from nuclei_runtime.runs.sources import digest_source
 from nuclei_runtime.writers.csv_cells import csv_cell
 from nuclei_runtime.writers.outputs import OVERLAYS
 from nuclei_runtime.writers.overlay_png import draw_plane, overlay_scale

@@ -17,7 +17,9 @@ from nuclei_runtime.readers.formats import image_suffixes
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import EACH_SCENE, Selection
 from nuclei_runtime.results.layout import leads_out
+from nuclei_runtime.results.mirror import mirrored
 from nuclei_runtime.results.records import Record, digest_file
+from nuclei_runtime.stores.remote import RemoteFolder
 
 _STRIP_PX = 1024
 """How many rows of an image are read at a time."""
@@ -39,8 +41,19 @@ class Differing:
     changed: tuple[str, ...] = ()
 
 
-def differing_results(out: Path, record: Record) -> Differing:
-    """Compare the results of an image with its record."""
+def differing_results(out: Path | RemoteFolder, record: Record) -> Differing:
+    """Compare the results of an image with its record. Those that a URL names are fetched for it, one image at a time.
+
+    Raises
+    ------
+    RuntimeEnvironmentError
+        The store cannot be read.
+    """
+    with mirrored(out, record.results) as folder:
+        return _differing(folder, record)
+
+
+def _differing(out: Path, record: Record) -> Differing:
     damaged: list[str] = []
     changed: list[str] = []
     for target, sha256 in record.results.items():

@@ -113,6 +113,10 @@ class ResultsFolder:
             (work / PROVENANCE_FILE).write_text(text, encoding="utf-8", newline="\n")
             move(work / PROVENANCE_FILE, self.path / PROVENANCE_FILE)
 
+    def remove_provenance(self) -> None:
+        """Remove what `write_provenance` wrote, before a run that cannot begin."""
+        (self.path / PROVENANCE_FILE).unlink(missing_ok=True)
+
     def forget_blocks(self) -> None:
         """Remove the blocks that were kept of images, after a run that was not interrupted."""
         self.store.remove_kept_blocks(self._owns)

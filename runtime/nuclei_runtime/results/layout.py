@@ -97,9 +97,14 @@ def is_result(path: str) -> bool:
     return folder in _ENDINGS and any(name.endswith(_ENDINGS[folder]) for name in names)
 
 
+def record_name(token: str) -> str:
+    """Return the path of the record of an image, relative to the results folder, with ``/``."""
+    return f"{RECORDS_FOLDER}/{token}.json"
+
+
 def record_path(out: Path, token: str) -> Path:
     """Return the path of the record of an image."""
-    return out / RECORDS_FOLDER / f"{token}.json"
+    return out / record_name(token)
 
 
 def recorded_tokens(out: Path) -> Iterator[str]:

@@ -12,8 +12,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from nuclei_runtime.errors import ResultsExistError
-from nuclei_runtime.results.layout import is_inside, record_path, recorded_tokens, token_of
+from nuclei_runtime.results.layout import is_inside, record_name, record_path, recorded_tokens, token_of
+from nuclei_runtime.results.mirror import reading
 from nuclei_runtime.results.outcome import PlaneOutcome
+from nuclei_runtime.stores.remote import RemoteFolder
 
 RECORD_FORMAT = 1
 """Changes when an older version would misread a record; a new field alone does not change it."""
@@ -79,10 +81,6 @@ _Stored = TypeVar("_Stored", FileDigest, PlaneOutcome)
 def read_record(path: Path) -> Record | None:
     """Read a record; None if it is damaged.
 
-    Records may gain fields. One that is missing, because an older version wrote the record, is None; one that is
-    unknown, because a newer version did, is left out. A record that cannot be read in this way has another
-    `RECORD_FORMAT`.
-
     Raises
     ------
     FileNotFoundError
@@ -90,14 +88,29 @@ def read_record(path: Path) -> Record | None:
     ResultsExistError
         It has a format that this version does not know.
     """
+    return parse_record(path.read_bytes(), str(path))
+
+
+def parse_record(content: bytes, name: str) -> Record | None:
+    """Return the record that a file of this name contains; None if it is damaged.
+
+    Records may gain fields. One that is missing, because an older version wrote the record, is None; one that is
+    unknown, because a newer version did, is left out. A record that cannot be read in this way has another
+    `RECORD_FORMAT`.
+
+    Raises
+    ------
+    ResultsExistError
+        It has a format that this version does not know.
+    """
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+        document: dict[str, Any] = json.loads(content.decode(errors="replace"))
         found_format = document["format"]
         if not isinstance(found_format, int):
             return None
         if found_format != RECORD_FORMAT:
             raise ResultsExistError(
-                f"{path}: is a record of format {found_format}, and this version of nuclei-edge reads format "
+                f"{name}: is a record of format {found_format}, and this version of nuclei-edge reads format "
                 f"{RECORD_FORMAT}; use the version that wrote these results, or name another folder"
             )
         source = document["source"]
@@ -156,7 +169,7 @@ def digest_parts(parts: Iterable[Path], described: str) -> FileDigest:
     return FileDigest(sha256, sum(digest.size for digest in digests))
 
 
-def record_of(out: Path, name: str) -> Record | None:
+def record_of(out: Path | RemoteFolder, name: str) -> Record | None:
     """Read the record of an image; None if it is damaged.
 
     Raises
@@ -164,7 +177,22 @@ def record_of(out: Path, name: str) -> Record | None:
     FileNotFoundError
         There is none.
     """
-    return read_record(record_path(out, token_of(name)))
+    return record_of_token(out, token_of(name))
+
+
+def record_of_token(out: Path | RemoteFolder, token: str) -> Record | None:
+    """Read the record of the image with this token; None if it is damaged.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    """
+    if isinstance(out, Path):
+        return read_record(record_path(out, token))
+    name = record_name(token)
+    with reading(out):
+        return parse_record(out.read(name), out.at(name))
 
 
 def with_recorded(out: Path, names: Iterable[str]) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nuclei_runtime.errors import NucleiError, ResultsExistError
 from nuclei_runtime.faults import is_of_name, machine_error
+from nuclei_runtime.stores.remote import RemoteFolder
 
 MAX_WINDOWS_PATH = 259
 """Characters in a path, unless the system allows more ("Maximum Path Length Limitation", Microsoft)."""
@@ -23,12 +24,12 @@ KEPT = "results written so far are kept: fix this and run again with --resume"
 
 
 @contextmanager
-def writing(path: Path, *, of_one_image: bool = False) -> Iterator[None]:
+def writing(path: Path | RemoteFolder, *, of_one_image: bool = False) -> Iterator[None]:
     """Turn an error of the file system into a sentence.
 
     Parameters
     ----------
-    path : Path
+    path : Path or RemoteFolder
         What is written, for the sentence where the error names no file.
     of_one_image : bool
         Whether a name that the file system refuses is the fault of one image.

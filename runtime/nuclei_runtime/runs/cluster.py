@@ -21,7 +21,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, wait
 
 from nuclei_runtime.errors import InputsError, RuntimeEnvironmentError
 from nuclei_runtime.resources import cpu_count
-from nuclei_runtime.results.store import ResultStore
+from nuclei_runtime.results.remote_store import AnyStore
 from nuclei_runtime.results.writing import KEPT
 from nuclei_runtime.runs.cluster_worker import TRIES, RunPlugin, failure_of, installed, process_in_worker
 from nuclei_runtime.runs.image_file import FileOutcome
@@ -123,7 +123,7 @@ class DaskCluster:
         workers, slots = counted(len(found), "worker"), counted(sum(found.values()), "image")
         note(f"cluster: {workers}, {slots} at a time; dashboard: {_without_user(client.dashboard_link)}")
 
-    def crew(self, name: str, job: Job, store: ResultStore, files: Sequence[ImageFile], report: ReportBlocks) -> Crew:
+    def crew(self, name: str, job: Job, store: AnyStore, files: Sequence[ImageFile], report: ReportBlocks) -> Crew:
         """Have all workers load the model, and check that they see what this process sees.
 
         Parameters
@@ -131,7 +131,7 @@ class DaskCluster:
         name : str
             Of the results folder and shard: a run that continues another one replaces it on the workers.
         job : Job
-        store : ResultStore
+        store : ResultStore or RemoteStore
         files : sequence of ImageFile
         report : ReportBlocks
 

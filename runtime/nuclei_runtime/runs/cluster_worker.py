@@ -16,8 +16,9 @@ from distributed import Worker as DaskWorker
 from distributed import WorkerPlugin, get_worker
 
 from nuclei_runtime.errors import NucleiError, RuntimeEnvironmentError, SegmentationCancelledError
+from nuclei_runtime.results.mirror import reading
 from nuclei_runtime.results.provenance import packages
-from nuclei_runtime.results.store import ResultStore
+from nuclei_runtime.results.remote_store import AnyStore
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.runs.workers import Job, Worker
@@ -54,7 +55,7 @@ class RunPlugin(WorkerPlugin):  # type: ignore[misc]
     name : str
         Of the run.
     job : Job
-    store : ResultStore
+    store : ResultStore or RemoteStore
     out : str
         The results folder, for messages.
     fingerprint : str
@@ -67,7 +68,7 @@ class RunPlugin(WorkerPlugin):  # type: ignore[misc]
 
     name: str
     job: Job
-    store: ResultStore
+    store: AnyStore
     out: str
     fingerprint: str
     first: ImageFile
@@ -105,11 +106,16 @@ class RunPlugin(WorkerPlugin):  # type: ignore[misc]
             return process_file(file, self._worker, self.store, obstacle=_KILLED if n_killed >= TRIES else None)
 
     def _check(self) -> None:
-        if not self.first.path.exists():
+        origin = self.first.origin
+        if origin is None and not self.first.path.exists():
             raise RuntimeEnvironmentError(
                 f"cannot see the images, because there is no {self.first.path} on its machine; all workers need them "
                 "under the same path"
             )
+        if origin is not None:
+            with reading(origin.folder):
+                if not origin.is_there():
+                    raise RuntimeEnvironmentError(f"cannot see the images, because it finds none in {origin.folder}")
         found = None
         with suppress(RuntimeEnvironmentError):
             found = self.store.fingerprint()

@@ -18,7 +18,10 @@ from nuclei_runtime.results.shard import WHOLE, Shard
 from nuclei_runtime.results.table_formats import TableOptions
 from nuclei_runtime.runs.inputs import ImageFile, Inputs, find_images
 from nuclei_runtime.runs.label_files import LabelSet, find_labels
+from nuclei_runtime.runs.remote_inputs import fetched, find_remote_images
 from nuclei_runtime.segmentation.options import SegmenterOptions
+from nuclei_runtime.stores.remote import RemoteFolder
+from nuclei_runtime.stores.url import is_url
 from nuclei_runtime.writers.outputs import OutputOptions
 
 
@@ -29,8 +32,8 @@ class RunConfig:
     Attributes
     ----------
     sources : tuple of str
-        Images, folders or globs.
-    out : Path
+        Images, folders or globs; paths or URLs.
+    out : Path or RemoteFolder
         The results folder.
     options : SegmenterOptions
         Their threads are for the whole run. The results do not depend on their number.
@@ -53,7 +56,7 @@ class RunConfig:
     """
 
     sources: tuple[str, ...]
-    out: Path
+    out: Path | RemoteFolder
     options: SegmenterOptions = field(default_factory=SegmenterOptions)
     max_memory: int | None = None
     selection: Selection = field(default_factory=Selection)
@@ -81,11 +84,11 @@ def refuse_undecided(files: Sequence[ImageFile], selection: Selection) -> None:
     for path in dict.fromkeys(file.path for file in files):
         first = next(file for file in files if file.path == path)
         try:
-            with open_planes(first.source, selection):
+            with fetched(first) as file, open_planes(file.source, selection):
                 pass
         except UndecidedError as error:
             raise InputsError(f"{path.name}: each field holds {error.found}; {error.choice}") from error
-        except ImageError:  # the run will report it
+        except (ImageError, OSError):  # the run will report it
             continue
 
 
@@ -101,8 +104,11 @@ def find_inputs(config: RunConfig) -> tuple[Inputs, LabelSet | None]:
     ------
     InputsError
         See `find_images`, `refuse_undecided` and `find_labels`.
+    RuntimeEnvironmentError
+        See `find_remote_images`.
     """
-    inputs = find_images(config.sources, out=config.out, choice=config.plate_choice)
+    find = find_remote_images if any(map(is_url, config.sources)) else find_images
+    inputs = find(config.sources, out=config.out, choice=config.plate_choice)
     refuse_undecided(inputs.files, config.selection)
     if config.labels is None:
         return inputs, None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nuclei_runtime.arrays import Image
-from nuclei_runtime.errors import ImageReadError, ResultsExistError, RuntimeEnvironmentError
+from nuclei_runtime.errors import ImageReadError, ResultsExistError
 from nuclei_runtime.faults import image_failure, reading_error
-from nuclei_runtime.readers.formats import format_in_folder, format_of_folder
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Plane, Read
 from nuclei_runtime.results.differing import Differing, differing_results
@@ -20,15 +19,13 @@ from nuclei_runtime.results.records import (
     FileDigest,
     Record,
     digest_file,
-    digest_parts,
-    digest_tree,
-    digest_with,
     record_of,
 )
-from nuclei_runtime.results.store import ResultStore
-from nuclei_runtime.results.writing import KEPT, writing
+from nuclei_runtime.results.remote_store import AnyStore
+from nuclei_runtime.results.writing import writing
 from nuclei_runtime.runs.given import AnyWorker
 from nuclei_runtime.runs.inputs import ImageFile
+from nuclei_runtime.runs.sources import at_hand, digest_source, keeping_results
 from nuclei_runtime.runs.workers import PlaneTask
 from nuclei_runtime.segmentation.cancelling import cancellable
 from nuclei_runtime.writers.outputs import LABELS, Output
@@ -65,7 +62,7 @@ class FileOutcome:
 def process_file(
     file: ImageFile,
     worker: AnyWorker,
-    store: ResultStore,
+    store: AnyStore,
     *,
     record_failure: bool = True,
     obstacle: str | None = None,
@@ -76,7 +73,7 @@ def process_file(
     ----------
     file : ImageFile
     worker : Worker or GivenWorker
-    store : ResultStore
+    store : ResultStore or RemoteStore
     record_failure : bool
         Whether a file that fails gets a record. Without one, it is as if it had not been tried.
     obstacle : str, optional
@@ -87,11 +84,19 @@ def process_file(
     RuntimeEnvironmentError
         The results cannot be written, or the machine is at fault. What was written before is kept.
     """
-    source = digest_source(file) if obstacle is None else obstacle
+    with at_hand(file) if obstacle is None else nullcontext((file, obstacle)) as (local, source):
+        return _process(local, source, worker, store, record_failure=record_failure)
+
+
+def _process(
+    file: ImageFile, source: FileDigest | str, worker: AnyWorker, store: AnyStore, *, record_failure: bool
+) -> FileOutcome:
     redone = None
     with suppress(FileNotFoundError):  # a new image
         earlier = record_of(store.path, file.name)
         differing = Differing() if earlier is None else differing_results(store.path, earlier)
+        if earlier is not None and earlier.is_ok and file.origin is not None:  # it may only be out of reach
+            return FileOutcome(_failure(file, worker, source, str(source)).planes)
         redone = why_redone(earlier, file, worker, source, differing)
         if earlier is not None and (redone is None or differing.changed):
             return _keep(earlier, differing.changed, store)
@@ -108,7 +113,7 @@ def process_file(
     return FileOutcome(record.planes, redone=redone)
 
 
-def _keep(record: Record, changed: tuple[str, ...], store: ResultStore) -> FileOutcome:
+def _keep(record: Record, changed: tuple[str, ...], store: AnyStore) -> FileOutcome:
     """Leave the results of an image as they are; its rows name those that somebody has changed."""
     planes = tuple(replace(plane, changed_results=", ".join(changed) or None) for plane in record.planes)
     if planes != record.planes:
@@ -137,7 +142,7 @@ def why_redone(
 
 
 def make_results(
-    file: ImageFile, source: FileDigest | str, worker: AnyWorker, work: Path, store: ResultStore | None = None
+    file: ImageFile, source: FileDigest | str, worker: AnyWorker, work: Path, store: AnyStore | None = None
 ) -> tuple[Record, dict[str, Path]]:
     """Write the results of an image file into a workspace.
 
@@ -148,7 +153,7 @@ def make_results(
         The digest of the file, or why it cannot be read.
     worker : Worker or GivenWorker
     work : Path
-    store : ResultStore, optional
+    store : ResultStore or RemoteStore, optional
         Where the blocks of large planes are kept until the results are placed.
 
     Returns
@@ -171,7 +176,7 @@ def make_results(
     to_join: dict[Output, list[Path]] = {output: [] for output in outputs if output.join_planes is not None}
     try:
         with ExitStack() as opened:
-            with _reading():
+            with keeping_results():
                 found = opened.enter_context(open_planes(file.source, worker.job.selection))
             for index, plane in enumerate(found):
                 files = {output: work / f"{index}-{output.folder}{output.ending}" for output in outputs}
@@ -226,7 +231,7 @@ def _guarded(plane: Plane) -> Plane:
 
     def guarded(read: Read) -> Read:
         def read_region(rows: slice, columns: slice) -> Image:
-            with _reading():
+            with keeping_results():
                 return read(rows, columns)
 
         return read_region
@@ -234,50 +239,12 @@ def _guarded(plane: Plane) -> Plane:
     return plane.reading(guarded)
 
 
-@contextmanager
-def _reading() -> Iterator[None]:
-    """Add to an error of the machine, while an image is read, that earlier results are kept."""
-    try:
-        yield
-    except RuntimeEnvironmentError as error:
-        raise RuntimeEnvironmentError(f"{error}; {KEPT}") from error
-
-
-def digest_source(file: ImageFile) -> FileDigest | str:
-    """Return the digest of the file, or why it cannot be read.
-
-    Raises
-    ------
-    RuntimeEnvironmentError
-        The machine is at fault.
-    """
-    try:
-        file.name.encode()
-    except UnicodeEncodeError:
-        return "the file name is not text in the encoding of this system; rename the file"
-    try:
-        if file.field is not None:
-            return digest_parts(file.parts, file.field.described)
-        is_folder = file.path.is_dir()
-        form = format_of_folder(file.path) if is_folder else format_in_folder(file.path)
-        if form is not None and form.obstacle is not None:  # its gigabytes would be read for nothing
-            return form.obstacle
-        if is_folder and form is not None:
-            form.fields(file.path)  # so would those of a plate whose index is damaged
-        if is_folder:
-            return digest_tree(file.path)
-        return digest_file(file.path) if len(file.parts) == 1 else digest_with(*file.parts)
-    except Exception as error:
-        with _reading():
-            return image_failure(reading_error(error))
-
-
 def _label_digests(file: ImageFile, worker: AnyWorker) -> dict[str, str]:
     """Return the digests of the files with labels; one that cannot be read has none, and the labels will not open."""
     try:
         return worker.label_digests(file)
     except OSError as error:
-        with _reading():
+        with keeping_results():
             image_failure(reading_error(error))
         return {}
 

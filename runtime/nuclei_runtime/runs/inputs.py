@@ -22,6 +22,8 @@ from nuclei_runtime.readers.formats import (
 from nuclei_runtime.readers.plates.field import ALL_FIELDS, Field, PlateChoice
 from nuclei_runtime.results.layout import JOINED_FILES, NUCLEI_TABLE, PROVENANCE_FILE, REPORT_FILE, RESULT_FOLDERS
 from nuclei_runtime.runs.names import name_images, stems_of
+from nuclei_runtime.stores.remote import RemoteFolder
+from nuclei_runtime.stores.remote_files import RemoteFiles
 from nuclei_runtime.wording import counted
 
 
@@ -40,12 +42,16 @@ class ImageFile:
         The name of its results: `name` without its suffix, or with it if two images of a folder differ in nothing
         else. For a field, its name.
     field : Field, optional
+    origin : RemoteFiles, optional
+        For an image that a URL names. Its path, relative then, leads to nothing until it is fetched; see
+        `nuclei_runtime.runs.remote_inputs.fetched`.
     """
 
     path: Path
     name: str
     stem: str
     field: Field | None = None
+    origin: RemoteFiles | None = None
 
     @property
     def source(self) -> Path | Field:
@@ -67,7 +73,7 @@ class Inputs:
 
     Attributes
     ----------
-    root : Path
+    root : Path or RemoteFolder
         The folder that names are relative to.
     files : tuple of ImageFile
         Sorted by folder and name, each file once.
@@ -77,7 +83,7 @@ class Inputs:
         Folders that could not be listed, each with the reason.
     """
 
-    root: Path
+    root: Path | RemoteFolder
     files: tuple[ImageFile, ...]
     n_skipped: int
     unreadable: tuple[str, ...]
@@ -86,7 +92,7 @@ class Inputs:
 def find_images(
     sources: Sequence[str | os.PathLike[str]],
     *,
-    out: str | os.PathLike[str],
+    out: str | os.PathLike[str] | RemoteFolder,
     may_be_none: bool = False,
     choice: PlateChoice = ALL_FIELDS,
 ) -> Inputs:
@@ -98,8 +104,8 @@ def find_images(
     Parameters
     ----------
     sources : sequence of path or glob
-    out : path
-        The results folder of this run. It may be inside a source, be a source, or contain one.
+    out : path or RemoteFolder
+        The results folder of this run. If it is a path, it may be inside a source, be a source, or contain one.
     may_be_none : bool
         Whether it is acceptable that there is no image yet.
     choice : PlateChoice
@@ -196,13 +202,13 @@ def _mode_is(path: Path, kind: Callable[[int], bool]) -> bool:
 class _Search:
     """Collects image files and remembers what it left out."""
 
-    def __init__(self, out: str | os.PathLike[str]) -> None:
+    def __init__(self, out: str | os.PathLike[str] | RemoteFolder) -> None:
         self.images: dict[str, Path] = {}  # by its real path, since two links may lead to it
         self.obstacles: list[str | None] = []  # see `Format.obstacle`, for each image
         self.skipped: set[Path] = set()
         self.earlier: set[Path] = set()
         self.unreadable: list[str] = []
-        self._out = Path(out).resolve()
+        self._out = None if isinstance(out, RemoteFolder) else Path(out).resolve()
         self._entered: set[Path] = set()
 
     def add_folder(self, folder: Path) -> None:

@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import Protocol
 
 from nuclei_runtime.errors import RuntimeEnvironmentError
-from nuclei_runtime.results.folder import ResultsFolder
 from nuclei_runtime.results.joined_tables import Joined
 from nuclei_runtime.results.layout import PROVENANCE_FILE, token_of
 from nuclei_runtime.results.provenance import describe_method, provenance_json, read_earlier_methods, run_key
+from nuclei_runtime.results.remote_folder import AnyResultsFolder, open_results_folder
+from nuclei_runtime.results.remote_store import AnyStore
 from nuclei_runtime.results.shard import WHOLE
-from nuclei_runtime.results.store import ResultStore
 from nuclei_runtime.results.writing import KEPT
 from nuclei_runtime.runs.config import RunConfig, find_inputs, n_threads
 from nuclei_runtime.runs.given import AnyWorker, GivenWorker
@@ -28,6 +28,7 @@ from nuclei_runtime.runs.threads import Threads
 from nuclei_runtime.runs.workers import Job, ReportBlocks, Worker, report_nothing
 from nuclei_runtime.segmentation.admission import Admission
 from nuclei_runtime.segmentation.segmenter import Segmenter
+from nuclei_runtime.stores.remote import RemoteFolder
 
 
 class Crew(Protocol):
@@ -44,7 +45,7 @@ class Crew(Protocol):
 class Cluster(Protocol):
     """Other processes that can do the work of a run; see `nuclei_runtime.runs.cluster`."""
 
-    def crew(self, name: str, job: Job, store: ResultStore, files: Sequence[ImageFile], report: ReportBlocks) -> Crew:
+    def crew(self, name: str, job: Job, store: AnyStore, files: Sequence[ImageFile], report: ReportBlocks) -> Crew:
         """Prepare these processes for a job, and return who does it."""
 
 
@@ -85,14 +86,14 @@ def with_same_view(config: RunConfig, files: Sequence[ImageFile]) -> RunConfig:
     return replace(config, options=options, same_view=False)
 
 
-def open_results(config: RunConfig, worker: AnyWorker, root: Path) -> ResultsFolder:
+def open_results(config: RunConfig, worker: AnyWorker, root: Path | RemoteFolder) -> AnyResultsFolder:
     """Open the results folder and write the run's provenance into it.
 
     Parameters
     ----------
     config : RunConfig
     worker : Worker
-    root : Path
+    root : Path or RemoteFolder
         `Inputs.root`.
 
     Raises
@@ -100,10 +101,10 @@ def open_results(config: RunConfig, worker: AnyWorker, root: Path) -> ResultsFol
     ResultsExistError, ResultsInUseError, RuntimeEnvironmentError
         See `ResultsFolder`.
     """
-    results = ResultsFolder(config.out, config.mode, config.shard, config.tables, config.conditions)
+    results = open_results_folder(config.out, config.mode, config.shard, config.tables, config.conditions)
     try:
         method = worker.describe()
-        earlier = read_earlier_methods(config.out / PROVENANCE_FILE, worker.job.run_key)
+        earlier = read_earlier_methods(results.path / PROVENANCE_FILE, worker.job.run_key)
         images_folder, tables = _seen_from(config.out, root), config.tables.describe()
         text = provenance_json(method, tables, n_threads(config), earlier, images_folder=images_folder)
         results.write_provenance(text)
@@ -113,12 +114,16 @@ def open_results(config: RunConfig, worker: AnyWorker, root: Path) -> ResultsFol
     return results
 
 
-def _seen_from(out: Path, root: Path) -> str:
+def _whole_name(out: Path | RemoteFolder) -> str:
+    return str(out.absolute()) if isinstance(out, Path) else out.url
+
+
+def _seen_from(out: Path | RemoteFolder, root: Path | RemoteFolder) -> str:
     """Return the path from the results to the images: a folder that holds both can be moved."""
-    try:
-        return PurePath(os.path.relpath(root, out.resolve())).as_posix()
-    except ValueError:  # on another drive of Windows
-        return root.as_posix()
+    if isinstance(out, Path) and isinstance(root, Path):
+        with suppress(ValueError):  # on another drive of Windows
+            return PurePath(os.path.relpath(root, out.resolve())).as_posix()
+    return root.as_posix() if isinstance(root, Path) else root.url
 
 
 class FolderRun:
@@ -143,7 +148,7 @@ class FolderRun:
     files : tuple of ImageFile
         Those of this shard.
     worker : Worker
-    store : ResultStore
+    store : ResultStore or RemoteStore
     joined : Joined, optional
         After the ``with`` statement: what ``images.csv`` and ``nuclei.csv`` hold; None if they were not written.
 
@@ -162,7 +167,9 @@ class FolderRun:
         self.files = tuple(file for file in self.inputs.files if config.shard.owns(token_of(file.name)))
         self.joined: Joined | None = None
         # One thread per file, not all threads on one file: no thread waits while another reads, labels or writes.
-        n_at_once = max(1, min(n_threads(config), len(self.files)))
+        # Two of each where files come or go by URL, because a thread that waits for a store leaves its processor idle.
+        is_remote = isinstance(config.out, RemoteFolder) or isinstance(self.inputs.root, RemoteFolder)
+        n_at_once = max(1, min(n_threads(config) * (2 if is_remote else 1), len(self.files)))
         self.worker = load_worker(config, n_at_once, self.labels, report)
         self._shard = config.shard
         self._results = open_results(config, self.worker, self.inputs.root)
@@ -172,10 +179,10 @@ class FolderRun:
             if cluster is not None and self.files:
                 job = replace(self.worker.job, options=config.options)  # each process has threads of its own
                 shard = "" if config.shard == WHOLE else f" {config.shard.index}/{config.shard.count}"
-                self._crew = cluster.crew(f"{config.out.absolute()}{shard}", job, self.store, self.files, report)
+                self._crew = cluster.crew(f"{_whole_name(config.out)}{shard}", job, self.store, self.files, report)
         except BaseException:
             if config.mode == "new":  # the same command is not refused when the cluster is in order
-                (config.out / PROVENANCE_FILE).unlink(missing_ok=True)
+                self._results.remove_provenance()
             self._results.close(is_last=config.shard == WHOLE)
             raise
 
@@ -214,10 +221,13 @@ class FolderRun:
             yield outcome
 
 
-def _check_folder(root: Path) -> None:
+def _check_folder(root: Path | RemoteFolder) -> None:
     """Raise if the folder of the images is gone, since every remaining image would fail."""
-    with suppress(OSError), os.scandir(root) as entries:
-        if next(entries, None) is not None:
+    with suppress(OSError):
+        if isinstance(root, RemoteFolder):
+            if any(root.entries()):
+                return
+        elif any(root.iterdir()):
             return
     raise RuntimeEnvironmentError(
         f"{root}: the folder of the images has vanished or was emptied during the run; check its drive or network "

@@ -13,6 +13,7 @@ from nuclei_runtime.errors import ImageError
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.runs.inputs import ImageFile
+from nuclei_runtime.runs.remote_inputs import fetched
 from nuclei_runtime.segmentation.block_search import GRID
 from nuclei_runtime.segmentation.choice import Eye
 from nuclei_runtime.segmentation.glass import without_glass
@@ -51,7 +52,7 @@ def common_view(
         parts: list[tuple[Maps, Labels]] = []
         any_stained = False
         for file in looked_at:
-            with suppress(ImageError), open_planes(file.source, selection) as planes:
+            with suppress(ImageError, OSError), fetched(file) as local, open_planes(local.source, selection) as planes:
                 every = list(planes)
                 plane = every[len(every) // 2]
                 plane = without_glass(plane) if network.skips_glass else plane

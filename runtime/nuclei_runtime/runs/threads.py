@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from nuclei_runtime.results.store import ResultStore
+from nuclei_runtime.results.remote_store import AnyStore
 from nuclei_runtime.runs.given import AnyWorker
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import ImageFile
@@ -24,12 +24,12 @@ class Threads:
     Parameters
     ----------
     worker : Worker or GivenWorker
-    store : ResultStore
+    store : ResultStore or RemoteStore
     n_at_once : int
         How many files are processed at the same time.
     """
 
-    def __init__(self, worker: AnyWorker, store: ResultStore, n_at_once: int) -> None:
+    def __init__(self, worker: AnyWorker, store: AnyStore, n_at_once: int) -> None:
         self._worker, self._store, self._n_at_once = worker, store, n_at_once
         self._processed: list[ImageFile] = []
 

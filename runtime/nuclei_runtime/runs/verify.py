@@ -13,16 +13,20 @@ from nuclei_runtime.errors import InputsError
 from nuclei_runtime.json_fields import flat
 from nuclei_runtime.results.differing import differing_results
 from nuclei_runtime.results.joined_tables import write_tables
-from nuclei_runtime.results.layout import IMAGES_TABLE, PROVENANCE_FILE, token_of
+from nuclei_runtime.results.layout import IMAGES_TABLE, PROVENANCE_FILE, RECORDS_FOLDER, token_of
+from nuclei_runtime.results.mirror import mirrored
 from nuclei_runtime.results.records import Record, digest_file, record_of, with_recorded
 from nuclei_runtime.results.shard import WHOLE
 from nuclei_runtime.results.table_formats import finish_tables
 from nuclei_runtime.runs.config import RunConfig, find_inputs
 from nuclei_runtime.runs.given import AnyWorker
-from nuclei_runtime.runs.image_file import digest_source, make_results
+from nuclei_runtime.runs.image_file import make_results
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.runs.run import load_worker, with_same_view
+from nuclei_runtime.runs.sources import at_hand
+from nuclei_runtime.stores.remote import RemoteFolder
 from nuclei_runtime.wording import counted
+from nuclei_runtime.writers.outputs import TABLES
 
 
 @dataclass(frozen=True)
@@ -61,26 +65,26 @@ def verify(config: RunConfig) -> Iterator[Verified]:
     RuntimeEnvironmentError
         The temporary folder cannot be written to.
     """
-    if not (config.out / PROVENANCE_FILE).is_file():
-        raise InputsError(f"{config.out}: holds no results to verify, because there is no {PROVENANCE_FILE} in it")
-    inputs, labels = find_inputs(config)
-    worker = load_worker(with_same_view(config, inputs.files), labels=labels)
-    yield Verified(PROVENANCE_FILE, tuple(_compare_provenance(config.out / PROVENANCE_FILE, worker.describe())))
+    with mirrored(config.out, [PROVENANCE_FILE]) as folder:
+        if not (folder / PROVENANCE_FILE).is_file():
+            raise InputsError(f"{config.out}: holds no results to verify, because there is no {PROVENANCE_FILE} in it")
+        inputs, labels = find_inputs(config)
+        worker = load_worker(with_same_view(config, inputs.files), labels=labels)
+        yield Verified(PROVENANCE_FILE, tuple(_compare_provenance(folder / PROVENANCE_FILE, worker.describe())))
     for file in inputs.files:
         if config.shard.owns(token_of(file.name)):
             yield Verified(file.name, tuple(_compare_image(file, worker, config.out)))
     if config.shard == WHOLE:
-        with TemporaryDirectory() as work:
-            names = with_recorded(config.out, (file.name for file in inputs.files))
-            write_tables(config.out, names, worker.job.run_key, work=Path(work), conditions=config.conditions)
+        parts = (RECORDS_FOLDER, TABLES.folder)
+        with mirrored(config.out, config.tables.files, parts) as folder, TemporaryDirectory() as work:
+            names = with_recorded(folder, (file.name for file in inputs.files))
+            write_tables(folder, names, worker.job.run_key, work=Path(work), conditions=config.conditions)
             for name in finish_tables(Path(work), config.tables):
-                same = (config.out / name).is_file() and digest_file(config.out / name) == digest_file(
-                    work + "/" + name
-                )
+                same = (folder / name).is_file() and digest_file(folder / name) == digest_file(work + "/" + name)
                 yield Verified(name, () if same else ("is missing, or differs from what the records give",))
 
 
-def _compare_image(file: ImageFile, worker: AnyWorker, out: Path) -> Iterator[str]:
+def _compare_image(file: ImageFile, worker: AnyWorker, out: Path | RemoteFolder) -> Iterator[str]:
     try:
         earlier = record_of(out, file.name)
     except FileNotFoundError:
@@ -92,8 +96,8 @@ def _compare_image(file: ImageFile, worker: AnyWorker, out: Path) -> Iterator[st
     differing = differing_results(out, earlier)
     yield from (f"{target} is missing or damaged" for target in differing.damaged)
     yield from (f"{target} has changed since it was written" for target in differing.changed)
-    with TemporaryDirectory() as work:
-        again, _ = make_results(file, digest_source(file), worker, Path(work))
+    with at_hand(file) as (local, source), TemporaryDirectory() as work:
+        again, _ = make_results(local, source, worker, Path(work))
     yield from _compare_records(earlier, again)
 
 

@@ -15,8 +15,8 @@ from nuclei_runtime.readers.formats import companion_of
 from nuclei_runtime.readers.opening import open_planes, read_image
 from nuclei_runtime.readers.openslide import open_slide
 from nuclei_runtime.readers.plane import Plane, Selection
-from nuclei_runtime.runs.image_file import digest_source
 from nuclei_runtime.runs.inputs import find_images
+from nuclei_runtime.runs.sources import digest_source
 
 RGB = np.random.default_rng(5).integers(0, 255, (100, 140, 3)).astype(np.uint8)
 

@@ -23,6 +23,7 @@ from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.runs.run import FolderRun
 from nuclei_runtime.runs.workers import report_nothing
 from nuclei_runtime.segmentation.options import SegmenterOptions
+from nuclei_runtime.stores.remote import RemoteFolder
 
 distributed = pytest.importorskip("distributed", reason="NOT RUN: the extra dask is not installed")
 cloudpickle = pytest.importorskip("cloudpickle")
@@ -121,6 +122,32 @@ def test_a_cluster_gives_the_results_of_one_machine(local: Any, config: RunConfi
     outcomes = do(replace(config, mode="resume"), local)
     assert sorted(name for name, outcome in outcomes.items() if outcome.is_kept) == [*NAMES[:2], *NAMES[3:]]
     assert contents(config.out) == plain
+
+
+def set_variables(variables: dict[str, str]) -> None:
+    os.environ.update(variables)
+
+
+def test_workers_fetch_and_upload_by_themselves(
+    local: Any, config: RunConfig, plain: dict[str, bytes], s3: Any
+) -> None:
+    """Over a store, an image that kills its worker fails alone too, and leaves nothing behind."""
+    remote = replace(config, sources=("s3://lab/in",), out=RemoteFolder("s3://lab/out"))
+    for name in NAMES:
+        RemoteFolder("s3://lab/in").put(Path(config.sources[0], name), name)
+    with distributed.Client(local, set_as_default=False) as client:
+        client.run(set_variables, s3.environment)
+        client.register_plugin(Misbehave("b.png"), "misbehave")
+        outcomes = do(remote, local)
+        client.unregister_worker_plugin("misbehave")
+        client.run(set_variables, s3.environment)
+    assert sorted(name for name, outcome in outcomes.items() if not outcome.is_ok) == ["b.png", "broken.png"]
+    assert not any(name.startswith(".nuclei") for name in remote.out.files())
+    outcomes = do(replace(remote, mode="resume"), local)
+    assert sorted(name for name, outcome in outcomes.items() if outcome.is_kept) == [NAMES[0], *NAMES[3:]]
+    made = {name: remote.out.read(name) for name in remote.out.files()}
+    assert made.pop("provenance.json").replace(b'"s3://lab/in"', b'"../in"') == plain["provenance.json"]
+    assert made == {name: content for name, content in plain.items() if content and name != "provenance.json"}
 
 
 def test_a_worker_that_is_killed_loses_nothing(local: Any, config: RunConfig, plain: dict[str, bytes]) -> None:

@@ -21,9 +21,10 @@ from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.readers.plates.field import PlateChoice
 from nuclei_runtime.results.shard import Shard
 from nuclei_runtime.runs.config import RunConfig
-from nuclei_runtime.runs.image_file import FileOutcome, digest_source
+from nuclei_runtime.runs.image_file import FileOutcome
 from nuclei_runtime.runs.inputs import find_images
 from nuclei_runtime.runs.run import FolderRun
+from nuclei_runtime.runs.sources import digest_source
 from nuclei_runtime.runs.verify import verify
 from nuclei_runtime.runs.watch import watch
 from nuclei_runtime.segmentation.options import SegmenterOptions
