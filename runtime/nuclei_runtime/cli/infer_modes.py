@@ -136,6 +136,8 @@ def watch_folder(config: RunConfig, settle_s: float | None, *, as_json: bool) ->
         f"stopped: {counted(reporter.n_files, 'image')} done, {reporter.n_failed} of them failed; "
         f"results in {config.out}"
     )
+    for line in reporter.flagged():
+        print_stderr(line)
     if signals.received == signal.SIGINT:
         raise typer.Exit(signals.exit_code)
 
