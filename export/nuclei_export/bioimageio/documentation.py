@@ -124,8 +124,8 @@ maps = maps_of(pixels)
 ```
 
 Add `blocksize_parameter={n}` for an image that is too large for the memory: tiles of {tiling.tile_px} pixels, which \
-overlap by the halo of {halo} pixels on each side. No pixel of a map sees farther, so tiles do not change the maps, \
-if their cuts are at multiples of {multiple} and all have the same contrast. bioimageio.core does both. An image must \
+overlap by the halo of {halo} pixels on each side. From cuts at multiples of {multiple}, no pixel of a map sees \
+farther, so tiles do not change the maps, if all have the same contrast. bioimageio.core does both. An image must \
 be at least as large as a tile. Smaller tiles give the same maps and take longer.
 
 bioimageio.core mirrors an image at its edges by the halo, and nuclei-edge does not: the maps differ near them. \

@@ -163,13 +163,15 @@ def test_the_programs_in_its_documentation_run(
 
 def test_its_documentation_says_what_it_leaves_out(package: Path) -> None:
     text = (package / "README.md").read_text(encoding="utf-8")
+    tiling = Segmenter().card.input.tiling
+    assert tiling is not None
     for expected in (
         "structure_normalisation",
         f"percentiles {LOWER_PERCENT:g} and {UPPER_PERCENT:g}",
         "| this package |",
         "bioimage.io has no watershed",
         '"min_area_px":21',
-        "overlap by the halo of 112 pixels",
+        f"overlap by the halo of {tiling.halo_px} pixels",
         "## Validation",
         Segmenter().card.limitations[0],
     ):

@@ -37,7 +37,7 @@ class Architecture:
     multiple_of_px : int
         Height and width must be multiples of this.
     halo_px : int
-        Radius of the receptive field of an output pixel, rounded up to such a multiple.
+        How far from a cut at such a multiple the output changes with what lies beyond it, rounded up to one.
     """
 
     build: Builder

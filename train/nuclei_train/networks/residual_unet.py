@@ -20,10 +20,11 @@ MULTIPLE_OF_PX = 2 ** (len(BLOCKS_DOWN) + 1)
 """Height and width must be multiples of this."""
 
 HALO_PX = 128
-"""Radius of the receptive field of an output pixel, rounded up to a multiple of `MULTIPLE_OF_PX`.
+"""How far from a cut what lies beyond it changes the output, rounded up to a multiple of `MULTIPLE_OF_PX`.
 
-Each block adds the step of its resolution, 3 * 4 + 3 * 8 + 3 * 16 px on the way down and 2 * 8 + 2 * 4 px on the way
-up; the rest adds up to 18 px. The sum is 126, as `tests/train/networks/test_architectures.py` measures.
+Tiles are cut at such multiples. From there, each block reaches the step of its resolution, 3 * 4 + 3 * 8 + 3 * 16 px on
+the way down and 2 * 8 + 2 * 4 px on the way up; the rest adds 14 px. The sum is 122, as
+`tests/train/networks/test_architectures.py` measures.
 """
 
 

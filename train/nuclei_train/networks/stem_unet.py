@@ -13,12 +13,12 @@ LEVELS = 4
 MULTIPLE_OF_PX = 2**LEVELS
 """Height and width must be multiples of this."""
 
-HALO_PX = 112
-"""Radius of the receptive field of an output pixel, rounded up to a multiple of `MULTIPLE_OF_PX`.
+HALO_PX = 96
+"""How far from a cut what lies beyond it changes the output, rounded up to a multiple of `MULTIPLE_OF_PX`.
 
-Each 3x3 convolution adds its stride: 2 + 8 + 16 + 32 px on the way down and 16 + 8 + 4 px on the way up; the stem adds
-2 px; pooling, which includes a pixel's neighbour, adds up to 2 + 4 + 8 px. The sum is 102, as
-`tests/train/networks/test_architectures.py` measures.
+Tiles are cut at such multiples. From there, the stem reaches 2 px, and each 3x3 convolution its stride: 2 + 8 + 16 +
+32 px on the way down and 16 + 8 + 4 px on the way up; pooling rounds up by 4 px once. The sum is 92, as
+`tests/train/networks/test_architectures.py` measures. Elsewhere a pixel may reach 102 px, but not as far from a cut.
 """
 
 

@@ -13,11 +13,11 @@ LEVELS = 5
 MULTIPLE_OF_PX = 2 ** (LEVELS - 1)
 """Height and width must be multiples of this."""
 
-HALO_PX = 112
-"""Radius of the receptive field of an output pixel, rounded up to a multiple of `MULTIPLE_OF_PX`.
+HALO_PX = 96
+"""How far from a cut what lies beyond it changes the output, rounded up to a multiple of `MULTIPLE_OF_PX`.
 
-Two 3x3 convolutions per level add 2 + 4 + 8 + 16 + 32 px on the way down and 16 + 8 + 4 + 2 px on the way up; pooling,
-which includes a pixel's neighbour, adds up to 1 + 2 + 4 + 8 px. The sum is 107, as
+Tiles are cut at such multiples. From there, two 3x3 convolutions per level reach 2 + 4 + 8 + 16 + 32 px on the way down
+and 16 + 8 + 4 + 2 px on the way up; pooling rounds up by 2 px once. The sum is 94, as
 `tests/train/networks/test_architectures.py` measures.
 """
 
