@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
+import re
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.deploy.conftest import Run, need_tool, write_executable
@@ -49,3 +53,47 @@ def test_an_array_segments_all_images_and_the_tables_are_joined(
     assert status == {"0.png": "ok", "1.png": "ok", "2.png": "ok", "broken.png": "failed"}
     assert sorted(path.name for path in (tmp_path / "results/labels").iterdir()) == ["0.tif", "1.tif", "2.tif"]
     assert "3 of 4 images (3 done before), " in done.stderr  # the last job looks only at the broken one again
+
+
+BACKGROUND_SBATCH = """#!/bin/bash
+cp "$1" "$SBATCH_LOG"
+setsid bash "$SBATCH_LOG" > "$SBATCH_LOG.out" 2>&1 &
+echo $! > "$SBATCH_LOG.pid"
+echo "Submitted batch job 4711"
+"""
+SCANCEL = """#!/bin/bash
+[[ $1 == 4711 ]] && kill -- -"$(cat "$SBATCH_LOG.pid")"
+"""
+
+
+def test_workers_are_jobs_and_end_with_the_run(
+    deploy: Path, images: Path, tmp_path: Path, tiled_model: Path, run: Run
+) -> None:
+    pytest.importorskip(
+        "dask_jobqueue", reason='NOT RUN: dask-jobqueue is not installed; pip install -e ".[test-deploy]"'
+    )
+    write_executable(tmp_path / "bin" / "sbatch", BACKGROUND_SBATCH)
+    write_executable(tmp_path / "bin" / "scancel", SCANCEL)
+    text = (deploy / "slurm/with_dask.py").read_text()
+    assert "cores=4, processes=4" in text
+    (tmp_path / "one_worker.py").write_text(text.replace("cores=4, processes=4", "cores=1, processes=1"))
+    log = tmp_path / "job"
+    done = run(
+        *(sys.executable, tmp_path / "one_worker.py", images, tmp_path / "results", "--model", tiled_model),
+        path=tmp_path / "bin",
+        cwd=tmp_path,
+        SBATCH_LOG=str(log),
+        DASK_JOBQUEUE__SLURM__INTERFACE="lo",
+    )
+    assert done.returncode == 0, done.stderr + log.with_suffix(".out").read_text()
+    assert "3 of 3 images" in done.stdout
+    script = log.read_text()
+    assert re.findall(r"^#SBATCH (-J .*|--mem=.*|-t .*)$", script, re.MULTILINE) == [
+        "-J nuclei-worker",
+        "--mem=8G",
+        "-t 04:00:00",
+    ]
+    deadline = time.monotonic() + 30
+    while (found := psutil.pid_exists(int(log.with_suffix(".pid").read_text()))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not found
