@@ -31,7 +31,7 @@ from nuclei_runtime.results.layout import result_path
 from nuclei_runtime.results.outcome import Segmented, segmented
 from nuclei_runtime.results.records import FileDigest, Record, digest_file
 from nuclei_runtime.segmentation.blocks import Block
-from nuclei_runtime.steps.flags import Evidence
+from nuclei_runtime.steps.evidence import Evidence
 from nuclei_runtime.writers.outputs import LABELS, TABLES, Output, OutputOptions
 from nuclei_runtime.writers.plane_files import write_plane_files
 

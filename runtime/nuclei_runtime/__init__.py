@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from nuclei_runtime.segmentation.segmenter import Segmenter
     from nuclei_runtime.steps.columns import Column, describe_column
     from nuclei_runtime.steps.contrast import Contrast
-    from nuclei_runtime.steps.flags import Evidence, Flag, complete_flags
+    from nuclei_runtime.steps.evidence import Evidence
+    from nuclei_runtime.steps.flags import Flag, complete_flags
     from nuclei_runtime.steps.label_changes import LabelChanges, compare_labels
     from nuclei_runtime.steps.scale import Scale
     from nuclei_runtime.steps.view import View
@@ -99,7 +100,7 @@ _MODULES = {
     "Block": "segmentation.blocks",
     "Column": "steps.columns",
     "Contrast": "steps.contrast",
-    "Evidence": "steps.flags",
+    "Evidence": "steps.evidence",
     "Flag": "steps.flags",
     "LabelChanges": "steps.label_changes",
     "ModelCard": "model.card",

@@ -30,7 +30,8 @@ from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import regions
 from nuclei_runtime.segmentation.plane_maps import PlaneMaps, resized_maps
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
-from nuclei_runtime.steps.flags import NO_EVIDENCE, Evidence, Flag, flags_of
+from nuclei_runtime.steps.evidence import NO_EVIDENCE, Evidence
+from nuclei_runtime.steps.flags import Flag, flags_of
 from nuclei_runtime.steps.instances import METHODS, find_instances
 from nuclei_runtime.steps.score import Scores
 from nuclei_runtime.steps.sieve import Sifting

@@ -23,7 +23,7 @@ from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import PlaneInput, has_colours, regions, shown_plane
 from nuclei_runtime.segmentation.plane_maps import PlaneMaps
-from nuclei_runtime.steps.flags import Evidence, saturation_of, sharpness_of
+from nuclei_runtime.steps.evidence import Evidence, evidence_of
 from nuclei_runtime.steps.instances import METHODS, find_instances
 from nuclei_runtime.steps.novelty import Appearance, appearance_of
 from nuclei_runtime.steps.score import Scores, nucleus_signs
@@ -118,7 +118,7 @@ def plane_appearance(plane: Plane, network: Network) -> Appearance | None:
     ImageError
         The plane cannot be read.
     """
-    return Eye(plane, network, Budget(plane, None, network), GRID.core_px).appearance
+    return Eye(plane, network, Budget(plane, None, network), GRID.core_px).appearance()
 
 
 class Eye:
@@ -189,13 +189,11 @@ class Eye:
         self._masks[view] = [labels > 0 for _, labels in found]
         return self._looks[view]
 
-    @cached_property
     def appearance(self) -> Appearance | None:
         """What the plane looks like in the first view; None if nothing stands out, or if it is tiny."""
         contrast = self._input(self._network.view.stain).contrast
-        return None if contrast is not None and contrast.is_blank else appearance_of(self._shown_parts)
+        return None if contrast is not None and contrast.is_blank else appearance_of(self._shown_parts())
 
-    @cached_property
     def _shown_parts(self) -> list[NDArray[np.float32]]:
         """The network's input for the parts in the first view, at the plane's own scale."""
         plane_input = self._input(self._network.view.stain)
@@ -209,16 +207,14 @@ class Eye:
         contrast, card = self._input(view.stain).contrast, self._network.card
         if contrast is not None and contrast.is_blank:
             return Evidence(contrast, expected_ap)
-        look, appearance = self._looks[view], self.appearance
-        parts = list(zip(self._shown_parts, self._masks[view], strict=True))
-        return Evidence(
-            contrast,
-            expected_ap,
-            appearance,
-            None if appearance is None or card.flags is None else card.flags.familiar.distance(appearance),
-            look.diameter_px * view.scale.factor / card.training_nucleus_diameter_px if look.n_nuclei else None,
-            saturation_of(parts),
-            sharpness_of(parts, view.scale.factor),
+        return evidence_of(
+            list(zip(self._shown_parts(), self._masks[view], strict=True)),
+            self._looks[view],
+            card.training_nucleus_diameter_px,
+            expected_ap=expected_ap,
+            scale=view.scale.factor,
+            contrast=contrast,
+            familiar=None if card.flags is None else card.flags.familiar,
         )
 
     def _parts(self) -> list[Part]:

@@ -15,7 +15,8 @@ from nuclei_runtime.errors import ImageShapeError, ImageValueError
 from nuclei_runtime.faults import allocating_for
 from nuclei_runtime.segmentation.blocks import Block
 from nuclei_runtime.steps.contrast import Contrast
-from nuclei_runtime.steps.flags import NO_EVIDENCE, Evidence, Flag, complete_flags
+from nuclei_runtime.steps.evidence import NO_EVIDENCE, Evidence
+from nuclei_runtime.steps.flags import Flag, complete_flags
 from nuclei_runtime.steps.measure import Measures, areas_of, median_diameter_px
 from nuclei_runtime.steps.nuclei_table import measure_nuclei
 from nuclei_runtime.steps.outlines import trace_outlines

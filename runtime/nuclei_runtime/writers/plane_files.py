@@ -14,7 +14,8 @@ from nuclei_runtime.segmentation.blocks import Block
 from nuclei_runtime.segmentation.memory import LABELS_IN_MEMORY_BYTES
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
 from nuclei_runtime.steps.cells import Expansion
-from nuclei_runtime.steps.flags import NO_EVIDENCE, Evidence, Flag, complete_flags
+from nuclei_runtime.steps.evidence import NO_EVIDENCE, Evidence
+from nuclei_runtime.steps.flags import Flag, complete_flags
 from nuclei_runtime.steps.measure import median_diameter_px
 from nuclei_runtime.steps.view import AS_IT_IS, View
 from nuclei_runtime.writers.measuring import Cells, measured_blocks

@@ -7,22 +7,17 @@ import pickle
 from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
-from scipy import ndimage
 
 from nuclei_runtime.json_fields import Fields
 from nuclei_runtime.steps.contrast import Contrast
+from nuclei_runtime.steps.evidence import Evidence
 from nuclei_runtime.steps.flags import (
-    Evidence,
     Flag,
     FlagLimits,
     complete_flags,
     flags_of,
     joined,
-    saturation_of,
-    sharpness_of,
     split,
     take_flag_limits,
 )
@@ -103,47 +98,6 @@ def test_a_flag_is_its_name_and_can_be_written_and_pickled() -> None:
     assert joined(flags) == "saturated;unfamiliar"
     assert split("unfamiliar;new_in_another_version;saturated") == flags
     assert (joined(()), split("")) == (None, ())
-
-
-def disk(blur: float, *, radius: float = 10.0) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return a bright disk on a dark ground, and where it is."""
-    rows, columns = np.mgrid[:120, :120]
-    mask = np.hypot(rows - 60, columns - 60) < radius
-    grey = ndimage.gaussian_filter(mask.astype(float), blur) if blur else mask.astype(float)
-    return np.repeat(grey[..., np.newaxis], 3, axis=2).astype(np.float32), mask
-
-
-def test_the_steepness_of_edges_falls_with_blur() -> None:
-    found = [sharpness_of([disk(blur)], 1.0) for blur in (0, 1, 2, 4)]
-    assert found[0] == pytest.approx(1)
-    assert found == sorted(found, reverse=True)
-    assert found[-1] < 0.5 < found[1]
-
-
-def test_the_steepness_of_edges_is_that_of_the_image_as_it_is_shown() -> None:
-    small, large = sharpness_of([disk(1.5)], 1.0), sharpness_of([disk(4.5, radius=30)], 1 / 3)
-    assert large == pytest.approx(small, rel=0.2)  # three pixels of twenty are not eleven of sixty
-    shown, mask = disk(1.5)
-    assert sharpness_of([(1 - shown, mask)], 1.0) == pytest.approx(small, rel=1e-5)  # dark nuclei
-    assert sharpness_of([(shown, mask), (shown, mask)], 1.0) == pytest.approx(small, rel=1e-5)
-
-
-def test_without_edges_there_is_no_steepness() -> None:
-    shown, mask = disk(0)
-    assert sharpness_of([(shown, mask & False)], 1.0) is None
-    assert sharpness_of([(shown * 0, mask)], 1.0) is None
-
-
-def test_the_saturation_is_the_clipped_share_of_the_nuclei() -> None:
-    shown, mask = disk(0)
-    assert saturation_of([(shown, mask)]) == 1
-    assert saturation_of([(1 - shown, mask)]) == 1
-    assert saturation_of([(shown * np.float32(0.9) + np.float32(0.05), mask)]) == 0
-    assert saturation_of([(shown, mask), (shown * np.float32(0.5), mask)]) == 0.5
-    coloured = shown.copy()
-    coloured[..., 2] *= 0.5
-    assert saturation_of([(coloured, mask)]) == 0
-    assert saturation_of([(shown, mask & False)]) is None
 
 
 def test_a_card_states_the_limits() -> None:

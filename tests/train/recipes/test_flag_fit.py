@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from nuclei_runtime.steps.flags import Evidence, Flag, FlagLimits, flags_of
+from nuclei_runtime.steps.evidence import Evidence
+from nuclei_runtime.steps.flags import Flag, FlagLimits, flags_of
 from nuclei_runtime.steps.novelty import N_NUMBERS, Appearance
 from nuclei_train.recipes.flag_fit import fit_flags
 from nuclei_train.recipes.novelty_fit import MIN_IMAGES

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from nuclei_runtime.steps.flags import Evidence, FlagLimits
+from nuclei_runtime.steps.evidence import Evidence
+from nuclei_runtime.steps.flags import FlagLimits
 from nuclei_runtime.steps.novelty import Appearance
 from nuclei_train.recipes.novelty_fit import fit_familiar
 

@@ -1,0 +1,141 @@
+"""What is known of an image from the parts of it that a network has looked at, beside its nuclei.
+
+It is measured in what the network is shown, so that neither the exposure nor the number of bits matters.
+`nuclei_runtime.steps.flags` decides what of it is unordinary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuclei_runtime.steps.contrast import Contrast
+from nuclei_runtime.steps.novelty import Appearance, Familiar, appearance_of
+from nuclei_runtime.steps.view import Look
+
+Shown = Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]]
+"""Parts of an image: the (h, w, 3) input of the network in [0, 1], and where in it there are nuclei."""
+
+EDGE_PX = 2
+"""How far from the edge of a nucleus, on either side, its steepness is measured, in pixels as they are shown.
+At three times that distance, the nucleus and its ground are expected. Relative to the diameter of the nuclei instead,
+blur was told less well from small nuclei: it makes them look large."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of an image, in the parts of it that were looked at, as it was shown to the network.
+
+    Attributes
+    ----------
+    contrast : Contrast, optional
+    expected_ap : float, optional
+        The share of nuclei that are expected to be right, 0 to 1; see `nuclei_runtime.steps.view`.
+    appearance : Appearance, optional
+        What it looks like; None if nothing stands out, or if it is tiny.
+    novelty : float, optional
+        How far that is from the training images, in standard deviations.
+    size : float, optional
+        Mean diameter of the nuclei, weighted by their areas, as the network was shown them and relative to the training
+        nuclei. None if there are none.
+    saturation : float, optional
+        Share of the pixels of the nuclei that have no contrast left, 0 to 1: all their colours are clipped.
+    sharpness : float, optional
+        How steep the edges of the nuclei are; see `sharpness_of`.
+    """
+
+    contrast: Contrast | None = None
+    expected_ap: float | None = None
+    appearance: Appearance | None = None
+    novelty: float | None = None
+    size: float | None = None
+    saturation: float | None = None
+    sharpness: float | None = None
+
+
+NO_EVIDENCE = Evidence()
+
+
+def evidence_of(
+    parts: Shown,
+    look: Look,
+    known_px: float,
+    *,
+    expected_ap: float,
+    scale: float = 1.0,
+    contrast: Contrast | None = None,
+    familiar: Familiar | None = None,
+) -> Evidence:
+    """Return what is known of an image in which something stands out.
+
+    Parameters
+    ----------
+    parts : sequence of (input, mask)
+        At the image's own scale.
+    look : Look
+        What the network finds in the view that was chosen.
+    known_px : float
+        Diameter of the training nuclei.
+    expected_ap : float
+    scale : float
+        How many times larger the network was shown the image in that view.
+    contrast : Contrast, optional
+    familiar : Familiar, optional
+        What the training images look like.
+    """
+    appearance = appearance_of(shown for shown, _ in parts)
+    return Evidence(
+        contrast,
+        expected_ap,
+        appearance,
+        None if appearance is None or familiar is None else familiar.distance(appearance),
+        look.diameter_px * scale / known_px if look.n_nuclei else None,
+        saturation_of(parts),
+        sharpness_of(parts, scale),
+    )
+
+
+def saturation_of(parts: Shown) -> float | None:
+    """Return the share of the pixels of the nuclei that are clipped, at white or at black, in all colours."""
+    n_pixels = n_clipped = 0
+    for shown, mask in parts:
+        red, green, blue = np.moveaxis(shown, -1, 0)
+        is_clipped = ((red >= 1) & (green >= 1) & (blue >= 1)) | ((red <= 0) & (green <= 0) & (blue <= 0))
+        n_pixels += int(np.count_nonzero(mask))
+        n_clipped += int(np.count_nonzero(is_clipped & mask))
+    return n_clipped / n_pixels if n_pixels else None
+
+
+def sharpness_of(parts: Shown, scale: float) -> float | None:
+    """Return how steep the edges of the nuclei are: about 0.3 for a long ramp, 1 for a step.
+
+    It is the mean difference across an edge of two pixels that are close to it, divided by that of two pixels three
+    times as far from it, along rows and columns.
+
+    Parameters
+    ----------
+    parts : sequence of (input, mask)
+    scale : float
+        How many times larger the network was shown the image; see `EDGE_PX`.
+
+    Returns
+    -------
+    float or None
+        None if there are no edges, or nuclei and ground are equally bright.
+    """
+    near = max(round(EDGE_PX / scale), 1)
+    far = 3 * near
+    sums = np.zeros(2)
+    for shown, mask in parts:
+        for turned, inside in ((shown, mask), (shown.transpose(1, 0, 2), mask.T)):
+            rows, columns = np.nonzero(inside[1:] != inside[:-1])  # the edge lies below these rows
+            is_within = (rows >= far - 1) & (rows < len(turned) - far)
+            rows, columns = rows[is_within], columns[is_within]
+            sign = np.where(inside[rows, columns], np.float32(1), np.float32(-1))[:, np.newaxis]
+            for index, step in enumerate((near, far)):
+                across = turned[rows - step + 1, columns] - turned[rows + step, columns]
+                sums[index] += (sign * across).sum(dtype=np.float64)
+    return float(sums[0] / sums[1]) if sums[1] else None
