@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any
+from uuid import uuid4
 
 from distributed import Client, Future, KilledWorker, LocalCluster, wait
 
@@ -240,14 +241,15 @@ class Crew:
     def _stop(self, futures: list[Future]) -> None:
         """Drop what is waiting and what is in hand; the lock is released only when nobody writes any more."""
         self.close()
-        with suppress(Exception):
+        with suppress(TimeoutError, CancelledError), self._client.as_current():
             wait(futures, timeout=GRACE_S)
         self.n_processed += sum(future.status == "finished" for future in futures)
-        with suppress(Exception):
+        with suppress(CancelledError, OSError):
             self._client.cancel(futures, force=True)
 
     def _hand_out(self, file: ImageFile, waiting: dict[Future, ImageFile]) -> None:
-        future = self._client.submit(process_in_worker, file, self._run, pure=False, retries=TRIES - 1)
+        key = f"nuclei-infer-{uuid4()}"  # Dask's dashboard shows what is before the number
+        future = self._client.submit(process_in_worker, file, self._run, key=key, retries=TRIES - 1)
         waiting[future] = file
         future.add_done_callback(self._finished.put)
 
