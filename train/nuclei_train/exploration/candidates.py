@@ -15,7 +15,8 @@ from nuclei_runtime.readers.plane import LARGE_PX, plane_of
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.runs.workers import PlaneTask, Worker
 from nuclei_runtime.segmentation.result import joined
-from nuclei_runtime.steps.flags import Evidence, Flag
+from nuclei_runtime.steps.evidence import Evidence
+from nuclei_runtime.steps.flags import Flag
 from nuclei_runtime.steps.novelty import MIN_SIDE_PX, Appearance, appearance_of
 from nuclei_runtime.steps.preprocess import preprocess
 from nuclei_train.data.samples import Sample
