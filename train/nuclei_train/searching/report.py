@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from nuclei_train.searching.space import Range, Space
 
@@ -91,7 +91,7 @@ def _draw_losses(axes: Axes, trials: Sequence[SearchedTrial]) -> None:
         )
     for colour, label in (("C0", "complete"), ("grey", "ended early")):
         axes.plot([], [], color=colour, label=label)
-    axes.set(title="Validation loss", xlabel="epoch", yscale="log")
+    axes.set(title="Validation loss", xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8)
 
@@ -102,4 +102,9 @@ def _draw_setting(axes: Axes, trials: Sequence[SearchedTrial], name: str, one: R
     ended = [trial.values[name] for trial in trials if trial.score is None]
     axes.plot([value for value, _ in done], [score for _, score in done], "o", color="C0")
     axes.plot(ended, [0.02] * len(ended), "|", color="grey", transform=axes.get_xaxis_transform())
-    axes.set(xlabel=name, ylabel=metric, xscale="log" if one.is_log else "linear")
+    axes.set(xlabel=name, ylabel=metric)
+    if one.is_log:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0) if one.high < 100 * one.low else (1.0,)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
