@@ -13,6 +13,7 @@ from PIL import Image
 from scipy import ndimage
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.cli.infer import main as infer
 from nuclei_runtime.readers.opening import open_planes, read_image
 from nuclei_runtime.readers.plane import Selection
 from nuclei_train.cli.explore import main
@@ -156,3 +157,25 @@ def test_an_image_that_is_too_large_to_annotate_is_named(tmp_path: Path, run_mai
     code, _, err = run_main(main, folder, tmp_path / "out", "--suggest", 1)
     assert code == 1
     assert "left out: slide.tif: 8 x 5000 pixels are too many to annotate" in err
+
+
+def test_images_that_are_annotated_in_their_folder_and_their_masks_are_no_candidates(
+    tmp_path: Path, run_main: Run
+) -> None:
+    folder = tmp_path / "data"
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    for seed in range(3):
+        image, labels = fluorescence_field(seed, height=96, width=96, n_nuclei=8)
+        Image.fromarray(image).save(folder / f"images/{seed}.png")
+        if seed < 2:
+            Image.fromarray(labels.astype(np.uint8)).save(folder / f"masks/{seed}.png")
+    assert run_main(infer, folder / "images", "--out", folder / "results")[0] == 0
+    code, out, err = run_main(main, folder, tmp_path / "out", "--suggest", 5)
+    assert code == 0, err
+    assert [row["image"] for row in rows(tmp_path / "out")] == ["images/2.png"]
+    assert "1 of 1 image suggested" in out
+    Image.fromarray(labels.astype(np.uint8)).save(folder / "masks/2.png")
+    code, _, err = run_main(main, folder, tmp_path / "none", "--suggest", 5)
+    assert code == 2
+    assert "all images are annotated already" in err

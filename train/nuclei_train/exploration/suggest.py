@@ -11,7 +11,7 @@ When the labels or outlines in OUT/results are corrected, OUT is a data set to t
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -26,13 +26,15 @@ from nuclei_runtime.errors import ImageError, ResultsExistError
 from nuclei_runtime.readers.opening import open_planes, read_image
 from nuclei_runtime.readers.pixel_size import PixelSize
 from nuclei_runtime.readers.plane import Selection
+from nuclei_runtime.results.layout import PROVENANCE_FILE
 from nuclei_runtime.runs.config import RunConfig, find_inputs, n_threads
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.runs.run import FolderRun, load_worker
 from nuclei_runtime.runs.workers import Worker
 from nuclei_runtime.wording import counted
 from nuclei_runtime.writers.outputs import LABEL_FORMS, OVERLAYS, OutputOptions
-from nuclei_train.data.finding import open_data
+from nuclei_train.data.finding import open_data, open_folder
+from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.errors import DatasetError
 from nuclei_train.exploration.candidates import Candidate, look_at_files, look_at_samples
 from nuclei_train.exploration.choosing import Choice, choose, doubts_of
@@ -73,7 +75,7 @@ def suggest(
     Parameters
     ----------
     config : RunConfig
-        The unlabelled images and the model.
+        The images and the model. Those that are annotated where they lie count as `annotated`.
     out : Path
         The folder to write, which is new or empty.
     n : int
@@ -97,13 +99,21 @@ def suggest(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ResultsExistError(f"{out}: is not empty; name a new folder for the suggestions")
     inputs, _ = find_inputs(config)
-    n_files = len(inputs.files)
-    known = [one for dataset in open_data(annotated) for one in dataset.samples if one.has_truth] if annotated else []
+    known = _with_truth(open_data(annotated)) if annotated else []
+    files: Sequence[ImageFile] = inputs.files
+    for folder in (Path(source) for source in config.sources if Path(source).is_dir()):
+        within = _annotated_within(folder)
+        known += within
+        used = {folder.resolve() / name for one in within for name in (one.image_name, *one.mask_names)}
+        files = [file for file in files if file.path not in used]
+    if not files:
+        raise DatasetError(f"{', '.join(config.sources)}: all images are annotated already")
+    n_files = len(files)
     n_at_once = max(1, min(n_threads(config), n_files))
     worker = load_worker(config, n_at_once)
     assert isinstance(worker, Worker)  # no labels are given
     steps, total = count(1), n_files + len(known) + min(n, n_files)
-    seen = look_at_files(inputs.files, worker, n_at_once, lambda: progress(next(steps), total))
+    seen = look_at_files(files, worker, n_at_once, lambda: progress(next(steps), total))
     before = look_at_samples(known, worker, n_at_once, lambda: progress(next(steps), total))
     seen.failed |= {folder: reason for folder, _, reason in (one.partition(": ") for one in inputs.unreadable)}
     if not seen.found:
@@ -138,6 +148,23 @@ def suggest(
     table.to_csv(out / SUGGESTION_TABLE, index=False, float_format="%.4g")
     _pre_annotate(config, out, lambda: progress(next(steps), total))
     return Suggestions(table, len(seen.found), seen.empty, {**seen.failed, **before.failed})
+
+
+def _with_truth(datasets: Iterable[Dataset]) -> list[Sample]:
+    return [one for dataset in datasets for one in dataset.samples if one.has_truth]
+
+
+def _annotated_within(folder: Path) -> list[Sample]:
+    """Return the images that are annotated in a folder; results of nuclei-infer, which nobody may have seen, do not count."""
+    try:
+        datasets = open_folder(folder)
+    except DatasetError:  # images without annotations may be called as they like
+        return []
+
+    def is_result(name: str) -> bool:
+        return any((above / PROVENANCE_FILE).is_file() for above in (folder / name).parents if folder in above.parents)
+
+    return [one for one in _with_truth(datasets) if not any(map(is_result, one.mask_names))]
 
 
 def coordinates_of(candidates: Sequence[Candidate], ruler: Ruler) -> NDArray[np.float64]:
