@@ -155,7 +155,7 @@ def _with_truth(datasets: Iterable[Dataset]) -> list[Sample]:
 
 
 def _annotated_within(folder: Path) -> list[Sample]:
-    """Return the images that are annotated in a folder; results of nuclei-infer, which nobody may have seen, do not count."""
+    """Return the images annotated in a folder, without results of nuclei-infer, which nobody may have seen."""
     try:
         datasets = open_folder(folder)
     except DatasetError:  # images without annotations may be called as they like
