@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from nuclei_train.recipes.model_description import LIMITATIONS_OF_ALL, describe_
 from nuclei_train.recipes.native_material import NativeMaterial, load_labelled
 from nuclei_train.recipes.native_settings import NativeSettings
 from nuclei_train.recipes.recipe import Sources, TrainedModel
+from nuclei_train.recipes.score_fit import blurred, fit_score
 from nuclei_train.recipes.search import MARKER_BORDERS, search_parameters
 from nuclei_train.recipes.view_fit import fit_views
 
@@ -106,8 +108,13 @@ class Native(NativeSettings):
         borders = MARKER_BORDERS if self.loss.border else (1.0,)
         postprocessing, search = search_parameters(maps, val.labels, smallest_area_px(material.areas_px), borders)
         views = fit_views(maps, val.labels, postprocessing)
+        training = describe_training(material.areas_px)
+        known_px = training["training_nucleus_diameter_px"]
+        copies = (predict_maps(inference, blurred(image, known_px), tiling) for image in val.images)
+        seen, truths = chain(maps, copies), (*val.labels, *val.labels)
+        score = None if views is None else fit_score(seen, truths, postprocessing, views)
         card = {
-            **describe_training(material.areas_px),
+            **training,
             "input": {
                 "name": "image",
                 "height": None,
@@ -119,6 +126,7 @@ class Native(NativeSettings):
             "preprocessing": [asdict(self.normalisation)],
             "postprocessing": asdict(postprocessing),
             **({} if views is None else {"views": asdict(views)}),
+            **({} if score is None else {"score": asdict(score)}),
             "tolerance": self.tolerance,
             "description": "Finds individual nuclei: a small U-Net at native scale predicts foreground, distance to "
             "the edge and touching borders; a marker-controlled watershed separates the nuclei.",
