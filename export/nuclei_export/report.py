@@ -55,6 +55,7 @@ def write_report(model: Path, proto: Any, result: ExportResult) -> None:
         f"{len(card.preprocessing) + 3}. `{card.postprocessing.id}` {card.postprocessing.kwargs}",
         "",
         *([] if card.views is None else [f"Choice of views: {canonical_json(asdict(card.views))}", ""]),
+        *([] if card.score is None else [f"Score of a nucleus: {canonical_json(asdict(card.score))}", ""]),
         "## Parity of ONNX Runtime (CPU) and Keras",
         "",
         f"In fp32. Tolerance {result.tolerance:g}, largest difference "

@@ -8,7 +8,7 @@ lower them, and change those of the images as they are by little.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from nuclei_runtime.steps.score import ScoreModel, ScoreWeights, nucleus_signs, 
 from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.view import ViewChoice, look_at
 
-T = TypeVar("T", bound=np.integer[Any])
+T = TypeVar("T", bound=np.generic)
 
 MIN_OF_EACH = 50
 """With fewer nuclei that are right, or fewer that are wrong, five numbers cannot be fitted, and there is no score."""
