@@ -16,6 +16,8 @@ from benchmarks.figures import busy_ratio, peer_times, share_of_sgemm, share_out
 from benchmarks.page import SCORES_PAGE, render
 from benchmarks.peers.run import REFERENCE, ratio_table
 from benchmarks.plots import draw
+from benchmarks.reliability import N_BINS, area_under_roc, bins_of, calibration_error
+from benchmarks.reliability import draw as draw_reliability
 from benchmarks.run import compact
 
 PEERS: dict[str, Any] = {
@@ -218,3 +220,18 @@ def test_the_fields_of_the_contrast_benchmark_hold_separate_nuclei_whose_areas_a
     assert ratio > 1.1
     assert area_ratio(truth, truth) == 1.0
     assert area_ratio(truth, np.zeros_like(truth)) is None
+
+
+def test_the_error_and_the_area_of_scores_are_those_of_their_definitions(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    scores = rng.random(30_000)
+    right = rng.random(scores.size) < scores  # calibrated
+    assert calibration_error(scores, right) < 0.02
+    assert calibration_error(np.clip(scores + 0.2, 0, 1), right) == pytest.approx(0.18, abs=0.02)
+    assert (bins_of(scores, right)[:, 0] == 30_000 / N_BINS).all()
+    few = np.array([0.1, 0.4, 0.4, 0.8]), np.array([False, True, False, True])
+    assert area_under_roc(*few) == (1 + 1 + 1 + 0.5) / 4  # of the four pairs, one is equal
+    assert np.isnan(area_under_roc(scores, np.ones(scores.size, bool)))
+    for name in ("a.svg", "b.svg"):
+        draw_reliability(tmp_path / name, [("one", scores, right), ("two", *few)])
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()

@@ -82,6 +82,7 @@ def segment_planes(
     try:
         labels = np.zeros(shape, np.int32)
         notes: list[str] = []
+        scores: list[float] = []
         count = 0
         with Segmenter(options.model, diameter_px=options.diameter_px, stain=options.stain) as segmenter:
             for n_done, plane in enumerate(planes):
@@ -90,11 +91,15 @@ def segment_planes(
                 for block in segment_plane(plane.plane, segmenter.network, cancel=cancel):
                     part[block.rows, block.columns] += np.where(block.labels > 0, block.labels + count, 0)
                     flags = block.flags
+                    scores += [] if block.scores is None else block.scores.tolist()
                     yield (n_done + block.rows.stop / plane.plane.shape[0]) / len(planes)
                 count = max(count, int(part.max()))
                 flags = complete_flags(flags, int(part.any()))
                 notes += [f"{plane.suffix.strip('_')} {flag.reason}; {flag.advice}".strip() for flag in flags]
-        return Found(labels, features_of(planes, labels), tuple(notes))
+        features = features_of(planes, labels)
+        if scores:  # in the order of the numbers, plane by plane
+            features.insert(features.columns.get_loc("area_px"), "score", scores)
+        return Found(labels, features, tuple(notes))
     except SegmentationCancelledError:
         return NotFound("")
     except (NucleiError, ValueError) as error:
