@@ -107,23 +107,27 @@ def nucleus_signs(maps: Maps, labels: Labels) -> NucleusSigns:
     (n, 3) ndarray
     """
     padded = np.pad(labels, 1, constant_values=-1)
-    numbers, flat = padded.ravel(), np.pad(maps[..., 0], 1).ravel()
+    width, padded_width = labels.shape[1], padded.shape[1]
+    numbers, flat_maps = padded.ravel(), maps.reshape(-1, maps.shape[2])
     places = np.flatnonzero(numbers > 0)
+    rows, columns = np.divmod(places, padded_width)
+    in_maps = (rows - 1) * width + columns - 1
     own = numbers[places]
     index, n = own - 1, int(labels.max(initial=0))
     is_inner = np.ones(places.size, bool)
     n_outer, n_shared = np.zeros(n), np.zeros(n)
-    for step in (-padded.shape[1], -1, 1, padded.shape[1]):
-        beyond = numbers[places + step]
+    for down, right in ((-1, 0), (0, -1), (0, 1), (1, 0)):
+        beyond = numbers[places + (down * padded_width + right)]
         at = np.flatnonzero(beyond != own)
         is_inner[at] = False
         at = at[beyond[at] >= 0]  # not beyond the image
+        is_foreground = flat_maps[in_maps[at] + (down * width + right), 0] > FOREGROUND
         n_outer += np.bincount(index[at], minlength=n)
-        n_shared += np.bincount(index[at[flat[places[at] + step] > FOREGROUND]], minlength=n)
+        n_shared += np.bincount(index[at[is_foreground]], minlength=n)
     inner = index[is_inner]
-    inside = np.bincount(inner, flat[places[is_inner]], minlength=n)
+    inside = np.bincount(inner, flat_maps[in_maps[is_inner], 0], minlength=n)
     peak = np.zeros(n, np.float32)
-    np.maximum.at(peak, index, maps[..., 1].ravel()[np.flatnonzero(labels > 0)])
+    np.maximum.at(peak, index, flat_maps[in_maps, 1])
     return np.column_stack(
         [peak, inside / np.maximum(np.bincount(inner, minlength=n), 1), n_shared / np.maximum(n_outer, 1)]
     )
