@@ -87,12 +87,15 @@ def main(
     score_too: Annotated[
         list[Path] | None, typer.Option(help="More data whose split `val`, never trained on, the score is fitted on.")
     ] = None,
+    halo_px: Annotated[int | None, typer.Option(help="Halo of the tiles in the new card. Default: as it is.")] = None,
     like: Annotated[Path | None, typer.Option(help="Take all from this model's card, and fit nothing.")] = None,
 ) -> None:
     """Write a model with a choice of views, a score and flags in its card."""
     import onnx
 
     card = replace(Segmenter(model).card, version=model_version)
+    if halo_px is not None and card.input.tiling is not None:
+        card = replace(card, input=replace(card.input, tiling=replace(card.input.tiling, halo_px=halo_px)))
     if like is None:
         views = views_of(model, data)
         score = None if views is None else score_of(model, (data, *(score_too or ())), views)
