@@ -31,7 +31,7 @@ MAX_PROBLEMS = 100
 """Further problems are counted but not listed, to keep the message readable."""
 
 # Upper bounds, so that no card can ask for more than a machine has. All are far beyond any practical use: the native
-# recipe uses core_px 512, halo_px 112 and multiple_of_px 16.
+# recipe uses core_px 512, halo_px 96 and multiple_of_px 16.
 MAX_CORE_PX = 4096
 """Side of a tile's core."""
 MAX_HALO_PX = 1024
