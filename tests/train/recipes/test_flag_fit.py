@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from nuclei_runtime.steps.evidence import Evidence
 from nuclei_runtime.steps.flags import Flag, FlagLimits, flags_of
-from nuclei_runtime.steps.novelty import N_NUMBERS, Appearance
-from nuclei_train.recipes.flag_fit import fit_flags
+from nuclei_runtime.steps.novelty import N_NUMBERS, Appearance, appearance_of
+from nuclei_runtime.steps.view import Signs, ViewChoice
+from nuclei_train.recipes.flag_fit import evidence_as_it_is, fit_flags
 from nuclei_train.recipes.novelty_fit import MIN_IMAGES
+from tests.train.recipes.test_view_fit import METHOD
 
 RNG = np.random.default_rng(3)
 
@@ -65,6 +68,19 @@ def test_what_is_beyond_all_of_them_is_flagged() -> None:
         ({"appearance": Appearance(*[5.0] * N_NUMBERS)}, Flag.UNFAMILIAR),
     ):
         assert seen(replace(ordinary, **change), limits) == (flag,)  # type: ignore[arg-type]
+
+
+def test_an_image_that_is_seen_as_it_is_is_judged_as_a_whole() -> None:
+    maps, mask = np.zeros((64, 64, 3), np.float32), np.zeros((64, 64), np.bool_)
+    for row in (8, 40):
+        mask[row : row + 16, 8:24] = True
+    maps[mask] = 0.9, 0.9, 0
+    shown = np.repeat(mask[..., np.newaxis], 3, axis=2).astype(np.float32)
+    views = ViewChoice(0.0, Signs(0.5, 0, 0, 0, 0), 0.8, 0.5, 0.02)
+    found = evidence_as_it_is(shown, maps, METHOD, views, 20.0)
+    assert found.expected_ap == pytest.approx(0.45)
+    assert found.size == pytest.approx(16 * 2 / np.sqrt(np.pi) / 20)
+    assert (found.saturation, found.sharpness, found.appearance) == (1.0, 1.0, appearance_of([shown]))
 
 
 def test_a_few_training_images_are_not_enough() -> None:

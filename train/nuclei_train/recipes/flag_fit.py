@@ -5,9 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from nuclei_runtime.steps.evidence import Evidence
+import numpy as np
+from numpy.typing import NDArray
+
+from nuclei_runtime.arrays import Maps
+from nuclei_runtime.steps.evidence import Evidence, evidence_of
 from nuclei_runtime.steps.flags import FlagLimits
+from nuclei_runtime.steps.instances import find_instances
 from nuclei_runtime.steps.novelty import Appearance
+from nuclei_runtime.steps.step import Step
+from nuclei_runtime.steps.view import ViewChoice, look_at
 from nuclei_train.recipes.novelty_fit import fit_familiar
 
 NOVEL_SHARE, DOUBTFUL_SHARE = 0.015, 0.03
@@ -53,6 +60,27 @@ def fit_flags(training: Sequence[Appearance], validation: Sequence[Evidence]) ->
         max_novelty=_up(novelty[-1 - int(NOVEL_SHARE * len(novelty))]),
         familiar=familiar,
     )
+
+
+def evidence_as_it_is(
+    shown: NDArray[np.float32], maps: Maps, postprocessing: Step, views: ViewChoice, known_px: float
+) -> Evidence:
+    """Return what is known of an image that is shown to the network as it is, as a whole.
+
+    Parameters
+    ----------
+    shown : (H, W, 3) ndarray of float32 in [0, 1]
+        The network's input.
+    maps : (H, W, M) ndarray
+    postprocessing : Step
+    views : ViewChoice
+        What the network's maps of an image promise.
+    known_px : float
+        Diameter of the training nuclei.
+    """
+    labels = find_instances(maps, postprocessing)
+    look = look_at([(maps, labels)])
+    return evidence_of([(shown, labels > 0)], look, known_px, expected_ap=views.expected_ap(look.signs))
 
 
 def _down(value: float) -> float:

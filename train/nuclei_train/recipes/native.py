@@ -19,6 +19,7 @@ from nuclei_train.data.split import without_modalities
 from nuclei_train.networks.architectures import ARCHITECTURES, Architecture
 from nuclei_train.networks.losses import loss_of
 from nuclei_train.recipes.dtype_policy import training_policy
+from nuclei_train.recipes.flag_fit import evidence_as_it_is, fit_flags
 from nuclei_train.recipes.model_description import LIMITATIONS_OF_ALL, describe_training, smallest_area_px
 from nuclei_train.recipes.native_material import NativeMaterial, load_labelled
 from nuclei_train.recipes.native_settings import NativeSettings
@@ -113,6 +114,15 @@ class Native(NativeSettings):
         copies = (predict_maps(inference, blurred(image, known_px), tiling) for image in val.images)
         seen, truths = chain(maps, copies), (*val.labels, *val.labels)
         score = None if views is None else fit_score(seen, truths, postprocessing, views)
+        evidence = (
+            []
+            if views is None
+            else [
+                evidence_as_it_is(from_uint8(image), one, postprocessing, views, known_px)
+                for image, one in zip(val.images, maps, strict=True)
+            ]
+        )
+        flags = fit_flags(material.appearances, evidence)
         card = {
             **training,
             "input": {
@@ -127,6 +137,7 @@ class Native(NativeSettings):
             "postprocessing": asdict(postprocessing),
             **({} if views is None else {"views": asdict(views)}),
             **({} if score is None else {"score": asdict(score)}),
+            **({} if flags is None else {"flags": asdict(flags)}),
             "tolerance": self.tolerance,
             "description": "Finds individual nuclei: a small U-Net at native scale predicts foreground, distance to "
             "the edge and touching borders; a marker-controlled watershed separates the nuclei.",
