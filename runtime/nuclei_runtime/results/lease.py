@@ -26,10 +26,10 @@ from nuclei_runtime.errors import ResultsInUseError
 from nuclei_runtime.results.shard import Shard
 from nuclei_runtime.stores.remote import RemoteFolder
 
-BEAT_S = 10.0
+BEAT_S = 5.0
 """How often a lease is renewed."""
 
-STALE_S = 60.0
+STALE_S = 30.0
 """How long a lease must stay the same until its run is taken for dead: several beats, of which some may be slow."""
 
 _LOOK_S = 1.0

@@ -89,7 +89,7 @@ class RemoteStore:
             self.check()
             earlier = set() if self.was_empty else self._earlier_results(token)
             for target in () if self.was_empty or earlier is None else record.results.keys() - earlier:
-                if self.path.exists(target):
+                if self.path.kind(target) == "file":
                     raise ResultsExistError(
                         f"{self.path.at(target)}: is in the way, and is not a result of this image: it is your own "
                         "file, or the result of an image with the same name; move it away, or rename the image"

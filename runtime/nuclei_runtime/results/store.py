@@ -199,9 +199,12 @@ class ResultStore:
         with suppress(OSError):
             journal = read_record(work / _RECORD_IN_WORKSPACE)
         if journal is not None:
-            kept = self.earlier_results(token) or set()
-            placed = {path for path in set(journal.results) - kept if self._is(path, journal.results[path])}
-            remove_results(self.path, placed)
+            earlier = None
+            with suppress(FileNotFoundError):
+                earlier = read_record(record_path(self.path, token))
+            # What took the place of an earlier result, whose record is still there, would pass for the user's change.
+            placed = journal.results.items() - (set() if earlier is None else earlier.results.items())
+            remove_results(self.path, [path for path, sha256 in placed if self._is(path, sha256)])
         shutil.rmtree(work) if work.is_dir() and not work.is_symlink() else work.unlink()
 
     def remove_recorded(self, token: str) -> None:

@@ -225,7 +225,7 @@ def _check_folder(root: Path | RemoteFolder) -> None:
     """Raise if the folder of the images is gone, since every remaining image would fail."""
     with suppress(OSError):
         if isinstance(root, RemoteFolder):
-            if any(root.entries()):
+            if root.kind() is not None:
                 return
         elif any(root.iterdir()):
             return

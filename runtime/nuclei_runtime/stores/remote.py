@@ -123,14 +123,14 @@ class RemoteFolder:
                 files[name] = info.get("size")
         return files, folders
 
-    def exists(self, name: str) -> bool:
-        """Whether there is a file of this name."""
+    def kind(self, name: str = "") -> str | None:
+        """Return whether a name, or the folder itself, stands for a ``file`` or a ``directory``; None for neither."""
         with self._asking(name) as (system, path):
             system.invalidate_cache()
             try:
-                return bool(system.info(path)["type"] == "file")
+                return str(system.info(path)["type"])
             except FileNotFoundError:
-                return False
+                return None
 
     def read(self, name: str) -> bytes:
         """Return what is in a file.

@@ -20,10 +20,11 @@ from PIL import Image
 
 from nuclei_runtime.errors import NucleiError, ResultsExistError, RuntimeEnvironmentError
 from nuclei_runtime.readers.plane import plane_of
+from nuclei_runtime.results.differing import Differing, differing_results
 from nuclei_runtime.results.folder import Mode, ResultsFolder
 from nuclei_runtime.results.layout import result_path, token_of
 from nuclei_runtime.results.outcome import IMAGES_COLUMNS, PlaneOutcome, Segmented, segmented
-from nuclei_runtime.results.records import FileDigest, Record, digest_file
+from nuclei_runtime.results.records import FileDigest, Record, digest_file, record_of
 from nuclei_runtime.results.shard import WHOLE, Shard
 from nuclei_runtime.results.writing import move, writing
 from nuclei_runtime.runs.inputs import ImageFile
@@ -319,6 +320,17 @@ def test_what_a_killed_run_put_in_place_is_removed(tmp_path: Path) -> None:
         assert not (tmp_path / "labels/b.tif").exists()
     assert contents(tmp_path) == before
     assert not (tmp_path / ".nuclei-partial").exists()
+
+
+def test_what_a_killed_run_put_in_the_place_of_an_earlier_result_is_no_change_of_the_users(tmp_path: Path) -> None:
+    """Otherwise the image would never be done again."""
+    write(tmp_path, "a.png")
+    kill_while_placing(tmp_path, "a.png", keep_record=True)
+    with opened(tmp_path, "resume"):
+        pass
+    record = record_of(tmp_path, "a.png")
+    assert record is not None
+    assert differing_results(tmp_path, record) == Differing(damaged=("labels/a.tif", "original_labels/a.tif"))
 
 
 def test_what_the_user_put_there_since_is_not_removed(tmp_path: Path) -> None:

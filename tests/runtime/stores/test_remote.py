@@ -18,6 +18,7 @@ pytest.importorskip("fsspec")
 def exercise(folder: RemoteFolder, tmp_path: Path) -> None:
     assert folder.files() == {}
     assert folder.entries() == ({}, [])
+    assert folder.kind() is None
     beside = RemoteFolder(f"{folder.url}2")
     beside.write("x", b"of another folder whose name begins alike")
     folder.write("a/b 1/c.txt", b"12345")
@@ -28,7 +29,7 @@ def exercise(folder: RemoteFolder, tmp_path: Path) -> None:
     assert folder.files("a/b 1") == folder.files("a/b 1/c.txt") == {"a/b 1/c.txt": 5}
     assert folder.files("a/b") == folder.files("never") == {}
     assert folder.entries() == ({"d.txt": 1}, ["a"])
-    assert [folder.exists(name) for name in ("d.txt", "a", "never")] == [True, False, False]
+    assert [folder.kind(name) for name in ("d.txt", "a", "", "never")] == ["file", "directory", "directory", None]
     assert folder.read("a/e#~é.txt") == b"789"
     assert folder.read_starts(["a/b 1/c.txt", "d.txt", "never"], 2) == {
         "a/b 1/c.txt": b"12",
@@ -71,7 +72,7 @@ def test_errors_of_a_store_have_a_number_and_say_what_to_do(s3: Any, tmp_path: P
     with pytest.raises(FileNotFoundError, match="there is no such object, bucket or file"):
         RemoteFolder("s3://another-bucket/test").write("a.txt", b"1")
     s3.fail("403 Forbidden", code="AccessDenied")
-    asked = [folder.files, folder.entries, lambda: folder.exists("a.txt"), lambda: folder.read("a.txt")]
+    asked = [folder.files, folder.entries, lambda: folder.kind("a.txt"), lambda: folder.read("a.txt")]
     for ask in (*asked, lambda: folder.write("a.txt", b"1"), lambda: folder.fetch({"a.txt": 1}, tmp_path)):
         with pytest.raises(PermissionError, match="check the credentials that fsspec finds") as denied:
             ask()
