@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 
 from nuclei_runtime.errors import InputsError, NucleiError, ResultsExistError, RuntimeEnvironmentError
 from nuclei_runtime.faults import machine_error
 from nuclei_runtime.stores.remote import RemoteFolder
+from nuclei_runtime.stores.scratch import scratch_folder
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def mirrored(out: Path | RemoteFolder, files: Iterable[str] = (), folders: Itera
     if isinstance(out, Path):
         yield out
         return
-    with TemporaryDirectory(prefix="nuclei-results-", ignore_cleanup_errors=True) as scratch:
+    with scratch_folder() as scratch:
         folder = Path(scratch, PurePosixPath(out.url).name)  # a report shows this name
         folder.mkdir(exist_ok=True)
         fetch_present(out, files, folder)

@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from nuclei_runtime.results.conditions import Conditions
 from nuclei_runtime.results.folder import Mode, ResultsFolder
@@ -37,6 +36,7 @@ from nuclei_runtime.results.shard import WHOLE, Shard
 from nuclei_runtime.results.table_formats import TableOptions
 from nuclei_runtime.results.writing import writing
 from nuclei_runtime.stores.remote import RemoteFolder
+from nuclei_runtime.stores.scratch import scratch_folder
 from nuclei_runtime.writers.outputs import TABLES
 
 _OF_THE_RUN = (PROVENANCE_FILE, *JOINED_FILES, REPORT_FILE)
@@ -75,8 +75,7 @@ class RemoteResultsFolder:
     ) -> None:
         self._out, self._shard = out, shard
         with ExitStack() as opened:
-            scratch = TemporaryDirectory(prefix="nuclei-results-", ignore_cleanup_errors=True)
-            self.path = Path(opened.enter_context(scratch))
+            self.path = opened.enter_context(scratch_folder())
             with writing(out):
                 lease = Lease(out, shard)
             opened.callback(lease.release)

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Self
 
 from nuclei_runtime.errors import ResultsExistError
@@ -24,6 +23,7 @@ from nuclei_runtime.results.records import Record, parse_record, record_of_token
 from nuclei_runtime.results.store import ResultStore
 from nuclei_runtime.results.writing import writing
 from nuclei_runtime.stores.remote import RemoteFolder
+from nuclei_runtime.stores.scratch import scratch_folder
 
 _TRIED = "tried-"
 
@@ -58,8 +58,8 @@ class RemoteStore:
     @contextmanager
     def workspace(self, _: str) -> Iterator[Path]:
         """Make a local folder for the unfinished results of an image, and remove it at the end."""
-        with TemporaryDirectory(prefix="nuclei-results-", ignore_cleanup_errors=True) as work:
-            yield Path(work)
+        with scratch_folder() as work:
+            yield work
 
     def kept_blocks(self, *_: str) -> None:
         """Return where to keep the blocks of a large plane: nowhere, they are larger than its results."""

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 
 from nuclei_runtime.errors import InputsError
 from nuclei_runtime.readers.formats import (
@@ -29,6 +28,7 @@ from nuclei_runtime.results.mirror import reading
 from nuclei_runtime.runs.inputs import ImageFile, Inputs, find_images
 from nuclei_runtime.stores.remote import RemoteFolder
 from nuclei_runtime.stores.remote_files import RemoteFiles
+from nuclei_runtime.stores.scratch import scratch_folder
 from nuclei_runtime.stores.url import is_url
 
 _MAGIC = frozenset("*[")
@@ -60,8 +60,8 @@ def find_remote_images(sources: Sequence[str], *, out: Path | RemoteFolder, choi
     # An object may be called like a folder. An empty one only marks the folder.
     refused = sorted(name for name in sizes if not _is_usable(name) or (name in folders and sizes[name]))
     sizes = {name: size for name, size in sizes.items() if _is_usable(name) and name not in folders}
-    with TemporaryDirectory(prefix="nuclei-listing-", ignore_cleanup_errors=True) as scratch:
-        tree = Path(scratch).resolve()
+    with scratch_folder() as scratch:
+        tree = scratch.resolve()
         _grow(tree, base, sizes)
         inside = base.name_of(out) if isinstance(out, RemoteFolder) else None
         try:
@@ -89,8 +89,7 @@ def fetched(file: ImageFile) -> Iterator[ImageFile]:
     if file.origin is None:
         yield file
         return
-    with TemporaryDirectory(prefix="nuclei-image-", ignore_cleanup_errors=True) as scratch:
-        here = Path(scratch)
+    with scratch_folder() as here:
         file.origin.fetch(here)
         field = None if file.field is None else replace(file.field, plate=here / file.field.plate)
         yield replace(file, path=here / file.path, field=field, origin=None)
