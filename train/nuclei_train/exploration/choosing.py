@@ -1,14 +1,16 @@
 """Which images of a pool to annotate: those that stand for the most images that the model is in doubt about.
 
-An image that is annotated helps with those that look like it. How much a set S of images would teach is
+An image that is annotated helps with those that look like it, and each further one of a kind helps less than the one
+before: what a model gains grows about with the logarithm of the number of images. How much a set S of images would
+teach is therefore
 
-    F(S) = sum over all images i of  doubt(i) * max over s in S or annotated before of  likeness(i, s)
+    F(S) = sum over all images i of  doubt(i) * log(1 + sum over s in S and annotated before of  likeness(i, s))
 
-and the images are chosen one by one, each the one that adds most to F. This is the representativeness of Suggestive
-Annotation (Yang et al., MICCAI 2017, doi 10.1007/978-3-319-66179-7_46), in which the doubt weights each image instead
-of selecting the first half of them. F is monotone and submodular, so that the greedy choice reaches at least 63 % of
-the largest F of as many images (Nemhauser, Wolsey and Fisher 1978): an outlier stands for itself alone, and of images
-that are alike, one is enough.
+and the images are chosen one by one, each the one that adds most to F. These are doubt and representativeness as in
+Suggestive Annotation (Yang et al., MICCAI 2017, doi 10.1007/978-3-319-66179-7_46), in one of the submodular functions
+of Wei, Iyer and Bilmes (Submodularity in data subset selection and active learning, ICML 2015), for which the greedy
+choice reaches at least 63 % of the largest F (Nemhauser, Wolsey and Fisher 1978). A kind of image gets its share of the
+choices by all the doubt in it; an outlier stands for itself alone.
 """
 
 from __future__ import annotations
@@ -26,6 +28,10 @@ REACH = 0.25
 ALIKE = 0.6
 """From this likeness on, an image counts as one that looks like another."""
 
+ALMOST_THE_SAME, THE_SAME = 0.9, 1.0
+"""From the first likeness on, as of two frames of a time series, an image is suggested only when all other images are;
+from the second on, which is that of copies, never."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -36,8 +42,7 @@ class Choice:
     index : int
         In the pool.
     gain : float
-        What it adds to F: the number of images that it stands for, each weighted by its doubt, as far as no earlier
-        choice stands for them.
+        What it adds to F.
     n_alike : int
         Other images of the pool that look like it.
     """
@@ -73,32 +78,41 @@ def choose(
     doubts : (N,) ndarray
         See `doubts_of`.
     n : int
-        How many to choose at most: images that add nothing are not chosen.
+        How many to choose at most.
     annotated : (M, D) ndarray
         Coordinates of images that have been annotated already.
     """
-    covered = np.zeros(len(coordinates))
-    for one in annotated:
-        covered = np.maximum(covered, likeness(coordinates, one))
+    taught, nearest = np.zeros(len(coordinates)), np.zeros(len(coordinates))
+
+    def learn(one: NDArray[np.float64]) -> None:
+        alike = likeness(coordinates, one)
+        np.add(taught, alike, out=taught)
+        np.maximum(nearest, alike, out=nearest)
 
     def gain(index: int) -> float:
-        return float((doubts * np.maximum(likeness(coordinates, coordinates[index]) - covered, 0.0)).sum())
-
-    # Gains only shrink, so that most need not be computed again (Minoux 1978).
-    queue = [(-gain(index), index) for index in range(len(coordinates))]
-    heapq.heapify(queue)
-    choices: list[Choice] = []
-    while queue and len(choices) < n:
-        _, index = heapq.heappop(queue)
-        now = gain(index)
-        if queue and (-now, index) > queue[0]:
-            heapq.heappush(queue, (-now, index))
-            continue
-        if now <= 0:  # what is left is like something that was chosen, or not in doubt
-            break
         alike = likeness(coordinates, coordinates[index])
-        choices.append(Choice(index, now, int(np.count_nonzero(alike >= ALIKE)) - 1))
-        covered = np.maximum(covered, alike)
+        return float((doubts * np.log1p(alike / (1 + taught))).sum())
+
+    for one in annotated:
+        learn(one)
+    choices: list[Choice] = []
+    for limit in (ALMOST_THE_SAME, THE_SAME):
+        # Gains only shrink, so that most need not be computed again (Minoux 1978).
+        queue = [(-gain(index), index) for index in np.flatnonzero(nearest < limit).tolist()]
+        heapq.heapify(queue)
+        while queue and len(choices) < n:
+            _, index = heapq.heappop(queue)
+            if nearest[index] >= limit:
+                continue
+            now = gain(index)
+            if queue and (-now, index) > queue[0]:
+                heapq.heappush(queue, (-now, index))
+                continue
+            alike = likeness(coordinates, coordinates[index])
+            choices.append(Choice(index, now, int(np.count_nonzero(alike >= ALIKE)) - 1))
+            learn(coordinates[index])
+        if len(choices) == n:
+            break
     return choices
 
 

@@ -120,7 +120,7 @@ def suggest(
         reasons = [f"{name}: {reason}" for name, reason in seen.failed.items()] or ["nothing stands out in them"]
         raise DatasetError(f"none of the images can be annotated; {reasons[0]}")
 
-    ruler = ruler_of(worker.segmenter.card, [one.appearance for one in seen.found])
+    ruler = ruler_of(worker.segmenter.card, [one.appearance for one in (*seen.found, *before.found)])
     choices = choose(
         coordinates_of(seen.found, ruler), doubts(seen.found, ruler), n, coordinates_of(before.found, ruler)
     )
