@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from distributed import Client, Future, KilledWorker, LocalCluster, wait
 
-from nuclei_runtime.errors import InputsError, RuntimeEnvironmentError
+from nuclei_runtime.errors import InputsError, RuntimeEnvironmentError, SegmentationCancelledError
 from nuclei_runtime.resources import cpu_count
 from nuclei_runtime.results.remote_store import AnyStore
 from nuclei_runtime.results.writing import KEPT
@@ -72,8 +72,14 @@ def open_cluster(where: str, note: Callable[[str], None]) -> Iterator[DaskCluste
     if match is None:
         raise InputsError(f"--dask {where}: expected local:N with N processes, such as local:4")
     n_workers = int(match[1])
-    with (
-        LocalCluster(
+    with _started(n_workers) as client:
+        yield DaskCluster(client, note, max(1, cpu_count() // n_workers))
+
+
+@contextmanager
+def _started(n_workers: int) -> Iterator[Client]:
+    try:
+        local = LocalCluster(
             n_workers=n_workers,
             threads_per_worker=1,
             host="127.0.0.1",
@@ -81,10 +87,13 @@ def open_cluster(where: str, note: Callable[[str], None]) -> Iterator[DaskCluste
             security=True,  # others who use this machine cannot connect
             silence_logs=logging.CRITICAL,
             preload="nuclei_runtime.runs.cluster_local",
-        ) as local,
-        Client(local, set_as_default=False) as client,
-    ):
-        yield DaskCluster(client, note, max(1, cpu_count() // n_workers))
+        )
+    except (OSError, RuntimeError) as error:
+        raise RuntimeEnvironmentError(
+            f"--dask local:{n_workers}: the processes cannot be started ({error}); try fewer, or leave out --dask"
+        ) from error
+    with local, Client(local, set_as_default=False) as client:
+        yield client
 
 
 @contextmanager
@@ -202,7 +211,7 @@ class Crew:
         """
         left = iter(files)
         waiting: dict[Future, ImageFile] = {}
-        n_killed: Counter[str] = Counter()
+        n_lost: Counter[str] = Counter()
         try:
             while True:
                 while len(waiting) < FILES_AHEAD * max(1, self._threads_now()) and (file := next(left, None)):
@@ -215,11 +224,13 @@ class Crew:
                 file = waiting.pop(future)
                 try:
                     outcome: FileOutcome = future.result()
-                except KilledWorker:  # the next worker counts the tries, unless this one died before it began
-                    n_killed[file.name] += 1
-                    if n_killed[file.name] > TRIES:
+                except (KilledWorker, SegmentationCancelledError):
+                    # Killed: the next worker counts the tries, unless this one died before it began. Cancelled: the
+                    # worker was taken away from the cluster.
+                    n_lost[file.name] += 1
+                    if n_lost[file.name] > TRIES:
                         raise RuntimeEnvironmentError(
-                            f"{file.name}: workers are killed before they begin with it; see their logs; {KEPT}"
+                            f"{file.name}: each of its workers ends before it is done; see their logs; {KEPT}"
                         ) from None
                     self._hand_out(file, waiting)
                     continue

@@ -16,9 +16,11 @@ from distributed import Worker as DaskWorker
 from distributed import WorkerPlugin, get_worker
 
 from nuclei_runtime.errors import NucleiError, RuntimeEnvironmentError, SegmentationCancelledError
+from nuclei_runtime.faults import machine_error
 from nuclei_runtime.results.mirror import reading
 from nuclei_runtime.results.provenance import packages
 from nuclei_runtime.results.remote_store import AnyStore
+from nuclei_runtime.results.writing import KEPT
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.runs.workers import Job, Worker
@@ -165,7 +167,7 @@ def process_in_worker(file: ImageFile, run: str) -> FileOutcome:
     Raises
     ------
     SegmentationCancelledError
-        The run has ended.
+        The run, or this worker, is about to end.
     RuntimeEnvironmentError
         See `RunPlugin.process`.
     """
@@ -177,3 +179,5 @@ def process_in_worker(file: ImageFile, run: str) -> FileOutcome:
         return plugin.process(file)
     except RuntimeEnvironmentError as error:
         raise RuntimeEnvironmentError(f"worker {worker.address}: {error}") from error
+    except OSError as error:  # to the client, it would look like a connection that is lost
+        raise machine_error(error, f"worker {worker.address}: {error.filename or 'a file'}", KEPT) from error
