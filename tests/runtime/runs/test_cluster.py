@@ -48,7 +48,12 @@ def two_workers() -> Iterator[Any]:
 @pytest.fixture
 def local(two_workers: Any) -> Any:
     """The same, when those that the test before has killed are there again."""
-    two_workers.wait_for_workers(2, timeout=120)
+    try:
+        two_workers.wait_for_workers(2, timeout=30)
+    except TimeoutError:  # on a busy machine, Dask may give up on a process that takes long to start
+        two_workers.scale(0)
+        two_workers.scale(2)
+        two_workers.wait_for_workers(2, timeout=120)
     return two_workers
 
 
