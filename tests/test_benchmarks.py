@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,14 @@ from benchmarks.contrast import area_ratio, draw_nuclei
 from benchmarks.figures import busy_ratio, peer_times, share_of_sgemm, share_outside_network
 from benchmarks.page import SCORES_PAGE, render
 from benchmarks.peers.run import REFERENCE, ratio_table
+from benchmarks.plan import figures
+from benchmarks.plan import main as plan_main
 from benchmarks.plots import draw
 from benchmarks.reliability import N_BINS, area_under_roc, bins_of, calibration_error
 from benchmarks.reliability import draw as draw_reliability
 from benchmarks.run import compact
+
+ROOT = Path(__file__).parents[1]
 
 PEERS: dict[str, Any] = {
     name: {
@@ -235,3 +241,26 @@ def test_the_error_and_the_area_of_scores_are_those_of_their_definitions(tmp_pat
     for name in ("a.svg", "b.svg"):
         draw_reliability(tmp_path / name, [("one", scores, right), ("two", *few)])
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_the_plan_page_has_the_figures_of_its_script() -> None:
+    text = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    cells = dict(re.findall(r"^\| ([^|]+) \| (.+) \|$", text.partition("The assumptions:")[0], re.MULTILINE))
+    defaults = {name: one.default for name, one in inspect.signature(plan_main).parameters.items()}
+    both = [figures(**{**defaults, "speed": speed}) for speed in (1.4, 2.0)]
+    for row, what, unit in (
+        ("processor time", "processor time", " hours"),
+        ("duration on 800 processors", "duration on all processors", " minutes"),
+        ("bytes read", "bytes read", " GB"),
+        ("bytes written", "bytes written", " GB"),
+        ("of these, without overlays", "written without overlays", " GB"),
+        ("files written", "files", " million"),
+        ("nuclei", "nuclei", " million"),
+        ("`nuclei.csv`", "nuclei.csv", " GB"),
+        ("processors that one Dask scheduler keeps busy", "processors that Dask's scheduler keeps busy", ""),
+        ("requests to an object store", "cost: requests", ""),
+        ("a month of storage", "cost: storage for a month", ""),
+    ):
+        values = [one[what][0] * (60 if unit == " minutes" else 1) for one in both]
+        assert cells[row] == " | ".join(f"{value:,.0f}{unit}" for value in values), row
+    assert cells["processors, in US dollars"] == " | ".join(f"{one['cost: processors'][0]:.2f}" for one in both)
