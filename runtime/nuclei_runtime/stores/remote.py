@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from nuclei_runtime.errors import InputsError, MissingExtraError, NucleiError, RuntimeEnvironmentError
+from nuclei_runtime.errors import InputsError, NucleiError
 from nuclei_runtime.stores.faults import with_number
+from nuclei_runtime.stores.system import connect, make_parent
 from nuclei_runtime.stores.url import checked_url
-
-STORES_EXTRA = "stores"
 
 _ATTEMPTS = 2
 """How often an object is read or written. The packages for the stores have retries of their own, which are longer."""
@@ -32,10 +31,8 @@ _PAUSE_S = 2.0
 _PASSING = frozenset((errno.EIO, errno.ETIMEDOUT, errno.EBUSY))
 """Errors that may not occur again."""
 
-_S3_PACKAGE = ("s3fs", "s3")
-
-_OBJECT_STORES = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "memory", "http", "https"))
-"""Protocols without folders that would have to be made."""
+_AT_ONCE = 10_000
+"""How many files fsspec is asked for at a time: for each, it keeps some memory until all are there."""
 
 _T = TypeVar("_T")
 
@@ -169,6 +166,11 @@ class RemoteFolder:
         OSError
             FileNotFoundError, if one of them is not there.
         """
+        names = list(files)
+        for start in range(0, len(names), _AT_ONCE):
+            self._fetch({name: files[name] for name in names[start : start + _AT_ONCE]}, folder)
+
+    def _fetch(self, files: Mapping[str, int | None], folder: Path) -> None:
         targets = {name: folder / name for name in files}
         for target in targets.values():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -180,8 +182,7 @@ class RemoteFolder:
                 if size is not None and found != size:
                     raise OSError(errno.EIO, f"has {found} bytes instead of {size}; it may be being written")
 
-        if targets:
-            self._patiently(next(iter(targets)) if len(targets) == 1 else "", get)
+        self._patiently(next(iter(targets)) if len(targets) == 1 else "", get)
 
     def put(self, source: Path, name: str) -> None:
         """Copy a local file to a name, in place of what is there, and return when the store has all of it.
@@ -194,7 +195,7 @@ class RemoteFolder:
         size = source.stat().st_size
 
         def put(system: Any, path: str) -> None:
-            _make_parent(system, path, self._path(system))
+            make_parent(system, path, self._path(system))
             system.put_file(str(source), path)
             system.invalidate_cache()
             found = system.info(path)["size"]
@@ -220,7 +221,7 @@ class RemoteFolder:
         """
 
         def pipe(system: Any, path: str) -> None:
-            _make_parent(system, path, self._path(system))
+            make_parent(system, path, self._path(system))
             if not is_new:
                 system.pipe_file(path, content)
                 return
@@ -262,7 +263,7 @@ class RemoteFolder:
         """Connect, and turn whatever goes wrong into an error with a number and a sentence."""
         system: Any = None
         try:
-            system = self._connect()
+            system = connect(self.url)
             yield system, self._path(system, name)
         except NucleiError:
             raise
@@ -271,28 +272,5 @@ class RemoteFolder:
         except Exception as error:  # each store has errors of its own
             raise with_number(error, self.at(name), system) from error
 
-    def _connect(self) -> Any:
-        """Return the file system, which fsspec keeps for the next call."""
-        try:
-            from fsspec.core import url_to_fs
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("fsspec", STORES_EXTRA) from error
-        scheme = self.url.partition(":")[0]
-        try:
-            return url_to_fs(self.url)[0]
-        except ImportError as error:
-            if scheme in ("s3", "s3a"):
-                raise MissingExtraError(*_S3_PACKAGE) from error
-            raise RuntimeEnvironmentError(f"{self.url}: {error}") from error
-        except ValueError as error:
-            raise InputsError(f"{self.url}: fsspec cannot open it: {error}") from error
-
     def _path(self, system: Any, name: str = "") -> str:
         return str(system._strip_protocol(self.at(name)))
-
-
-def _make_parent(system: Any, path: str, root: str) -> None:
-    """Make the folder of a file, where the store has folders; never a bucket."""
-    protocols = (system.protocol,) if isinstance(system.protocol, str) else system.protocol
-    if not _OBJECT_STORES.intersection(protocols):
-        system.makedirs(path.rpartition("/")[0] or root, exist_ok=True)
