@@ -75,8 +75,8 @@ def test_workers_are_jobs_and_end_with_the_run(
     write_executable(tmp_path / "bin" / "sbatch", BACKGROUND_SBATCH)
     write_executable(tmp_path / "bin" / "scancel", SCANCEL)
     text = (deploy / "slurm/with_dask.py").read_text()
-    assert "cores=4, processes=4" in text
-    (tmp_path / "one_worker.py").write_text(text.replace("cores=4, processes=4", "cores=1, processes=1"))
+    assert text.count("=4,") == 2  # cores and processes
+    (tmp_path / "one_worker.py").write_text(text.replace("=4,", "=1,"))
     log = tmp_path / "job"
     done = run(
         *(sys.executable, tmp_path / "one_worker.py", images, tmp_path / "results", "--model", tiled_model),
@@ -88,6 +88,8 @@ def test_workers_are_jobs_and_end_with_the_run(
     assert done.returncode == 0, done.stderr + log.with_suffix(".out").read_text()
     assert "3 of 3 images" in done.stdout
     script = log.read_text()
+    assert "dask_worker tls://127.0.0.1:" in script
+    assert not list(tmp_path.glob("*.pem"))
     assert re.findall(r"^#SBATCH (-J .*|--mem=.*|-t .*)$", script, re.MULTILINE) == [
         "-J nuclei-worker",
         "--mem=8G",
