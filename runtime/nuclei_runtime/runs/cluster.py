@@ -12,12 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any
 from uuid import uuid4
 
+import dask.config
 from distributed import Client, Future, KilledWorker, LocalCluster, wait
 
 from nuclei_runtime.errors import InputsError, RuntimeEnvironmentError, SegmentationCancelledError
@@ -39,6 +40,9 @@ LOOK_S = 2.0
 
 GRACE_S = 20.0
 """How long to wait, when a run is stopped, until the workers have dropped what they have in hand."""
+
+_ON_A_BUSY_MACHINE = {"distributed.comm.timeouts.connect": "120s", "distributed.comm.timeouts.tcp": "120s"}
+"""Processes of this machine that are slow are not taken for dead: Dask's own limit is 30 seconds."""
 
 _PATIENCE_S = 0.5
 """How long to wait at a time: Windows delivers Ctrl-C only between waits."""
@@ -78,21 +82,23 @@ def open_cluster(where: str, note: Callable[[str], None]) -> Iterator[DaskCluste
 
 @contextmanager
 def _started(n_workers: int) -> Iterator[Client]:
-    try:
-        local = LocalCluster(
-            n_workers=n_workers,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            security=True,  # others who use this machine cannot connect
-            silence_logs=logging.CRITICAL,
-            preload="nuclei_runtime.runs.cluster_local",
-        )
-    except (OSError, RuntimeError) as error:
-        raise RuntimeEnvironmentError(
-            f"--dask local:{n_workers}: the processes cannot be started ({error}); try fewer, or leave out --dask"
-        ) from error
-    with local, Client(local, set_as_default=False) as client:
+    with ExitStack() as opened:
+        try:
+            opened.enter_context(dask.config.set(_ON_A_BUSY_MACHINE))
+            local = LocalCluster(
+                n_workers=n_workers,
+                threads_per_worker=1,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                security=True,  # others who use this machine cannot connect
+                silence_logs=logging.CRITICAL,
+                preload="nuclei_runtime.runs.cluster_local",
+            )
+            client = opened.enter_context(Client(opened.enter_context(local), set_as_default=False))
+        except (OSError, RuntimeError) as error:
+            raise RuntimeEnvironmentError(
+                f"--dask local:{n_workers}: the processes cannot be started ({error}); try fewer, or leave out --dask"
+            ) from error
         yield client
 
 

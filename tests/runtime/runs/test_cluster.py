@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -251,6 +252,34 @@ def test_a_worker_that_cannot_take_part_is_named_before_the_run(
     assert contents(config.out) == {}
     with FolderRun(config) as run:  # neither locked nor taken for a run
         list(run.outcomes())
+
+
+@pytest.mark.parametrize(
+    ("given", "n_threads", "expected"),
+    [((None, None), 1, (1, 614)), ((8, None), 4, (2, 614)), ((1, 300), 4, (1, 300))],
+)
+def test_a_worker_shares_its_threads_and_keeps_below_its_memory_limit(
+    config: RunConfig, given: tuple[int | None, int | None], n_threads: int, expected: tuple[int, int]
+) -> None:
+    threads, mib = given
+    limited = replace(config, max_memory=None if mib is None else mib << 20)
+    with FolderRun(limited) as run:
+        job = replace(run.worker.job, options=replace(run.worker.job.options, threads=threads))
+        plugin = cluster_worker.RunPlugin("run", job, run.store, "out", run.store.fingerprint(), run.files[0])
+        events: list[Any] = []
+        dask_worker = SimpleNamespace(
+            state=SimpleNamespace(nthreads=n_threads),
+            memory_manager=SimpleNamespace(memory_limit=1 << 30),
+            log_event=lambda topic, event: events.append((topic, event)),
+        )
+        plugin.setup(dask_worker)
+    assert plugin.failure is None
+    worker = plugin._worker
+    assert worker is not None
+    assert (worker.job.options.threads, (worker.job.max_memory or 0) >> 20) == expected
+    for done in range(4):
+        worker.report("a.tif", done, 3)
+    assert events == [("run", ["a.tif", 0, 3]), ("run", ["a.tif", 3, 3])]  # those between came too soon
 
 
 def finish_at_once(file: ImageFile, run: str) -> FileOutcome:  # noqa: ARG001
