@@ -41,8 +41,13 @@ LOOK_S = 2.0
 GRACE_S = 20.0
 """How long to wait, when a run is stopped, until the workers have dropped what they have in hand."""
 
-_ON_A_BUSY_MACHINE = {"distributed.comm.timeouts.connect": "120s", "distributed.comm.timeouts.tcp": "120s"}
-"""Processes of this machine that are slow are not taken for dead: Dask's own limit is 30 seconds."""
+ON_A_BUSY_MACHINE = {
+    "distributed.comm.timeouts.connect": "120s",
+    "distributed.comm.timeouts.tcp": "120s",
+    "distributed.deploy.lost-worker-timeout": "1d",
+}
+"""Processes of this machine that are slow are not taken for dead. By default, a connection fails after 30 seconds, and
+a process that was killed is given up for good unless another one is there in its place within 15 seconds."""
 
 _PATIENCE_S = 0.5
 """How long to wait at a time: Windows delivers Ctrl-C only between waits."""
@@ -84,7 +89,7 @@ def open_cluster(where: str, note: Callable[[str], None]) -> Iterator[DaskCluste
 def _started(n_workers: int) -> Iterator[Client]:
     with ExitStack() as opened:
         try:
-            opened.enter_context(dask.config.set(_ON_A_BUSY_MACHINE))
+            opened.enter_context(dask.config.set(ON_A_BUSY_MACHINE))
             local = LocalCluster(
                 n_workers=n_workers,
                 threads_per_worker=1,
