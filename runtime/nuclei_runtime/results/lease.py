@@ -102,6 +102,7 @@ class Lease:
     def __init__(self, folder: RemoteFolder, shard: Shard) -> None:
         self.held = HeldLease(folder, f".nuclei-lock-{shard.index}-of-{shard.count}", secrets.token_hex(16))
         self._beats, self._stop = 0, Event()
+        self._thread = Thread(target=self._renew, name="lease", daemon=True)
         self._take()
         try:
             # After taking one's own: of two runs that start at once, at least one sees the other and gives way.
@@ -112,13 +113,12 @@ class Lease:
         except BaseException:
             self.release()
             raise
-        self._thread = Thread(target=self._renew, name="lease", daemon=True)
         self._thread.start()
 
     def release(self) -> None:
         """Remove the lease, unless another run has taken it over."""
         self._stop.set()
-        if hasattr(self, "_thread"):
+        if self._thread.is_alive():
             self._thread.join()
         with suppress(OSError):
             if self.held.is_in_place:

@@ -85,8 +85,8 @@ class RemoteResultsFolder:
             self.store = RemoteStore(out, lease.held, was_empty)
             recorded = set(filter(shard.owns, recorded_tokens(self.path)))
             self._remove_leftovers()
-            results = {token: read_record(record_path(self.path, token)) for token in recorded if mode == "overwrite"}
             with naming(out, self.path):
+                results = {one: read_record(record_path(self.path, one)) for one in recorded if mode == "overwrite"}
                 self._local = ResultsFolder(self.path, mode, shard, tables, conditions)
             with writing(out):
                 for token, record in results.items():

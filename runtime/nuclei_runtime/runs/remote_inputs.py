@@ -7,7 +7,6 @@ others have their contents. An image is fetched when a worker begins with it, an
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,12 +28,9 @@ from nuclei_runtime.runs.inputs import ImageFile, Inputs, find_images
 from nuclei_runtime.stores.remote import RemoteFolder
 from nuclei_runtime.stores.remote_files import RemoteFiles
 from nuclei_runtime.stores.scratch import scratch_folder
-from nuclei_runtime.stores.url import is_url
+from nuclei_runtime.stores.url import is_file_name, is_url
 
 _MAGIC = frozenset("*[")
-_NOT_IN_NAMES = frozenset('\\:*?"<>|\0') if os.name == "nt" else frozenset("\0")
-_MAX_PART_BYTES = 255
-"""The longest name on the common file systems."""
 
 
 def find_remote_images(sources: Sequence[str], *, out: Path | RemoteFolder, choice: PlateChoice = ALL_FIELDS) -> Inputs:
@@ -58,8 +54,8 @@ def find_remote_images(sources: Sequence[str], *, out: Path | RemoteFolder, choi
         sizes |= found
     folders = {parent.as_posix() for name in sizes for parent in PurePosixPath(name).parents}
     # An object may be called like a folder. An empty one only marks the folder.
-    refused = sorted(name for name in sizes if not _is_usable(name) or (name in folders and sizes[name]))
-    sizes = {name: size for name, size in sizes.items() if _is_usable(name) and name not in folders}
+    refused = sorted(name for name in sizes if not is_file_name(name) or (name in folders and sizes[name]))
+    sizes = {name: size for name, size in sizes.items() if is_file_name(name) and name not in folders}
     with scratch_folder() as scratch:
         tree = scratch.resolve()
         _grow(tree, base, sizes)
@@ -127,14 +123,6 @@ def _listed(base: RemoteFolder, name: str) -> Mapping[str, int | None]:
         except FileNotFoundError:  # the bucket
             return {}
     return found
-
-
-def _is_usable(name: str) -> bool:
-    """Whether a file can have the name of an object; no way out of its folder, above all."""
-    return "::" not in name and all(
-        part not in ("", ".", "..") and not _NOT_IN_NAMES & set(part) and len(part.encode()) <= _MAX_PART_BYTES
-        for part in name.split("/")
-    )
 
 
 def _grow(tree: Path, base: RemoteFolder, sizes: Mapping[str, int | None]) -> None:

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from nuclei_runtime.errors import InputsError, NucleiError
 from nuclei_runtime.stores.faults import with_number
 from nuclei_runtime.stores.system import connect, make_parent
-from nuclei_runtime.stores.url import checked_url
+from nuclei_runtime.stores.url import checked_url, is_file_name
 
 _ATTEMPTS = 2
 """How often an object is read or written. The packages for the stores have retries of their own, which are longer."""
@@ -171,6 +171,9 @@ class RemoteFolder:
             self._fetch({name: files[name] for name in names[start : start + _AT_ONCE]}, folder)
 
     def _fetch(self, files: Mapping[str, int | None], folder: Path) -> None:
+        for name in files:
+            if not is_file_name(name):
+                raise OSError(errno.EILSEQ, "has a name that no file can have; rename it", self.at(name))
         targets = {name: folder / name for name in files}
         for target in targets.values():
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,10 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.:\-]+)://(.*)", re.DOTALL)
 _USER_AND_SECRET = re.compile(r"[^/]*:(?!\d+(/|$))")
 """Before the first slash, a colon that no number of a port follows. A secret may hold a slash."""
 
+_NOT_IN_NAMES = frozenset('\\:*?"<>|\0') if os.name == "nt" else frozenset("\0")
+_MAX_PART_BYTES = 255
+"""The longest name on the common file systems."""
+
 
 def is_url(text: str | os.PathLike[str]) -> bool:
     """Whether a text names something by URL rather than by path."""
@@ -45,3 +49,11 @@ def checked_url(text: str) -> str:
             "environment; in a pattern, use * instead of ?"
         )
     return f"{scheme}://{rest.rstrip('/')}" if rest.strip("/") else f"{scheme}:///"
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a file on this machine can have the name of an object; above all, none leads out of its folder."""
+    return "::" not in name and all(
+        part not in ("", ".", "..") and not _NOT_IN_NAMES & set(part) and len(part.encode()) <= _MAX_PART_BYTES
+        for part in name.split("/")
+    )

@@ -12,6 +12,7 @@ from nuclei_runtime.errors import InputsError
 from nuclei_runtime.runs.inputs import find_images
 from nuclei_runtime.runs.remote_inputs import fetched, find_remote_images
 from nuclei_runtime.stores.remote import RemoteFolder
+from nuclei_runtime.stores.remote_files import RemoteFiles
 
 pytest.importorskip("fsspec")
 
@@ -83,7 +84,7 @@ def test_names_are_relative_to_the_deepest_common_folder(store: RemoteFolder) ->
 
 
 @pytest.mark.usefixtures("s3")
-def test_objects_whose_names_no_file_can_have_are_named_and_left_out() -> None:
+def test_objects_whose_names_no_file_can_have_are_named_and_left_out(tmp_path: Path) -> None:
     import s3fs
 
     system = s3fs.S3FileSystem()
@@ -93,4 +94,7 @@ def test_objects_whose_names_no_file_can_have_are_named_and_left_out() -> None:
     inputs = find_remote_images(["s3://lab/in"], out=OUT)
     assert [file.name for file in inputs.files] == ["a.png", "h.png/i.png", "k/l.png"]
     refused = [note.removeprefix("s3://lab/in/").partition(": has a name")[0] for note in inputs.unreadable]
+    with pytest.raises(OSError, match="has a name that no file can have"):
+        RemoteFiles(RemoteFolder("s3://lab/in"), (("d/", None),)).fetch(tmp_path)
+    assert list(tmp_path.iterdir()) == []
     assert refused == ["./f.png", "b//c.png", "d/../../e.png", "g" * 300 + ".png", "h.png"]
