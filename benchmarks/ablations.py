@@ -87,7 +87,8 @@ def train_once(data: Path, folder: Path, recipe: Native) -> dict[str, Any]:
     """Train, resume or reuse a finished run; return its run.json."""
     import keras
 
-    from nuclei_train.fitting.fit import TrainingConfig, train
+    from nuclei_train.fitting.fit import train
+    from nuclei_train.fitting.preparing import TrainingConfig
 
     if (folder / RUN_FILE).is_file():
         run = read_run(folder)

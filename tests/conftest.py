@@ -47,7 +47,7 @@ FORMAT_PACKAGES = (
     "zarr",
 )
 
-AFTER_TRAINING = ("tests/export/", "tests/train/fitting/", "tests/train/recipes/")
+AFTER_TRAINING = ("tests/export/", "tests/train/fine_tuning/", "tests/train/fitting/", "tests/train/recipes/")
 """Folders of tests that use the trained networks `finished_run` and `native_run`."""
 
 
@@ -256,7 +256,7 @@ def write_dsb_zip(
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_dsb_zip() -> Callable[..., Path]:
     """`write_dsb_zip`, because tests cannot import this file."""
     return write_dsb_zip

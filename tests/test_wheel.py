@@ -103,6 +103,7 @@ def test_the_wheel_holds_the_packages_the_model_and_the_licence(wheel: Path) -> 
     for package in ("nuclei_runtime", "nuclei_train", "nuclei_export", "nuclei_napari"):
         assert f"{package}/py.typed" in names
     assert {"nuclei_runtime/models/nuclei.onnx", "nuclei_runtime/models/nuclei.sample.npz"} <= names
+    assert "nuclei_train/models/model_for_nuclei.h5" in names  # what --start bundled begins with
     others = {name for name in names if not name.endswith((".py", "py.typed")) and not name.startswith(info)}
     others.remove("nuclei_napari/napari.yaml")
     assert {Path(name).parent.as_posix() for name in others} == {

@@ -120,6 +120,8 @@ def _export_run(config: ExportConfig) -> None:
     from nuclei_export.export import export
 
     result = export(config)
+    for sentence in result.caveats:
+        print(f"warning: {sentence}", file=sys.stderr)
     for finding in result.findings:
         print(f"lint: {finding.what}: {', '.join(finding.nodes)}", file=sys.stderr)
     print(

@@ -105,7 +105,8 @@ def export(config: ExportConfig) -> ExportResult:
     finally:
         temporary.unlink(missing_ok=True)
         temporary_sample.unlink(missing_ok=True)
-    result = ExportResult(card, comparisons, tolerance, findings, quantisation, config.model.with_suffix(".report.md"))
+    report = config.model.with_suffix(".report.md")
+    result = ExportResult(card, comparisons, tolerance, findings, quantisation, report, run.caveats)
     write_report(config.model, proto, result)
     return result
 

@@ -27,6 +27,8 @@ class ExportResult:
     quantisation : Quantisation or None
         How the graph became int8; None for other precisions.
     report : Path
+    caveats : sequence of str
+        What the training says against its model; see `nuclei_export.run_folder`.
     """
 
     card: ModelCard
@@ -35,6 +37,7 @@ class ExportResult:
     findings: Sequence[Finding]
     quantisation: Quantisation | None
     report: Path
+    caveats: Sequence[str] = ()
 
     @property
     def difference(self) -> float:

@@ -6,6 +6,7 @@ and arrays are decided in one place, the training:
 checkpoint      name of the Keras file to convert
 card            the part of the model card that the training knows, in the card's vocabulary
 quantisation    null, or: file (name of an .npz) and the names of its arrays: crops, images (list), labels (list)
+caveats         may be missing: sentences for whoever exports the run, such as that its model is not recommended
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ class FinishedRun:
     card : dict
     quantisation : dict or None
         See the module.
+    caveats : tuple of str
     """
 
     folder: Path
     checkpoint: Path
     card: dict[str, Any]
     quantisation: dict[str, Any] | None
+    caveats: tuple[str, ...] = ()
 
     @property
     def file(self) -> Path:
@@ -99,6 +102,7 @@ def read_finished_run(folder: Path) -> FinishedRun:
             _file_in(folder, described["checkpoint"]),
             {**described["card"], "provenance": dict(described["card"]["provenance"])},
             described["quantisation"],
+            tuple(str(sentence) for sentence in described.get("caveats", ())),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(

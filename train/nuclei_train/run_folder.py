@@ -35,8 +35,8 @@ STATE_FILE = "resume.npz"
 
 _SHOWN_CHARACTERS = 24
 
-IDENTITY = ("recipe", "backend", "data", "split", "data_digests", "start", "teacher")
-"""The fields of run.json that define a run; a run with other values cannot be resumed. The last two are optional."""
+IDENTITY = ("recipe", "backend", "data", "split", "data_digests", "start", "teacher", "replay")
+"""The fields of run.json that define a run; a run with other values cannot be resumed. The last three are optional."""
 
 _INCIDENTAL = {"split.source"}
 """Part of them that may differ: the same images on the same sides are the same split, however it was drawn."""

@@ -14,12 +14,13 @@ import keras
 import numpy as np
 import pytest
 
+from nuclei_runtime.model.session import load_session
 from nuclei_train.errors import RunFolderError
 from nuclei_train.fitting.fit import TrainingConfig, train
 from nuclei_train.fitting.reporter import Reporter
-from nuclei_train.fitting.start import read_start
+from nuclei_train.fitting.start import BUNDLED, read_start
 from nuclei_train.recipes.baseline import Baseline
-from nuclei_train.recipes.native import Native
+from nuclei_train.recipes.native import Native, keep_maps
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -42,6 +43,18 @@ class Listener(Reporter):
 
 def read_run(run: Path) -> dict[str, Any]:
     return dict(json.loads((run / "run.json").read_text(encoding="utf-8")))
+
+
+def test_the_bundled_checkpoint_and_the_bundled_model_have_the_same_weights() -> None:
+    """Whoever fine-tunes the bundled model begins with what `nuclei-infer` runs."""
+    start, session = read_start(BUNDLED, Native()), load_session()
+    model, inference = Native().build(), Native().build_inference()
+    model.set_weights(start.weights)
+    keep_maps(model.get_weights(), inference)
+    batch = np.random.default_rng(0).random((2, 64, 96, 3), np.float32)
+    difference = np.abs(np.asarray(inference.predict_on_batch(batch)) - session.run(batch)).max()
+    assert difference < session.card.tolerance
+    assert start.read_card()["postprocessing"] == json.loads(session.card.to_json())["postprocessing"]
 
 
 def test_its_weights_are_those_of_the_best_checkpoint(native_run: Path) -> None:

@@ -57,7 +57,7 @@ def material(split: Split) -> NativeMaterial:
 
 
 def test_it_can_be_named() -> None:
-    assert list(RECIPES) == ["native", "baseline"]
+    assert list(RECIPES) == ["native", "baseline", "fine-tuning"]
     for name, recipe in RECIPES.items():
         assert recipe.name == name
         assert is_dataclass(recipe)

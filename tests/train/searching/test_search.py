@@ -16,7 +16,8 @@ from nuclei_train import run_folder
 from nuclei_train.cli.searching import what_is_kept
 from nuclei_train.cli.train import main
 from nuclei_train.errors import DatasetError, RunFolderError
-from nuclei_train.fitting.fit import TrainingConfig, TrainingResult
+from nuclei_train.fitting.fit import TrainingResult
+from nuclei_train.fitting.preparing import TrainingConfig
 from nuclei_train.fitting.reporter import Reporter
 from nuclei_train.recipes.baseline import Baseline
 from nuclei_train.recipes.native import Native

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nuclei_runtime.wording import counted
 
 if TYPE_CHECKING:
-    from nuclei_train.fitting.fit import TrainingConfig
+    from nuclei_train.fitting.preparing import TrainingConfig
     from nuclei_train.fitting.reporter import Reporter
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,9 @@ from nuclei_train.cli.searching import recorded_search, run_search, what_is_kept
 from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
 from nuclei_train.fitting.reporter import Reporter
 
+if TYPE_CHECKING:
+    from nuclei_train.fine_tuning.run import FineTuningResult
+
 
 def main() -> None:
     """Entry point of nuclei-train."""
@@ -29,7 +32,10 @@ def main() -> None:
 def train(
     data: DataArgument,
     run: Annotated[Path, typer.Argument(help="Run folder for checkpoints, curves, logs and run.json.")],
-    recipe: Annotated[str | None, typer.Option(help="What to train and how: native (the default) or baseline.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="What to train and how: native, or with --start fine-tuning (the defaults), or baseline."),
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of epochs, instead of the recipe's.")
     ] = None,
@@ -39,12 +45,20 @@ def train(
             "--resume", help="Resume the run after its last complete epoch; it keeps the options it began with."
         ),
     ] = False,
-    learning_rate: Annotated[
-        float | None, typer.Option(min=1e-9, help="Instead of the recipe's; a lower one suits --start.")
-    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=1e-9, help="Instead of the recipe's.")] = None,
     start: Annotated[
         Path | None,
-        typer.Option(help="Begin with the weights of this run folder's best checkpoint, or of a .keras or .h5 file."),
+        typer.Option(
+            help="Begin with the weights of the bundled model (the word bundled), of a run folder's best checkpoint, "
+            "or of a .keras or .h5 file. The recipe fine-tuning needs one of the first two."
+        ),
+    ] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --start: the data that those weights were trained on. Half of each batch comes from it, so that "
+            "it is not forgotten."
+        ),
     ] = None,
     teacher: Annotated[
         Path | None,
@@ -71,13 +85,14 @@ def train(
         ),
     ] = False,
 ) -> None:
-    """Train a U-Net on DATA.
+    """Train a U-Net on DATA, or with --start adapt a trained one to a few images, and report whether it helped.
 
     The table splits.csv in DATA or next to it has the columns image_id, split and modality.
 
     Images of the split train are fitted, those of val are used for validation.
 
-    Without the table, folders named train and val give the split, or else a random tenth is used for validation.
+    Without the table, folders named train and val give the split. Or else a random tenth is used for validation; with
+    --start, each image is held out in turn.
 
     With --search, RUN/trials.csv has one row per training, and RUN/search.png shows them.
 
@@ -87,20 +102,31 @@ def train(
         require_extra("train", "keras", "matplotlib")  # with TensorFlow or JAX, as KERAS_BACKEND says
         if search is not None:
             require_extra("search", "optuna")
+        from nuclei_train.recipes.fine_tuning import FineTuning
         from nuclei_train.recipes.registry import RECIPES, choose_recipe
         from nuclei_train.run_folder import recorded_run
 
         if recipe not in (None, *RECIPES):
             raise typer.BadParameter(f"found {recipe!r}, expected one of {', '.join(RECIPES)}", param_hint="--recipe")
         with quiet_tensorflow():
-            from nuclei_train.fitting.fit import TrainingConfig, train
+            from nuclei_train.fine_tuning.run import fine_tune
+            from nuclei_train.fitting.fit import train
+            from nuclei_train.fitting.preparing import TrainingConfig
 
         recorded = (recorded_run(run) if search is None else recorded_search(run)) if resume else {}
-        chosen = choose_recipe(recipe, epochs, learning_rate, recorded)
-        config = TrainingConfig(data, run, chosen, resume, start, teacher, accept_oddities)
+        chosen = choose_recipe(recipe, epochs, learning_rate, recorded, has_start=start is not None)
+        config = TrainingConfig(data, run, chosen, resume, start, teacher, accept_oddities, replay)
         reporter = _CommandLineReporter(signals)
+        is_fine_tuning = isinstance(chosen, FineTuning)
+        if is_fine_tuning and (search is not None or teacher is not None):
+            raise typer.BadParameter(f"{'--search' if teacher is None else '--teacher'} requires --recipe native")
+        if replay is not None and not is_fine_tuning:
+            raise typer.BadParameter("--replay requires --start and the recipe fine-tuning")
         if search is not None:
             run_search(config, search, reporter)
+            return
+        if is_fine_tuning:
+            _print_outcome(fine_tune(config, reporter), run)
             return
         result = train(config, reporter)
     for name, scores in result.scores.items():
@@ -109,6 +135,16 @@ def train(
         f"{counted(result.epochs, 'epoch')} in {result.seconds / 60:.1f} minutes, best epoch {result.best_epoch}; "
         f"next: nuclei-export {run} model.onnx"
     )
+
+
+def _print_outcome(result: FineTuningResult, run: Path) -> None:
+    from nuclei_train.fine_tuning.report import REPORT_FILE
+
+    outcome = result.outcome
+    for sentence in outcome.sentences:
+        print(sentence)
+    following = f"; next: nuclei-export {run} model.onnx" if outcome.epochs else ""
+    print(f"{result.seconds / 60:.1f} minutes; report: {run / REPORT_FILE}{following}")
 
 
 @contextmanager
@@ -134,13 +170,16 @@ def _is_interrupt(error: BaseException | None) -> bool:
 
 
 def _what_is_kept(data: Path, run: Path) -> str:
+    from nuclei_train.fine_tuning.run import rounds_done
     from nuclei_train.fitting.progress import read_progress
     from nuclei_train.run_folder import STATE_FILE, recorded_run
 
     if not recorded_run(run):
         return "the run had not begun, and nothing is kept; to begin it, repeat the command"
-    n_epochs = read_progress(run / STATE_FILE).epochs_done
+    n_epochs, n_rounds = read_progress(run / STATE_FILE).epochs_done, rounds_done(run)
     kept = f"epoch {n_epochs} is kept in {run}" if n_epochs else "no epoch was complete"
+    if n_rounds:
+        kept = f"{counted(n_rounds, 'round')} {'is' if n_rounds == 1 else 'are'} kept in {run}"
     return f"{kept}; to resume: nuclei-train {data} {run} --resume"
 
 

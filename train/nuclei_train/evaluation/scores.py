@@ -155,10 +155,11 @@ def bootstrap(images: Sequence[ImageScores]) -> tuple[Interval | None, Interval 
     pooled = np.divide(hits, union, out=np.ones(BOOTSTRAP_RESAMPLES), where=union > 0)
     mean_ap = draws @ np.array([image.mean_ap for image in images]) / n_images
     ap_50 = draws @ np.array([image.ap_50 for image in images]) / n_images
-    return _interval(mean_ap), _interval(pooled), _interval(ap_50)
+    return percentile_interval(mean_ap), percentile_interval(pooled), percentile_interval(ap_50)
 
 
-def _interval(resampled: NDArray[np.float64]) -> Interval:
+def percentile_interval(resampled: NDArray[np.float64]) -> Interval:
+    """Return the interval that contains the middle `BOOTSTRAP_LEVEL` of resampled values."""
     tail = 100 * (1 - BOOTSTRAP_LEVEL) / 2
     low, high = np.percentile(resampled, [tail, 100 - tail])
     return float(low), float(high)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from nuclei_train.batches.teacher import SHARE, Teacher
+from nuclei_train.batches.teacher import SHARE
 from nuclei_train.data.samples import Dataset, combined_digest
-from nuclei_train.data.split import Split
-from nuclei_train.fitting.start import Start
-from nuclei_train.recipes.recipe import Recipe, TrainedModel
+from nuclei_train.fitting.start import BUNDLED, Start
+from nuclei_train.recipes.recipe import Recipe, Sources, TrainedModel
 
 
 def defaults_of(recipe: Recipe) -> dict[str, Any]:
@@ -20,9 +20,7 @@ def defaults_of(recipe: Recipe) -> dict[str, Any]:
     return {"recipe": asdict(type(recipe)())}  # type: ignore[call-overload]  # each recipe is a dataclass
 
 
-def describe_run(
-    recipe: Recipe, dataset: Dataset, split: Split, start: Start | None, teacher: Teacher | None = None
-) -> dict[str, Any]:
+def describe_run(recipe: Recipe, dataset: Dataset, sources: Sources, start: Start | None) -> dict[str, Any]:
     """Return what defines a run: a run can only be resumed if all of it is the same.
 
     Raises
@@ -30,6 +28,7 @@ def describe_run(
     DatasetError
         A file of a sample cannot be read; the message names it.
     """
+    split, teacher, replay = sources.split, sources.teacher, sources.replay
     return {
         "recipe": asdict(recipe),  # type: ignore[call-overload]  # each recipe is a dataclass
         "backend": keras.backend.backend(),
@@ -46,14 +45,14 @@ def describe_run(
         },
         **({"start": {"checkpoint_sha256": start.digest}} if start is not None else {}),
         **({"teacher": {"model_sha256": teacher.digest, "share": SHARE}} if teacher is not None else {}),
+        **({"replay": {"data": replay.name, "split_sha256": replay.split_digest}} if replay is not None else {}),
     }
 
 
-def describe_paths(start: Path | None, teacher: Path | None) -> dict[str, Any]:
-    """Return the paths of files that a resumed run needs again; only their digests define the run."""
-    paths = {"start": start, "teacher": teacher}
-    named = {name: str(path.resolve()) for name, path in paths.items() if path is not None}
-    return {"paths": named} if named else {}
+def resumable_paths(paths: Mapping[str, Path | None]) -> dict[str, str]:
+    """Return the paths of files that a resumed run needs again, by what they are; only their digests define the run."""
+    named = {name: path for name, path in paths.items() if path is not None}
+    return {name: str(path if path == BUNDLED else path.resolve()) for name, path in named.items()}
 
 
 def describe_export(model: TrainedModel, run: dict[str, Any]) -> dict[str, Any]:
@@ -76,6 +75,7 @@ def describe_export(model: TrainedModel, run: dict[str, Any]) -> dict[str, Any]:
         "split_sha256": run["split"]["digest"],
         **({"started_from_sha256": run["start"]["checkpoint_sha256"]} if "start" in run else {}),
         **({"taught_by_sha256": run["teacher"]["model_sha256"]} if "teacher" in run else {}),
+        **({"replayed_data": run["replay"]["data"]} if "replay" in run else {}),
     }
     return {
         "checkpoint": model.checkpoint,

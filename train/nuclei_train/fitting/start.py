@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from nuclei_runtime.model.card import SCHEMA_VERSION, ModelCard, parse_card
+from nuclei_runtime.model.session import load_session
 from nuclei_train.errors import RunFolderError
-from nuclei_train.run_folder import BEST_CHECKPOINT
+from nuclei_train.run_folder import BEST_CHECKPOINT, BEST_CHECKPOINT_H5, read_run
 
 if TYPE_CHECKING:
     import keras
 
     from nuclei_train.recipes.recipe import Recipe
+
+
+EXPORTED_FIELDS = ("schema_version", "name", "version", "license", "evaluation", "provenance")
+"""The fields of a model card that an export writes anew."""
+
+BUNDLED = Path("bundled")
+"""What stands for the weights of the bundled model. A folder of that name needs its absolute path."""
+
+BUNDLED_CHECKPOINT = Path(__file__).parents[1] / "models" / BEST_CHECKPOINT_H5
+"""Of the bundled model: the same weights as in `nuclei_runtime.model.bundled.BUNDLED_MODEL`, with all of the head."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +38,27 @@ class Start:
 
     Attributes
     ----------
-    checkpoint : Path
+    path : Path
+        As it was given: `BUNDLED`, a run folder or a checkpoint.
     digest : str
         SHA-256 of the file, in hexadecimal.
     weights : list of ndarray or None
         In the order of `keras.Model.get_weights`; None where a run is resumed from one of its own epochs.
     """
 
-    checkpoint: Path
+    path: Path
     digest: str
     weights: list[NDArray[Any]] | None
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file."""
+        return checkpoint_of(self.path)
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return "the bundled model" if self.path == BUNDLED else str(self.checkpoint)
 
     @property
     def skipped_epochs(self) -> int:
@@ -44,6 +68,27 @@ class Start:
         """
         return 1 + int(self.digest[:5], 16)
 
+    def read_card(self) -> dict[str, Any]:
+        """Return the part of the model card that describes these weights; see `TrainedModel.card`.
+
+        Raises
+        ------
+        RunFolderError
+            There is no complete run next to the checkpoint, or it describes no card.
+        """
+        card = json.loads(load_session().card.to_json()) if self.path == BUNDLED else self._read_card_of_run()
+        return {key: value for key, value in card.items() if key not in EXPORTED_FIELDS}
+
+    def _read_card_of_run(self) -> dict[str, Any]:
+        folder = self.checkpoint.parent
+        try:
+            return dict(read_run(folder)["export"]["card"])
+        except (RunFolderError, KeyError, TypeError, ValueError) as error:
+            raise RunFolderError(
+                f"{self.path}: fine-tuning keeps the card of the model that it begins with, and {folder} contains no "
+                "complete run that describes one; start from such a run folder, or train with --recipe native"
+            ) from error
+
 
 def read_start(path: Path, recipe: Recipe) -> Start:
     """Read the weights of an earlier training's best checkpoint.
@@ -51,7 +96,7 @@ def read_start(path: Path, recipe: Recipe) -> Start:
     Parameters
     ----------
     path : Path
-        A run folder, or a `.keras` or `.h5` file.
+        `BUNDLED`, a run folder, or a `.keras` or `.h5` file.
     recipe : Recipe
         The checkpoint must be of this recipe's network.
 
@@ -60,10 +105,11 @@ def read_start(path: Path, recipe: Recipe) -> Start:
     RunFolderError
         The checkpoint does not exist, cannot be read, or belongs to another network.
     """
-    checkpoint = path / BEST_CHECKPOINT if path.is_dir() else path
+    checkpoint = checkpoint_of(path)
     if not checkpoint.is_file():
         raise RunFolderError(
-            f"{checkpoint}: there is no such checkpoint; name a run folder that contains one, or a .keras or .h5 file"
+            f"{checkpoint}: there is no such checkpoint; name a run folder that contains one, a .keras or .h5 "
+            f"file, or {BUNDLED} for the bundled model"
         )
     network = load_network(checkpoint, "copy it again, or start from another one")
     found, expected = _layout(network), _layout(recipe.build())
@@ -77,7 +123,7 @@ def read_start(path: Path, recipe: Recipe) -> Start:
             f"difference is {difference}; start from {BEST_CHECKPOINT} of a run with the same recipe, architecture and "
             "filters"
         )
-    return Start(checkpoint, hashlib.sha256(checkpoint.read_bytes()).hexdigest(), network.get_weights())
+    return Start(path, hashlib.sha256(checkpoint.read_bytes()).hexdigest(), network.get_weights())
 
 
 def recorded_start(recorded: Mapping[str, Any], recipe: Recipe, *, has_state: bool) -> Start | None:
@@ -100,6 +146,26 @@ def recorded_start(recorded: Mapping[str, Any], recipe: Recipe, *, has_state: bo
         return None
     path = Path(recorded["paths"]["start"])
     return Start(path, recorded["start"]["checkpoint_sha256"], None) if has_state else read_start(path, recipe)
+
+
+def checkpoint_of(path: Path) -> Path:
+    """Return the file that `BUNDLED`, a run folder or a checkpoint stands for; it need not exist."""
+    if path == BUNDLED:
+        return BUNDLED_CHECKPOINT
+    return path / BEST_CHECKPOINT if path.is_dir() else path
+
+
+def card_of(described: dict[str, Any]) -> ModelCard:
+    """Return the card that `Start.read_card` describes, with placeholders for what an export writes, to run a network.
+
+    Raises
+    ------
+    CardError
+        It is no valid card.
+    """
+    placeholders = {"name": "start", "version": "0", "license": "none", "evaluation": [], "provenance": {}}
+    text = json.dumps({**described, **placeholders, "schema_version": SCHEMA_VERSION})
+    return parse_card(text, "the card of the start")
 
 
 def load_network(checkpoint: Path, remedy: str) -> keras.Model:

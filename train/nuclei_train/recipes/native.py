@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,17 +89,15 @@ class Native(NativeSettings):
         model.compile(optimizer=optimizer, loss=loss_of(self.loss))
         return model
 
+    def build_inference(self) -> keras.Model:
+        """Build the network for images of any size, in float32, with the maps that instance segmentation needs."""
+        return self.network.build(None, None, CHANNELS, filters=self.filters, maps=len(MAPS), activation="sigmoid")
+
     def finish(self, best: keras.Model, material: NativeMaterial, run: Path) -> TrainedModel:
         """Choose the parameters of instance segmentation and of views on the validation images; describe the model."""
         network, val = self.network, material.val
-        inference = network.build(None, None, CHANNELS, filters=self.filters, maps=len(MAPS), activation="sigmoid")
-        # Only the first maps of the head are kept: the offsets, the last two, only help training.
-        inference.set_weights(
-            [
-                weight[tuple(slice(n) for n in kept.shape)]
-                for weight, kept in zip(best.get_weights(), inference.weights, strict=True)
-            ]
-        )
+        inference = self.build_inference()
+        keep_maps(best.get_weights(), inference)
         inference.save(run / INFERENCE_CHECKPOINT)
         quantisation = material.save_for_quantisation(run / QUANTISATION_FILE)
 
@@ -149,6 +147,16 @@ class Native(NativeSettings):
         }
         scores = {"val": {metric: search[0][metric] for metric in ("mean AP", "AP@0.5")}}
         return TrainedModel(INFERENCE_CHECKPOINT, card, scores, search, quantisation)
+
+
+def keep_maps(trained: Sequence[NDArray[Any]], inference: keras.Model) -> None:
+    """Give an inference network the weights of a trained one, in the order of `keras.Model.get_weights`.
+
+    Only the first maps of the head are kept: the offsets, the last two, only help training.
+    """
+    inference.set_weights(
+        [weight[tuple(slice(n) for n in kept.shape)] for weight, kept in zip(trained, inference.weights, strict=True)]
+    )
 
 
 def predict_maps(network: keras.Model, image: NDArray[np.uint8], tiling: Tiling) -> Maps:

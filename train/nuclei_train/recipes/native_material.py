@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from nuclei_train.data.samples import Sample
 from nuclei_train.data.truth import read_with_truth
 from nuclei_train.recipes.figures import draw_maps
 from nuclei_train.recipes.native_settings import NativeSettings
+
+T = TypeVar("T")
 
 UNCHANGED = Augmentation(scale=(1.0, 1.0), rotate=False, light=False, stain=False)
 """Crops that are only moved, flipped and rotated by quarter turns."""
@@ -47,6 +49,15 @@ class LabelledImages:
     images: tuple[NDArray[np.uint8], ...]
     labels: tuple[Labels, ...]
     answers: tuple[Answer, ...] = ()
+
+    def select(self, indices: Sequence[int]) -> LabelledImages:
+        """Return some of the images, in this order."""
+
+        def of(column: tuple[T, ...]) -> tuple[T, ...]:
+            return tuple(column[index] for index in indices)
+
+        answers = of(self.answers) if self.answers else ()
+        return LabelledImages(of(self.ids), of(self.modalities), of(self.images), of(self.labels), answers)
 
     @cached_property
     def shares(self) -> NDArray[np.float64]:

@@ -25,6 +25,29 @@ the parts of the image that hold something. The same image in 8, 12 or 16 bits g
 
 
 @dataclass(frozen=True)
+class Replay:
+    """Images of an earlier training, to be fitted again so that they are not forgotten.
+
+    Attributes
+    ----------
+    name : str
+        Of the data set.
+    split_digest : str
+        See `nuclei_train.data.split.Split`.
+    train, val : tuple of Sample
+        Images to fit, and images on which to see what was forgotten.
+    modality : mapping of str to str
+        By image identifier; empty if it is not known.
+    """
+
+    name: str
+    split_digest: str
+    train: tuple[Sample, ...]
+    val: tuple[Sample, ...]
+    modality: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Sources:
     """The samples and the teacher that a training learns from.
 
@@ -37,16 +60,19 @@ class Sources:
         Images without truth, to be drawn with their prediction.
     teacher : Teacher, optional
         A model whose predictions are learned with the truth.
+    replay : Replay, optional
     """
 
     split: Split
     modality: Mapping[str, str]
     test: Sequence[Sample]
     teacher: Teacher | None = None
+    replay: Replay | None = None
 
     def __len__(self) -> int:
         """The number of images to read."""
-        return len(self.split.train) + len(self.split.val) + len(self.test)
+        n_replayed = len(self.replay.train) + len(self.replay.val) if self.replay is not None else 0
+        return len(self.split.train) + len(self.split.val) + len(self.test) + n_replayed
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,22 @@ from typing import Any
 
 from nuclei_train.errors import RunFolderError
 from nuclei_train.recipes.baseline import Baseline
+from nuclei_train.recipes.fine_tuning import FineTuning
 from nuclei_train.recipes.native import Native
 from nuclei_train.run_folder import difference
 
 DEFAULT = Native()
-RECIPES: dict[str, Native | Baseline] = {recipe.name: recipe for recipe in (DEFAULT, Baseline())}
+DEFAULT_WITH_START = FineTuning()
+RECIPES: dict[str, Native | Baseline] = {recipe.name: recipe for recipe in (DEFAULT, Baseline(), DEFAULT_WITH_START)}
 
 
 def choose_recipe(
-    name: str | None, epochs: int | None, learning_rate: float | None, recorded: Mapping[str, Any]
+    name: str | None,
+    epochs: int | None,
+    learning_rate: float | None,
+    recorded: Mapping[str, Any],
+    *,
+    has_start: bool = False,
 ) -> Native | Baseline:
     """Return the recipe that a command asks for; a run that is resumed keeps the settings that are not asked for.
 
@@ -28,6 +35,8 @@ def choose_recipe(
         Instead of the recipe's.
     recorded : mapping
         run.json of the run that is resumed; empty for a new run.
+    has_start : bool
+        Whether the training begins with the weights of another.
 
     Raises
     ------
@@ -41,7 +50,8 @@ def choose_recipe(
             f"cannot resume this run, because it differs from this command in {difference('recipe.name', found, name)};"
             f" expected one of {', '.join(RECIPES)}, and the same as before"
         )
-    recipe = RECIPES[name or found or DEFAULT.name]
+    default = DEFAULT_WITH_START if has_start else DEFAULT
+    recipe = RECIPES[name or found or default.name]
     return replace(
         recipe,
         epochs=epochs or settings.get("epochs", recipe.epochs),

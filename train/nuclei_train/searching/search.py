@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 
 from nuclei_train import run_folder
 from nuclei_train.errors import RunFolderError
-from nuclei_train.fitting.fit import TrainingConfig
+from nuclei_train.fitting.preparing import TrainingConfig
 from nuclei_train.fitting.reporter import Reporter
 from nuclei_train.searching.report import TRIALS_TABLE, SearchedTrial, draw_trials, write_trials
 from nuclei_train.searching.space import SPACES, Space

@@ -15,7 +15,8 @@ from optuna.trial import TrialState
 from nuclei_runtime.json_fields import flat
 from nuclei_train import run_folder
 from nuclei_train.errors import RunFolderError
-from nuclei_train.fitting.fit import TrainingConfig
+from nuclei_train.fitting.preparing import TrainingConfig
+from nuclei_train.fitting.run_description import resumable_paths
 from nuclei_train.searching.space import Space
 
 STUDY_FILE = "study.db"
@@ -67,11 +68,7 @@ def open_study(config: TrainingConfig, space: Space, own: Mapping[str, float]) -
     run = config.run
     begun_with = {
         "recipe": asdict(config.recipe),  # type: ignore[call-overload]  # each recipe is a dataclass
-        "paths": {
-            name: str(path.resolve())
-            for name, path in (("start", config.start), ("teacher", config.teacher))
-            if path is not None
-        },
+        "paths": resumable_paths({"start": config.start, "teacher": config.teacher}),
     }
     exists = (run / STUDY_FILE).is_file()
     if not exists and run.exists() and (not run.is_dir() or any(run.iterdir())):

@@ -11,7 +11,8 @@ import keras
 import optuna
 
 from nuclei_train import run_folder
-from nuclei_train.fitting.fit import TrainingConfig, train
+from nuclei_train.fitting.fit import train
+from nuclei_train.fitting.preparing import TrainingConfig
 from nuclei_train.fitting.progress import read_progress
 from nuclei_train.fitting.reporter import Reporter
 from nuclei_train.searching.space import Space

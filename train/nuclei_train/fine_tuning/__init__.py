@@ -1,0 +1,1 @@
+"""Fine-tuning: a trained model adapted to a few images, and whether that made it better."""
