@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation, label
 
+from benchmarks import fine_tuning
 from benchmarks.contrast import area_ratio, draw_nuclei
 from benchmarks.figures import busy_ratio, peer_times, share_of_sgemm, share_outside_network
 from benchmarks.page import SCORES_PAGE, render
@@ -264,3 +265,24 @@ def test_the_plan_page_has_the_figures_of_its_script() -> None:
         values = [one[what][0] * (60 if unit == " minutes" else 1) for one in both]
         assert cells[row] == " | ".join(f"{value:,.0f}{unit}" for value in values), row
     assert cells["processors, in US dollars"] == " | ".join(f"{one['cost: processors'][0]:.2f}" for one in both)
+
+
+def test_the_table_of_fine_tunings_has_a_row_for_each_number_of_images(tmp_path: Path) -> None:
+    def write(name: str, held_out: float, original: float) -> None:
+        scores = {"held out": held_out, "original": original}
+        document = {kind: [{"mean AP": ap, "AP@0.5": ap}, {"mean AP": ap, "AP@0.5": ap}] for kind, ap in scores.items()}
+        (tmp_path / f"{name}.json").write_text(json.dumps(document), encoding="utf-8")
+
+    write("before", 0.3, 0.6)
+    write("replay_20_1", 0.5, 0.6)
+    write("replay_20_2", 0.4, 0.58)
+    write("replay_5_1", 0.35, 0.6)
+    write("alone_20_1", 0.5, 0.5)
+    assert list(fine_tuning.table(tmp_path))[2:] == [
+        "| 0 | | | 0.300 | | 0.600 | |",
+        "| 5 | yes | 1 | 0.350 | +0.050 (+0.050) | 0.600 | +0.000 |",
+        "| 20 | yes | 2 | 0.450 | +0.150 (+0.200, +0.100) | 0.590 | -0.010 |",
+        "| 20 | no | 1 | 0.500 | +0.200 (+0.200) | 0.500 | -0.100 |",
+    ]
+    fine_tuning.draw(tmp_path)
+    assert (tmp_path / "fine_tuning.svg").read_text(encoding="utf-8").count("<path") > 10
