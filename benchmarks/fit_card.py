@@ -27,8 +27,6 @@ from nuclei_runtime.checks.sample import sample_path
 from nuclei_runtime.errors import NucleiError
 from nuclei_runtime.json_fields import canonical_json
 from nuclei_runtime.model.card import ModelCard
-from nuclei_runtime.readers.plane import plane_of
-from nuclei_runtime.segmentation.choice import plane_appearance
 from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_runtime.steps.flags import FlagLimits
 from nuclei_runtime.steps.score import ScoreModel
@@ -74,9 +72,9 @@ def score_of(model: Path, data: Sequence[Path], views: ViewChoice) -> ScoreModel
 def flags_of(model: Path, data: Path) -> FlagLimits | None:
     """Fit what is ordinary for an image, with a model that chooses views."""
     segmenter = Segmenter(model)
-    appearances = [plane_appearance(plane_of(image), segmenter.network) for image, _ in images_of(data, "train")]
-    evidence = [segmenter.segment(image).evidence for image, _ in images_of(data, "val")]
-    return fit_flags([one for one in appearances if one is not None], evidence)
+    return fit_flags(
+        *([segmenter.segment(image).evidence for image, _ in images_of(data, split)] for split in ("train", "val"))
+    )
 
 
 def main(

@@ -14,6 +14,7 @@ from nuclei_export.result import ExportResult
 from nuclei_runtime.json_fields import canonical_json
 from nuclei_runtime.metrics import IOU_THRESHOLDS
 from nuclei_runtime.model.card import ModelCard
+from nuclei_runtime.steps.flags import FlagLimits
 
 
 def write_report(model: Path, proto: Any, result: ExportResult) -> None:
@@ -56,6 +57,7 @@ def write_report(model: Path, proto: Any, result: ExportResult) -> None:
         "",
         *([] if card.views is None else [f"Choice of views: {canonical_json(asdict(card.views))}", ""]),
         *([] if card.score is None else [f"Score of a nucleus: {canonical_json(asdict(card.score))}", ""]),
+        *([] if card.flags is None else [f"Ordinary images: {_limits_of(card.flags)}", ""]),
         "## Parity of ONNX Runtime (CPU) and Keras",
         "",
         f"In fp32. Tolerance {result.tolerance:g}, largest difference "
@@ -115,6 +117,11 @@ def _quantisation(quantisation: Quantisation) -> list[str]:
         ),
         "",
     ]
+
+
+def _limits_of(flags: FlagLimits) -> str:
+    """Return the limits of ordinary images, without what the training images look like."""
+    return canonical_json({name: limit for name, limit in asdict(flags).items() if name != "familiar"})
 
 
 def _way_back(card: ModelCard) -> str:

@@ -112,15 +112,20 @@ class Native(NativeSettings):
         copies = (predict_maps(inference, blurred(image, known_px), tiling) for image in val.images)
         seen, truths = chain(maps, copies), (*val.labels, *val.labels)
         score = None if views is None else fit_score(seen, truths, postprocessing, views)
-        evidence = (
-            []
+        known = (predict_maps(inference, image, tiling) for image in material.train.images)
+        flags = (
+            None
             if views is None
-            else [
-                evidence_as_it_is(from_uint8(image), one, postprocessing, views, known_px)
-                for image, one in zip(val.images, maps, strict=True)
-            ]
+            else fit_flags(
+                *(
+                    [
+                        evidence_as_it_is(from_uint8(image), one, postprocessing, views, known_px)
+                        for image, one in zip(images, all_maps, strict=True)
+                    ]
+                    for images, all_maps in ((material.train.images, known), (val.images, maps))
+                )
+            )
         )
-        flags = fit_flags(material.appearances, evidence)
         card = {
             **training,
             "input": {
