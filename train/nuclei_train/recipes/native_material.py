@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nuclei_runtime.arrays import Labels, to_uint8
+from nuclei_runtime.arrays import Labels, from_uint8, to_uint8
+from nuclei_runtime.steps.novelty import Appearance, appearance_of
 from nuclei_runtime.steps.preprocess import preprocess
 from nuclei_runtime.steps.step import Step
 from nuclei_train.batches.augment import Augmentation
@@ -93,6 +94,12 @@ class NativeMaterial:
     def areas_px(self) -> NDArray[np.int64]:
         """Area of every nucleus in the training images, in pixels."""
         return np.concatenate([np.bincount(labels.ravel())[1:] for labels in self.train.labels])
+
+    @property
+    def appearances(self) -> list[Appearance]:
+        """What each training image looks like, if anything in it stands out."""
+        found = [appearance_of([from_uint8(image)]) for image in self.train.images if image.any()]
+        return [one for one in found if one is not None]
 
     @property
     def steps_per_epoch(self) -> int:
