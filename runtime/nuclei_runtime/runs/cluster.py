@@ -171,7 +171,7 @@ class DaskCluster:
         self._client.register_plugin(plugin, plugin.name)
         crew = Crew(self._client, self._note, plugin.name, report)
         try:
-            self._refuse({where: why for where, why in self._ask(failure_of, plugin.name).items() if why is not None})
+            self._refuse({who: why for who, why in self._ask(failure_of, plugin.name).items() if why is not None})
         except BaseException:
             crew.close()
             raise
@@ -179,25 +179,31 @@ class DaskCluster:
 
     def _refuse_other_versions(self) -> None:
         here, differing = installed(), {}
-        for where, there in self._ask(installed).items():
+        found = self._ask(installed)
+        try:  # the scheduler unpickles what it hands on, and makes no results
+            version = self._client.run_on_scheduler(installed)["nuclei-edge"]
+            found["the scheduler"] = {**here, "nuclei-edge": version}
+        except Exception as error:
+            found["the scheduler"] = error
+        for who, there in found.items():
             if isinstance(there, Exception):  # Dask does not keep the type of what is raised while it unpickles
-                differing[where] = (
+                differing[who] = (
                     f"lacks nuclei-edge, or has another version of it ({there}); install version "
                     f"{here['nuclei-edge']} with the extra dask there"
                 )
             elif there != here:
                 names = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
-                found = ", ".join(f"{name} {there.get(name)} (here {here.get(name)})" for name in names)
-                differing[where] = f"has other versions, which may give other results: {found}; install the same"
+                listed = ", ".join(f"{name} {there.get(name)} (here {here.get(name)})" for name in names)
+                differing[who] = f"has other versions, which may give other results: {listed}; install the same"
         self._refuse(differing)
 
     def _ask(self, question: Callable[..., Any], *arguments: str) -> dict[str, Any]:
         answers: dict[str, Any] = self._client.run(question, *arguments, on_error="return")
-        return answers
+        return {f"worker {address}": answer for address, answer in answers.items()}
 
-    def _refuse(self, workers: dict[str, str]) -> None:
-        if workers:
-            raise RuntimeEnvironmentError("\n".join(f"worker {where}: {why}" for where, why in workers.items()))
+    def _refuse(self, reasons: dict[str, str]) -> None:
+        if reasons:
+            raise RuntimeEnvironmentError("\n".join(f"{who}: {why}" for who, why in reasons.items()))
 
 
 class Crew:
