@@ -200,8 +200,9 @@ class OutcomeReporter:
 
         if not self.n_flagged:
             return
-        are = "image is" if self.n_files == 1 else "images are"
-        yield f"{self.n_flagged} of {self.n_files} {are} flagged; the column flags of images.csv says which:"
+        is_or_are = "is" if self.n_flagged == 1 else "are"
+        of_files = counted(self.n_files, "image")
+        yield f"{self.n_flagged} of {of_files} {is_or_are} flagged; the column flags of images.csv says which:"
         for flag in Flag:
             if self._flags[flag]:
                 yield f"  {flag} ({counted(self._flags[flag], 'image')}): {flag.reason}; {flag.advice}"

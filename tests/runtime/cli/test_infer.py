@@ -403,6 +403,6 @@ def test_the_summary_says_which_images_are_flagged_and_why(tmp_path: Path, tiled
     done = infer(tmp_path / "a.png", tmp_path / "nothing.png", "--out", tmp_path / "out", "--model", tiled_model)
     assert done.returncode == 0, done.stderr
     assert (
-        "1 of 2 images are flagged; the column flags of images.csv says which:\n"
+        "1 of 2 images is flagged; the column flags of images.csv says which:\n"
         f"  blank (1 image): {Flag.BLANK.reason}; {Flag.BLANK.advice}\n" in done.stdout
     )
