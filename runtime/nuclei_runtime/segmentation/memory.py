@@ -61,7 +61,7 @@ LABELS_IN_MEMORY_BYTES = 32 << 20
 
 MAX_COMPUTED = 1.25
 """How many pixels the network may see for each pixel of a plane: tiles overlap by their halos. With the tiles of the
-bundled model's card, it is 2.07. Larger tiles than this takes would need more memory and save little time."""
+bundled model's card, it is 1.89. Larger tiles than this takes would need more memory and save little time."""
 
 MAX_CORE_PX = 2048
 """With the halo of the bundled model, this and less gives planes of any size at most `MAX_COMPUTED`."""
