@@ -146,10 +146,13 @@ def main() -> None:
             print(f"| {name} | {start:.1f} s | {work:.1f} s | {rate:.2f} | {processor:.1f} s |", flush=True)
         if any(one != results[0, "`--threads 1`"] for one in results.values()):
             sys.exit("the results differ")
+        before = time.process_time()
         print("\n| tasks done | known to the scheduler | this process, MiB | a worker, MiB |\n|---|---|---|---|")
         for done, n_known, here, there in memory_rows(images, Path(folder, "memory"), arguments.tasks):
             print(f"| {done:,} | {n_known} | {here:.0f} | {there:.0f} |", flush=True)
-    print(f"\nload average after: {os.getloadavg()[0]:.1f}")
+        per_task_ms = 1e3 * (time.process_time() - before) / arguments.tasks
+        print(f"\nprocessor time of client and scheduler, per task: {per_task_ms:.1f} ms")
+    print(f"load average after: {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":
