@@ -84,7 +84,7 @@ def test_the_spec_accepts_it(package: Path) -> None:
     assert [step.id for step in image.preprocessing] == ["ensure_dtype", "scale_range", "clip", "ensure_dtype"]
     assert card.input.tiling is not None
     for axis in image.axes[1:3]:
-        assert (axis.size.min, axis.size.step) == (240, card.input.tiling.multiple_of_px)
+        assert (axis.size.min, axis.size.step) == (2 * 96 + 16, card.input.tiling.multiple_of_px)
     assert [axis.halo for axis in maps.axes[1:3]] == [card.input.tiling.halo_px] * 2
     assert maps.axes[3].channel_names == list(card.output.maps)
     (tolerance,) = description.config.bioimageio.reproducibility_tolerance
