@@ -132,6 +132,7 @@ def test_an_interrupted_search_goes_on_within_the_trial_and_becomes_the_same(tmp
     assert len(found.trials) == 6
     assert trainer.configs[3] == replace(trainer.configs[2], resume=True)
     assert len(set(decays(trainer))) == 6  # none is tried twice
+    assert [row["trial"] for row in table(tmp_path)] == ["1", "2", "3", "4", "5", "6"]
     third = table(tmp_path)[2]
     assert (third["status"], third["epochs"], third["minutes"]) == ("complete", "5", "0.5")
     n_trained = len(trainer.configs)

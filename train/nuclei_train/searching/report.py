@@ -26,7 +26,7 @@ class SearchedTrial:
     Attributes
     ----------
     number : int
-        From 1; a number is left out where an interrupted trial was begun again.
+        From 1.
     score : float or None
         On the validation images; None if the trial was ended early.
     losses : dict of int to float
@@ -92,6 +92,7 @@ def _draw_losses(axes: Axes, trials: Sequence[SearchedTrial]) -> None:
     for colour, label in (("C0", "complete"), ("grey", "ended early")):
         axes.plot([], [], color=colour, label=label)
     axes.set(title="Validation loss", xlabel="epoch")
+    _make_logarithmic(axes, "y", (1.0, 2.0, 5.0))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8)
 
@@ -104,7 +105,13 @@ def _draw_setting(axes: Axes, trials: Sequence[SearchedTrial], name: str, one: R
     axes.plot(ended, [0.02] * len(ended), "|", color="grey", transform=axes.get_xaxis_transform())
     axes.set(xlabel=name, ylabel=metric)
     if one.is_log:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0) if one.high < 100 * one.low else (1.0,)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        _make_logarithmic(axes, "x", (1.0, 3.0) if one.high < 100 * one.low else (1.0,))
+
+
+def _make_logarithmic(axes: Axes, which: str, multiples: tuple[float, ...]) -> None:
+    """Make an axis logarithmic, labelled at these multiples of the powers of ten."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=multiples))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())

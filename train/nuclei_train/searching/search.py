@@ -96,10 +96,11 @@ def search(config: TrainingConfig, n_trials: int, reporter: Reporter) -> SearchR
         study.tell(trial, score, state=TrialState.PRUNED if score is None else TrialState.COMPLETE)
         _report(config.run, study, space)
     trials = _report(config.run, study, space)
-    if all(one.score is None for one in trials):
+    scored = [(one.score, one) for one in trials if one.score is not None]
+    if not scored:
         raise RunFolderError(f"{config.run}: no trial was completed; see {config.run / TRIALS_TABLE}")
-    best = study.best_trial.number
-    return SearchResult(trials, next(one for one in trials if one.number == best + 1), space.metric)
+    _, best = (min if space.is_loss else max)(scored, key=lambda one: one[0])  # of equals the first, which is kept
+    return SearchResult(trials, best, space.metric)
 
 
 def _keep_if_best(folder: Path, best: Path, score: float | None, study: optuna.Study, space: Space) -> None:
@@ -118,13 +119,13 @@ def _report(run: Path, study: optuna.Study, space: Space) -> list[SearchedTrial]
     sign = 1 if space.is_loss else -1
     trials = [
         SearchedTrial(
-            one.number + 1,
+            number,
             one.value if one.state == TrialState.COMPLETE else None,
             {epoch: sign * value for epoch, value in sorted(one.intermediate_values.items())},
             one.user_attrs.get(MINUTES, 0.0),
             {name: float(value) for name, value in one.params.items()},
         )
-        for one in study.get_trials(states=DONE)
+        for number, one in enumerate(study.get_trials(states=DONE), start=1)
     ]
     write_trials(run, trials, space.metric)
     draw_trials(run, trials, space)
