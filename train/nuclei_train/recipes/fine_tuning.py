@@ -122,7 +122,7 @@ class FineTuning(Native):
     """
 
     name: str = "fine-tuning"
-    steps_per_epoch: int = 30
+    steps_per_epoch: int = 60
     epochs: int = 3
     learning_rate: float = 1e-3
     # Images of one's own look like one's own images: other stains and light are for those that nobody has seen.
