@@ -43,6 +43,14 @@ class NucleiError(Exception):
 
     exit_code: ClassVar[int] = 2
 
+    def __reduce__(self) -> str | tuple[object, ...]:
+        """Pickle by the constructor.
+
+        This is what exceptions do anyway. But Dask has tblib pickle them, and tblib makes those that only inherit this
+        method without their constructor, which fails if a class is also a `MemoryError` or an `OSError`.
+        """
+        return super().__reduce__()
+
 
 class ImageError(NucleiError):
     """An image cannot be segmented; other images are not affected."""

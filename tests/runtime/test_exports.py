@@ -30,6 +30,7 @@ PUBLIC = {
     *("Segmenter", "SegmenterOptions", "Segmentation", "ModelCard", "BUNDLED_MODELS", "__version__"),
     *("read_image", "open_planes", "Selection", "Plane", "plane_of", "segment_plane", "Block", "Contrast"),
     *("save_labels", "compare_labels", "LabelChanges", "Column", "describe_column"),
+    *("Evidence", "Flag", "complete_flags"),
     *("replay_sample", "sample_path", "Replay", "Scale", "View"),
     *("NucleiError", "SegmentationCancelledError", "RuntimeEnvironmentError", "MissingExtraError", "ProviderError"),
     *("ImageError", "ImageReadError", "ImageShapeError", "ImageTooLargeError", "ImageValueError"),

@@ -28,7 +28,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "embedding.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)\n```", PAGE, re.DOTALL)
 PYTHON = [code for language, code in BLOCKS if language == "python"]
-LOOP, TABLE, PROCESSES, CANCELLING, PLANE, REQUIREMENTS, SELF_TEST = PYTHON
+LOOP, TABLE, TRUST, PROCESSES, CANCELLING, PLANE, REQUIREMENTS, SELF_TEST = PYTHON
 COMMANDS = [line for language, block in BLOCKS if not language for line in block.splitlines()]
 CONFIG = {"model": BUNDLED_MODEL, "sha256": hashlib.sha256(BUNDLED_MODEL.read_bytes()).hexdigest(), "threads": 1}
 
@@ -71,6 +71,20 @@ def test_the_table_and_the_outlines_are_used_as_the_page_says(
     areas = np.bincount(Segmenter().segment(frame).labels.ravel())[1:]
     printed = [int(line.split()[0]) for line in capsys.readouterr().out.splitlines()]
     assert printed == (np.flatnonzero(areas > 200) + 1).tolist() != []
+
+
+@pytest.mark.parametrize(
+    ("exposure", "warning"),
+    [(0, "blank: nothing in the image stands out from its noise"), (4, "take the frame again")],
+)
+def test_a_frame_that_cannot_be_trusted_is_neither_counted_in_silence_nor_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, exposure: int, warning: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    field, _ = fluorescence_field(1, height=192, width=192)
+    np.save("frame.npy", np.clip(exposure * field.astype(int), 0, 255).astype(np.uint8))
+    exec(TRUST, {})
+    assert caplog.messages[0].startswith(warning)
 
 
 def test_processes_count_what_this_one_counts(tmp_path: Path) -> None:

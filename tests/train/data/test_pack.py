@@ -106,7 +106,7 @@ def test_it_stands_for_the_data(data: Path, packed: Path) -> None:
         again_table.split,
     )
     descriptions = [
-        describe_run(Native(), training_set(open_data(one)), split, None)
+        describe_run(Native(), training_set(open_data(one)), Sources(split, {}, ()), None)
         for one, split in ((data, of_data), (packed, of_pack))
     ]
     assert descriptions[0] == descriptions[1]
@@ -293,7 +293,8 @@ def test_the_real_data_fit_into_60_mib_and_make_the_same_run(real_data: Path, tm
     assert result.size_bytes == file.stat().st_size < LIMIT_BYTES
     assert result.n_images == 551
     descriptions = [
-        describe_run(Native(), training_set(open_data(one)), split_of(one), None) for one in (real_data, file)
+        describe_run(Native(), training_set(open_data(one)), Sources(split_of(one), {}, ()), None)
+        for one in (real_data, file)
     ]
     assert descriptions[0] == descriptions[1]
 
