@@ -36,6 +36,9 @@ NUCLEI_PARQUET, NUCLEI_WORKBOOK = "nuclei.parquet", "nuclei.xlsx"
 
 SUMMARY_TABLE, REPORT_FILE = "summary.csv", "report.html"
 
+TRIED_MARK = "tried-"
+"""Begins the kind of the marks in `PARTIAL_FOLDER` that count how often an image was begun."""
+
 JOINED_FILES = (NUCLEI_TABLE, IMAGES_TABLE, SUMMARY_TABLE, NUCLEI_PARQUET, NUCLEI_WORKBOOK)
 """Every file that joined tables can be in."""
 

@@ -17,15 +17,13 @@ from pathlib import Path
 from typing import Self
 
 from nuclei_runtime.errors import ResultsExistError
-from nuclei_runtime.results.layout import PARTIAL_FOLDER, PROVENANCE_FILE, is_result, record_name, token_of
+from nuclei_runtime.results.layout import PARTIAL_FOLDER, PROVENANCE_FILE, TRIED_MARK, is_result, record_name, token_of
 from nuclei_runtime.results.lease import HeldLease
 from nuclei_runtime.results.records import Record, parse_record, record_of_token
 from nuclei_runtime.results.store import ResultStore
 from nuclei_runtime.results.writing import writing
 from nuclei_runtime.stores.remote import RemoteFolder
 from nuclei_runtime.stores.scratch import scratch_folder
-
-_TRIED = "tried-"
 
 
 def _partial(name: str, kind: str = "") -> str:
@@ -187,7 +185,7 @@ class RemoteStore:
         """
         with writing(self.path):
             left = [path for path in self.path.files(PARTIAL_FOLDER) if path.startswith(_partial(name))]
-            marks = [path for path in left if path.startswith(_partial(name, _TRIED))]
+            marks = [path for path in left if path.startswith(_partial(name, TRIED_MARK))]
             for journal in set(left) - set(marks):
                 self.undo(journal)
         return len(marks)
@@ -195,13 +193,13 @@ class RemoteStore:
     @contextmanager
     def attempt(self, name: str) -> Iterator[None]:
         """Leave a mark while an image is processed, which `n_killed` counts if this process is killed."""
-        mark = _partial(name, _TRIED) + secrets.token_hex(8)
+        mark = _partial(name, TRIED_MARK) + secrets.token_hex(8)
         with writing(self.path):
             self.path.write(mark, name.encode("utf-8", "surrogatepass"))
         try:
             yield
             with writing(self.path):  # the image is done
-                marks = _partial(name, _TRIED)
+                marks = _partial(name, TRIED_MARK)
                 self.path.remove([path for path in self.path.files(PARTIAL_FOLDER) if path.startswith(marks)])
         finally:
             with suppress(OSError):

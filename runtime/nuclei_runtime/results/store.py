@@ -27,6 +27,7 @@ from nuclei_runtime.results.layout import (
     BLOCKS_FOLDER,
     PARTIAL_FOLDER,
     PROVENANCE_FILE,
+    TRIED_MARK,
     leads_out,
     record_path,
     remove_results,
@@ -37,7 +38,6 @@ from nuclei_runtime.results.records import Record, digest_file, read_record
 from nuclei_runtime.results.writing import make_folder, move, write_through, writing
 
 _RECORD_IN_WORKSPACE = "record.json"
-_TRIED = "tried-"
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ class ResultStore:
             self.check()
             partial = self.path / PARTIAL_FOLDER
             left = [path for path in _listed(partial) if path.name.startswith(f"{token}-")]
-            marks = [path for path in left if path.name.startswith(f"{token}-{_TRIED}")]
+            marks = [path for path in left if path.name.startswith(f"{token}-{TRIED_MARK}")]
             for work in set(left) - set(marks):
                 self.remove_leftover(work, token)
         return len(marks)
@@ -253,14 +253,14 @@ class ResultStore:
         """Leave a mark while an image is processed, which `n_killed` counts if this process is killed."""
         token = token_of(name)
         partial = self.path / PARTIAL_FOLDER
-        mark = partial / f"{token}-{_TRIED}{secrets.token_hex(8)}"
+        mark = partial / f"{token}-{TRIED_MARK}{secrets.token_hex(8)}"
         with writing(mark):
             make_folder(partial)
             mark.touch()
         try:
             yield
             for other in _listed(partial):  # the image is done
-                if other.name.startswith(f"{token}-{_TRIED}"):
+                if other.name.startswith(f"{token}-{TRIED_MARK}"):
                     other.unlink(missing_ok=True)
         finally:
             mark.unlink(missing_ok=True)
