@@ -177,11 +177,12 @@ class OutcomeReporter:
             print_stderr(f"kept: {outcome.planes[0].image}: {', '.join(outcome.changed)} {were} changed after the run")
         if outcome.redone is not None:
             print_stderr(f"{self._done} again: {outcome.planes[0].image}: {outcome.redone}")
+        is_shared = len({plane.note for plane in outcome.planes}) == 1
         for plane in outcome.planes:
             for how in self._changes:
                 self._changes[how] += getattr(plane, f"n_{how}") or 0
-            if plane.labels_note is not None:
-                print_stderr(f"note: {plane.image}{_indices(plane)}: {plane.labels_note}")
+            if plane.note is not None and (plane is outcome.planes[0] or not is_shared):
+                print_stderr(f"note: {plane.image}{'' if is_shared else _indices(plane)}: {plane.note}")
             if plane.n_nuclei is not None:
                 kind = _Kind.IMAGE if plane.time is None else _Kind.FRAME
                 found = self._found[kind if plane.z is None else _Kind.DEPTH]

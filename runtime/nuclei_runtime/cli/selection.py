@@ -51,6 +51,7 @@ PixelSizeOption = Annotated[
     typer.Option(
         "--pixel-size",
         metavar="UM",
-        help="Micrometres per pixel of files that do not state it, such as PNG, for the columns in micrometres.",
+        help="Micrometres per pixel of files that do not state it, such as PNG. Files that state another size keep "
+        "their own, and the column note says so.",
     ),
 ]

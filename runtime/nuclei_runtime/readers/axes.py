@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from nuclei_runtime.arrays import Image, check_form, check_image
-from nuclei_runtime.errors import ImageShapeError, ImageValueError
+from nuclei_runtime.errors import ImageShapeError
 from nuclei_runtime.readers.channels import Channels, Chosen, UndecidedError
 from nuclei_runtime.readers.pixel_size import PixelSize
 from nuclei_runtime.readers.plane import MeasuredChannel, Plane, Read, Selection
@@ -75,7 +75,7 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
     ImageShapeError
         A dimension, the channel or the choice for a Z stack is not stated, or does not exist in the file.
     ImageValueError
-        The values are of a type that cannot hold intensities, or the file states another pixel size.
+        The values are of a type that cannot hold intensities.
     """
     axes, are_colours = _named_axes(stack, selection.axes)
     length = dict(zip(axes, stack.shape, strict=True))
@@ -95,7 +95,7 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
     together = prod(stack.shape[stack.axes.index("X") + 1 :])  # axes after X are interleaved: they are decoded together
     shape = (length["Y"], length["X"], *([chosen.n_values] if chosen.n_values > 1 else []))
     check_form(shape, np.dtype(stack.dtype))
-    pixel_size_um = _pixel_size(stack.pixel_size_um, selection.pixel_size_um)
+    pixel_size_um, notes = _pixel_size(stack.pixel_size_um, selection.pixel_size_um)
     leading = [axis for axis, own in zip(axes, stack.axes, strict=True) if own not in "YXS"]
     last_reads = [_LastRead() for _ in range(1 + len(measured))]
 
@@ -126,6 +126,7 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
                     for one, found, kept in zip(measured, of_measured, last_reads[1:], strict=True)
                     if (at := _of_other(found.get(time, ()), own, projected=projected))
                 ),
+                notes=notes,
             )
         )
     return planes
@@ -153,22 +154,20 @@ def _of_other(found: Sequence[int], own: Sequence[int], *, projected: bool) -> S
     return found if projected or len(found) == 1 else [z for z in own if z in found]
 
 
-def _pixel_size(stated: PixelSize | None, asked: float | None) -> PixelSize | None:
-    """Return the size of a pixel: what the file states, or else what is asked for.
+def _pixel_size(stated: PixelSize | None, asked: float | None) -> tuple[PixelSize | None, tuple[str, ...]]:
+    """Return the size of a pixel, and what is to be known about it.
 
-    Raises
-    ------
-    ImageValueError
-        They differ: nobody knows which is right, and areas could be wrong.
+    What a file states is of this file; what is asked for is one number for all files, some of which may be of another
+    objective. It is therefore for those that state nothing, and a note tells whoever knows better than the file.
     """
     if stated is None or asked is None:
-        return stated if asked is None else (asked, asked)
-    if any(abs(size / asked - 1) > PIXEL_SIZE_TOLERANCE for size in stated):
-        raise ImageValueError(
-            f"the option --pixel-size {asked:g} contradicts the file, which says {stated[0]:.6g} x {stated[1]:.6g} um; "
-            "leave the option out for this file, or correct the file"
-        )
-    return stated
+        return stated if asked is None else (asked, asked), ()
+    if all(abs(size / asked - 1) <= PIXEL_SIZE_TOLERANCE for size in stated):
+        return stated, ()
+    return stated, (
+        f"the file says that a pixel is {stated[0]:.6g} x {stated[1]:.6g} um, which was used, and not --pixel-size "
+        f"{asked:g}, which is for files that do not say it; if the file is wrong, correct it",
+    )
 
 
 def _kept(stack: Stack) -> list[int]:

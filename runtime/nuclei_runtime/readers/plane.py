@@ -53,7 +53,7 @@ class Selection:
     mpp : float, optional
         Instead of a level, the size of its pixels in micrometres (microns per pixel).
     pixel_size_um : float, optional
-        Height and width of a pixel in micrometres, for files that do not state it.
+        Height and width of a pixel in micrometres, for files that do not state it. Others keep what they state.
     measure : tuple of str, optional
         Names or indices (from 0) of the channels whose intensities are measured in each nucleus, or `ALL_CHANNELS`
         alone. A colour image has the channels red, green and blue.
@@ -152,6 +152,8 @@ class Plane:
     glass : (rows, columns) ndarray of bool, optional
         Which squares of `GLASS_SQUARE_PX` show nothing but the glass of a slide, so that nothing is looked for there;
         see `nuclei_runtime.segmentation.glass`. None if glass was not looked for.
+    notes : tuple of str
+        What is to be known about how it was read, such as a pixel size that was asked for and is not used.
     """
 
     time: int | None
@@ -170,6 +172,7 @@ class Plane:
     measured: tuple[MeasuredChannel, ...] = ()
     coarser: tuple[Plane, ...] = ()
     glass: NDArray[np.bool_] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def is_large(self) -> bool:

@@ -51,7 +51,7 @@ from nuclei_runtime.steps.columns import describe_column
 from nuclei_runtime.steps.flags import split
 from nuclei_runtime.stores.remote import RemoteFolder
 
-FAILED, CHANGED = "failed", "changed"
+FAILED, CHANGED, NOTE = "failed", "changed", "note"
 """What the report adds to the flags of an image."""
 
 _CHANGED = "changed after the run: {}; shown and counted as it was before"
@@ -221,7 +221,8 @@ def flags_of(row: Row) -> list[tuple[str, str, str]]:
     """Return why an image is to be looked at first: short names, reasons, and what to do."""
     if row["status"] != "ok":
         return [(FAILED, row.get("reason") or "failed", "")]
-    return [(flag.value, flag.reason, flag.advice) for flag in split(row.get("flags", ""))]
+    notes = [(NOTE, row["note"], "")] if row.get("note") else []
+    return [*((flag.value, flag.reason, flag.advice) for flag in split(row.get("flags", ""))), *notes]
 
 
 def _described(name: str) -> dict[str, str]:

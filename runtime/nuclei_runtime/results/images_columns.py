@@ -24,8 +24,8 @@ _MEANINGS = {
     "n_left_out": ("", "nuclei that --exclude-border, --min-area, --max-area or --min-score left out"),
     "height": ("px", "height of the image"),
     "width": ("px", "width of the image"),
-    "pixel_height_um": ("um", "height of a pixel, if the file states it or --pixel-size gives it"),
-    "pixel_width_um": ("um", "width of a pixel, if the file states it or --pixel-size gives it"),
+    "pixel_height_um": ("um", "height of a pixel: what the file states, or else --pixel-size"),
+    "pixel_width_um": ("um", "width of a pixel: what the file states, or else --pixel-size"),
     "nuclei_per_megapixel": ("1 / million px", "density"),
     "overlay_scale": ("", "how many pixels of the image, along each side, one pixel of its overlay stands for"),
     "scale": ("", "how many times larger the network was shown the image, along each side"),
@@ -64,7 +64,11 @@ _MEANINGS = {
     "n_removed": ("", "of corrected labels: nuclei from before that are gone"),
     "n_split": ("", "of corrected labels: nuclei from before that are several now"),
     "n_merged": ("", "of corrected labels: nuclei that were several before"),
-    "labels_note": ("", "of corrected labels: what is to be known about them"),
+    "note": (
+        "",
+        "what else is to be known: a --pixel-size that was not used, channels that could not be measured, and about "
+        "corrected labels",
+    ),
 }
 
 _TYPES = get_type_hints(PlaneOutcome)

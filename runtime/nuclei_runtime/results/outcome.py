@@ -56,6 +56,11 @@ def _channel(found: Segmented) -> str | None:
     return only if channel in (None, ALL_COLOURS) else f"{channel}, {only}"
 
 
+def _note(found: Segmented) -> str | None:
+    given = None if found.corrections is None else found.corrections.note
+    return "; ".join([*found.plane.notes, *([] if given is None else [given])]) or None
+
+
 def _changed(found: Segmented, how: str) -> int | None:
     changes = None if found.corrections is None else found.corrections.changes
     return None if changes is None else getattr(changes, how)
@@ -89,7 +94,7 @@ class PlaneOutcome:
     height, width : int, optional
         In pixels.
     pixel_height_um, pixel_width_um : float, optional
-        In micrometres, if the file states it.
+        In micrometres, if it is known.
     nuclei_per_megapixel : float, optional
     overlay_scale : int, optional
         See `nuclei_runtime.writers.overlay_png.overlay_scale`.
@@ -122,8 +127,8 @@ class PlaneOutcome:
         the results as they were.
     n_unchanged, n_redrawn, n_added, n_removed, n_split, n_merged : int, optional
         How many nuclei a person changed, and how; see `nuclei_runtime.steps.label_changes.LabelChanges`.
-    labels_note : str, optional
-        What is to be known about labels that a person gave.
+    note : str, optional
+        What else is to be known: of the plane, and of labels that a person gave.
     """
 
     image: str
@@ -167,7 +172,7 @@ class PlaneOutcome:
     n_removed: int | None = _column(lambda found: _changed(found, "removed"))
     n_split: int | None = _column(lambda found: _changed(found, "split"))
     n_merged: int | None = _column(lambda found: _changed(found, "merged"))
-    labels_note: str | None = _column(lambda found: None if found.corrections is None else found.corrections.note)
+    note: str | None = _column(_note)
 
 
 IMAGES_COLUMNS = tuple(column.name for column in fields(PlaneOutcome))

@@ -115,3 +115,11 @@ def test_what_is_found_in_several_planes_of_a_stack_is_called_sections() -> None
             reporter.report(outcome)
         assert list(reporter.flagged()) == []
         assert reporter.summary(len(outcomes), 0, 0) == counts + "; other files skipped: 0"
+
+
+def test_a_note_that_all_planes_of_a_file_share_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    planes = [PlaneOutcome("a.tif", "ok", time=time, note="of another size") for time in range(3)]
+    OutcomeReporter(as_json=False).report(FileOutcome(tuple(planes)))
+    assert capsys.readouterr().err == "note: a.tif: of another size\n"
+    OutcomeReporter(as_json=False).report(FileOutcome((*planes[:1], PlaneOutcome("a.tif", "ok", time=1))))
+    assert capsys.readouterr().err == "note: a.tif, time 0: of another size\n"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from nuclei_runtime.errors import ImageValueError, InputsError
+from nuclei_runtime.errors import InputsError
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.pixel_size import in_micrometres
 from nuclei_runtime.readers.plane import Selection
@@ -135,13 +135,20 @@ def test_the_pixel_size_is_given_for_files_that_do_not_state_it(tmp_path: Path) 
         assert plane.pixel_size_um == (0.325, 0.325)
 
 
-def test_a_pixel_size_that_contradicts_the_file_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stated", "asked", "is_noted"),
+    [((0.3251, 0.3251), 0.325, False), ((0.3251, 0.3251), 0.65, True), ((0.325, 0.65), 0.325, True)],
+)
+def test_a_file_keeps_the_pixel_size_that_it_states_and_a_note_says_if_another_was_given(
+    stated: tuple[float, float], asked: float, is_noted: bool, tmp_path: Path
+) -> None:
     path = tmp_path / "a.ome.tif"
-    tifffile.imwrite(path, IMAGE, ome=True, metadata={"PhysicalSizeX": 0.3251, "PhysicalSizeY": 0.3251})
-    with open_planes(path, Selection(pixel_size_um=0.325)) as (plane,):
-        assert plane.pixel_size_um == (0.3251, 0.3251)
-    with pytest.raises(ImageValueError, match=r"--pixel-size 0.65 contradicts the file, which says 0.3251 x 0.3251 um"):
-        open_planes(path, Selection(pixel_size_um=0.65)).__enter__()
+    tifffile.imwrite(path, IMAGE, ome=True, metadata={"PhysicalSizeX": stated[1], "PhysicalSizeY": stated[0]})
+    with open_planes(path, Selection(pixel_size_um=asked)) as (plane,):
+        assert plane.pixel_size_um == stated
+        assert len(plane.notes) == is_noted
+        for note in plane.notes:
+            assert f"a pixel is {stated[0]} x {stated[1]} um, which was used, and not --pixel-size {asked}" in note
 
 
 @pytest.mark.parametrize("size", [0.0, -1.0, float("nan"), float("inf")])

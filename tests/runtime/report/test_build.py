@@ -217,6 +217,7 @@ def test_flags_are_failures_and_those_of_the_table() -> None:
     assert flags_of({"status": "ok", "expected_ap": "0"}) == []
     low = Flag.LOW_EXPECTED_AP
     assert flags_of({"status": "ok", "flags": "low_expected_ap;of_another_version"}) == [(low, low.reason, low.advice)]
+    assert flags_of({"status": "ok", "flags": "", "note": "of another size"}) == [("note", "of another size", "")]
 
 
 @pytest.mark.parametrize("tile", [None, (512, 512)])

@@ -130,7 +130,7 @@ def test_outlines_that_were_corrected_are_measured(run: RunConfig, form: str) ->
         path.unlink()
         roifile.roiwrite(path, rois)
     (plane,) = do(measuring(run))["a.png"].planes
-    assert (plane.n_removed, plane.n_redrawn, plane.labels_note) == (1, 0, None)
+    assert (plane.n_removed, plane.n_redrawn, plane.note) == (1, 0, None)
     labels[labels == 2] = 0
     np.testing.assert_array_equal(tifffile.imread(run.out.with_name("m") / "labels/a.tif"), labels)
 
@@ -151,8 +151,8 @@ def test_changes_are_unknown_if_nothing_holds_the_labels_before(run: RunConfig) 
         (run.out / path).unlink()
     (plane,) = do(measuring(run))["a.png"].planes
     assert (plane.status, plane.n_removed, plane.n_unchanged) == ("ok", None, None)
-    assert plane.labels_note is not None
-    assert plane.labels_note.startswith("what was changed is not known: the label image was corrected in its place")
+    assert plane.note is not None
+    assert plane.note.startswith("what was changed is not known: the label image was corrected in its place")
 
 
 def test_a_folder_of_labels_is_paired_by_name(run: RunConfig, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_outlines_beside_their_images_are_paired(run: RunConfig, tmp_path: Path)
 
 def test_without_an_earlier_run_nothing_is_counted(run: RunConfig) -> None:
     outcome = do(measuring(run, run.out / "labels"))["a.png"]
-    assert (outcome.planes[0].status, outcome.planes[0].n_unchanged, outcome.planes[0].labels_note) == (
+    assert (outcome.planes[0].status, outcome.planes[0].n_unchanged, outcome.planes[0].note) == (
         "ok",
         None,
         None,

@@ -156,6 +156,24 @@ def test_files_with_other_channels_share_a_table_and_one_without_them_fails_alon
     assert {row["image"] for row in rows} == {"a.ome.tif", "b.ome.tif"}
 
 
+def test_a_pixel_size_is_for_the_files_of_a_folder_that_state_none(tmp_path: Path, tiled_model: Path) -> None:
+    field, _ = fluorescence_field(3, height=96, width=96, n_nuclei=8)
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in/plain.tif", field)
+    stated = {"PhysicalSizeX": 0.65, "PhysicalSizeY": 0.65}
+    tifffile.imwrite(tmp_path / "in/stated.ome.tif", field, metadata=stated)
+    assert run(tmp_path / "in", tmp_path / "out", tiled_model, selection=Selection(pixel_size_um=0.325)) == [None] * 2
+    plain, other = read_rows(tmp_path / "out/images.csv")
+    assert (plain["pixel_height_um"], plain["pixel_width_um"], plain["note"]) == ("0.325", "0.325", "")
+    assert (other["pixel_height_um"], other["pixel_width_um"]) == ("0.65", "0.65")
+    assert "not --pixel-size 0.325" in other["note"]
+    sizes = {"plain.tif": 0.325, "stated.ome.tif": 0.65}
+    rows = rows_of(tmp_path / "out")
+    assert {row["image"] for row in rows} == set(sizes)
+    for row in rows:
+        assert float(row["area_um2"]) == pytest.approx(float(row["area_px"]) * sizes[row["image"]] ** 2)
+
+
 @pytest.mark.vendor_files
 @pytest.mark.parametrize("name", ["nd2/example-multichannel.nd2", "czi/DAPI_GFP.czi", "lsm/032113-18.lsm"])
 def test_files_of_microscopes_are_measured_as_their_makers_libraries_read_them(
