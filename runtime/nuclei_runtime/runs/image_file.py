@@ -26,6 +26,7 @@ from nuclei_runtime.results.writing import writing
 from nuclei_runtime.runs.given import AnyWorker
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.runs.sources import at_hand, digest_source, keeping_results
+from nuclei_runtime.runs.unread_channels import UnreadChannelError, naming_channels, without
 from nuclei_runtime.runs.workers import PlaneTask
 from nuclei_runtime.segmentation.cancelling import cancellable
 from nuclei_runtime.writers.outputs import LABELS, Output
@@ -182,7 +183,8 @@ def make_results(
                 files = {output: work / f"{index}-{output.folder}{output.ending}" for output in outputs}
                 key = f"{worker.job.run_key} {source.sha256} {source.size} {index}"
                 keep = store.kept_blocks(file.name, key) if store is not None and plane.is_large else None
-                task = PlaneTask(file, cancellable(_guarded(plane), worker.stop), index, len(found), keep)
+                readable = naming_channels(cancellable(_guarded(plane), worker.stop))
+                task = PlaneTask(file, readable, index, len(found), keep)
                 planes.append(_make_plane(task, worker, work, files))
                 for output, path in files.items() if planes[-1].status == "ok" else ():
                     if output in to_join:
@@ -218,6 +220,8 @@ def _make_plane(task: PlaneTask, worker: AnyWorker, work: Path, files: Mapping[O
         with writing(work), worker.nuclei(task) as nuclei:
             written = write_plane_files(file.name, plane, nuclei.blocks, files, worker.job.outputs.expansion)
             corrections = nuclei.corrections()
+    except UnreadChannelError as error:
+        return _make_plane(replace(task, plane=without(plane, error)), worker, work, files)
     except Exception as error:
         reason = image_failure(error)
         where = (plane.scene_label, plane.well, plane.field, plane.time, plane.z)

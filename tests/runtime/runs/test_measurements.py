@@ -156,6 +156,25 @@ def test_files_with_other_channels_share_a_table_and_one_without_them_fails_alon
     assert {row["image"] for row in rows} == {"a.ome.tif", "b.ome.tif"}
 
 
+def test_a_channel_that_cannot_be_read_has_no_measurements_at_all_however_small_the_blocks(
+    tmp_path: Path, tiled_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field, _ = fluorescence_field(5, height=230, width=290, n_nuclei=50)
+    stack = np.stack([field, field]).astype(np.float32)
+    stack[1, -1, -1] = np.nan
+    metadata = {"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack, tile=(64, 64), metadata=metadata, photometric="minisblack")
+    small = Grid(core_px=96, margin_px=48, max_margin_px=256)
+    monkeypatch.setattr(blocks.segment_plane, "__kwdefaults__", {**blocks.segment_plane.__kwdefaults__, "grid": small})
+    selection = Selection(channel="DAPI", measure=("GFP",))
+    outputs = OutputOptions(expansion=Expansion(3, "px"))
+    assert run(tmp_path / "a.ome.tif", tmp_path / "out", tiled_model, selection=selection, outputs=outputs) == [None]
+    (image,) = read_rows(tmp_path / "out/images.csv")
+    assert image["note"].startswith("channel GFP was not measured: 1 of ")
+    assert len(rows_of(tmp_path / "out")) == int(image["n_nuclei"]) > 3
+    assert not any("GFP" in column for column in rows_of(tmp_path / "out")[0])
+
+
 def test_a_pixel_size_is_for_the_files_of_a_folder_that_state_none(tmp_path: Path, tiled_model: Path) -> None:
     field, _ = fluorescence_field(3, height=96, width=96, n_nuclei=8)
     (tmp_path / "in").mkdir()

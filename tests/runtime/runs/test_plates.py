@@ -129,6 +129,36 @@ def test_a_field_that_fails_leaves_the_others(config: RunConfig) -> None:
     assert [found[name]["status"] for name in NAMES[1:]] == ["ok", "ok"]
 
 
+@pytest.mark.parametrize("damage", ["missing", "empty", "of another size"])
+def test_a_channel_that_cannot_be_read_costs_a_field_its_measurements_but_not_its_nuclei(
+    config: RunConfig, damage: str
+) -> None:
+    measuring = replace(config, selection=Selection(channel=0, measure=("all",)))
+    path = Path(config.sources[0]) / "P/Images/r01c01f02p01-ch2sk1fk1fl1.tiff"
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    elif damage == "empty":
+        path.write_bytes(b"")
+    else:
+        tifffile.imwrite(path, np.zeros((8, 8), np.uint16))
+    do(measuring)
+    found = {row["image"]: row for row in rows(config.out / "images.csv")}
+    assert {row["status"] for row in found.values()} == {"ok"}
+    assert found["P_A01_f02"]["note"].startswith("channel Alexa 488 was not measured: Images/r01c01f02p01-ch2sk1fk1fl1")
+    assert {found[name]["note"] for name in found if name != "P_A01_f02"} == {""}
+    of_field = [row for row in rows(config.out / "nuclei.csv") if row["image"] == "P_A01_f02"]
+    assert len(of_field) == int(found["P_A01_f02"]["n_nuclei"]) > 0
+    assert all(row["intensity_mean:DAPI"] and not row["intensity_mean:Alexa 488"] for row in of_field)
+    assert all(not verified.differences for verified in verify(measuring))
+
+    path.write_bytes(content)
+    again = do(replace(measuring, mode="resume"))
+    assert [outcome.planes[0].image for outcome in again if not outcome.is_kept] == ["P_A01_f02"]
+    assert {row["note"] for row in rows(config.out / "images.csv")} == {""}
+    assert all(row["intensity_mean:Alexa 488"] for row in rows(config.out / "nuclei.csv") if row["well"])
+
+
 def test_a_plate_whose_index_is_damaged_fails_as_one_image(config: RunConfig) -> None:
     (Path(config.sources[0]) / "P/Images/Index.idx.xml").write_text("<EvaluationInputData>", encoding="utf-8")
     assert names(do(config)) == ["P", "other.png"]
