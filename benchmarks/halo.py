@@ -27,6 +27,7 @@ from nuclei_runtime.segmentation.blocks import label_maps
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import PlaneInput, shown_plane
 from nuclei_runtime.segmentation.plane_maps import PlaneMaps
+from nuclei_runtime.segmentation.plane_tiles import Cut, OwnTiles
 from nuclei_runtime.steps.tiling import Tiling, computed_px
 
 HALOS_PX = (48, 64, 80, 96)
@@ -55,8 +56,9 @@ def maps_with(image: Image, network: Network, tiling: Tiling) -> Maps:
     plane = shown_plane(plane_of(image), network.view.stain)
     read = PlaneInput(plane, network.card.preprocessing).read
     height, width = image.shape[:2]
+    shape = height, width
     n_maps = len(network.card.output.maps)
-    with PlaneMaps((height, width), read, network, tiling, n_maps, memory_bytes=sys.maxsize) as maps:
+    with PlaneMaps(Cut(shape, tiling), OwnTiles(read, network, shape), n_maps, memory_bytes=sys.maxsize) as maps:
         return maps.read(slice(0, height), slice(0, width))
 
 

@@ -21,6 +21,7 @@ from nuclei_runtime.results.mirror import reading
 from nuclei_runtime.results.provenance import packages
 from nuclei_runtime.results.remote_store import AnyStore
 from nuclei_runtime.results.writing import KEPT
+from nuclei_runtime.runs.cluster_tiles import ClusterHelpers
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.runs.workers import Job, Worker
@@ -66,6 +67,10 @@ class RunPlugin(WorkerPlugin):  # type: ignore[misc]
         One of the images.
     failure : str, optional
         Why this worker can do nothing for the run.
+    worker : Worker, optional
+        None if it can do nothing.
+    gate : Gate
+        What all that is done for the run in this process passes.
     """
 
     name: str
@@ -78,11 +83,11 @@ class RunPlugin(WorkerPlugin):  # type: ignore[misc]
 
     def setup(self, worker: DaskWorker) -> None:
         """Load the model. An error is kept, because Dask would not start the worker."""
-        self._gate = Gate()
-        self._worker: Worker | None = None
+        self.gate = Gate()
+        self.worker: Worker | None = None
         try:
             self._check()
-            self._worker = self._load(worker)
+            self.worker = self._load(worker)
         except NucleiError as error:
             self.failure = str(error)
         except Exception as error:
@@ -90,8 +95,8 @@ class RunPlugin(WorkerPlugin):  # type: ignore[misc]
 
     def teardown(self, worker: DaskWorker) -> None:  # noqa: ARG002  # Dask passes it
         """End what is in hand."""
-        if self._worker is not None:
-            self._worker.stop.set()
+        if self.worker is not None:
+            self.worker.stop.set()
 
     def process(self, file: ImageFile) -> FileOutcome:
         """Process a file; alone in this process if another process was killed over it.
@@ -101,11 +106,11 @@ class RunPlugin(WorkerPlugin):  # type: ignore[misc]
         RuntimeEnvironmentError
             See `process_file`; or this worker can do nothing for the run.
         """
-        if self._worker is None:
+        if self.worker is None:
             raise RuntimeEnvironmentError(self.failure)
         n_killed = self.store.n_killed(file.name)
-        with self._gate.passed(alone=n_killed > 0), self.store.attempt(file.name):
-            return process_file(file, self._worker, self.store, obstacle=_KILLED if n_killed >= TRIES else None)
+        with self.gate.passed(alone=n_killed > 0), self.store.attempt(file.name):
+            return process_file(file, self.worker, self.store, obstacle=_KILLED if n_killed >= TRIES else None)
 
     def _check(self) -> None:
         origin = self.first.origin
@@ -136,7 +141,7 @@ class RunPlugin(WorkerPlugin):  # type: ignore[misc]
             max_memory = int(MEMORY_SHARE * limit)
         options = replace(options, threads=max(1, (options.threads or n_threads) // n_threads))
         job = replace(self.job, options=options, max_memory=max_memory)
-        return Worker.load(job, n_threads, _Reports(worker, self.name))
+        return Worker.load(job, n_threads, _Reports(worker, self.name), ClusterHelpers(self.name))
 
 
 class _Reports:

@@ -22,6 +22,7 @@ from nuclei_runtime.segmentation.admission import Admission
 from nuclei_runtime.segmentation.blocks import Block, segment_plane
 from nuclei_runtime.segmentation.given_labels import Corrections
 from nuclei_runtime.segmentation.options import SegmenterOptions
+from nuclei_runtime.segmentation.plane_tiles import Helpers
 from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_runtime.writers.outputs import OutputOptions
 
@@ -109,6 +110,8 @@ class Worker:
     stop : Event
         Once set, it ends the current segmentation with `SegmentationCancelledError` when pixels are next read.
     report : ReportBlocks
+    helpers : Helpers, optional
+        Others that compute tiles of large planes.
     """
 
     job: Job
@@ -116,9 +119,12 @@ class Worker:
     admission: Admission = field(default_factory=Admission)
     stop: Event = field(default_factory=Event)
     report: ReportBlocks = report_nothing
+    helpers: Helpers | None = None
 
     @classmethod
-    def load(cls, job: Job, n_at_once: int = 1, report: ReportBlocks = report_nothing) -> Self:
+    def load(
+        cls, job: Job, n_at_once: int = 1, report: ReportBlocks = report_nothing, helpers: Helpers | None = None
+    ) -> Self:
         """Load the model in this process, for `n_at_once` files at a time.
 
         Raises
@@ -133,7 +139,7 @@ class Worker:
                 f"this worker would give other results than the run that it belongs to: its run key is {found}, the "
                 f"run's {job.run_key}; give all workers the same model file and the same version of nuclei-edge"
             )
-        return cls(job, segmenter, Admission(n_at_once, job.max_memory), report=report)
+        return cls(job, segmenter, Admission(n_at_once, job.max_memory), report=report, helpers=helpers)
 
     def describe(self) -> dict[str, Any]:
         """Return everything that the bits of the results depend on, apart from the images."""
@@ -156,5 +162,6 @@ class Worker:
                     share=share,
                     keep=task.keep,
                     report=partial(self.report, task.file.name),
+                    helpers=self.helpers,
                 )
             )

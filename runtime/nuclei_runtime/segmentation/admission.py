@@ -10,7 +10,7 @@ from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.block_search import GRID
 from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.segmentation.network import Network
-from nuclei_runtime.segmentation.process_memory import default_max_memory, resident_bytes
+from nuclei_runtime.segmentation.process_memory import default_max_memory, has_room, resident_bytes
 
 
 class Gate:
@@ -22,19 +22,29 @@ class Gate:
         self._is_alone = False
 
     @contextmanager
-    def passed(self, *, alone: bool) -> Iterator[None]:
-        """Wait until one may enter, and stay inside for as long as the ``with`` statement runs."""
+    def passed(self, *, alone: bool = False, wait: bool = True) -> Iterator[bool]:
+        """Wait until one may enter, and stay inside for as long as the ``with`` statement runs.
+
+        Yields
+        ------
+        bool
+            Whether one is inside: without `wait`, only if one could enter at once.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: not self._is_alone and not (alone and self._n_inside))
-            self._n_inside += 1
-            self._is_alone = alone
+            may_enter = self._changed.wait_for(
+                lambda: not self._is_alone and not (alone and self._n_inside), None if wait else 0
+            )
+            if may_enter:
+                self._n_inside += 1
+                self._is_alone = alone
         try:
-            yield
+            yield may_enter
         finally:
-            with self._changed:
-                self._n_inside -= 1
-                self._is_alone = False
-                self._changed.notify_all()
+            if may_enter:
+                with self._changed:
+                    self._n_inside -= 1
+                    self._is_alone = False
+                    self._changed.notify_all()
 
 
 class Admission:
@@ -75,6 +85,19 @@ class Admission:
         )
         with self._gate.passed(alone=alone):
             yield None if alone else share
+
+    @contextmanager
+    def admit_tile(self, n_bytes: int) -> Iterator[bool]:
+        """Admit a tile of a plane that another process has in hand, if there is memory for it now: it does not wait.
+
+        Yields
+        ------
+        bool
+            Whether it is admitted.
+        """
+        alone = self._share is not None and n_bytes > self._share
+        with self._gate.passed(alone=alone, wait=False) as is_inside:
+            yield is_inside and has_room(n_bytes, self._max_memory)
 
 
 def _share(n_workers: int, max_memory: int | None) -> int:

@@ -52,6 +52,17 @@ class Grid:
         """Side of the first window that is tried for a core."""
         return self.core_px + 2 * self.margin_px
 
+    def window(
+        self, core: tuple[slice, slice], shape: tuple[int, int], margin_px: int | None = None
+    ) -> tuple[slice, slice]:
+        """Return the window around a core within a plane of this shape, the first one if no margin is given."""
+        margin = self.margin_px if margin_px is None else margin_px
+        rows, columns = (
+            slice(max(part.start - margin, 0), min(part.stop + margin, length))
+            for part, length in zip(core, shape, strict=True)
+        )
+        return rows, columns
+
 
 GRID = Grid()
 
@@ -113,10 +124,7 @@ class BlockSearch:
         """Return the nuclei of a core, 1..n, in the smallest window that contains the core and the nuclei."""
         margin = self.grid.margin_px
         while True:
-            rows, columns = (
-                slice(max(core.start - margin, 0), min(core.stop + margin, length))
-                for core, length in zip((core_rows, core_columns), self.shape, strict=True)
-            )
+            rows, columns = self.grid.window((core_rows, core_columns), self.shape, margin)
             self.check_window(rows.stop - rows.start, columns.stop - columns.start)
             try:
                 maps = self.maps.read(rows, columns)

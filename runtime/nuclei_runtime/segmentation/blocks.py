@@ -11,6 +11,7 @@ Blocks that show nothing but glass are left out. Blocks that an interrupted run 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,11 +29,13 @@ from nuclei_runtime.segmentation.kept_blocks import Found, KeptBlocks
 from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import regions
-from nuclei_runtime.segmentation.plane_maps import PlaneMaps, resized_maps
+from nuclei_runtime.segmentation.plane_maps import resized_maps
+from nuclei_runtime.segmentation.plane_tiles import Helpers
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
+from nuclei_runtime.segmentation.shown_maps import open_maps
 from nuclei_runtime.steps.evidence import NO_EVIDENCE, Evidence
 from nuclei_runtime.steps.flags import Flag, flags_of
-from nuclei_runtime.steps.instances import METHODS, find_instances
+from nuclei_runtime.steps.instances import find_instances
 from nuclei_runtime.steps.score import Scores
 from nuclei_runtime.steps.sieve import Sifting
 from nuclei_runtime.steps.view import AS_IT_IS, View
@@ -91,6 +94,7 @@ def segment_plane(
     cancel: CancelFlag | None = None,
     keep: Path | None = None,
     report: Callable[[int, int], None] = lambda _done, _total: None,
+    helpers: Helpers | None = None,
     grid: Grid = GRID,
 ) -> Iterator[Block]:
     """Find the nuclei of a plane.
@@ -113,6 +117,8 @@ def segment_plane(
     report : callable
         ``report(done, total)`` is told how many blocks are done, if there are several: once at the beginning, and
         after each block that is found.
+    helpers : Helpers, optional
+        Others that compute tiles of a large plane. The result is the same with and without them.
     grid : Grid
         Only tests change it: the numbers of the nuclei depend on it.
 
@@ -127,10 +133,10 @@ def segment_plane(
     """
     with allocating_for(plane.shape):
         sifting = Sifting(network.sieve, plane.shape, plane.pixel_size_um)
-        keep = keep if plane.is_large else None
+        keep, helpers = (keep, helpers) if plane.is_large else (None, None)
         plane = cancellable(plane, cancel)
         budget = Budget(plane, max_memory, network, share)
-        for block in _segment(plane, network, budget, grid, keep, report):
+        for block in _segment(plane, network, budget, grid, keep, report, helpers):
             origin = block.rows.start, block.columns.start
             labels, scores, n_left_out = sifting.sift(block.labels, origin, block.scores)
             left_out = (block.labels > 0) & (labels == 0) if n_left_out else None
@@ -144,8 +150,10 @@ def _segment(
     grid: Grid,
     keep: Path | None,
     report: Callable[[int, int], None],
+    helpers: Helpers | None,
 ) -> Iterator[Block]:
     height, width = plane.shape[:2]
+    shape = height, width
     whole = slice(0, height), slice(0, width)
     if network.tiling is None:
         budget.check_whole()
@@ -178,20 +186,15 @@ def _segment(
     if shown.found is not None:
         yield block_of(shown.found)
         return
-    budget = budget.of(network)
-    assert network.tiling is not None  # every view of a network for any size has one
-    tiling = budget.tiling(network.tiling, grid.window_px)
-    method = network.postprocessing
-    n_maps, memory_bytes = len(METHODS[method.id].maps), budget.in_memory_bytes
-    read = shown.plane_input.read
-    with (
-        PlaneMaps((height, width), read, network, tiling, n_maps, memory_bytes=memory_bytes) as maps,
-        ScratchRaster(np.bool_, memory_bytes=memory_bytes) as taken,
-        KeptBlocks(keep) as kept,
-    ):
+    cores = [core for core in regions(shape, grid.core_px) if not plane.shows_glass(*core)]
+    with ExitStack() as opened:
+        kept = opened.enter_context(KeptBlocks(keep))
+        windows = (grid.window(core, shape) for core in cores[kept.count :])
+        maps = opened.enter_context(open_maps(shown, budget, grid.window_px, windows, helpers))
+        taken = opened.enter_context(ScratchRaster(np.bool_, memory_bytes=budget.in_memory_bytes))
         has_signs = network.card.score is not None
-        search = BlockSearch(maps, taken, method, (height, width), grid, budget.check_window, kept, has_signs)
-        cores = [core for core in regions(plane.shape, grid.core_px) if not plane.shows_glass(*core)]
+        method = network.postprocessing
+        search = BlockSearch(maps, taken, method, shape, grid, budget.check_window, kept, has_signs)
         report(kept.count, len(cores))
         for done, found in enumerate(search.find_all(cores), 1):
             yield block_of(found)

@@ -23,6 +23,7 @@ from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import PlaneInput, has_colours, regions, shown_plane
 from nuclei_runtime.segmentation.plane_maps import PlaneMaps
+from nuclei_runtime.segmentation.plane_tiles import Cut, OwnTiles
 from nuclei_runtime.steps.evidence import Evidence, evidence_of
 from nuclei_runtime.steps.instances import METHODS, find_instances
 from nuclei_runtime.steps.novelty import Appearance, appearance_of
@@ -257,7 +258,8 @@ class Eye:
         tiling = budget.tiling(network.tiling, max(shape))
         method = network.postprocessing
         n_maps, memory_bytes = len(METHODS[method.id].maps), budget.in_memory_bytes
-        with PlaneMaps(shape, read_part, network, tiling, n_maps, memory_bytes=memory_bytes) as found:
+        tiles = OwnTiles(read_part, network, shape)
+        with PlaneMaps(Cut(shape, tiling), tiles, n_maps, memory_bytes=memory_bytes) as found:
             maps = found.read(slice(0, shape[0]), slice(0, shape[1]))
         return maps, find_instances(maps, method)
 

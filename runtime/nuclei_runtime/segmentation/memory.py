@@ -213,6 +213,10 @@ class Budget:
         in_share = self._share is None or tiling.core_px <= of_card.core_px or needed <= self._share
         return in_share and self._fits(needed)
 
+    def tile_bytes(self, shape: tuple[int, int], tiling: Tiling) -> int:
+        """Return the bytes that the network needs for a tile of a plane of this height and width."""
+        return math.ceil(tile_side(shape[0], tiling) * tile_side(shape[1], tiling) * self._network_bytes_per_px)
+
     def fits_in(self, share: int, tiling: Tiling | None, window_px: int) -> bool:
         """Return whether the most that the plane can need, with the tiles of a card, fits into a share of the ceiling.
 
@@ -239,8 +243,7 @@ class Budget:
         # The overlay is drawn after the last window, and percentiles are computed before the first.
         window = min(height, window_px) * min(width, window_px) * LABELLING_BYTES_PER_PX
         held = self._held(ceiling) + max(window, min(OVERLAY_BYTES, height * width * OVERLAY_BYTES_PER_PX))
-        tile_px = tile_side(height, tiling) * tile_side(width, tiling)
-        return held + math.ceil(tile_px * self._network_bytes_per_px)
+        return held + self.tile_bytes((height, width), tiling)
 
     def _reading(self) -> int:
         """Return the bytes that reading needs: for the whole plane if its format gives no access to regions.

@@ -20,6 +20,9 @@ from nuclei_runtime.steps.step import Pixels, Step
 REGION_PX = 1024
 """Side of the regions in which a plane is read for its percentiles: a multiple of `structure.BLOCK_PX`."""
 
+Applied = Callable[[NDArray[Any]], NDArray[np.float32]]
+"""A step that is fitted to a plane, for its regions."""
+
 
 class PlaneInput:
     """The input that a network of any size gets from a plane.
@@ -41,7 +44,7 @@ class PlaneInput:
     def __init__(self, plane: Plane, steps: Sequence[Step]) -> None:
         self._plane = plane
         self.shape = (plane.shape[0], plane.shape[1])
-        self._applied: list[Callable[[NDArray[Any]], NDArray[np.float32]]] = []
+        self._applied: list[Applied] = []
         for step in steps:
             if STEPS[step.id].fit is None:
                 raise ValueError(f"{step.id} cannot be applied region by region")
@@ -52,15 +55,33 @@ class PlaneInput:
         """The contrast that the plane is given; None if the model's card does not set it first."""
         return contrast_of(self._applied)
 
+    @property
+    def applied(self) -> tuple[Applied, ...]:
+        """The fitted steps, without what only this process needs: they can be pickled, and are small."""
+        return tuple(replace(one, blocks=None) if isinstance(one, Contrast) else one for one in self._applied)
+
+    def pixels(self, rows: slice, columns: slice) -> Image:
+        """Return the pixels of a region, which `prepared` turns into the network's input."""
+        return self._plane.read(rows, columns)
+
     def read(self, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Return the (h, w, 3) network input of a region."""
-        return as_input(self._apply(colours_of(self._plane.read(rows, columns))))
+        return prepared(self.pixels(rows, columns), self._applied)
 
     def _apply(self, colours: NDArray[Any]) -> NDArray[Any]:
         """Apply the steps that are fitted so far."""
-        for apply in self._applied:
-            colours = apply(colours)
-        return colours
+        return _apply(colours, self._applied)
+
+
+def prepared(pixels: Image, applied: Sequence[Applied]) -> NDArray[np.float32]:
+    """Return the (h, w, 3) network input for pixels of a plane, with the steps that are fitted to it."""
+    return as_input(_apply(colours_of(pixels), applied))
+
+
+def _apply(colours: NDArray[Any], applied: Sequence[Applied]) -> NDArray[Any]:
+    for apply in applied:
+        colours = apply(colours)
+    return colours
 
 
 def shown_plane(plane: Plane, stain: str) -> Plane:

@@ -27,6 +27,22 @@ def resident_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+def has_room(n_bytes: int, max_memory: int | None) -> bool:
+    """Return whether this process may hold so much more; if it is short, what earlier planes left behind is released.
+
+    Parameters
+    ----------
+    n_bytes : int
+    max_memory : int, optional
+        Ceiling in bytes for the whole process. Without it, `default_max_memory`.
+    """
+    ceiling = default_max_memory() if max_memory is None else max_memory
+    if resident_bytes() + n_bytes <= ceiling:
+        return True
+    release_memory()
+    return resident_bytes() + n_bytes <= ceiling
+
+
 def release_memory() -> None:
     """Return the memory that earlier planes left behind to the system.
 

@@ -116,7 +116,18 @@ def run_tile(
     (h, w, maps) ndarray of float32
         The part that is kept.
     """
-    tile = _read_mirrored(read, shape, rows.seen, columns.seen)
+    return run_seen(run, read(*seen_within(shape, rows, columns)), rows, columns)
+
+
+def seen_within(shape: tuple[int, ...], rows: Span, columns: Span) -> tuple[slice, slice]:
+    """Return the part of an image that a tile sees: what it sees may end beyond the image, below and on the right."""
+    height, width = shape[:2]
+    return slice(rows.seen.start, min(rows.seen.stop, height)), slice(columns.seen.start, min(columns.seen.stop, width))
+
+
+def run_seen(run: NetworkFunction, region: NDArray[np.float32], rows: Span, columns: Span) -> NDArray[np.float32]:
+    """Run a network on the part of an image that a tile sees; see `run_tile` and `seen_within`."""
+    tile = _mirrored(region, rows.seen, columns.seen)
     maps: NDArray[np.float32] = run(np.ascontiguousarray(tile[np.newaxis]))[0]
     return maps[
         rows.kept.start - rows.seen.start : rows.kept.stop - rows.seen.start,
@@ -155,13 +166,12 @@ def _tiles(height: int, width: int, tiling: Tiling) -> Iterator[tuple[Span, Span
             yield rows, columns
 
 
-def _read_mirrored(read: Read, shape: tuple[int, int], rows: slice, columns: slice) -> NDArray[np.float32]:
-    """Read a region that may extend below and right of the image, where the image is mirrored.
+def _mirrored(region: NDArray[np.float32], rows: slice, columns: slice) -> NDArray[np.float32]:
+    """Extend what a tile sees of an image to what lies below and right of it, where the image is mirrored.
 
     It extends by less than the multiple of a tiling, so never by more than a tile sees of an image that has several.
     """
-    beyond = [max(span.stop - length, 0) for span, length in zip((rows, columns), shape, strict=True)]
-    region = read(slice(rows.start, rows.stop - beyond[0]), slice(columns.start, columns.stop - beyond[1]))
+    beyond = [span.stop - span.start - length for span, length in zip((rows, columns), region.shape, strict=False)]
     if not any(beyond):
         return region
     # np.pad mirrors repeatedly where the image is thinner than the extension.

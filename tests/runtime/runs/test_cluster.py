@@ -273,7 +273,7 @@ def test_a_worker_shares_its_threads_and_keeps_below_its_memory_limit(
         )
         plugin.setup(dask_worker)
     assert plugin.failure is None
-    worker = plugin._worker
+    worker = plugin.worker
     assert worker is not None
     assert (worker.job.options.threads, (worker.job.max_memory or 0) >> 20) == expected
     for done in range(4):

@@ -12,7 +12,7 @@ import pytest
 
 from nuclei_runtime import Segmenter
 from nuclei_runtime.readers.plane import Plane, plane_of
-from nuclei_runtime.segmentation import admission, memory
+from nuclei_runtime.segmentation import admission, memory, process_memory
 from nuclei_runtime.segmentation.admission import Admission
 
 HELD = 90 << 20
@@ -20,7 +20,7 @@ HELD = 90 << 20
 
 @pytest.fixture(autouse=True)
 def held(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (memory, admission):
+    for module in (memory, admission, process_memory):
         monkeypatch.setattr(module, "resident_bytes", lambda: HELD)
 
 
@@ -85,3 +85,20 @@ def test_what_fails_inside_lets_the_next_one_in(segmenter: Segmenter) -> None:
     for _ in range(2):
         with pytest.raises(OSError, match="gone"), admitting.admit(plane(6000), segmenter.network):
             raise OSError("gone")
+
+
+def test_a_tile_of_another_process_waits_for_nothing(segmenter: Segmenter) -> None:
+    mib = 1 << 20
+    admitting = Admission(2, 700 * mib)  # 305 MiB for each
+    with admitting.admit_tile(300 * mib) as first, admitting.admit_tile(300 * mib) as second:
+        assert (first, second) == (True, True)
+        with admitting.admit_tile(310 * mib) as third:
+            assert not third
+    with admitting.admit_tile(600 * mib) as alone, admitting.admit_tile(1) as beside:
+        assert (alone, beside) == (True, False)
+    with admitting.admit_tile(620 * mib) as too_large:
+        assert not too_large
+    with admitting.admit(plane(6000), segmenter.network), admitting.admit_tile(1) as beside:
+        assert not beside
+    with admitting.admit_tile(1) as again:
+        assert again
