@@ -11,7 +11,8 @@ that the start was trained on: half of each batch is cut from their images of `t
 what is forgotten. With --alone, the draws are also fitted without them.
 
 Each training is a JSON file in OUT: an interrupted run resumes. The table is printed and written to
-OUT/fine_tuning.md, and OUT/fine_tuning.svg is the curve.
+OUT/fine_tuning.md. OUT/fine_tuning.svg is the curve: the points are the draws, the lines their means, and the bars the
+95% intervals of the gain over the images.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from nuclei_runtime.errors import NucleiError
 from nuclei_train.data.opening import open_for_training
 from nuclei_train.data.samples import Sample
 from nuclei_train.data.split import Split
-from nuclei_train.evaluation.comparison import compare
+from nuclei_train.evaluation.comparison import Comparison, compare
 from nuclei_train.fine_tuning.held_out import Score
 from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
 from nuclei_train.fitting.start import BUNDLED, card_of, read_start
@@ -39,6 +40,7 @@ from nuclei_train.recipes.fine_tuning import FineTuning, FineTuningMaterial
 from nuclei_train.recipes.recipe import Replay, Sources
 
 IMAGES, SEEDS, HELD_OUT = (5, 10, 20, 50), 3, 12
+KINDS = "held out", "original"
 HELD_OUT_SEED = 0
 
 
@@ -148,27 +150,36 @@ def read(out: Path) -> dict[tuple[str, int], list[dict[str, Any]]]:
 
 
 def table(out: Path) -> Iterator[str]:
-    """Yield the table."""
-    before = json.loads((out / "before.json").read_text(encoding="utf-8"))
-    held, original = (float(np.mean(mean_aps(before, name))) for name in ("held out", "original"))
-    yield "| images | replay | draws | held out: mean AP | gain (each draw) | original data: mean AP | change |"
+    """Yield the table. A gain is the mean over all draws; its interval says what other images would change."""
+    yield "| images | replay | held out: mean AP | gain (95% interval) | each draw | original: mean AP | change |"
     yield "|---|---|---|---|---|---|---|"
-    yield f"| 0 | | | {held:.3f} | | {original:.3f} | |"
+    before = json.loads((out / "before.json").read_text(encoding="utf-8"))
+    held, original = (float(np.mean(mean_aps(before, name))) for name in KINDS)
+    yield f"| 0 | | {held:.3f} | | | {original:.3f} | |"
     for (kind, n_images), documents in read(out).items():
-        gains = [
-            [compare(mean_aps(before, name), mean_aps(one, name)).difference for one in documents]
-            for name in ("held out", "original")
-        ]
-        each = ", ".join(f"{gain:+.3f}" for gain in gains[0])
+        held, original = (over_draws(before, documents, name) for name in KINDS)
+        each = (over_draws(before, [one], "held out").difference for one in documents)
         yield (
-            f"| {n_images} | {'yes' if kind == 'replay' else 'no'} | {len(documents)} | "
-            f"{held + np.mean(gains[0]):.3f} | {np.mean(gains[0]):+.3f} ({each}) | "
-            f"{original + np.mean(gains[1]):.3f} | {np.mean(gains[1]):+.3f} |"
+            f"| {n_images} | {'yes' if kind == 'replay' else 'no'} | {held.after:.3f} | {in_words(held)} | "
+            f"{', '.join(f'{gain:+.3f}' for gain in each)} | {original.after:.3f} | {in_words(original)} |"
         )
 
 
+def over_draws(before: dict[str, Any], documents: Sequence[dict[str, Any]], name: str) -> Comparison:
+    """Compare each image before with its mean over some trainings."""
+    return compare(mean_aps(before, name), np.mean([mean_aps(one, name) for one in documents], axis=0).tolist())
+
+
+def in_words(found: Comparison) -> str:
+    """Return the gain and its interval, which only enough images have."""
+    if found.interval is None:
+        return f"{found.difference:+.3f}"
+    low, high = found.interval
+    return f"{found.difference:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
 def draw(out: Path) -> None:
-    """Draw the curve: each draw a point, their means a line."""
+    """Draw the curve: each draw a point, their means a line with the 95% interval of the gain."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -176,22 +187,28 @@ def draw(out: Path) -> None:
     from matplotlib import pyplot
 
     before = json.loads((out / "before.json").read_text(encoding="utf-8"))
-    figure, axes = pyplot.subplots(figsize=(6, 3.6), layout="constrained")
-    for name, colour in (("held out", "tab:blue"), ("original", "tab:gray")):
-        for kind, style in (("replay", "o-"), ("alone", "s--")):
-            points = [(0, float(np.mean(mean_aps(before, name))))]
-            for (found, n_images), documents in read(out).items():
-                if found != kind:
-                    continue
+    figure, axes = pyplot.subplots(figsize=(5, 3.4), layout="constrained")
+    labels = dict(zip(KINDS, ("images of the new kind, held out", "original data"), strict=True))
+    for (name, label), colour in zip(labels.items(), ("tab:blue", "tab:gray"), strict=True):
+        start = float(np.mean(mean_aps(before, name)))
+        for kind, style, added in (("replay", "o-", ""), ("alone", "s--", ", without replay")):
+            found = {n_images: documents for (of, n_images), documents in read(out).items() if of == kind}
+            if not found:
+                continue
+            means = {n_images: over_draws(before, documents, name) for n_images, documents in found.items()}
+            for n_images, documents in found.items():
                 values = [float(np.mean(mean_aps(one, name))) for one in documents]
                 axes.plot([n_images] * len(values), values, style[0], color=colour, markersize=3, alpha=0.5)
-                points.append((n_images, float(np.mean(values))))
-            if len(points) > 1:
-                label = f"{name} data" if name == "original" else "images of the new kind, held out"
-                without = ", without replay" if kind == "alone" else ""
-                axes.plot(*zip(*points, strict=True), style[1:], color=colour, label=label + without)
-    axes.set(xlabel="images fitted", ylabel="mean AP", ylim=(0, 1))
-    axes.legend()
+            axes.plot(
+                [0, *means], [start, *(one.after for one in means.values())], style[1:], color=colour,
+                label=label + added,
+            )  # fmt: skip
+            for n_images, one in means.items():
+                if one.interval is not None:
+                    ends = [one.before + end for end in one.interval]
+                    axes.plot([n_images] * 2, ends, color=colour, linewidth=5, alpha=0.25, solid_capstyle="butt")
+    axes.set(xlabel="images fitted", ylabel="mean AP", ylim=(0, None))
+    axes.legend(fontsize="small")
     figure.savefig(out / "fine_tuning.svg", metadata={"Date": None})
     pyplot.close(figure)
 

@@ -268,21 +268,27 @@ def test_the_plan_page_has_the_figures_of_its_script() -> None:
 
 
 def test_the_table_of_fine_tunings_has_a_row_for_each_number_of_images(tmp_path: Path) -> None:
-    def write(name: str, held_out: float, original: float) -> None:
+    def write(name: str, held_out: float, original: float, spread: float = 0.0, n_images: int = 8) -> None:
         scores = {"held out": held_out, "original": original}
-        document = {kind: [{"mean AP": ap, "AP@0.5": ap}, {"mean AP": ap, "AP@0.5": ap}] for kind, ap in scores.items()}
+        document = {
+            kind: [{"mean AP": ap + sign * spread, "AP@0.5": 0.0} for sign in (-1, 1) for _ in range(n_images // 2)]
+            for kind, ap in scores.items()
+        }
         (tmp_path / f"{name}.json").write_text(json.dumps(document), encoding="utf-8")
 
     write("before", 0.3, 0.6)
-    write("replay_20_1", 0.5, 0.6)
-    write("replay_20_2", 0.4, 0.58)
+    write("replay_20_1", 0.5, 0.6, spread=0.1)
+    write("replay_20_2", 0.4, 0.58, spread=0.1)
     write("replay_5_1", 0.35, 0.6)
     write("alone_20_1", 0.5, 0.5)
     assert list(fine_tuning.table(tmp_path))[2:] == [
-        "| 0 | | | 0.300 | | 0.600 | |",
-        "| 5 | yes | 1 | 0.350 | +0.050 (+0.050) | 0.600 | +0.000 |",
-        "| 20 | yes | 2 | 0.450 | +0.150 (+0.200, +0.100) | 0.590 | -0.010 |",
-        "| 20 | no | 1 | 0.500 | +0.200 (+0.200) | 0.500 | -0.100 |",
+        "| 0 | | 0.300 | | | 0.600 | |",
+        "| 5 | yes | 0.350 | +0.050 (+0.050 to +0.050) | +0.050 | 0.600 | +0.000 (+0.000 to +0.000) |",
+        "| 20 | yes | 0.450 | +0.150 (+0.075 to +0.225) | +0.200, +0.100 | 0.590 | -0.010 (-0.085 to +0.065) |",
+        "| 20 | no | 0.500 | +0.200 (+0.200 to +0.200) | +0.200 | 0.500 | -0.100 (-0.100 to -0.100) |",
     ]
+    for path in tmp_path.glob("*.json"):  # too few images for an interval
+        write(path.stem, 0.3, 0.6, n_images=2)
+    assert list(fine_tuning.table(tmp_path))[3] == "| 5 | yes | 0.300 | +0.000 | +0.000 | 0.600 | +0.000 |"
     fine_tuning.draw(tmp_path)
     assert (tmp_path / "fine_tuning.svg").read_text(encoding="utf-8").count("<path") > 10
