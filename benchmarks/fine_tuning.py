@@ -154,8 +154,8 @@ def table(out: Path) -> Iterator[str]:
     yield "| images | replay | held out: mean AP | gain (95% interval) | each draw | original: mean AP | change |"
     yield "|---|---|---|---|---|---|---|"
     before = json.loads((out / "before.json").read_text(encoding="utf-8"))
-    held, original = (float(np.mean(mean_aps(before, name))) for name in KINDS)
-    yield f"| 0 | | {held:.3f} | | | {original:.3f} | |"
+    start = [float(np.mean(mean_aps(before, name))) for name in KINDS]
+    yield f"| 0 | | {start[0]:.3f} | | | {start[1]:.3f} | |"
     for (kind, n_images), documents in read(out).items():
         held, original = (over_draws(before, documents, name) for name in KINDS)
         each = (over_draws(before, [one], "held out").difference for one in documents)
