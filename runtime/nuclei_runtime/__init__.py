@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nuclei_runtime.checks.sample import Replay, replay_sample, sample_path
     from nuclei_runtime.errors import (
+        ArgumentError,
         CardError,
         ImageError,
         ImageReadError,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUNDLED_MODELS",
+    "ArgumentError",
     "Block",
     "CardError",
     "Column",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nuclei_runtime.arguments import check_argument, is_number
 from nuclei_runtime.errors import ImageShapeError, ImageValueError
 from nuclei_runtime.faults import allocating_for
 
@@ -20,6 +22,9 @@ Labels = NDArray[np.int32]
 """(H, W); 0 is background, nuclei are 1..N."""
 
 MAX_LABEL = int(np.iinfo(np.int32).max)
+
+_ROUNDING = 1e-3
+"""How far a map may be outside 0 to 1: whoever stored it in 16 bits, or resized it, may have rounded."""
 
 Maps = NDArray[np.float32]
 """(H, W, M): the outputs of a network, each in [0, 1], in the order of `nuclei_runtime.steps.step.MAPS`."""
@@ -54,7 +59,7 @@ def check_array(image: Image) -> None:
     ImageShapeError, ImageValueError
         See `nuclei_runtime.readers.opening.read_image`.
     """
-    if not isinstance(image, np.ndarray) or isinstance(image, np.ma.MaskedArray | np.matrix):
+    if not _is_plain(image):
         raise ImageShapeError(
             f"found {type(image).__name__}, expected a NumPy array (H, W), (H, W, 3) or (H, W, 4); "
             "is it a dropped frame, a path, or a masked array (fill it first)?"
@@ -76,22 +81,35 @@ def check_image(image: Image) -> None:
         raise ImageValueError(f"{bad} of {image.size} values are NaN or infinite; replace them before segmenting")
 
 
+def check_images(images: object) -> None:
+    """Raise an error unless these are several images. The rows of a colour image would be images of three columns.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    is_one = isinstance(images, np.ndarray) and (images.ndim < 3 or (images.ndim == 3 and images.shape[2] in (1, 3, 4)))
+    is_several = isinstance(images, Iterable) and not isinstance(images, str | bytes) and not is_one
+    check_argument(is_several, "images", "several images; call `segment`, or give [image], for one", images)
+
+
 def check_pixel_size(pixel_size_um: object) -> None:
     """Raise an error unless this is the height and width of a pixel in micrometres, or None.
 
     Raises
     ------
-    ValueError
+    ArgumentError
     """
-    sizes = np.asarray(pixel_size_um if isinstance(pixel_size_um, tuple | list | np.ndarray) else [], dtype=object)
-    are_numbers = all(isinstance(size, int | float | np.number) for size in sizes.ravel())
-    if pixel_size_um is not None and not (
-        sizes.shape == (2,) and are_numbers and all(0 < size < np.inf for size in sizes)
-    ):
-        raise ValueError(
-            "pixel_size_um must be the height and width of a pixel in micrometres, both above 0, such as "
-            f"(0.325, 0.325), found {pixel_size_um!r}"
-        )
+    sizes = pixel_size_um.tolist() if isinstance(pixel_size_um, np.ndarray) else pixel_size_um
+    is_pair = (
+        isinstance(sizes, tuple | list) and len(sizes) == 2 and all(is_number(size) and size > 0 for size in sizes)
+    )
+    check_argument(
+        pixel_size_um is None or is_pair,
+        "pixel_size_um",
+        "the height and width of a pixel in micrometres, both above 0, such as (0.325, 0.325)",
+        pixel_size_um,
+    )
 
 
 def check_labels(labels: NDArray[Any]) -> None:
@@ -102,8 +120,8 @@ def check_labels(labels: NDArray[Any]) -> None:
     ImageShapeError, ImageValueError
         The array has another shape, another type or a negative number.
     """
-    if not isinstance(labels, np.ndarray) or labels.ndim != 2 or 0 in labels.shape:
-        found = f"an array of shape {labels.shape}" if isinstance(labels, np.ndarray) else type(labels).__name__
+    if not _is_plain(labels) or labels.ndim != 2 or 0 in labels.shape:
+        found = f"an array of shape {labels.shape}" if _is_plain(labels) else type(labels).__name__
         raise ImageShapeError(f"found {found}, expected a label image of shape (H, W)")
     if labels.dtype.kind not in "ui" or int(labels.max()) > MAX_LABEL or int(labels.min()) < 0:
         found = f"type {labels.dtype}" if labels.dtype.kind not in "ui" else f"{labels.min()} to {labels.max()}"
@@ -120,13 +138,21 @@ def check_maps(maps: Maps, n_maps: int) -> None:
     ImageShapeError, ImageValueError
         The array has another shape or another type than float, or values that are not finite.
     """
-    if not isinstance(maps, np.ndarray) or maps.ndim != 3 or maps.shape[2] != n_maps or 0 in maps.shape:
-        found = f"an array of shape {maps.shape}" if isinstance(maps, np.ndarray) else type(maps).__name__
+    if not _is_plain(maps) or maps.ndim != 3 or maps.shape[2] != n_maps or 0 in maps.shape:
+        found = f"an array of shape {maps.shape}" if _is_plain(maps) else type(maps).__name__
         raise ImageShapeError(f"found {found}, expected maps of shape (H, W, {n_maps}) as `predict` gives them")
     if maps.dtype.kind != "f":
         raise ImageValueError(f"found maps of type {maps.dtype}, expected floats in [0, 1] as `predict` gives them")
     if not _are_finite(maps):  # every comparison with NaN is false: there would be no nuclei and no error
         raise ImageValueError("found maps with NaN or infinite values, expected those that `predict` gives")
+    low, high = float(maps.min()), float(maps.max())
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+        raise ImageValueError(f"found maps from {low:.4g} to {high:.4g}, expected 0 to 1 as `predict` gives them")
+
+
+def _is_plain(values: object) -> bool:
+    """Whether this is an array that holds a value everywhere and behaves as arrays do."""
+    return isinstance(values, np.ndarray) and not isinstance(values, np.ma.MaskedArray | np.matrix)
 
 
 def _are_finite(values: NDArray[Any]) -> bool:

@@ -12,6 +12,7 @@ same command may succeed elsewhere.
     │   ├── ImageTooLargeError (MemoryError)   does not fit into the memory that may be used
     │   └── ImageValueError (ValueError)       NaN, infinite, or of a type that cannot hold intensities
     ├── SegmentationCancelledError             the caller's flag ended the segmentation before it was complete
+    ├── ArgumentError (ValueError)             an option or argument of a type, unit or range that it cannot have
     ├── InputsError (ValueError)               no image where images were named
     ├── ResultsExistError (FileExistsError)    the output folder already contains results
     ├── ResultsInUseError (BlockingIOError)    another process is writing to the output folder
@@ -74,6 +75,10 @@ class ImageValueError(ImageError, ValueError):
 
 class SegmentationCancelledError(NucleiError):
     """The caller's flag ended the segmentation before it was complete."""
+
+
+class ArgumentError(NucleiError, ValueError):
+    """An option or argument is of a type, unit or range that it cannot have."""
 
 
 class InputsError(NucleiError, ValueError):

@@ -13,8 +13,9 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
+from nuclei_runtime.arguments import check_argument, is_path
 from nuclei_runtime.arrays import Image, Labels, Maps
-from nuclei_runtime.errors import ModelFormatError, ModelNotFoundError
+from nuclei_runtime.errors import ArgumentError, ModelFormatError, ModelNotFoundError
 from nuclei_runtime.faults import is_of_machine, machine_error
 from nuclei_runtime.segmentation.blocks import label_maps
 from nuclei_runtime.segmentation.segmenter import Segmenter
@@ -68,7 +69,14 @@ class Replay:
 
 
 def sample_path(model: str | os.PathLike[str]) -> Path:
-    """Return the path of a model's sample."""
+    """Return the path of a model's sample.
+
+    Raises
+    ------
+    ArgumentError
+        This is no path of a model.
+    """
+    check_argument(is_path(model) and Path(model).name != "", "model", "the path of an ONNX file", model)
     return Path(model).with_suffix(".sample.npz")
 
 
@@ -141,13 +149,15 @@ def replay_sample(segmenter: Segmenter, path: str | os.PathLike[str]) -> Replay:
 
     Raises
     ------
-    ValueError
-        The segmenter has test-time augmentation or a diameter.
+    ArgumentError
+        This is no segmenter or no path, or the segmenter has test-time augmentation or a diameter.
     ModelNotFoundError, ModelFormatError
         See `read_sample`; or the sample belongs to another model.
     """
+    check_argument(isinstance(segmenter, Segmenter), "segmenter", "a Segmenter", segmenter)
+    check_argument(is_path(path), "path", "the path that sample_path(model) gives", path)
     if segmenter.options.tta or segmenter.options.diameter_px is not None:
-        raise ValueError("a sample is replayed without tta and diameter_px; make a segmenter without them")
+        raise ArgumentError("a sample is replayed without tta and diameter_px; make a segmenter without them")
     sample = read_sample(path)
     (maps,) = segmenter.predict([sample.image])
     if maps.shape != sample.maps.shape:

@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, BinaryIO
 
+from nuclei_runtime.arguments import check_argument
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.faults import is_of_machine, reading_error
@@ -79,7 +80,10 @@ def open_planes(source: Source, selection: Selection) -> Iterator[Sequence[Plane
     ImageError, RuntimeEnvironmentError
         See `read_image`. Also raised if neither the file nor `selection` says what a dimension means, which channel
         to read, which of several images, or what to do with a Z stack; the message names the choices.
+    ArgumentError
+        This is no selection.
     """
+    check_argument(isinstance(selection, Selection), "selection", "a Selection, such as Selection(z='max')", selection)
     with _opened(source, selection) as planes:
         yield planes
 

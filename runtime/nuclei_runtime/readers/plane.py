@@ -6,12 +6,15 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from nuclei_runtime.arguments import Valid, check_fields, is_number, is_one_of, is_text, is_whole
 from nuclei_runtime.arrays import Image, check_array
-from nuclei_runtime.errors import InputsError
+from nuclei_runtime.errors import ArgumentError
 
 AXES = "TCZYXS"
 """All axes that are known: time, channel, depth, row, column, sample of a colour."""
@@ -30,6 +33,43 @@ LARGE_PX = 4096
 of an interrupted run."""
 GLASS_SQUARE_PX = 1024
 """Side of the squares that are skipped as a whole if they show nothing but glass."""
+
+
+def _are_axes(value: Any) -> bool:
+    return (
+        is_text(value) and len(set(value)) == len(value) and set(value) <= set(AXES) and "YX" in value.replace("C", "")
+    )
+
+
+def _is_choice(value: Any) -> bool:
+    return is_whole(value) or (is_text(value) and value != "")
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, tuple | list) and len(value) > 0 and all(is_text(name) and name for name in value)
+
+
+def _is_size(value: Any) -> bool:
+    return is_number(value) and value > 0
+
+
+_VALID: Valid = {
+    "axes": (
+        _are_axes,
+        "one letter per dimension, without repeats: T (time), C (channel), Z (depth), Y (rows), X (columns) and S "
+        "(samples of a colour), with X after Y, such as TYX or CZYX",
+    ),
+    "channel": (_is_choice, "a name, or an index from 0"),
+    "z": (partial(is_one_of, Z_CHOICES), " or ".join(Z_CHOICES)),
+    "scene": (_is_choice, f"a name, an index from 0, or {EACH_SCENE}"),
+    "level": (is_whole, "an index from 0, the finest"),
+    "mpp": (_is_size, "micrometres per pixel, above 0"),
+    "pixel_size_um": (_is_size, "micrometres, above 0, such as 0.325"),
+    "measure": (
+        _are_names,
+        f"names or indices of channels as a tuple of texts, such as ('GFP', '2'), or {ALL_CHANNELS}",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +100,7 @@ class Selection:
 
     Raises
     ------
-    InputsError
+    ArgumentError
         A value is valid for no file.
     """
 
@@ -74,31 +114,9 @@ class Selection:
     measure: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.axes is not None:
-            unknown = sorted(set(self.axes) - set(AXES))
-            if unknown or len(set(self.axes)) < len(self.axes) or "YX" not in self.axes.replace("C", ""):
-                raise InputsError(
-                    f"axes {self.axes!r}: expected one letter per dimension, without repeats: T (time), C (channel), "
-                    "Z (depth), Y (rows), X (columns) and S (samples of a colour), with X after Y, such as TYX or CZYX"
-                )
-        if self.channel == "" or (isinstance(self.channel, int) and self.channel < 0):
-            raise InputsError(f"channel {self.channel!r}: expected a name, or an index from 0")
-        if self.z is not None and self.z not in Z_CHOICES:
-            raise InputsError(f"z {self.z!r}: expected {' or '.join(Z_CHOICES)}")
-        if self.scene == "" or (isinstance(self.scene, int) and self.scene < 0):
-            raise InputsError(f"scene {self.scene!r}: expected a name, an index from 0, or {EACH_SCENE}")
+        check_fields(self, _VALID)
         if self.level is not None and self.mpp is not None:
-            raise InputsError("level and mpp both choose a resolution; give one of the two")
-        if self.level is not None and self.level < 0:
-            raise InputsError(f"level {self.level}: expected an index from 0, the finest")
-        if self.mpp is not None and not 0 < self.mpp < math.inf:
-            raise InputsError(f"mpp {self.mpp}: expected micrometres per pixel, above 0")
-        if self.pixel_size_um is not None and not 0 < self.pixel_size_um < math.inf:
-            raise InputsError(f"pixel size {self.pixel_size_um}: expected micrometres, above 0, such as 0.325")
-        if self.measure is not None and not (self.measure and all(self.measure)):
-            raise InputsError(
-                f"channels to measure {','.join(self.measure)!r}: expected {ALL_CHANNELS}, or names or indices"
-            )
+            raise ArgumentError("level and mpp both choose a resolution; give one of the two")
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nuclei_runtime.arguments import check_argument, is_path, is_whole
 from nuclei_runtime.arrays import Image, Labels, Maps
 from nuclei_runtime.faults import allocating_for
 from nuclei_runtime.readers.plane import Plane
@@ -39,6 +40,8 @@ from nuclei_runtime.steps.instances import find_instances
 from nuclei_runtime.steps.score import Scores
 from nuclei_runtime.steps.sieve import Sifting
 from nuclei_runtime.steps.view import AS_IT_IS, View
+
+_BYTES = "a whole number of bytes, such as 2 << 30 for 2 GiB"
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +133,18 @@ def segment_plane(
         The plane cannot be read or segmented, or does not state the size of a pixel that the sieve needs.
     SegmentationCancelledError
         The flag was set.
+    ArgumentError
+        An argument is of another type, or out of range.
     """
+    for is_valid, name, expected, found in (
+        (isinstance(plane, Plane), "plane", "a Plane, as plane_of(image) and open_planes give it", plane),
+        (isinstance(network, Network), "network", "the `network` of a Segmenter", network),
+        (max_memory is None or is_whole(max_memory, 1), "max_memory", _BYTES, max_memory),
+        (share is None or is_whole(share), "share", _BYTES, share),
+        (keep is None or is_path(keep), "keep", "the path of a file", keep),
+        (callable(report), "report", "a function of two numbers", report),
+    ):
+        check_argument(is_valid, name, expected, found)
     with allocating_for(plane.shape):
         sifting = Sifting(network.sieve, plane.shape, plane.pixel_size_um)
         keep, helpers = (keep, helpers) if plane.is_large else (None, None)

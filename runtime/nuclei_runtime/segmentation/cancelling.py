@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from nuclei_runtime.arguments import check_argument
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import SegmentationCancelledError
 from nuclei_runtime.readers.plane import Plane, Read
@@ -17,9 +18,17 @@ class CancelFlag(Protocol):
 
 
 def cancellable(plane: Plane, cancel: CancelFlag | None) -> Plane:
-    """Return a plane whose reads raise `SegmentationCancelledError` once the flag is set."""
+    """Return a plane whose reads raise `SegmentationCancelledError` once the flag is set.
+
+    Raises
+    ------
+    ArgumentError
+        This is no flag.
+    """
     if cancel is None:
         return plane
+    is_flag = callable(getattr(cancel, "is_set", None)) and not isinstance(cancel, type)
+    check_argument(is_flag, "cancel", "an object with an is_set method, such as a threading.Event", cancel)
 
     def unless_set(read: Read) -> Read:
         def checked(rows: slice, columns: slice) -> Image:

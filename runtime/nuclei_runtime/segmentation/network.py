@@ -107,8 +107,6 @@ def load_network(options: SegmenterOptions) -> Network:
     ModelError, RuntimeEnvironmentError
         See `nuclei_runtime.model.session.load_session`; or the model takes images of one size only, which excludes
         test-time augmentation, a diameter and a view; or its card has no score, and the options ask for a minimum.
-    ValueError
-        See `nuclei_runtime.steps.scale.scale_for`.
     """
     session = load_session(
         options.model_path, sha256=options.sha256, provider=options.provider, threads=options.threads

@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-
+from nuclei_runtime.arguments import Valid, check_fields, is_flag, is_number, is_one_of, is_path, is_text, is_whole
+from nuclei_runtime.errors import ArgumentError
 from nuclei_runtime.model.bundled import BUNDLED_MODELS
 from nuclei_runtime.model.session import CPU_PROVIDER
+from nuclei_runtime.steps.scale import MAX_DIAMETER_PX, MIN_DIAMETER_PX
 from nuclei_runtime.steps.sieve import Sieve, parse_area
-from nuclei_runtime.steps.stains import AS_IS, STAINS
+from nuclei_runtime.steps.stains import STAIN_NAMES
 from nuclei_runtime.steps.view import View
+
+_AREA = is_text, "an area with its unit, such as '50px' or '30um2'"
+_FLAG = is_flag, "True or False"  # "no" would mean yes
+_SHARE = partial(is_number, low=0, high=1), "a number from 0 to 1"
+
+_VALID: Valid = {
+    "model": (is_path, "the path of an ONNX file"),
+    "precision": (partial(is_one_of, tuple(BUNDLED_MODELS)), f"one of {', '.join(BUNDLED_MODELS)}"),
+    "sha256": (is_text, "the SHA-256 of the model in hexadecimal"),
+    "provider": (is_text, "the name of an execution provider"),
+    "threads": (partial(is_whole, least=1), "a whole number, 1 or more"),
+    "tta": _FLAG,
+    "diameter_px": (
+        partial(is_number, low=MIN_DIAMETER_PX, high=MAX_DIAMETER_PX),
+        f"{MIN_DIAMETER_PX:g} to {MAX_DIAMETER_PX:g} pixels",
+    ),
+    "stain": (partial(is_one_of, STAIN_NAMES), f"one of {', '.join(STAIN_NAMES)}"),
+    "view": (lambda found: isinstance(found, View), "a View, such as View() for images as they are"),
+    "exclude_border": _FLAG,
+    "min_area": _AREA,
+    "max_area": _AREA,
+    "min_score": _SHARE,
+    "tissue_mask": _FLAG,
+    "min_quality": _SHARE,
+}
 
 
 @dataclass(frozen=True)
@@ -20,7 +48,7 @@ class SegmenterOptions:
 
     Attributes
     ----------
-    model : Path, optional
+    model : path, optional
         An ONNX file that `nuclei-export` wrote. Without it, the bundled model.
     precision : str
         Which of the bundled models: a key of `BUNDLED_MODELS`, ``fp32`` or ``int8``.
@@ -55,11 +83,11 @@ class SegmenterOptions:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         An option is out of range, or `model` and a `precision` exclude each other.
     """
 
-    model: Path | None = None
+    model: str | os.PathLike[str] | None = None
     precision: str = "fp32"
     sha256: str | None = None
     provider: str = CPU_PROVIDER
@@ -76,42 +104,14 @@ class SegmenterOptions:
     min_quality: float | None = None
 
     def __post_init__(self) -> None:
-        if self.precision not in BUNDLED_MODELS:
-            raise ValueError(f"precision must be one of {', '.join(BUNDLED_MODELS)}, found {self.precision!r}")
+        check_fields(self, _VALID)
         if self.model is not None and self.precision != "fp32":
-            raise ValueError(
+            raise ArgumentError(
                 f"precision={self.precision!r} selects a bundled model, and {self.model} has its own precision; "
                 "give one of the two"
             )
-        threads: object = self.threads  # a program's settings file may give it as 1.5 or "4"
-        if threads is not None and (not isinstance(threads, int | np.integer) or threads < 1):
-            raise ValueError(f"threads must be a whole number, 1 or more, found {threads!r}")
-        diameter_px: object = self.diameter_px
-        if diameter_px is not None and not isinstance(diameter_px, int | float | np.number):
-            raise ValueError(f"diameter_px must be a number of pixels, found {diameter_px!r}")
-        if self.stain is not None and self.stain not in (AS_IS, *STAINS):
-            raise ValueError(f"stain must be one of {', '.join((AS_IS, *STAINS))}, found {self.stain!r}")
-        view: object = self.view
-        if view is not None and not isinstance(view, View):
-            raise ValueError(f"view must be a View, such as View() for images as they are, found {view!r}")
-        for name in ("tta", "exclude_border", "tissue_mask"):
-            flag: object = getattr(self, name)
-            if not isinstance(flag, bool | np.bool_):  # "no" would mean yes
-                raise ValueError(f"{name} must be True or False, found {flag!r}")
-        for name in ("min_area", "max_area"):
-            area: object = getattr(self, name)
-            if area is not None and not isinstance(area, str):
-                raise ValueError(f"{name} must be an area with its unit, such as '50px' or '30um2', found {area!r}")
-        min_score: object = self.min_score
-        if min_score is not None and (
-            isinstance(min_score, bool) or not isinstance(min_score, int | float | np.number)
-        ):
-            raise ValueError(f"min_score must be a number from 0 to 1, found {min_score!r}")
-        min_quality: object = self.min_quality
-        if min_quality is not None and not (isinstance(min_quality, int | float | np.number) and 0 <= min_quality <= 1):
-            raise ValueError(f"min_quality must be a number from 0 to 1, found {min_quality!r}")
         if self.view is not None and (self.diameter_px is not None or self.stain is not None):
-            raise ValueError("a view fixes the scale and the stain; give either it, or diameter_px and stain")
+            raise ArgumentError("a view fixes the scale and the stain; give either it, or diameter_px and stain")
         _ = self.sieve
 
     @property
@@ -128,4 +128,4 @@ class SegmenterOptions:
     @property
     def model_path(self) -> Path:
         """The model file: the one that is named, or the bundled one of this precision."""
-        return BUNDLED_MODELS[self.precision] if self.model is None else self.model
+        return BUNDLED_MODELS[self.precision] if self.model is None else Path(self.model)

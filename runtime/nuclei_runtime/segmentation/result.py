@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nuclei_runtime.arrays import Image, Labels, check_image, check_pixel_size
-from nuclei_runtime.errors import ImageShapeError, ImageValueError
+from nuclei_runtime.arguments import check_argument
+from nuclei_runtime.arrays import Image, Labels, check_image, check_labels, check_pixel_size
+from nuclei_runtime.errors import ArgumentError, ImageShapeError, ImageValueError
 from nuclei_runtime.faults import allocating_for
 from nuclei_runtime.segmentation.blocks import Block
 from nuclei_runtime.steps.contrast import Contrast
@@ -55,6 +56,10 @@ class Segmentation:
     scores: Scores | None = None
 
     def __post_init__(self) -> None:
+        check_labels(self.labels)
+        is_scores = isinstance(self.scores, np.ndarray) and self.scores.shape == (self.count,)
+        expected = f"one probability for each of the {self.count} nuclei, as an array"
+        check_argument(self.scores is None or is_scores, "scores", expected, self.scores)
         self.labels.flags.writeable = False
         if self.scores is not None:
             self.scores.flags.writeable = False
@@ -122,13 +127,15 @@ class Segmentation:
             The array is not one finite image of the size of the labels.
         ImageTooLargeError
             There is not enough memory.
-        ValueError
+        ArgumentError
             This is no size of a pixel, or a channel has no name.
         """
         check_pixel_size(pixel_size_um)
+        is_mapping = channels is None or isinstance(channels, Mapping)
+        check_argument(is_mapping, "channels", "a dictionary of images by their names", channels)
         channels = channels or {}
         if not all(isinstance(name, str) and name for name in channels):
-            raise ValueError(f"channels must have names, found {', '.join(map(repr, channels))}")
+            raise ArgumentError(f"channels must have names, found {', '.join(map(repr, channels))}")
         for one in (image, *channels.values()):
             check_image(one)
             if one.shape[:2] != self.labels.shape:
@@ -149,11 +156,11 @@ class Segmentation:
 
     def _are_in(self, cells: Labels) -> bool:
         """Whether each nucleus is in the cell of its number, and there are no other cells."""
-        if cells.shape != self.labels.shape or cells.dtype.kind not in "iu":
+        check_labels(cells)
+        if cells.shape != self.labels.shape:
             return False
         is_nucleus = self.labels > 0
-        numbers = int(cells.min()) >= 0 and int(cells.max()) <= self.count
-        return numbers and bool((cells == self.labels)[is_nucleus].all())
+        return int(cells.max()) <= self.count and bool((cells == self.labels)[is_nucleus].all())
 
     def outlines(self) -> list[NDArray[np.float64]]:
         """Return the outline of each nucleus as a polygon around its pixels, in the order of their numbers.

@@ -12,7 +12,8 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import DTypeLike
 
-from nuclei_runtime.arrays import Image, Maps, check_image, check_maps, check_pixel_size
+from nuclei_runtime.arguments import check_argument, is_dtype, is_shape
+from nuclei_runtime.arrays import Image, Maps, check_image, check_images, check_maps, check_pixel_size
 from nuclei_runtime.errors import ImageValueError, ModelError
 from nuclei_runtime.faults import allocating_for
 from nuclei_runtime.model.card import ModelCard
@@ -68,10 +69,8 @@ class Segmenter:
 
     Raises
     ------
-    ModelError, RuntimeEnvironmentError
-        See `nuclei_runtime.segmentation.network.load_network`.
-    ValueError
-        An option is out of range.
+    ModelError, RuntimeEnvironmentError, ArgumentError
+        See `nuclei_runtime.segmentation.network.load_network`; or an option is out of range.
 
     Examples
     --------
@@ -101,16 +100,16 @@ class Segmenter:
         tissue_mask: bool = True,
         min_quality: float | None = None,
     ) -> None:
-        path = None if model is None else Path(model)
-        given = path, precision, sha256, provider, threads, tta, diameter_px, stain, view
+        given = model, precision, sha256, provider, threads, tta, diameter_px, stain, view
         options = SegmenterOptions(*given, exclude_border, min_area, max_area, min_score, tissue_mask, min_quality)
         self._network: Network | None = load_network(options)
         # The program may work in another folder by the time it pickles this.
-        self._options = options if path is None else replace(options, model=path.absolute())
+        self._options = options if model is None else replace(options, model=Path(model).absolute())
 
     @classmethod
     def from_options(cls, options: SegmenterOptions) -> Segmenter:
         """Make a segmenter from its options as one value."""
+        check_argument(isinstance(options, SegmenterOptions), "options", "SegmenterOptions", options)
         return cls(**{field.name: getattr(options, field.name) for field in fields(options)})
 
     def __reduce__(self) -> tuple[Callable[[SegmenterOptions], Segmenter], tuple[SegmenterOptions]]:
@@ -126,8 +125,7 @@ class Segmenter:
     def close(self) -> None:
         """Release the model and its memory.
 
-        This does not wait for the calls that are running in other threads. They are completed, and the last of them
-        releases the model.
+        Calls that are running in other threads are completed, and the last of them releases the model.
         """
         self._network = None
 
@@ -180,11 +178,13 @@ class Segmenter:
 
         Raises
         ------
-        ImageShapeError, ImageValueError
-            An array of this shape and type is not an image.
+        ImageShapeError, ImageValueError, ArgumentError
+            An array of this shape and type is not an image; or this is no shape, or no type.
         ImageTooLargeError
             There is not enough memory.
         """
+        check_argument(is_shape(shape), "shape", "(H, W), (H, W, 3) or (H, W, 4) in pixels", shape)
+        check_argument(is_dtype(dtype), "dtype", "a type of NumPy, such as np.uint16", dtype)
         with allocating_for(shape):
             blank = np.zeros(shape, dtype)
         self.segment(blank)
@@ -210,14 +210,12 @@ class Segmenter:
 
         Raises
         ------
-        ImageShapeError, ImageValueError
-            The array is not one finite image; or the options need the size of a pixel.
+        ImageShapeError, ImageValueError, ArgumentError
+            The array is not one finite image; the options need the size of a pixel; this is no such size, or no flag.
         ImageTooLargeError
             There is not enough memory.
         SegmentationCancelledError
             The flag was set.
-        ValueError
-            This is no size of a pixel.
         """
         network = self.network
         check_image(image)
@@ -231,9 +229,10 @@ class Segmenter:
 
         Raises
         ------
-        ImageError
-            See `segment`.
+        ImageError, ArgumentError
+            See `segment`; or this is one image, or none.
         """
+        check_images(images)
         return [self.segment(image) for image in images]
 
     def predict(self, images: Iterable[Image], *, view: View | None = None) -> Iterator[Maps]:
@@ -251,11 +250,12 @@ class Segmenter:
 
         Raises
         ------
-        ImageShapeError, ImageValueError
-            One of the arrays is not one finite image.
+        ImageShapeError, ImageValueError, ArgumentError
+            One of the arrays is not one finite image; or this is one image, or none; or it is no view.
         ImageTooLargeError
             There is not enough memory.
         """
+        check_images(images)
         for image in images:
             check_image(image)
             with allocating_for(image.shape):
@@ -296,5 +296,5 @@ class Segmenter:
         return Segmentation(labels, view=network.view, n_left_out=n_left_out)
 
     def _in_view(self, view: View | None) -> Network:
-        network = self.network
-        return network if view is None else replace(network, view=view)
+        check_argument(view is None or isinstance(view, View), "view", "a View, such as `Segmentation.view`", view)
+        return self.network if view is None else replace(self.network, view=view)

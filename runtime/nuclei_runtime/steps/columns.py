@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from nuclei_runtime.arguments import check_argument, is_text
+
 STATISTICS = {
     "mean": ("mean", "sum of the intensities / number of pixels"),
     "sum": ("sum", "sum of the intensities of all pixels, without subtracting a background"),
@@ -159,7 +161,13 @@ def describe_column(name: str) -> Column | None:
     ----------
     name : str
         As in the table: ``area_px``, or ``intensity_mean:DAPI`` for the channel DAPI.
+
+    Raises
+    ------
+    ArgumentError
+        This is no text.
     """
+    check_argument(is_text(name), "name", "the name of a column, as text", name)
     family, colon, channel = name.partition(_OF_CHANNEL)
     if not colon:
         return _BY_NAME.get(name)

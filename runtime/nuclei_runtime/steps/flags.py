@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
+from nuclei_runtime.arguments import check_argument, is_whole
 from nuclei_runtime.json_fields import Fields
 from nuclei_runtime.steps.evidence import Evidence
 from nuclei_runtime.steps.novelty import Familiar, take_familiar
@@ -135,7 +136,16 @@ def flags_of(evidence: Evidence, limits: FlagLimits | None, min_quality: float |
 
 
 def complete_flags(flags: tuple[Flag, ...], n_found: int) -> tuple[Flag, ...]:
-    """Return the flags of an image once it is known how many nuclei there are in it, with those that were left out."""
+    """Return the flags of an image once it is known how many nuclei there are in it, with those that were left out.
+
+    Raises
+    ------
+    ArgumentError
+        These are no flags, or no number.
+    """
+    are_flags = isinstance(flags, tuple | list) and all(isinstance(flag, Flag) for flag in flags)
+    check_argument(are_flags, "flags", "a tuple of Flag, as `Block.flags` has them", flags)
+    check_argument(is_whole(n_found), "n_found", "the number of nuclei", n_found)
     if n_found or Flag.BLANK in flags:
         return flags
     return (Flag.NOTHING_FOUND, *(flag for flag in flags if flag in (Flag.CONTRAST, Flag.UNFAMILIAR)))

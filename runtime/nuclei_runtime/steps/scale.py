@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nuclei_runtime.errors import ModelError
+from nuclei_runtime.arguments import check_argument, is_whole
+from nuclei_runtime.errors import ArgumentError, ModelError
 from nuclei_runtime.steps.instances import scale_method
 from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.tiling import NetworkFunction, Tiling
@@ -36,10 +37,22 @@ class Scale:
     Attributes
     ----------
     enlarged, reduced : int
+        1 to `MAX_FACTOR`.
+
+    Raises
+    ------
+    ArgumentError
     """
 
     enlarged: int = 1
     reduced: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("enlarged", "reduced"):
+            factor = getattr(self, name)
+            check_argument(is_whole(factor, 1) and factor <= MAX_FACTOR, name, f"1 to {MAX_FACTOR}, whole", factor)
+        if 1 not in (self.enlarged, self.reduced):
+            raise ArgumentError(f"one of enlarged and reduced must be 1, found {self}")
 
     def __str__(self) -> str:
         return f"{self.enlarged}/{self.reduced}"
@@ -78,27 +91,24 @@ def scale_for(diameter_px: float, known_px: float) -> Scale:
     Parameters
     ----------
     diameter_px : float
-        Median diameter of disks with the areas of the nuclei, in pixels of the image.
+        Median diameter of disks with the areas of the nuclei, in pixels of the image: `MIN_DIAMETER_PX` to
+        `MAX_DIAMETER_PX`.
     known_px : float
         The same for the training nuclei.
 
     Raises
     ------
-    ValueError
-        The diameter is not between `MIN_DIAMETER_PX` and `MAX_DIAMETER_PX`.
     ModelError
         The scale would exceed `MAX_FACTOR`.
     """
-    if not MIN_DIAMETER_PX <= diameter_px <= MAX_DIAMETER_PX:
-        raise ValueError(f"diameter_px must be {MIN_DIAMETER_PX:g} to {MAX_DIAMETER_PX:g}, found {diameter_px:g}")
     ratio = diameter_px / known_px
-    scale = Scale(math.ceil(max(1.0, SMALLEST_SHOWN / ratio)), math.ceil(max(1.0, ratio / LARGEST_SHOWN)))
-    if max(scale.enlarged, scale.reduced) > MAX_FACTOR:
+    factors = math.ceil(max(1.0, SMALLEST_SHOWN / ratio)), math.ceil(max(1.0, ratio / LARGEST_SHOWN))
+    if max(factors) > MAX_FACTOR:
         raise ModelError(
             f"the model was trained on nuclei of {known_px:g} pixels, which is too far from {diameter_px:g}; "
             "use a model that was trained on images like these"
         )
-    return scale
+    return Scale(*factors)
 
 
 def enlarge(batch: NDArray[np.float32], times: int) -> NDArray[np.float32]:

@@ -46,6 +46,9 @@ STAINS: Mapping[str, Callable[[Image], NDArray[np.float32]]] = {"he": haematoxyl
 """The stains: for haematoxylin and eosin, and for haematoxylin and DAB. Each function takes (H, W, 3) or (H, W, 4) and
 returns (H, W)."""
 
+STAIN_NAMES = AS_IS, *STAINS
+"""How an image may be shown: with its own colours, or as one of the stains."""
+
 
 def stained(image: Image, stain: str) -> NDArray[np.float32]:
     """Return how much of a stain each pixel of an image holds.

@@ -13,16 +13,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nuclei_runtime.arguments import check_argument, is_one_of
 from nuclei_runtime.arrays import Labels, Maps
 from nuclei_runtime.errors import InputsError
 from nuclei_runtime.json_fields import Fields
 from nuclei_runtime.steps.scale import MAX_FACTOR, Scale
-from nuclei_runtime.steps.stains import AS_IS, STAINS
+from nuclei_runtime.steps.stains import AS_IS, STAIN_NAMES, STAINS
 
 SCALES = (Scale(), Scale(1, 2), Scale(1, 3), Scale(1, 4), Scale(2, 1), Scale(4, 1))
 """The scales to choose from, in the order in which they are tried."""
@@ -55,10 +57,19 @@ class View:
     stain : str
         ``rgb`` for the image's own colours or grey, or a key of `nuclei_runtime.steps.stains.STAINS`, which changes
         images with colours only.
+
+    Raises
+    ------
+    ArgumentError
+        This is no scale, or no stain.
     """
 
     scale: Scale = field(default_factory=Scale)
     stain: str = AS_IS
+
+    def __post_init__(self) -> None:
+        check_argument(isinstance(self.scale, Scale), "scale", "a Scale, such as Scale(reduced=2)", self.scale)
+        check_argument(is_one_of(STAIN_NAMES, self.stain), "stain", f"one of {', '.join(STAIN_NAMES)}", self.stain)
 
     def __str__(self) -> str:
         return f"{self.scale},{self.stain}"
@@ -82,13 +93,11 @@ def parse_view(text: str) -> View:
         return AS_IT_IS
     found = _VIEW_TEXT.fullmatch(text)
     if found is not None:
-        enlarged, reduced, stain = int(found[1]), int(found[2]), found[3]
-        is_scale = 1 in (enlarged, reduced) and 1 <= enlarged <= MAX_FACTOR and 1 <= reduced <= MAX_FACTOR
-        if is_scale and stain in (AS_IS, *STAINS):
-            return View(Scale(enlarged, reduced), stain)
+        with suppress(ValueError):
+            return View(Scale(int(found[1]), int(found[2])), found[3])
     raise InputsError(
         f"view {text!r}: expected {_AS_IS_TEXT}, or a scale and a stain such as 1/2,he; the scale is 1/N or N/1 with N "
-        f"from 1 to {MAX_FACTOR}, and the stain one of {', '.join((AS_IS, *STAINS))}"
+        f"from 1 to {MAX_FACTOR}, and the stain one of {', '.join(STAIN_NAMES)}"
     )
 
 

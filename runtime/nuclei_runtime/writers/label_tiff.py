@@ -12,6 +12,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from nuclei_runtime.arguments import check_argument, is_path
 from nuclei_runtime.arrays import check_labels, check_pixel_size
 from nuclei_runtime.readers.pixel_size import PixelSize
 from nuclei_runtime.segmentation.scratch_raster import CHUNK_PX
@@ -57,9 +58,10 @@ def save_labels(path: str | os.PathLike[str], labels: NDArray[Any], pixel_size_u
         This is not a label image.
     OSError
         The file cannot be written.
-    ValueError
-        This is no size of a pixel.
+    ArgumentError
+        This is no path, or no size of a pixel.
     """
+    check_argument(is_path(path) and Path(path).name != "", "path", "the path of the new file", path)
     check_labels(labels)
     check_pixel_size(pixel_size_um)
     height, width = labels.shape

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from nuclei_runtime.errors import ImageShapeError, InputsError
+from nuclei_runtime.errors import ArgumentError, ImageShapeError
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Plane, Selection
 
@@ -90,5 +90,5 @@ def test_a_channel_that_is_not_there_is_named(tmp_path: Path, asked: str, reason
 
 @pytest.mark.parametrize("measure", [(), ("DAPI", "")])
 def test_an_empty_name_is_refused(measure: tuple[str, ...]) -> None:
-    with pytest.raises(InputsError, match="channels to measure"):
+    with pytest.raises(ArgumentError, match="measure must be names or indices"):
         Selection(measure=measure)

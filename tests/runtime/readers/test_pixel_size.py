@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tifffile
 
-from nuclei_runtime.errors import InputsError
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.pixel_size import in_micrometres
 from nuclei_runtime.readers.plane import Selection
@@ -149,9 +148,3 @@ def test_a_file_keeps_the_pixel_size_that_it_states_and_a_note_says_if_another_w
         assert len(plane.notes) == is_noted
         for note in plane.notes:
             assert f"a pixel is {stated[0]} x {stated[1]} um, which was used, and not --pixel-size {asked}" in note
-
-
-@pytest.mark.parametrize("size", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_pixel_size_that_is_none_is_refused(size: float) -> None:
-    with pytest.raises(InputsError, match="expected micrometres, above 0"):
-        Selection(pixel_size_um=size)

@@ -7,13 +7,12 @@ import csv
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 
-from nuclei_runtime import Contrast, ImageShapeError, ImageValueError, Segmentation, Segmenter, save_labels
+from nuclei_runtime import Contrast, ImageShapeError, ImageValueError, Segmentation, Segmenter
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.runs.config import RunConfig
 from nuclei_runtime.runs.run import FolderRun
@@ -56,22 +55,6 @@ def test_lengths_are_in_micrometres_too_if_the_size_of_a_pixel_is_given(segmente
     np.testing.assert_allclose(table["area_um2"], table["area_px"] / 4)
     np.testing.assert_allclose(table["major_axis_um"], table["major_axis_px"] / 2)
     assert set(table) - set(result.table(FIELD)) == {name for name in table if name.endswith(("_um", "_um2"))}
-
-
-@pytest.mark.parametrize("size", [0.3, "0.3", (0.3,), (0.3, 0), (-0.3, 0.3), (np.nan, 0.3), (0.3, np.inf), ("a", "b")])
-def test_what_is_no_size_of_a_pixel_is_refused_everywhere(segmenter: Segmenter, size: Any, tmp_path: Path) -> None:
-    image = fluorescence_field(3, height=128, width=128)[0]
-    result = segmenter.segment(image, pixel_size_um=np.array([0.5, 0.5]))  # type: ignore[arg-type]
-    (maps,) = segmenter.predict([image])
-    for call in (
-        lambda: segmenter.segment(image, pixel_size_um=size),
-        lambda: segmenter.find_instances(maps, pixel_size_um=size),
-        lambda: result.table(image, size),
-        lambda: save_labels(tmp_path / "a.tif", result.labels, size),
-    ):
-        with pytest.raises(ValueError, match="must be the height and width of a pixel in micrometres, both above 0"):
-            call()
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_channel_needs_a_name(segmenter: Segmenter) -> None:

@@ -50,7 +50,7 @@ def test_no_more_is_scaled_than_must_be() -> None:
 
 @pytest.mark.parametrize("diameter_px", [0.0, -20.0, 3.9, 401.0, float("nan"), float("inf")])
 def test_an_invalid_diameter_is_refused(diameter_px: float, tiled_model: Path) -> None:
-    with pytest.raises(ValueError, match="diameter_px must be 4 to 400, found"):
+    with pytest.raises(ValueError, match="diameter_px must be 4 to 400 pixels, found"):
         Segmenter(tiled_model, diameter_px=diameter_px)
 
 
