@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -160,6 +161,18 @@ def test_corrected_labels_are_named_and_shown_as_they_were_measured(copied: Path
     assert image["flags"] == [["changed", f"changed after the run: {changed}; shown and counted as it was before", ""]]
     assert image["outlines"]["n"] == image["n"] > 0
     assert found["plate 2/A01.tif"]["flags"] == []
+
+
+def test_a_change_that_keeps_the_size_and_the_time_of_a_file_is_named(copied: Path) -> None:
+    path = copied / "tables/plate 1/A01.csv"
+    before, table = path.stat(), path.read_bytes()
+    path.write_bytes(table[:-3] + bytes([ord("1") + (table[-3] == ord("1"))]) + table[-2:])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    write_report(copied)
+    found = {image["row"]["image"]: image["flags"] for image in document(copied)["images"]}
+    assert [flag[:1] for flag in found["plate 1/A01.tif"]] == [["changed"]]
+    assert "tables/plate 1/A01.csv" in found["plate 1/A01.tif"][0][1]
 
 
 def test_without_label_images_and_overlays_there_are_tables(copied: Path) -> None:
