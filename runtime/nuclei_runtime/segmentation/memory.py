@@ -19,6 +19,7 @@ from nuclei_runtime.readers.bounds import CACHE_BYTES
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.resources import format_memory
 from nuclei_runtime.segmentation.network import Network
+from nuclei_runtime.segmentation.plane_input import contrast_bytes
 from nuclei_runtime.segmentation.process_memory import default_max_memory, release_memory, resident_bytes
 from nuclei_runtime.steps.stains import AS_IS
 from nuclei_runtime.steps.tiling import Tiling, computed_px, tile_side
@@ -240,9 +241,10 @@ class Budget:
     def _in_blocks(self, tiling: Tiling, window_px: int, ceiling: int) -> int:
         """Return the bytes that a network of any size needs with these windows and tiles."""
         height, width = self._plane.shape[:2]
-        # The overlay is drawn after the last window, and percentiles are computed before the first.
+        # The contrast is fitted before the first window, and the overlay is drawn after the last.
         window = min(height, window_px) * min(width, window_px) * LABELLING_BYTES_PER_PX
-        held = self._held(ceiling) + max(window, min(OVERLAY_BYTES, height * width * OVERLAY_BYTES_PER_PX))
+        overlay = min(OVERLAY_BYTES, height * width * OVERLAY_BYTES_PER_PX)
+        held = self._held(ceiling) + max(contrast_bytes(self._plane), window, overlay)
         return held + self.tile_bytes((height, width), tiling)
 
     def _reading(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from nuclei_runtime.arrays import Image, check_image
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.steps.contrast import Contrast
-from nuclei_runtime.steps.percentiles import limits_of
+from nuclei_runtime.steps.percentiles import COUNTING_BYTES, are_counted, limits_of
 from nuclei_runtime.steps.preprocess import STEPS, as_input, colours_of, contrast_of
 from nuclei_runtime.steps.stains import AS_IS, STAINED, is_colour, stained
 from nuclei_runtime.steps.step import Pixels, Step
+from nuclei_runtime.steps.structure import BLOCK_PX, MAX_SAMPLED_BLOCKS
 
 REGION_PX = 1024
 """Side of the regions in which a plane is read for its percentiles: a multiple of `structure.BLOCK_PX`."""
@@ -82,6 +84,27 @@ def _apply(colours: NDArray[Any], applied: Sequence[Applied]) -> NDArray[Any]:
     for apply in applied:
         colours = apply(colours)
     return colours
+
+
+def contrast_bytes(plane: Plane) -> int:
+    """Return the most memory that fitting the contrast to a plane, or to a stain of it, takes beside reading it."""
+    of_plane = _fitting_bytes(plane.shape, np.dtype(plane.dtype))
+    return max(of_plane, _fitting_bytes(plane.shape[:2], STAINED)) if len(plane.shape) > 2 else of_plane
+
+
+def _fitting_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Return the sum of the arrays that `nuclei_runtime.steps.structure.find_contrast` has at once.
+
+    For each value of a region: the pixels, two copies and a float64. For each value that is kept: itself, two copies
+    and a boolean, while the last region is still there. For each block: a float64 a channel and four other numbers.
+    """
+    n_channels, itemsize = math.prod(shape[2:]), max(dtype.itemsize, 2)  # bytes are sorted as 16 bits
+    n_blocks = math.prod(-(-length // BLOCK_PX) for length in shape[:2])
+    n_kept = 0 if are_counted(dtype) else min(n_blocks, MAX_SAMPLED_BLOCKS) * BLOCK_PX**2 * n_channels
+    n_read = math.prod(min(length, REGION_PX) for length in shape[:2]) * n_channels
+    reading = n_read * (3 * itemsize + 8) + n_kept * itemsize
+    finding = n_read * 2 * itemsize + n_kept * (3 * itemsize + 1)
+    return COUNTING_BYTES + max(reading, finding) + n_blocks * 8 * (n_channels + 4)
 
 
 def shown_plane(plane: Plane, stain: str) -> Plane:

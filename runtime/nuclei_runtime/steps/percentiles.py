@@ -18,6 +18,15 @@ MAX_SAMPLED_PX = 1 << 22
 """Number of pixels from which percentiles are estimated if the values cannot be counted. With four megapixels the 1st
 percentile of a picture is uncertain by 0.005 percentage points."""
 
+_N_COUNTS = 1 << 16
+COUNTING_BYTES = 4 * 8 * _N_COUNTS
+"""For the counts, those of a region, those up to a value, and their sum."""
+
+
+def are_counted(dtype: DTypeLike) -> bool:
+    """Whether values of a type are counted, so that any number of them takes the same memory."""
+    return np.dtype(dtype).kind in "bui" and np.dtype(dtype).itemsize <= 2
+
 
 class Values:
     """Values of which percentiles are taken: integers of up to 16 bits are counted, all others are kept.
@@ -29,9 +38,9 @@ class Values:
 
     def __init__(self, dtype: DTypeLike) -> None:
         self._dtype = np.dtype(dtype)
-        self.are_counted = self._dtype.kind in "bui" and self._dtype.itemsize <= 2
+        self.are_counted = are_counted(dtype)
         """Whether they are counted, so that any number of them can be added."""
-        self._counts = np.zeros(1 << 16, np.int64)
+        self._counts = np.zeros(_N_COUNTS, np.int64)
         self._kept: list[NDArray[Any]] = []
 
     def add(self, values: NDArray[Any]) -> None:
@@ -43,7 +52,7 @@ class Values:
         if self._lift:  # bincount takes no negative values
             values = values.astype(np.int32) + self._lift
         if values.dtype == np.uint8 and values.size % 2 == 0:  # count pairs of values: it takes half the time
-            pairs = np.bincount(values.view(np.uint16), minlength=1 << 16).reshape(256, 256)
+            pairs = np.bincount(values.view(np.uint16), minlength=_N_COUNTS).reshape(256, 256)
             self._counts[:256] += pairs.sum(axis=0) + pairs.sum(axis=1)
         else:
             self._counts += np.bincount(values, minlength=self._counts.size)
@@ -56,7 +65,7 @@ class Values:
             result._counts[:n_values] = self._counts[:n_values]
         else:
             kept = np.concatenate(self._kept)
-            result._kept = [kept[kept.astype(np.float64) / 2 <= half]]
+            result._kept = [kept[kept <= np.float64(2 * half)]]  # compared in float64, without a copy
         return result
 
     def limits(self, lower: float, upper: float) -> tuple[float, float]:

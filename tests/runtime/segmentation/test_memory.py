@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,9 +26,10 @@ from nuclei_runtime.model import session
 from nuclei_runtime.model.session import load_session
 from nuclei_runtime.readers.plane import Plane, plane_of
 from nuclei_runtime.resources import memory_limit_bytes
-from nuclei_runtime.segmentation import memory
+from nuclei_runtime.segmentation import memory, plane_input
 from nuclei_runtime.segmentation.blocks import segment_plane
 from nuclei_runtime.segmentation.memory import MAX_COMPUTED, Budget
+from nuclei_runtime.segmentation.plane_input import PlaneInput, contrast_bytes, shown_plane
 from nuclei_runtime.segmentation.process_memory import default_max_memory, release_memory, resident_bytes
 from nuclei_runtime.steps.tiling import Tiling, computed_px, tile_side
 
@@ -44,8 +46,8 @@ def test_the_memory_of_this_process_is_measured() -> None:
     assert held.all()
 
 
-def repeated_field(side: int) -> np.ndarray:
-    field, _ = fluorescence_field(2, height=250, width=250, n_nuclei=6)
+def repeated_field(side: int, n_nuclei: int = 6) -> np.ndarray:
+    field, _ = fluorescence_field(2, height=250, width=250, n_nuclei=n_nuclei)
     return np.tile(field, (side // 250, side // 250))
 
 
@@ -348,3 +350,35 @@ def test_a_file_of_many_channels_stays_below_the_ceiling(
     enough = stated_need(refused.stderr)
     peak = peak_of_infer(tmp_path / "image.tif", tmp_path / "out", large_tiles, f"{enough}MiB", *options)
     assert peak < enough << 20
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32, np.float64])
+@pytest.mark.parametrize(("channels", "stain"), [(1, "rgb"), (3, "rgb"), (3, "he")])
+def test_what_fitting_the_contrast_takes_is_counted(
+    dtype: type, channels: int, stain: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With debris, which makes the values be looked at a second time."""
+    monkeypatch.setattr(plane_input, "REGION_PX", 512)
+    image = repeated_field(1000, n_nuclei=60).astype(dtype)
+    image[200:230, 300:330] = 255 if np.dtype(dtype).itemsize == 1 else 30_000
+    plane = shown_plane(plane_of(image if channels == 1 else np.dstack([image, image // 2, image[::-1]])), stain)
+    tracemalloc.start()
+    try:
+        PlaneInput(plane, Segmenter(threads=1).card.preprocessing)
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        PlaneInput(plane, Segmenter(threads=1).card.preprocessing)
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    counted = contrast_bytes(plane)
+    assert counted / 4 < peak < counted
+
+
+def test_the_contrast_of_a_huge_plane_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its blocks of 32 pixels alone take half a gigabyte."""
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 100 << 20)
+    slide = plane_of(np.broadcast_to(np.uint8(0), (100_000, 100_000, 3)))
+    assert 500 << 20 < contrast_bytes(slide) < 600 << 20
+    assert need_of(slide) > 600
+    assert need_of(plane_of(np.broadcast_to(np.uint8(0), (8192, 8192, 3)))) < 550
