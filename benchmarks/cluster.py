@@ -28,7 +28,7 @@ from PIL import Image
 
 from benchmarks.hardware import describe_hardware
 from nuclei_runtime.checks.synthetic import fluorescence_field
-from nuclei_runtime.runs import cluster as cluster_module
+from nuclei_runtime.runs import cluster_crew
 from nuclei_runtime.runs.cluster import open_cluster
 from nuclei_runtime.runs.config import RunConfig
 from nuclei_runtime.runs.image_file import FileOutcome
@@ -100,7 +100,7 @@ def memory_rows(images: Path, out: Path, n_tasks: int) -> Iterator[tuple[int, in
     """
     files = [ImageFile(Path(str(index)), str(index), str(index)) for index in range(n_tasks)]
     with (
-        patch.object(cluster_module, "process_in_worker", finish_at_once),
+        patch.object(cluster_crew, "process_in_worker", finish_at_once),
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50) as local,
         Client(local, set_as_default=False) as client,
         open_cluster(local.scheduler_address, lambda _: None) as cluster,

@@ -199,8 +199,8 @@ def infer(
 
     refuse_together(resume=resume, overwrite=overwrite, verify=verify, watch=watch)
     refuse_together(watch=watch, shard=shard is not None)
-    if dask is not None and (watch or verify):
-        raise typer.BadParameter("--dask is for a whole run, without --watch and --verify; these run on one computer")
+    if dask is not None and watch:
+        raise typer.BadParameter("--dask is for images that are there; --watch runs on one computer")
     if watch and any(map(is_url, (*images, out))):
         raise typer.BadParameter(
             "--watch takes local folders; to segment what has been added to a URL, run the same command again with "
@@ -254,7 +254,7 @@ def infer(
         conditions=None if conditions is None else read_conditions(conditions),
     )
     if verify:
-        verify_run(config)
+        verify_run(config, dask)
     elif watch:
         watch_folder(config, settle, as_json=as_json)
     else:

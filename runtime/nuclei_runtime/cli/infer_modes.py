@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -142,15 +142,16 @@ def watch_folder(config: RunConfig, settle_s: float | None, *, as_json: bool) ->
         raise typer.Exit(signals.exit_code)
 
 
-def verify_run(config: RunConfig) -> None:
-    """Segment again and print what differs."""
+def verify_run(config: RunConfig, dask: str | None = None) -> None:
+    """Segment again, on a Dask cluster if one is named, and print what differs."""
     from nuclei_runtime.runs.verify import verify
 
     n_compared, n_different = 0, 0
-    for verified in verify(config):
-        n_compared, n_different = n_compared + 1, n_different + bool(verified.differences)
-        for difference in verified.differences:
-            print(printable(f"differs: {verified.name}: {difference}"))
+    with _cluster(dask) as cluster, closing(verify(config, cluster)) as found:
+        for verified in found:
+            n_compared, n_different = n_compared + 1, n_different + bool(verified.differences)
+            for difference in verified.differences:
+                print(printable(f"differs: {verified.name}: {difference}"))
     print(f"{n_compared - n_different} of {n_compared} are unchanged (provenance, images and tables)")
     if n_different:
         raise typer.Exit(EXIT_SOME_FAILED)

@@ -189,3 +189,19 @@ def segmented(image: str, found: Segmented, labels: str | None) -> PlaneOutcome:
 def outcome_row(outcome: PlaneOutcome) -> list[Cell]:
     """Return the row of one plane in ``images.csv``."""
     return [csv_cell(value) for value in asdict(outcome).values()]
+
+
+@dataclass(frozen=True)
+class Verified:
+    """One comparison.
+
+    Attributes
+    ----------
+    name : str
+        An image, or a file of the results folder.
+    differences : tuple of str
+        Empty if nothing differs.
+    """
+
+    name: str
+    differences: tuple[str, ...]

@@ -8,38 +8,25 @@ from __future__ import annotations
 
 import logging
 import re
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from queue import Empty, SimpleQueue
 from typing import Any
-from uuid import uuid4
 
 import dask.config
-from distributed import Client, Future, KilledWorker, LocalCluster, wait
+from distributed import Client, LocalCluster
 
-from nuclei_runtime.errors import InputsError, RuntimeEnvironmentError, SegmentationCancelledError
+from nuclei_runtime.errors import InputsError, RuntimeEnvironmentError
 from nuclei_runtime.resources import cpu_count
+from nuclei_runtime.results.earlier import EarlierResults
+from nuclei_runtime.results.outcome import Verified
 from nuclei_runtime.results.remote_store import AnyStore
-from nuclei_runtime.results.writing import KEPT
-from nuclei_runtime.runs.cluster_worker import TRIES, RunPlugin, failure_of, installed, process_in_worker
+from nuclei_runtime.runs.cluster_crew import Crew, Outcome
+from nuclei_runtime.runs.cluster_worker import KILLED, RunPlugin, VerifyPlugin, failure_of, installed
 from nuclei_runtime.runs.image_file import FileOutcome
 from nuclei_runtime.runs.inputs import ImageFile
-from nuclei_runtime.runs.workers import Job, ReportBlocks
+from nuclei_runtime.runs.workers import Job, ReportBlocks, report_nothing
 from nuclei_runtime.wording import counted
-
-FILES_AHEAD = 3
-"""For each thread of the cluster, how many files are handed out: one in hand and two waiting, so that no thread waits
-for this process. An adaptive cluster grows by what is waiting."""
-
-LOOK_S = 2.0
-"""How often to look whether workers have come or gone."""
-
-GRACE_S = 20.0
-"""How long to wait, when a run is stopped, until the workers have dropped what they have in hand."""
 
 ON_A_BUSY_MACHINE = {
     "distributed.comm.timeouts.connect": "120s",
@@ -48,9 +35,6 @@ ON_A_BUSY_MACHINE = {
 }
 """Processes of this machine that are slow are not taken for dead. By default, a connection fails after 30 seconds, and
 a process that was killed is given up for good unless another one is there in its place within 15 seconds."""
-
-_PATIENCE_S = 0.5
-"""How long to wait at a time: Windows delivers Ctrl-C only between waits."""
 
 
 @contextmanager
@@ -144,7 +128,9 @@ class DaskCluster:
         workers, slots = counted(len(found), "worker"), counted(sum(found.values()), "image")
         note(f"cluster: {workers}, {slots} at a time; dashboard: {_without_user(client.dashboard_link)}")
 
-    def crew(self, name: str, job: Job, store: AnyStore, files: Sequence[ImageFile], report: ReportBlocks) -> Crew:
+    def crew(
+        self, name: str, job: Job, store: AnyStore, files: Sequence[ImageFile], report: ReportBlocks
+    ) -> Crew[FileOutcome]:
         """Have all workers load the model, and check that they see what this process sees.
 
         Parameters
@@ -162,15 +148,30 @@ class DaskCluster:
             A worker would give other results, or does not see the images, the results folder or the model. The message
             names each such worker.
         """
-        self._refuse_other_versions()
-        options = replace(job.options, threads=job.options.threads or self._threads)
-        shared = store.for_other_machines()
-        plugin = RunPlugin(
-            f"nuclei-infer {name}", replace(job, options=options), shared, name, store.fingerprint(), files[0]
-        )
-        self._client.register_plugin(plugin, plugin.name)
-        crew = Crew(self._client, self._note, plugin.name, report)
+        shared, title = store.for_other_machines(), f"nuclei-infer {name}"
+        plugin = RunPlugin(title, self._of_workers(job), shared, name, store.fingerprint(), files[0])
+        return self._send(plugin, Crew(self._client, self._note, title, report))
+
+    def comparers(self, name: str, job: Job, results: EarlierResults, files: Sequence[ImageFile]) -> Crew[Verified]:
+        """Do the same for a comparison with the results of an earlier run, into which nothing is written.
+
+        Raises
+        ------
+        RuntimeEnvironmentError
+            See `crew`.
+        """
+        shared, title = results.for_other_machines(), f"nuclei-infer --verify {name}"
+        plugin = VerifyPlugin(title, self._of_workers(job), shared, name, results.fingerprint(), files[0])
+        return self._send(plugin, Crew(self._client, self._note, title, report_nothing, _killed))
+
+    def _of_workers(self, job: Job) -> Job:
+        return replace(job, options=replace(job.options, threads=job.options.threads or self._threads))
+
+    def _send(self, plugin: RunPlugin, crew: Crew[Outcome]) -> Crew[Outcome]:
+        """Send a run to all workers and return the crew, if they can all take part."""
         try:
+            self._refuse_other_versions()
+            self._client.register_plugin(plugin, plugin.name)
             self._refuse({who: why for who, why in self._ask(failure_of, plugin.name).items() if why is not None})
         except BaseException:
             crew.close()
@@ -206,94 +207,5 @@ class DaskCluster:
             raise RuntimeEnvironmentError("\n".join(f"{who}: {why}" for who, why in reasons.items()))
 
 
-class Crew:
-    """Hands files to the workers of a cluster, for `DaskCluster`; `run` is the name of the plugin."""
-
-    def __init__(self, client: Client, note: Callable[[str], None], run: str, report: ReportBlocks) -> None:
-        self._client, self._note, self._run = client, note, run
-        self._finished: SimpleQueue[Future] = SimpleQueue()
-        self._looked_at = -LOOK_S
-        self._n_threads = 0
-        self.n_processed = 0
-        client.subscribe_topic(run, lambda event: report(*event[1]))
-
-    def outcomes(self, files: Sequence[ImageFile]) -> Iterator[FileOutcome]:
-        """Yield the outcome of each file as it is finished.
-
-        Raises
-        ------
-        RuntimeEnvironmentError
-            The scheduler was lost; workers are killed before they can begin; or see `process_file`. What was written
-            before is kept.
-        """
-        left = iter(files)
-        waiting: dict[Future, ImageFile] = {}
-        n_lost: Counter[str] = Counter()
-        try:
-            while True:
-                while len(waiting) < FILES_AHEAD * max(1, self._threads_now()) and (file := next(left, None)):
-                    self._hand_out(file, waiting)
-                if not waiting:
-                    break
-                future = self._next_finished()
-                if future is None:
-                    continue
-                file = waiting.pop(future)
-                try:
-                    outcome: FileOutcome = future.result()
-                except (KilledWorker, SegmentationCancelledError):
-                    # Killed: the next worker counts the tries, unless this one died before it began. Cancelled: the
-                    # worker was taken away from the cluster.
-                    n_lost[file.name] += 1
-                    if n_lost[file.name] > TRIES:
-                        raise RuntimeEnvironmentError(
-                            f"{file.name}: each of its workers ends before it is done; see their logs; {KEPT}"
-                        ) from None
-                    self._hand_out(file, waiting)
-                    continue
-                self.n_processed += 1
-                yield outcome
-            self.close()
-        except (CancelledError, OSError) as error:
-            raise RuntimeEnvironmentError(f"the connection to the Dask scheduler was lost; {KEPT}") from error
-        except BaseException:
-            self._stop(list(waiting))
-            raise
-
-    def close(self) -> None:
-        """Have the workers end what is in hand and release the model."""
-        with suppress(Exception):  # whatever has become of the cluster, the run has ended
-            self._client.unsubscribe_topic(self._run)
-            self._client.unregister_worker_plugin(self._run)
-
-    def _stop(self, futures: list[Future]) -> None:
-        """Drop what is waiting and what is in hand; the lock is released only when nobody writes any more."""
-        self.close()
-        with suppress(TimeoutError, CancelledError), self._client.as_current():
-            wait(futures, timeout=GRACE_S)
-        self.n_processed += sum(future.status == "finished" for future in futures)
-        with suppress(CancelledError, OSError):
-            self._client.cancel(futures, force=True)
-
-    def _hand_out(self, file: ImageFile, waiting: dict[Future, ImageFile]) -> None:
-        key = f"nuclei-infer-{uuid4()}"  # Dask's dashboard shows what is before the number
-        future = self._client.submit(process_in_worker, file, self._run, key=key, retries=TRIES - 1)
-        waiting[future] = file
-        future.add_done_callback(self._finished.put)
-
-    def _next_finished(self) -> Future | None:
-        """Return a future that has ended; None if there is none yet."""
-        try:
-            return self._finished.get(timeout=_PATIENCE_S)
-        except Empty:
-            return None
-
-    def _threads_now(self) -> int:
-        """Return how many threads the cluster has, or had a moment ago."""
-        now = time.monotonic()
-        if now - self._looked_at >= LOOK_S:
-            found = sum(self._client.nthreads().values())
-            if not found and (self._n_threads or self._looked_at < 0):
-                self._note("the cluster has no worker now: waiting for one; Ctrl-C ends the run")
-            self._looked_at, self._n_threads = now, found
-        return self._n_threads
+def _killed(file: ImageFile) -> Verified:
+    return Verified(file.name, (KILLED,))

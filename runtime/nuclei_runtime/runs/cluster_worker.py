@@ -17,13 +17,16 @@ from distributed import WorkerPlugin, get_worker
 
 from nuclei_runtime.errors import NucleiError, RuntimeEnvironmentError, SegmentationCancelledError
 from nuclei_runtime.faults import machine_error
+from nuclei_runtime.results.earlier import EarlierResults
 from nuclei_runtime.results.mirror import reading
+from nuclei_runtime.results.outcome import Verified
 from nuclei_runtime.results.provenance import packages
 from nuclei_runtime.results.remote_store import AnyStore
 from nuclei_runtime.results.writing import KEPT
 from nuclei_runtime.runs.cluster_tiles import ClusterHelpers
-from nuclei_runtime.runs.image_file import FileOutcome, process_file
+from nuclei_runtime.runs.image_file import process_file
 from nuclei_runtime.runs.inputs import ImageFile
+from nuclei_runtime.runs.verify import compare_file
 from nuclei_runtime.runs.workers import Job, Worker
 from nuclei_runtime.segmentation.admission import Gate
 
@@ -37,7 +40,7 @@ more tasks at 80% and is killed at 95% ("Worker Memory Management", documentatio
 REPORT_EVERY_S = 1.0
 """How often, at most, a worker reports how far a large image is."""
 
-_KILLED = (
+KILLED = (
     f"the worker that had this image was killed or crashed, {TRIES} times: most likely it needs more memory than the "
     "worker has (see the worker's log), or its file crashes the library that reads it"
 )
@@ -58,7 +61,7 @@ class RunPlugin(WorkerPlugin):  # type: ignore[misc]
     name : str
         Of the run.
     job : Job
-    store : ResultStore or RemoteStore
+    store : ResultStore, RemoteStore or EarlierResults
     out : str
         The results folder, for messages.
     fingerprint : str
@@ -75,7 +78,7 @@ class RunPlugin(WorkerPlugin):  # type: ignore[misc]
 
     name: str
     job: Job
-    store: AnyStore
+    store: AnyStore | EarlierResults
     out: str
     fingerprint: str
     first: ImageFile
@@ -98,8 +101,8 @@ class RunPlugin(WorkerPlugin):  # type: ignore[misc]
         if self.worker is not None:
             self.worker.stop.set()
 
-    def process(self, file: ImageFile) -> FileOutcome:
-        """Process a file; alone in this process if another process was killed over it.
+    def process(self, file: ImageFile) -> Any:
+        """Return the outcome of a file; it is alone in this process if another process was killed over it.
 
         Raises
         ------
@@ -110,7 +113,11 @@ class RunPlugin(WorkerPlugin):  # type: ignore[misc]
             raise RuntimeEnvironmentError(self.failure)
         n_killed = self.store.n_killed(file.name)
         with self.gate.passed(alone=n_killed > 0), self.store.attempt(file.name):
-            return process_file(file, self.worker, self.store, obstacle=_KILLED if n_killed >= TRIES else None)
+            return self._do(file, self.worker, KILLED if n_killed >= TRIES else None)
+
+    def _do(self, file: ImageFile, worker: Worker, obstacle: str | None) -> Any:
+        assert not isinstance(self.store, EarlierResults)
+        return process_file(file, worker, self.store, obstacle=obstacle)
 
     def _check(self) -> None:
         origin = self.first.origin
@@ -144,6 +151,13 @@ class RunPlugin(WorkerPlugin):  # type: ignore[misc]
         return Worker.load(job, n_threads, _Reports(worker, self.name), ClusterHelpers(self.name))
 
 
+class VerifyPlugin(RunPlugin):
+    """A comparison with the results of an earlier run, which are in place of the store."""
+
+    def _do(self, file: ImageFile, worker: Worker, _: str | None) -> Verified:
+        return compare_file(file, worker, self.store.path)
+
+
 class _Reports:
     """Sends how far a large image is to the client, now and then."""
 
@@ -166,7 +180,7 @@ def failure_of(run: str, dask_worker: DaskWorker) -> str | None:
     return plugin.failure
 
 
-def process_in_worker(file: ImageFile, run: str) -> FileOutcome:
+def process_in_worker(file: ImageFile, run: str) -> Any:
     """Process a file in a worker process.
 
     Raises

@@ -8,11 +8,13 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePath
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from nuclei_runtime.errors import RuntimeEnvironmentError
+from nuclei_runtime.results.earlier import EarlierResults
 from nuclei_runtime.results.joined_tables import Joined
 from nuclei_runtime.results.layout import PROVENANCE_FILE, token_of
+from nuclei_runtime.results.outcome import Verified
 from nuclei_runtime.results.provenance import describe_method, provenance_json, read_earlier_methods, run_key
 from nuclei_runtime.results.remote_folder import AnyResultsFolder, open_results_folder
 from nuclei_runtime.results.remote_store import AnyStore
@@ -30,23 +32,30 @@ from nuclei_runtime.segmentation.admission import Admission
 from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_runtime.stores.remote import RemoteFolder
 
+Outcome_co = TypeVar("Outcome_co", covariant=True)
 
-class Crew(Protocol):
+
+class Crew(Protocol[Outcome_co]):
     """Processes the files of a run."""
 
     @property
     def n_processed(self) -> int:
         """Files that are finished, segmented or failed; maybe more than were yielded."""
 
-    def outcomes(self, files: Sequence[ImageFile]) -> Iterator[FileOutcome]:
+    def outcomes(self, files: Sequence[ImageFile]) -> Iterator[Outcome_co]:
         """Yield the outcome of each file, and stop what is in hand when the iterator is closed."""
 
 
 class Cluster(Protocol):
     """Other processes that can do the work of a run; see `nuclei_runtime.runs.cluster`."""
 
-    def crew(self, name: str, job: Job, store: AnyStore, files: Sequence[ImageFile], report: ReportBlocks) -> Crew:
+    def crew(
+        self, name: str, job: Job, store: AnyStore, files: Sequence[ImageFile], report: ReportBlocks
+    ) -> Crew[FileOutcome]:
         """Prepare these processes for a job, and return who does it."""
+
+    def comparers(self, name: str, job: Job, results: EarlierResults, files: Sequence[ImageFile]) -> Crew[Verified]:
+        """Prepare them for `nuclei_runtime.runs.verify.verify`."""
 
 
 def load_worker(
@@ -175,7 +184,7 @@ class FolderRun:
         self._results = open_results(config, self.worker, self.inputs.root)
         self.store = self._results.store
         try:
-            self._crew: Crew = Threads(self.worker, self.store, n_at_once)
+            self._crew: Crew[FileOutcome] = Threads(self.worker, self.store, n_at_once)
             if cluster is not None and self.files:
                 job = replace(self.worker.job, options=config.options)  # each process has threads of its own
                 shard = "" if config.shard == WHOLE else f" {config.shard.index}/{config.shard.count}"

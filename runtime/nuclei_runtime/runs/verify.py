@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,9 +12,11 @@ from typing import Any
 from nuclei_runtime.errors import InputsError
 from nuclei_runtime.json_fields import flat
 from nuclei_runtime.results.differing import differing_results
+from nuclei_runtime.results.earlier import EarlierResults
 from nuclei_runtime.results.joined_tables import write_tables
 from nuclei_runtime.results.layout import IMAGES_TABLE, PROVENANCE_FILE, RECORDS_FOLDER, token_of
 from nuclei_runtime.results.mirror import mirrored
+from nuclei_runtime.results.outcome import Verified
 from nuclei_runtime.results.records import Record, digest_file, record_of, with_recorded
 from nuclei_runtime.results.shard import WHOLE
 from nuclei_runtime.results.table_formats import finish_tables
@@ -22,58 +24,48 @@ from nuclei_runtime.runs.config import RunConfig, find_inputs
 from nuclei_runtime.runs.given import AnyWorker
 from nuclei_runtime.runs.image_file import make_results
 from nuclei_runtime.runs.inputs import ImageFile
-from nuclei_runtime.runs.run import load_worker, with_same_view
+from nuclei_runtime.runs.run import Cluster, load_worker, with_same_view
 from nuclei_runtime.runs.sources import at_hand
 from nuclei_runtime.stores.remote import RemoteFolder
 from nuclei_runtime.wording import counted
 from nuclei_runtime.writers.outputs import TABLES
 
 
-@dataclass(frozen=True)
-class Verified:
-    """One comparison.
-
-    Attributes
-    ----------
-    name : str
-        An image, or a file of the results folder.
-    differences : tuple of str
-        Empty if nothing differs.
-    """
-
-    name: str
-    differences: tuple[str, ...]
-
-
-def verify(config: RunConfig) -> Iterator[Verified]:
+def verify(config: RunConfig, cluster: Cluster | None = None) -> Generator[Verified, None, None]:
     """Segment all images again in a temporary folder and compare.
 
     Parameters
     ----------
     config : RunConfig
         `RunConfig.mode` does not matter.
+    cluster : Cluster, optional
+        Other processes, which compare the images.
 
     Yields
     ------
     Verified
-        First for the provenance, then for each image, then for the tables.
+        First for the provenance, then for each image, on a cluster as they are finished, then for the tables.
 
     Raises
     ------
     InputsError
         `config.out` holds no results, or no image was found.
     RuntimeEnvironmentError
-        The temporary folder cannot be written to.
+        The temporary folder cannot be written to; or see `nuclei_runtime.runs.cluster`.
     """
     with mirrored(config.out, [PROVENANCE_FILE]) as folder:
         if not (folder / PROVENANCE_FILE).is_file():
             raise InputsError(f"{config.out}: holds no results to verify, because there is no {PROVENANCE_FILE} in it")
         inputs, labels = find_inputs(config)
-        worker = load_worker(with_same_view(config, inputs.files), labels=labels)
+        config = with_same_view(config, inputs.files)
+        worker = load_worker(config, labels=labels)
         yield Verified(PROVENANCE_FILE, tuple(_compare_provenance(folder / PROVENANCE_FILE, worker.describe())))
-    for file in inputs.files:
-        if config.shard.owns(token_of(file.name)):
-            yield Verified(file.name, tuple(_compare_image(file, worker, config.out)))
+    files = [file for file in inputs.files if config.shard.owns(token_of(file.name))]
+    if cluster is None or not files:
+        yield from (compare_file(file, worker, config.out) for file in files)
+    else:
+        job = replace(worker.job, options=config.options)  # each process has threads of its own
+        yield from cluster.comparers(str(config.out), job, EarlierResults(config.out), files).outcomes(files)
     if config.shard == WHOLE:
         parts = (RECORDS_FOLDER, TABLES.folder)
         with mirrored(config.out, config.tables.files, parts) as folder, TemporaryDirectory() as work:
@@ -82,6 +74,17 @@ def verify(config: RunConfig) -> Iterator[Verified]:
             for name in finish_tables(Path(work), config.tables):
                 same = (folder / name).is_file() and digest_file(folder / name) == digest_file(work + "/" + name)
                 yield Verified(name, () if same else ("is missing, or differs from what the records give",))
+
+
+def compare_file(file: ImageFile, worker: AnyWorker, out: Path | RemoteFolder) -> Verified:
+    """Segment an image again and compare.
+
+    Raises
+    ------
+    RuntimeEnvironmentError
+        The temporary folder cannot be written to, or the results cannot be read.
+    """
+    return Verified(file.name, tuple(_compare_image(file, worker, out)))
 
 
 def _compare_image(file: ImageFile, worker: AnyWorker, out: Path | RemoteFolder) -> Iterator[str]:

@@ -290,7 +290,6 @@ def test_sigterm_leaves_what_was_done_and_resume_goes_on(tmp_path: Path, tiny_mo
         ("--watch", "--verify"),
         ("--watch", "--shard", "1/2"),
         ("--watch", "--dask", "local:2"),
-        ("--verify", "--dask", "local:2"),
         ("--dask", "local:0"),
         ("--settle", "1"),
         ("--shard", "0/2"),

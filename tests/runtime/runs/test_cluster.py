@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -17,11 +18,13 @@ from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import RuntimeEnvironmentError
+from nuclei_runtime.results.outcome import Verified
 from nuclei_runtime.results.store import ResultStore
 from nuclei_runtime.runs.config import RunConfig
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.runs.run import FolderRun
+from nuclei_runtime.runs.verify import compare_file, verify
 from nuclei_runtime.runs.workers import report_nothing
 from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.stores.remote import RemoteFolder
@@ -31,8 +34,9 @@ cloudpickle = pytest.importorskip("cloudpickle")
 dask = pytest.importorskip("dask")
 
 from nuclei_runtime.runs import cluster as cluster_module  # noqa: E402
-from nuclei_runtime.runs import cluster_worker  # noqa: E402
-from nuclei_runtime.runs.cluster import FILES_AHEAD, ON_A_BUSY_MACHINE, open_cluster  # noqa: E402
+from nuclei_runtime.runs import cluster_crew, cluster_worker  # noqa: E402
+from nuclei_runtime.runs.cluster import ON_A_BUSY_MACHINE, open_cluster  # noqa: E402
+from nuclei_runtime.runs.cluster_crew import FILES_AHEAD  # noqa: E402
 
 NAMES = ["a.png", "b.png", "broken.png", "c.png", "plate 1/a.png", "plate 1/d.png"]
 
@@ -91,6 +95,11 @@ def do(config: RunConfig, local: Any, after_first: Callable[[], object] = lambda
     return outcomes
 
 
+def compare(config: RunConfig, local: Any) -> dict[str, tuple[str, ...]]:
+    with open_cluster(local.scheduler_address, print) as cluster:
+        return {found.name: found.differences for found in verify(config, cluster)}
+
+
 class Misbehave(distributed.WorkerPlugin):  # type: ignore[misc]
     """Makes workers die over some images."""
 
@@ -105,12 +114,17 @@ class Misbehave(distributed.WorkerPlugin):  # type: ignore[misc]
                 os.kill(os.getpid(), signal.SIGKILL)
             return process_file(file, *arguments, obstacle=obstacle)
 
-        here.process_file = process
+        def compare(file: ImageFile, *arguments: Any) -> Verified:
+            if file.name == self.poison:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return compare_file(file, *arguments)
+
+        here.process_file, here.compare_file = process, compare
 
     def teardown(self, worker: Any) -> None:  # noqa: ARG002
         from nuclei_runtime.runs import cluster_worker as here
 
-        here.process_file = process_file
+        here.process_file, here.compare_file = process_file, compare_file
 
 
 @pytest.fixture
@@ -154,6 +168,8 @@ def test_workers_fetch_and_upload_by_themselves(
     outcomes = do(replace(remote, mode="resume"), local)
     assert sorted(name for name, outcome in outcomes.items() if outcome.is_kept) == [NAMES[0], *NAMES[3:]]
     made = {name: remote.out.read(name) for name in remote.out.files()}
+    versions = re.compile(rb',\n +"version": "\w{64}"')  # of the images, which only a store tells
+    made |= {name: versions.sub(b"", record) for name, record in made.items() if name.startswith("records/")}
     assert made.pop("provenance.json").replace(b'"s3://lab/in"', b'"../in"') == plain["provenance.json"]
     assert made == {name: content for name, content in plain.items() if content and name != "provenance.json"}
 
@@ -181,6 +197,28 @@ def test_an_image_that_kills_its_worker_fails_alone(
     with FolderRun(replace(config, mode="resume")) as run:
         assert [outcome.redone for outcome in run.outcomes() if outcome.redone] == ["it failed before"] * 2
     assert contents(config.out) == plain
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_comparison_on_a_cluster_is_that_of_one_machine(local: Any, config: RunConfig, tmp_path: Path) -> None:
+    earlier = replace(config, out=tmp_path / "plain")
+    (earlier.out / "labels/a.tif").write_bytes(b"corrected")
+    (earlier.out / "overlays/c.png").unlink()
+    before = contents(earlier.out)
+    found = compare(earlier, local)
+    assert found == {one.name: one.differences for one in verify(earlier)}
+    assert sorted(name for name, differences in found.items() if differences) == ["a.png", "c.png"]
+    assert contents(earlier.out) == before
+
+
+@pytest.mark.usefixtures("plain")
+def test_an_image_that_kills_its_worker_is_one_difference(
+    local: Any, config: RunConfig, poisoned: str, tmp_path: Path
+) -> None:
+    found = compare(replace(config, out=tmp_path / "plain"), local)
+    assert [name for name, differences in found.items() if differences] == [poisoned]
+    assert found[poisoned][0].startswith("the worker that had this image was killed or crashed")
+    assert len(found) == len(NAMES) + 4
 
 
 def test_who_stops_listening_stops_the_workers(local: Any, config: RunConfig, plain: dict[str, bytes]) -> None:
@@ -289,7 +327,7 @@ def test_a_long_run_takes_no_more_of_the_scheduler_than_a_short_one(
     local: Any, monkeypatch: pytest.MonkeyPatch, config: RunConfig
 ) -> None:
     files = [ImageFile(Path(str(index)), str(index), str(index)) for index in range(500)]
-    monkeypatch.setattr(cluster_module, "process_in_worker", finish_at_once)
+    monkeypatch.setattr(cluster_crew, "process_in_worker", finish_at_once)
     known: list[int] = []
     with open_cluster(local.scheduler_address, print) as cluster, FolderRun(config) as run:
         crew = cluster.crew("many", run.worker.job, run.store, run.files, report_nothing)
