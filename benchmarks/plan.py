@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-REQUESTS_PER_IMAGE = {"write": 6, "read": 7}
+REQUESTS_PER_IMAGE = {"write": 6, "read": 8}
 """In an object store: five files and an object that announces them; the image, its size, and the sizes of the five."""
 
 

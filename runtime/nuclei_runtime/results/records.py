@@ -31,10 +31,14 @@ class FileDigest:
         64 hexadecimal digits.
     size : int
         In bytes.
+    version : str, optional
+        What the store that it came from tells of its version; see `nuclei_runtime.stores.remote_files.RemoteFiles`.
+        The same content may have several.
     """
 
     sha256: str
     size: int
+    version: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,10 @@ class Record:
 
     def to_json(self) -> str:
         """Return the record as it is stored; a name that is not text is escaped."""
-        return json.dumps({"format": RECORD_FORMAT, **asdict(self)}, indent=1) + "\n"
+        document = {"format": RECORD_FORMAT, **asdict(self)}
+        if self.source is not None and self.source.version is None:
+            del document["source"]["version"]
+        return json.dumps(document, indent=1) + "\n"
 
 
 _Stored = TypeVar("_Stored", FileDigest, PlaneOutcome)

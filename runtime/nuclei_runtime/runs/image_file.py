@@ -85,22 +85,43 @@ def process_file(
     RuntimeEnvironmentError
         The results cannot be written, or the machine is at fault. What was written before is kept.
     """
+    earlier, is_new = None, True
+    with suppress(FileNotFoundError):
+        earlier, is_new = record_of(store.path, file.name), False
+    if obstacle is None and earlier is not None and _is_told_unchanged(file, earlier):
+        differing = differing_results(store.path, earlier)
+        told = earlier.source or ""
+        if differing.changed or why_redone(earlier, file, worker, told, differing) is None:
+            return _keep(earlier, told, differing.changed, store)
     with at_hand(file) if obstacle is None else nullcontext((file, obstacle)) as (local, source):
-        return _process(local, source, worker, store, record_failure=record_failure)
+        return _process(local, source, worker, store, earlier, is_new=is_new, record_failure=record_failure)
+
+
+def _is_told_unchanged(file: ImageFile, earlier: Record) -> bool:
+    """Whether the store of an image tells that it is the one that was segmented, so that it need not be fetched."""
+    if file.origin is None or file.origin.version is None or earlier.source is None:
+        return False
+    return earlier.is_ok and earlier.source.version == file.origin.version
 
 
 def _process(
-    file: ImageFile, source: FileDigest | str, worker: AnyWorker, store: AnyStore, *, record_failure: bool
+    file: ImageFile,
+    source: FileDigest | str,
+    worker: AnyWorker,
+    store: AnyStore,
+    earlier: Record | None,
+    *,
+    is_new: bool,
+    record_failure: bool,
 ) -> FileOutcome:
     redone = None
-    with suppress(FileNotFoundError):  # a new image
-        earlier = record_of(store.path, file.name)
+    if not is_new:
         differing = Differing() if earlier is None else differing_results(store.path, earlier)
         if earlier is not None and earlier.is_ok and file.origin is not None:  # it may only be out of reach
             return FileOutcome(_failure(file, worker, source, str(source)).planes)
         redone = why_redone(earlier, file, worker, source, differing)
         if earlier is not None and (redone is None or differing.changed):
-            return _keep(earlier, differing.changed, store)
+            return _keep(earlier, source, differing.changed, store)
     with store.workspace(file.name) as work:
         record, made = make_results(file, source, worker, work, store)
         if not record.is_ok and not record_failure:
@@ -114,12 +135,15 @@ def _process(
     return FileOutcome(record.planes, redone=redone)
 
 
-def _keep(record: Record, changed: tuple[str, ...], store: AnyStore) -> FileOutcome:
+def _keep(record: Record, source: FileDigest | str, changed: tuple[str, ...], store: AnyStore) -> FileOutcome:
     """Leave the results of an image as they are; its rows name those that somebody has changed."""
     planes = tuple(replace(plane, changed_results=", ".join(changed) or None) for plane in record.planes)
-    if planes != record.planes:
+    kept = replace(record, planes=planes)
+    if isinstance(source, FileDigest) and source == record.source:
+        kept = replace(kept, source=source)  # its store may tell another version
+    if kept.to_json() != record.to_json():
         with store.workspace(record.image) as work:
-            store.replace_record(replace(record, planes=planes), work)
+            store.replace_record(kept, work)
     return FileOutcome(planes, is_kept=True, changed=changed)
 
 

@@ -7,6 +7,7 @@ others have their contents. An image is fetched when a worker begins with it, an
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,6 +26,7 @@ from nuclei_runtime.readers.formats import (
 from nuclei_runtime.readers.plates.field import ALL_FIELDS, PlateChoice
 from nuclei_runtime.results.mirror import reading
 from nuclei_runtime.runs.inputs import ImageFile, Inputs, find_images
+from nuclei_runtime.stores.listed import Listed, version_of
 from nuclei_runtime.stores.remote import RemoteFolder
 from nuclei_runtime.stores.remote_files import RemoteFiles
 from nuclei_runtime.stores.scratch import scratch_folder
@@ -46,19 +48,20 @@ def find_remote_images(sources: Sequence[str], *, out: Path | RemoteFolder, choi
     if not all(map(is_url, sources)):
         raise InputsError("some inputs are paths and others are URLs; segment them in separate runs")
     base, names = _common_folder([RemoteFolder(source).url for source in sources])
-    sizes: dict[str, int | None] = {}
+    listing: dict[str, Listed] = {}
     for name in names:
         found = _listed(base, name)
         if not found:
             raise InputsError(f"{base.at(name)}: no such object or folder; check the name, or name a folder of images")
-        sizes |= found
-    folders = {parent.as_posix() for name in sizes for parent in PurePosixPath(name).parents}
+        listing |= found
+    folders = {parent.as_posix() for name in listing for parent in PurePosixPath(name).parents}
     # An object may be called like a folder. An empty one only marks the folder.
-    refused = sorted(name for name in sizes if not is_file_name(name) or (name in folders and sizes[name]))
-    sizes = {name: size for name, size in sizes.items() if is_file_name(name) and name not in folders}
+    refused = sorted(name for name in listing if not is_file_name(name) or (name in folders and listing[name].size))
+    listing = {name: one for name, one in listing.items() if is_file_name(name) and name not in folders}
     with scratch_folder() as scratch:
         tree = scratch.resolve()
-        _grow(tree, base, sizes)
+        _grow(tree, base, {name: one.size for name, one in listing.items()})
+        sorted_names = sorted(listing)
         inside = base.name_of(out) if isinstance(out, RemoteFolder) else None
         try:
             inputs = find_images(
@@ -66,7 +69,7 @@ def find_remote_images(sources: Sequence[str], *, out: Path | RemoteFolder, choi
             )
         except InputsError as error:
             raise InputsError(str(error).replace(str(tree), base.url)) from None
-        files = tuple(_from_store(file, tree, base, sizes) for file in inputs.files)
+        files = tuple(_from_store(file, tree, base, listing, sorted_names) for file in inputs.files)
         root = Path(str(inputs.root)).relative_to(tree).as_posix()
     notes = (f"{base.at(name)}: has a name that no file beside the others can have; rename it" for name in refused)
     root_folder = base if root == "." else base.folder(root)
@@ -109,17 +112,17 @@ def _common_folder(urls: Sequence[str]) -> tuple[RemoteFolder, list[str]]:
     return base, ["/".join(parts[1 + len(common) :]) for _, parts in split]
 
 
-def _listed(base: RemoteFolder, name: str) -> Mapping[str, int | None]:
-    """Return the sizes of what a source may mean: all below it, or below the folder in which its pattern begins."""
+def _listed(base: RemoteFolder, name: str) -> Mapping[str, Listed]:
+    """Return what a source may mean: all below it, or below the folder in which its pattern begins."""
     with reading(base):
         try:
-            found = base.files(name)
+            found = base.listing(name)
             if not found and _MAGIC & set(name):
                 fixed = takewhile(lambda part: not _MAGIC & set(part), name.split("/"))
-                return base.files("/".join(fixed))
+                return base.listing("/".join(fixed))
             if list(found) == [name] and needs_others(name):
                 parent = PurePosixPath(name).parent.as_posix()
-                return base.files("" if parent == "." else parent)
+                return base.listing("" if parent == "." else parent)
         except FileNotFoundError:  # the bucket
             return {}
     return found
@@ -146,14 +149,23 @@ def _grow(tree: Path, base: RemoteFolder, sizes: Mapping[str, int | None]) -> No
         path.write_bytes(starts.get(name, b""))
 
 
-def _from_store(file: ImageFile, tree: Path, base: RemoteFolder, sizes: Mapping[str, int | None]) -> ImageFile:
+def _from_store(
+    file: ImageFile, tree: Path, base: RemoteFolder, listing: Mapping[str, Listed], sorted_names: Sequence[str]
+) -> ImageFile:
     """Return an image of the local tree as one in the store."""
     form = format_in_folder(file.path) if file.path.is_file() else None
     # Its gigabytes would be fetched for nothing.
     is_refused = form is not None and form.obstacle is not None and file.path.suffix.lower() in form.suffixes
     parts = [part.relative_to(tree).as_posix() for part in ([] if is_refused else file.parts)]
     own = tuple(
-        (name, sizes[name]) if name in sizes else (f"{name}/", None) for name in parts if (tree / name).exists()
+        (name, listing[name].size) if name in listing else (f"{name}/", None)
+        for name in parts
+        if (tree / name).exists()
     )
+    names = [name for name, _ in own if name in listing]
+    for folder in (name.rstrip("/") for name, _ in own if name.endswith("/")):
+        first, stop = (bisect_left(sorted_names, f"{folder}{end}") for end in "/0")  # in ASCII, 0 comes after /
+        names += sorted_names[first:stop]
+    version = version_of({name: listing[name] for name in names})
     field = None if file.field is None else replace(file.field, plate=file.field.plate.relative_to(tree))
-    return replace(file, path=file.path.relative_to(tree), field=field, origin=RemoteFiles(base, own))
+    return replace(file, path=file.path.relative_to(tree), field=field, origin=RemoteFiles(base, own, version))

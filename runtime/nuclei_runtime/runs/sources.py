@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from nuclei_runtime.errors import RuntimeEnvironmentError
 from nuclei_runtime.faults import image_failure, reading_error
@@ -33,14 +34,18 @@ def at_hand(file: ImageFile) -> Iterator[tuple[ImageFile, FileDigest | str]]:
         The machine is at fault.
     """
     with ExitStack() as scratch:
+        version: str | None = None
         try:
             local = scratch.enter_context(fetched(file))
+            if file.origin is not None and not file.origin.has_changed():  # nobody replaced it meanwhile
+                version = file.origin.version
         except OSError as error:
             with keeping_results():
                 reason = image_failure(reading_error(error))
             yield file, reason
             return
-        yield local, digest_source(local)
+        source = digest_source(local)
+        yield local, source if isinstance(source, str) else replace(source, version=version)
 
 
 def digest_source(file: ImageFile) -> FileDigest | str:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from nuclei_runtime.errors import InputsError, NucleiError
 from nuclei_runtime.stores.faults import with_number
+from nuclei_runtime.stores.listed import Listed
 from nuclei_runtime.stores.system import connect, make_parent
 from nuclei_runtime.stores.url import checked_url, is_file_name
 
@@ -88,12 +89,28 @@ class RemoteFolder:
         OSError
             The folder cannot be listed.
         """
+        return {key: one.size for key, one in self.listing(name).items()}
+
+    def listing(self, name: str = "") -> dict[str, Listed]:
+        """Return what the store tells of all that `files` names, and raise what it raises."""
         with self._asking(name) as (system, path):
             system.invalidate_cache()
             found = system.find(path, detail=True)
         root = self._path(system).rstrip("/")
-        sizes = {full[len(root) :].lstrip("/"): info.get("size") for full, info in found.items()}
-        return {key: size for key, size in sizes.items() if key and not key.endswith("/")}
+        named = {full[len(root) :].lstrip("/"): Listed.of(info) for full, info in found.items()}
+        return {key: one for key, one in named.items() if key and not key.endswith("/")}
+
+    def listed(self, name: str) -> Listed:
+        """Return what the store tells of a file.
+
+        Raises
+        ------
+        OSError
+            FileNotFoundError, if there is none.
+        """
+        with self._asking(name) as (system, path):
+            system.invalidate_cache()
+            return Listed.of(system.info(path))
 
     def entries(self) -> tuple[dict[str, int | None], list[str]]:
         """Return the files directly in the folder, with their sizes, and the names of the folders in it.

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from nuclei_runtime.stores.listed import Listed, version_of
 from nuclei_runtime.stores.remote import RemoteFolder
 
 
@@ -19,10 +20,13 @@ class RemoteFiles:
     folder : RemoteFolder
     sizes : tuple of (str, int)
         The name of each relative to the folder, and its size in bytes; that of a folder ends with ``/``.
+    version : str, optional
+        See `version_of`: when they were listed.
     """
 
     folder: RemoteFolder
     sizes: tuple[tuple[str, int | None], ...]
+    version: str | None = None
 
     def is_there(self) -> bool:
         """Whether this machine finds them in the store.
@@ -33,6 +37,19 @@ class RemoteFiles:
             The store cannot be asked.
         """
         return all(bool(self.folder.files(name.rstrip("/"))) for name, _ in self.sizes[:1])
+
+    def has_changed(self) -> bool:
+        """Whether the store tells another version than when it was listed, or none.
+
+        Raises
+        ------
+        OSError
+            The store cannot be asked.
+        """
+        found: dict[str, Listed] = {}
+        for name, _ in self.sizes:
+            found |= self.folder.listing(name.rstrip("/")) if name.endswith("/") else {name: self.folder.listed(name)}
+        return self.version is None or self.version != version_of(found)
 
     def fetch(self, target: Path) -> None:
         """Copy them into a local folder, under their names.

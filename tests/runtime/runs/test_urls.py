@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -74,14 +75,19 @@ def upload(folder: Path, to: RemoteFolder) -> RemoteFolder:
 
 
 def contents(out: Path | RemoteFolder) -> dict[str, bytes]:
-    """Return everything in a results folder; of its provenance, what does not depend on the place."""
+    """Return everything in a results folder; of its provenance and records, what does not depend on the place."""
     if isinstance(out, RemoteFolder):
         found = {name: out.read(name) for name in out.files()}
     else:
         found = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
     provenance = json.loads(found[PROVENANCE_FILE])
     provenance["machine"]["images_folder"] = ""
+    found |= {name: without_version(record) for name, record in found.items() if name.startswith("records/")}
     return found | {PROVENANCE_FILE: json.dumps(provenance).encode()}
+
+
+def without_version(record: bytes) -> bytes:
+    return re.sub(rb',\n +"version": "\w{64}"', b"", record)
 
 
 def do(config: RunConfig) -> dict[str, FileOutcome]:
@@ -170,6 +176,45 @@ def test_requests_that_fail_or_are_slow_are_made_again_and_an_image_that_cannot_
     assert outcomes["plate 1/a.png"].is_ok
     do(config)
     assert contents(remote.out) == contents(config.out)
+
+
+def test_an_image_whose_version_the_store_tells_is_not_fetched_again(
+    config: RunConfig, s3: Any, tmp_path: Path
+) -> None:
+    remote = by_url(config, RemoteFolder("s3://lab"))
+    group = zarr.open_group(tmp_path / "in/cells.ome.zarr", mode="w", zarr_format=2)
+    group.create_array("0", data=fluorescence_field(1, height=64, width=80)[0], chunks=(32, 32))
+    axes = [{"name": name, "type": "space"} for name in "yx"]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]}]
+    images = upload(tmp_path / "in", RemoteFolder(remote.sources[0]))
+    do(remote)
+
+    def read() -> set[str]:
+        return {path.partition("/day 1/")[2] for method, path in s3.requests if method == "GET" and "/day 1/" in path}
+
+    pixels = {"series.ome.tif", "plate 1/a.png", "plate 1/b (2).png", "cells.ome.zarr/0/0.0", "cells.ome.zarr/0/1.1"}
+    assert pixels <= read()
+    s3.requests.clear()
+    outcomes = do(replace(remote, mode="resume"))
+    assert sum(outcome.is_kept for outcome in outcomes.values()) == len(outcomes) - 1
+    assert not pixels & read()
+    images.write("plate 1/a.png", images.read("plate 1/b (2).png"))
+    images.write("cells.ome.zarr/0/1.1", images.read("cells.ome.zarr/0/0.0"))
+    outcomes = do(replace(remote, mode="resume"))
+    assert [name for name, outcome in outcomes.items() if outcome.redone == "the image has changed"] == [
+        "cells.ome.zarr",
+        "plate 1/a.png",
+    ]
+    # An image of the same content is another version, which is known from then on.
+    images.write("series.ome.tif", images.read("series.ome.tif"))
+    record = next(name for name in remote.out.files() if b'"series.ome.tif"' in remote.out.read(name))
+    remote.out.write(
+        record, re.sub(rb'"version": "\w{64}"', b'"version": "' + b"0" * 64 + b'"', remote.out.read(record))
+    )
+    for _ in range(2):
+        s3.requests.clear()
+        assert do(replace(remote, mode="resume"))["series.ome.tif"].is_kept
+    assert "series.ome.tif" not in read()
 
 
 def test_a_store_that_is_gone_ends_the_run_and_keeps_what_is_done(config: RunConfig, s3: Any) -> None:
