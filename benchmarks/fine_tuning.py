@@ -207,7 +207,8 @@ def draw(out: Path) -> None:
                 if one.interval is not None:
                     ends = [one.before + end for end in one.interval]
                     axes.plot([n_images] * 2, ends, color=colour, linewidth=5, alpha=0.25, solid_capstyle="butt")
-    axes.set(xlabel="images fitted", ylabel="mean AP", ylim=(0, None))
+    numbers = sorted({n_images for _, n_images in read(out)})
+    axes.set(xlabel="images fitted", xticks=[0, *numbers], ylabel="mean AP", ylim=(0, None))
     axes.legend(fontsize="small")
     figure.savefig(out / "fine_tuning.svg", metadata={"Date": None})
     pyplot.close(figure)
