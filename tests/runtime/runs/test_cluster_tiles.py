@@ -61,7 +61,7 @@ def local(two_workers: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An OME-Zarr of ten blocks."""
+    """An OME-Zarr of five blocks and many chunks."""
     folder = tmp_path_factory.mktemp("in")
     field, _ = fluorescence_field(3, height=600, width=860, n_nuclei=60)
     path = folder / "slide.ome.zarr"
