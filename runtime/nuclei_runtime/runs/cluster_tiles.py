@@ -32,7 +32,7 @@ TILES_AHEAD = 2
 
 MAX_AHEAD = 32
 """The most tiles of one image that are handed out: their pixels are in memory. What only one process can do takes about
-a fifth of the time of a dense image, so more helpers than this allows would have nothing to do."""
+a quarter of the time of a dense image, so more helpers than this allows would have nothing to do."""
 
 OWN_AHEAD = 2
 """How many tiles this process computes ahead, at most, while it waits for one that it needs."""
