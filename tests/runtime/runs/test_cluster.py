@@ -167,6 +167,7 @@ def test_workers_fetch_and_upload_by_themselves(
     assert not any(name.startswith(".nuclei") for name in remote.out.files())
     outcomes = do(replace(remote, mode="resume"), local)
     assert sorted(name for name, outcome in outcomes.items() if outcome.is_kept) == [NAMES[0], *NAMES[3:]]
+    assert not any(compare(remote, local).values())
     made = {name: remote.out.read(name) for name in remote.out.files()}
     versions = re.compile(rb',\n +"version": "\w{64}"')  # of the images, which only a store tells
     made |= {name: versions.sub(b"", record) for name, record in made.items() if name.startswith("records/")}
