@@ -151,7 +151,7 @@ class OutcomeReporter:
 
     def __init__(self, *, as_json: bool, done: str = "segmented") -> None:
         self._done = done
-        self.n_files = self.n_failed = self.n_kept = self.n_flagged = self.n_changed = 0
+        self.n_files = self.n_failed = self.n_kept = self.n_segmented = self.n_flagged = self.n_changed = 0
         self.n_nuclei = self.n_touching_border = self.n_left_out = 0
         self._found = {kind: _Found() for kind in _Kind}
         self._changes = dict.fromkeys(("added", "removed", "split", "merged", "redrawn", "unchanged"), 0)
@@ -168,6 +168,7 @@ class OutcomeReporter:
         self.n_files += 1
         self.n_failed += not outcome.is_ok
         self.n_kept += outcome.is_kept
+        self.n_segmented += any(plane.status == "ok" for plane in outcome.planes)
         flags = {flag for plane in outcome.planes if plane.flags for flag in plane.flags.split(";")}
         self.n_flagged += bool(flags)
         self._flags.update(flags)
@@ -202,7 +203,7 @@ class OutcomeReporter:
         if not self.n_flagged:
             return
         is_or_are = "is" if self.n_flagged == 1 else "are"
-        of_files = counted(self.n_files, "image")
+        of_files = counted(self.n_segmented, "segmented image")
         yield f"{self.n_flagged} of {of_files} {is_or_are} flagged; the column flags of images.csv says which:"
         for flag in Flag:
             if self._flags[flag]:

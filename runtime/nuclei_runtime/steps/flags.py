@@ -41,43 +41,44 @@ class Flag(StrEnum):
     BLANK = (
         "blank",
         "nothing in the image stands out from its noise, so no nuclei can be found",
-        "an empty field or a closed shutter needs nothing; otherwise check the channel and the exposure",
+        "if the field is empty, all is well; otherwise check the shutter, the channel and the exposure",
     )
     NOTHING_FOUND = (
         "nothing_found",
-        "the image holds more than noise, but no nuclei were found in it",
+        "the image contains more than noise, but no nuclei were found in it",
         "look at it; if there are nuclei, check the channel, or give their --diameter",
     )
     CONTRAST = (
         "contrast",
-        "the brightest parts are far brighter than what set the contrast; if they are the nuclei and not debris, the "
-        "outlines are too wide",
+        "the brightest parts are far brighter than the range to which the contrast was stretched; if they are nuclei "
+        "and not debris, their outlines are too wide",
         "use the image before it was smoothed or denoised, or crop it to the part with nuclei",
     )
     SATURATED = (
         "saturated",
-        "much of the nuclei is as bright or as dark as the image can be, which hides their edges and neighbours",
-        "expose for a shorter time, or leave out brightnesses; look at the outlines",
+        "much of the area of the nuclei has the highest or the lowest brightness of the image, which hides their edges",
+        "look at the outlines; take the image again with a shorter exposure, or do not use the intensities",
     )
     OUT_OF_FOCUS = (
         "out_of_focus",
         "the edges of the nuclei are blurred, so their areas are uncertain",
-        "focus again, or leave the image out",
+        "look at the outlines; focus and take the image again, or leave it out",
     )
     NUCLEUS_SIZE = (
         "nucleus_size",
-        "the nuclei have a size that the model does not know, as it was shown them: they may be pieces or clumps",
-        "give their median diameter with --diameter",
+        "at the chosen scale, the nuclei are much smaller or larger than the training nuclei: they may be pieces or "
+        "clumps",
+        "look at the outlines; if they are wrong, give the median diameter of the nuclei with --diameter",
     )
     UNFAMILIAR = (
         "unfamiliar",
-        "the colours or textures are unlike those of all images that the model was trained on",
-        "look at the outlines; if they are wrong, train on a few images like it",
+        "the colours or textures differ from those of all training images",
+        "look at the outlines; if they are wrong, try --stain or --channel, or fine-tune the model on such images",
     )
     LOW_EXPECTED_AP = (
         "low_expected_ap",
-        "fewer nuclei are expected to be right than in ordinary images, or than --min-quality asks for",
-        "look at the outlines; try --diameter or --stain, correct the labels, or train on a few images like it",
+        "the network is less certain of its nuclei than usual, or than --min-quality demands: many may be wrong",
+        "look at the outlines; try --diameter, --stain or --channel, correct the labels, or fine-tune the model",
     )
 
 

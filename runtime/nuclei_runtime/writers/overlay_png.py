@@ -106,7 +106,10 @@ def stretch_contrast(image: Image) -> NDArray[np.float32]:
         Read-only: grey is one channel, shown three times.
     """
     colours = image[..., np.newaxis] if image.ndim == 2 else image[..., :3]
-    stretched = normalise(colours, *percentile_limits(colours, LOWER_PERCENT, UPPER_PERCENT))
+    limits = percentile_limits(colours, LOWER_PERCENT, UPPER_PERCENT)
+    if limits[0] == limits[1]:
+        limits = _limits_as_stored(colours.dtype, *percentile_limits(colours, 0, 100))
+    stretched = normalise(colours, *limits)
     return np.broadcast_to(stretched, (*image.shape[:2], 3))
 
 
@@ -192,7 +195,7 @@ def draw_plane(plane: Plane, scale: int = 1, *, natural: bool = False) -> NDArra
         How many pixels of the plane, in each direction, a pixel of the picture is the mean of.
     natural : bool
         Whether to show the intensities as they are: 8 bits unchanged, others from 0, or the smallest if that is
-        negative, to the largest. Otherwise, the contrast is stretched.
+        negative, to the largest. Otherwise, the contrast is stretched, if there is any.
 
     Returns
     -------
@@ -207,7 +210,9 @@ def draw_plane(plane: Plane, scale: int = 1, *, natural: bool = False) -> NDArra
     height, width = (math.ceil(length / scale) for length in plane.shape[:2])
     fine_enough = [level for level in plane.coarser if plane.shape[0] <= scale * level.shape[0]]
     shown = fine_enough[-1] if fine_enough else plane
-    limits = _natural_limits(shown) if natural else plane_limits(shown, LOWER_PERCENT, UPPER_PERCENT)
+    limits = plane_limits(shown, LOWER_PERCENT, UPPER_PERCENT)
+    if natural or limits[0] == limits[1]:  # nothing to stretch: a saturated plane must not look black
+        limits = _natural_limits(shown)
     picture = np.empty((height, width, 3), np.uint8)
     for rows, columns in regions((height, width), max(_REGION_PX // scale, 1)):
         if shown is plane:
@@ -220,10 +225,12 @@ def draw_plane(plane: Plane, scale: int = 1, *, natural: bool = False) -> NDArra
 
 
 def _natural_limits(plane: Plane) -> tuple[float, float]:
-    if np.dtype(plane.dtype) == np.uint8:
-        return 0.0, 255.0
-    low, high = plane_limits(plane, 0, 100)
-    return min(low, 0.0), high
+    return _limits_as_stored(np.dtype(plane.dtype), *plane_limits(plane, 0, 100))
+
+
+def _limits_as_stored(dtype: np.dtype[Any], lowest: float, highest: float) -> tuple[float, float]:
+    """Return the limits that show the intensities as they are, with those of the image."""
+    return (0.0, 255.0) if dtype == np.uint8 else (min(lowest, 0.0), highest)
 
 
 def _sampled(plane: Plane, level: Plane, rows: slice, columns: slice, scale: int) -> Image:

@@ -399,9 +399,10 @@ def test_only_the_model_that_was_pinned_runs(tmp_path: Path, tiny_model: Path) -
 def test_the_summary_says_which_images_are_flagged_and_why(tmp_path: Path, tiled_model: Path) -> None:
     (tmp_path / "a.png").write_bytes(png_bytes(field()))
     (tmp_path / "nothing.png").write_bytes(png_bytes(field() * 0))
-    done = infer(tmp_path / "a.png", tmp_path / "nothing.png", "--out", tmp_path / "out", "--model", tiled_model)
-    assert done.returncode == 0, done.stderr
+    (tmp_path / "empty.png").touch()
+    done = infer(tmp_path / "*.png", "--out", tmp_path / "out", "--model", tiled_model)
+    assert done.returncode == 1, done.stderr
     assert (
-        "1 of 2 images is flagged; the column flags of images.csv says which:\n"
+        "1 of 2 segmented images is flagged; the column flags of images.csv says which:\n"
         f"  blank (1 image): {Flag.BLANK.reason}; {Flag.BLANK.advice}\n" in done.stdout
     )

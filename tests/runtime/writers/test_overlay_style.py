@@ -83,6 +83,13 @@ def test_natural_shows_the_image_as_it_is(draw: Draw, dtype: type) -> None:
     assert draw("stretched", np.zeros(image.shape, np.int32), image)[0, 15, 0] == 255
 
 
+@pytest.mark.parametrize(("value", "shown"), [(0, 0), (255, 255)])
+def test_an_image_without_contrast_is_shown_as_it_is(draw: Draw, value: int, shown: int) -> None:
+    image, none = np.full((20, 30), value, np.uint8), np.zeros((20, 30), np.int32)
+    assert (draw("stretched", none, image) == shown).all()
+    assert (overlay_png.draw_overlay(image, none) == shown).all()
+
+
 @pytest.mark.parametrize("width", [1, 2, 5])
 def test_lines_are_as_wide_as_asked_for_and_inside_the_nuclei(
     draw: Draw, monkeypatch: pytest.MonkeyPatch, width: int

@@ -26,6 +26,8 @@ from nuclei_runtime.readers.tiff.stack import Pages, numbered_pages, pages_of_le
 _KINDS = ("shaped", "ome", "imagej")
 """The kinds whose layout comes from tifffile, in the order of its own checks; a file may be of two kinds."""
 
+_WRITERS = {"shaped": "tifffile", "ome": "OME", "imagej": "ImageJ"}
+
 _SUB_IFDS = 330
 _OWN_TAGS = {33629: ("stk", "a MetaMorph stack"), 34412: ("lsm", "a Zeiss LSM file")}
 """Private tags (UIC2Tag, CZ_LSMINFO) of formats that use pages and directories differently from TIFF."""
@@ -123,7 +125,8 @@ def _ome_images(file: BinaryIO, tiff: Any, directories: Sequence[Directory]) -> 
 def _series(file: BinaryIO, tiff: Any, kind: str, directories: Sequence[Directory]) -> Contents:
     series = [one for one in tiff.series if not (one.keyframe.is_reduced or one.keyframe.is_subifd)]
     if any(one.kind != kind for one in series) or not series:
-        raise ImageReadError(f"the file's {kind} metadata contradict its pages; export the image again")
+        _refuse_truncated(file, tiff)
+        raise ImageReadError(f"the file's {_WRITERS[kind]} metadata contradict its pages; export the image again")
 
     def open_series(i: int) -> Stack:
         pages = pages_of_series(series[i], directories)
@@ -133,6 +136,19 @@ def _series(file: BinaryIO, tiff: Any, kind: str, directories: Sequence[Director
     if len(series) == 1:
         return open_series(0)
     return [Scene(str(one.name or ""), partial(open_series, i)) for i, one in enumerate(series)]
+
+
+def _refuse_truncated(file: BinaryIO, tiff: Any) -> None:
+    """Refuse a file that ends before its pixels do; with its metadata, it then also seems to contradict itself."""
+    size, page = file.seek(0, 2), tiff.pages.first
+    ends = [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)]
+    n_planes = (tiff.imagej_metadata or {}).get("images") if tiff.is_imagej else None
+    if isinstance(n_planes, int) and len(tiff.pages) == 1 and page.dataoffsets:  # all planes behind one page
+        ends.append(page.dataoffsets[0] + n_planes * page.nbytes)
+    if max(ends, default=0) > size:
+        raise ImageReadError(
+            f"the TIFF is truncated: its pixels reach to byte {max(ends)}, but it ends at byte {size}; copy it again"
+        )
 
 
 def _imagej_channels(tiff: Any, axes: str, lead: tuple[int, ...]) -> tuple[str, ...]:

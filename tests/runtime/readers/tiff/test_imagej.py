@@ -31,6 +31,13 @@ def tiff(image: np.ndarray, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+def with_one_directory(data: bytes) -> bytes:
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        first = file.pages[0]
+        at = first.offset + 2 + 12 * len(first.tags)  # where the next directory is named
+    return data[:at] + bytes(4) + data[at + 4 :]
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("layout", [{}, {"tile": (16, 16), "compression": "zlib"}], ids=["strips", "tiles"])
 def test_an_inverted_table_changes_no_value(dtype: str, layout: dict[str, Any]) -> None:
@@ -58,10 +65,7 @@ def test_a_time_series_keeps_its_values_too(table: dict[str, Any], lut_of: str) 
     frames = np.stack([GREY, GREY[::-1], GREY[:, ::-1]])
     data = tiff(frames, **table)
     if lut_of == "one directory":  # as ImageJ does it: only the description says that there are three
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            first = file.pages[0]
-            at = first.offset + 2 + 12 * len(first.tags)  # where the next directory is named
-        data = data[:at] + bytes(4) + data[at + 4 :]
+        data = with_one_directory(data)
     with open_planes(data, Selection()) as planes:
         assert [plane.time for plane in planes] == [0, 1, 2]
         for plane, frame in zip(planes, frames, strict=True):
@@ -78,3 +82,18 @@ def test_what_only_pillow_decodes_is_refused_as_it_would_apply_the_table(
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     with pytest.raises(ImageReadError, match="save it as uncompressed grey or RGB"):
         read_image(data)
+
+
+@pytest.mark.parametrize("n_frames", [1, 3])
+def test_a_truncated_file_is_called_truncated(n_frames: int) -> None:
+    """Without its last pixels, it also seems to contradict its metadata, but no other export would help."""
+    frames = np.stack([GREY] * n_frames) if n_frames > 1 else GREY
+    data = with_one_directory(tiff(frames, photometric="minisblack"))
+    with open_planes(data, Selection()) as planes:
+        assert len(planes) == n_frames
+    cut = data[: data.rindex(GREY.tobytes()) + 300]
+    with (
+        pytest.raises(ImageReadError, match=rf"truncated: .* but it ends at byte {len(cut)}; copy it again"),
+        open_planes(cut, Selection()),
+    ):
+        pass
