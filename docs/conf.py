@@ -93,17 +93,6 @@ class ColumnReference(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
-class FlagReference(SphinxDirective):
-    """``{flags}``: a table of every flag of an image, with its reason and what to do."""
-
-    def run(self) -> list[nodes.Node]:
-        """Return the parsed table."""
-        flags = import_module("nuclei_runtime.steps.flags").Flag
-        lines = ["| flag | why it is raised | what to do |", "|---|---|---|"]
-        lines += [f"| `{flag.value}` | {_cell(flag.reason)} | {_cell(flag.advice)} |" for flag in flags]
-        return self.parse_text_to_nodes("\n".join(lines))
-
-
 class ApiReference(SphinxDirective):
     """``{api} nuclei_runtime``: every name in a package's ``__all__``, from its docstring, under a heading each."""
 
@@ -221,7 +210,6 @@ def setup(app: Sphinx) -> None:
     app.add_directive("api", ApiReference)
     app.add_directive("columns", ColumnReference)
     app.add_directive("command", CommandReference)
-    app.add_directive("flags", FlagReference)
     app.connect("autodoc-process-signature", show_default_factories)
     app.connect("source-read", add_navigation)
     app.connect("build-finished", write_home)

@@ -19,6 +19,7 @@ from PIL import Image
 import nuclei_runtime
 from nuclei_runtime.results.outcome import IMAGES_COLUMNS
 from nuclei_runtime.steps.columns import NUCLEI_COLUMNS, OLD_NAMES
+from nuclei_runtime.steps.flags import Flag
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
@@ -169,3 +170,8 @@ def test_the_columns_page_has_every_column_and_every_earlier_name(pages: dict[Pa
 @pytest.mark.parametrize("page", PAGES)
 def test_no_figure_is_quoted_from_memory(page: str) -> None:
     assert "as remembered" not in PAGES[page]
+
+
+def test_the_page_on_trust_has_every_flag_in_its_words() -> None:
+    for flag in Flag:
+        assert f"| `{flag}` | {flag.reason} | {flag.advice} |" in PAGES["docs/confidence.md"], flag

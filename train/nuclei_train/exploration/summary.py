@@ -13,8 +13,9 @@ from nuclei_train.data.oddities import KINDS, UNPAIRED, UNREADABLE
 
 SIZES_SHOWN = 5
 IDS_SHOWN = 3
-ID_LENGTH = 12
-"""Characters shown of an identifier: enough to find it in the tables; Kaggle's 64 would fill the line."""
+MAX_ID_LENGTH, SHORT_ID_LENGTH = 40, 12
+"""Longer identifiers are cut to the second length: Kaggle's 64 digits would fill the line, and their first ones are
+enough to find them in the tables. Names that people give often differ at their end, so they are shown whole."""
 
 
 def format_summary(images: pd.DataFrame, oddities: pd.DataFrame, areas_px: NDArray[np.int64]) -> str:
@@ -109,4 +110,4 @@ def _count(number: int, one: str, many: str | None = None) -> str:
 
 
 def _short(image_id: str) -> str:
-    return image_id if len(image_id) <= ID_LENGTH else f"{image_id[:ID_LENGTH]}..."
+    return image_id if len(image_id) <= MAX_ID_LENGTH else f"{image_id[:SHORT_ID_LENGTH]}..."
