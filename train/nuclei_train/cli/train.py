@@ -57,14 +57,14 @@ def train(
         Path | None,
         typer.Option(
             help="With --start: the data that those weights were trained on. Half of each batch comes from it, so that "
-            "it is not forgotten."
+            "the network does not forget it."
         ),
     ] = None,
     teacher: Annotated[
         Path | None,
         typer.Option(
             dir_okay=False,
-            help="Knowledge distillation: train on the mean of the truth and what this exported model predicts.",
+            help="Knowledge distillation: train on the mean of the masks and the predictions of this exported model.",
         ),
     ] = None,
     search: Annotated[
@@ -89,9 +89,9 @@ def train(
 
     The table splits.csv in DATA or next to it has the columns image_id, split and modality.
 
-    Images of the split train are fitted, those of val are used for validation.
+    The network is trained on the images of the split train and validated on those of val; it never sees others.
 
-    Without the table, folders named train and val give the split. Or else a random tenth is used for validation; with
+    Without the table, folders named train and val give the split. Otherwise a random tenth is used for validation; with
     --start, each image is held out in turn.
 
     With --search, RUN/trials.csv has one row per training, and RUN/search.png shows them.
