@@ -349,3 +349,46 @@ def test_a_pack_of_folders_without_val_draws_the_same_images(tmp_path: Path) -> 
         assert (len(split.train), len(split.val)) == (5, 2)
         digests.add((split.digest, combined_digest(sample.digest() for sample in split.train)))
     assert len(digests) == 1
+
+
+def half_paired(folder: Path) -> Path:
+    """Two images with masks, one without, and a mask without an image."""
+    for kind, names in (("images", "abc"), ("masks", "abd")):
+        (folder / kind).mkdir(parents=True)
+        for seed, name in enumerate(names):
+            image, labels = fluorescence_field(seed, height=64, width=64, n_nuclei=4)
+            tifffile.imwrite(folder / kind / f"{name}.tif", image if kind == "images" else labels.astype(np.uint16))
+    return folder
+
+
+def test_data_on_which_a_training_would_stop_are_not_packed_unless_they_are_accepted(
+    tmp_path: Path, run_main: RunMain
+) -> None:
+    data, file = half_paired(tmp_path / "data"), tmp_path / "data.zip"
+    code, printed, err = run_main(pack_main, data, file)
+    assert (code, printed) == (2, "")
+    assert "images without an annotation: 1 of 3 (images/c.tif); annotations without an image: 1 (masks/d.tif)" in err
+    assert "error: " in err
+    assert "annotation without image (masks/d.tif)" in err
+    assert "--accept-oddities" in err
+    assert not list(tmp_path.glob("*.zip*"))
+    code, printed, err = run_main(pack_main, data, file, "--accept-oddities")
+    assert code == 0, err
+    assert "accepted: annotation without image (masks/d.tif)" in err
+    assert "left out: 1 image without masks" in printed
+
+
+def test_each_of_several_data_sets_is_checked(tmp_path: Path) -> None:
+    good = half_paired(tmp_path / "good")
+    (good / "masks/d.tif").unlink()
+    (good / "splits.csv").write_text("image_id,split,modality\na,train,x\nb,val,x\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"odd: annotation without image \(masks/d.tif\)"):
+        pack([good, half_paired(tmp_path / "odd")], tmp_path / "two.zip", nothing, nothing)
+
+
+def test_binary_masks_are_not_packed(tmp_path: Path) -> None:
+    data = half_paired(tmp_path / "data")
+    for path in (data / "masks").iterdir():
+        tifffile.imwrite(path, (tifffile.imread(path) > 0).astype(np.uint8))
+    with pytest.raises(DatasetError, match="its mask contains one nucleus in 3 pieces"):
+        pack([data], tmp_path / "data.zip", nothing, nothing)

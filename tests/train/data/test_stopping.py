@@ -11,7 +11,7 @@ import tifffile
 from nuclei_runtime import Segmenter
 from nuclei_train.data.finding import open_data
 from nuclei_train.data.oddities import KINDS, KNOWN_DIAMETER_PX, STOPPING, much_larger
-from nuclei_train.data.stopping import MAX_FOLDERS, refuse, stopping_oddities
+from nuclei_train.data.stopping import MAX_FOLDERS, check_oddities, stopping_oddities
 from nuclei_train.errors import DatasetError
 
 NUCLEI = np.zeros((60, 80), np.uint8)
@@ -42,18 +42,22 @@ def test_the_known_diameter_is_that_of_the_bundled_model() -> None:
 
 def test_ordinary_masks_stop_nothing(tmp_path: Path) -> None:
     assert found(write(tmp_path, a=NUCLEI, b=NUCLEI)) == []
-    refuse("data", [])
 
 
 def test_a_background_that_is_a_nucleus_stops_the_training(tmp_path: Path) -> None:
-    (sentence,) = found(write(tmp_path, a=255 - NUCLEI, b=255 - NUCLEI, c=NUCLEI))
+    data = write(tmp_path, a=255 - NUCLEI, b=255 - NUCLEI, c=NUCLEI)
+    (sentence,) = found(data)
     kind = "nucleus that covers most of the image, 2 in 2 images"
     assert (
         sentence
         == f"{kind} (a: mask a.tif, nucleus 255: 95% of the image; b: mask b.tif, nucleus 255: 95% of the image)"
     )
-    with pytest.raises(DatasetError, match=r"^data: nucleus that covers .*, or .* with --accept-oddities$"):
-        refuse("data", [sentence])
+    (dataset,) = open_data(data)
+    said: list[str] = []
+    with pytest.raises(DatasetError, match=r": nucleus that covers .*, or .* with --accept-oddities$"):
+        check_oddities(dataset, dataset.samples, lambda: None, said.append, accept=False)
+    check_oddities(dataset, dataset.samples, lambda: None, said.append, accept=True)
+    assert said == [f"accepted: {sentence}"]
 
 
 def test_nuclei_at_another_magnification_stop_the_training(tmp_path: Path) -> None:

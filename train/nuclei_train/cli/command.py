@@ -26,6 +26,15 @@ DataArgument = Annotated[
     ),
 ]
 
+AcceptOdditiesOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-oddities",
+        help="Take the data although they are odd: annotations without an image, objects without an outline, outlines "
+        "outside the image, nuclei that cover most of it or are far larger than the model knows.",
+    ),
+]
+
 
 def say(sentence: str) -> None:
     """Print a sentence for the user."""

@@ -10,7 +10,7 @@ import typer
 from nuclei_runtime.cli.command import run_command
 from nuclei_runtime.cli.progress import progress_bar
 from nuclei_runtime.wording import counted
-from nuclei_train.cli.command import EXTRAS, say
+from nuclei_train.cli.command import EXTRAS, AcceptOdditiesOption, say
 
 
 def main() -> None:
@@ -23,6 +23,7 @@ def pack(
         list[Path], typer.Argument(help="The data, as for nuclei-train; several data sets are joined into one.")
     ],
     file: Annotated[Path, typer.Argument(help="The zip to create, outside DATA.")],
+    accept_oddities: AcceptOdditiesOption = False,
 ) -> None:
     """Pack everything that nuclei-train reads from DATA into one file.
 
@@ -34,7 +35,7 @@ def pack(
     from nuclei_train.data.pack import pack
 
     with progress_bar("packing images") as update:
-        packed = pack(data, file, say, update)
+        packed = pack(data, file, say, update, accept_oddities=accept_oddities)
     print(f"{file}: {counted(packed.n_images, 'image')}, {packed.size_bytes / 2**20:.1f} MiB, SHA-256 {packed.digest}")
     for reason, n_images in packed.left_out.items():
         print(f"left out: {counted(n_images, 'image')} {reason}")

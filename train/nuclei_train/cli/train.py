@@ -15,7 +15,7 @@ import typer
 from nuclei_runtime.cli.command import StopSignals, require_extra, run_command
 from nuclei_runtime.cli.progress import progress_bar
 from nuclei_runtime.wording import counted
-from nuclei_train.cli.command import EXTRAS, DataArgument, say
+from nuclei_train.cli.command import EXTRAS, AcceptOdditiesOption, DataArgument, say
 from nuclei_train.cli.searching import recorded_search, run_search, what_is_kept
 from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
 from nuclei_train.fitting.reporter import Reporter
@@ -76,14 +76,7 @@ def train(
             "learning rate, weight decay, and how strongly images are changed.",
         ),
     ] = None,
-    accept_oddities: Annotated[
-        bool,
-        typer.Option(
-            "--accept-oddities",
-            help="Train although the masks are odd: annotations without an image, objects without an outline, outlines "
-            "outside the image, nuclei that cover most of it or are far larger than the model knows.",
-        ),
-    ] = False,
+    accept_oddities: AcceptOdditiesOption = False,
 ) -> None:
     """Train a U-Net on DATA, or with --start adapt a trained one to a few images, and report whether it helped.
 

@@ -14,12 +14,14 @@ from typing import Any
 import tifffile
 
 from nuclei_runtime.arrays import Labels
+from nuclei_train.data.binary_masks import refuse_binary_masks
 from nuclei_train.data.joining import join
 from nuclei_train.data.opening import open_for_training
 from nuclei_train.data.packed import PACK_FILE, VERSION
 from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.data.split import select
 from nuclei_train.data.split_table import SPLIT_FILE
+from nuclei_train.data.stopping import check_oddities
 from nuclei_train.data.truth import read_with_truth
 from nuclei_train.errors import DatasetError
 
@@ -48,7 +50,14 @@ class Packed:
     digest: str
 
 
-def pack(data: Sequence[Path], file: Path, say: Callable[[str], None], progress: Callable[[int, int], None]) -> Packed:
+def pack(
+    data: Sequence[Path],
+    file: Path,
+    say: Callable[[str], None],
+    progress: Callable[[int, int], None],
+    *,
+    accept_oddities: bool = False,
+) -> Packed:
     """Write the images for fitting and validation, their labels and the split table into one file.
 
     With a split table, its splits ``train`` and ``val`` are packed; without one, every image that has masks. `file`
@@ -65,15 +74,24 @@ def pack(data: Sequence[Path], file: Path, say: Callable[[str], None], progress:
         Takes a sentence for the user.
     progress : callable
         Takes the number of images packed and the total, after each image.
+    accept_oddities : bool
+        Pack even data with the oddities `nuclei_train.data.oddities.STOPPING`, on which a training would stop. Not all
+        of them show in the file.
 
     Raises
     ------
     DatasetError
-        DATA is not understood, an image cannot be used, or `file` already exists or would be taken for data.
+        DATA is not understood, has such oddities or binary masks, an image cannot be used, or `file` already exists or
+        would be taken for data.
     """
     for one in data:
         _check_file(one, file)
-    dataset, table = join([open_for_training(one, say) for one in data], file.stem)
+    sources = [open_for_training(one, say) for one in data]
+    for dataset, table in sources:
+        samples = select(dataset, table)
+        refuse_binary_masks(samples)
+        check_oddities(dataset, samples, lambda: None, say, accept=accept_oddities)
+    dataset, table = join(sources, file.stem)
     samples = sorted(select(dataset, table), key=lambda sample: sample.image_id)
     part = file.with_name(file.name + ".part")
     try:

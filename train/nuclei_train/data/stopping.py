@@ -1,4 +1,4 @@
-"""Oddities that stop a training."""
+"""Oddities that stop a training, and the packing of data for one."""
 
 from __future__ import annotations
 
@@ -53,18 +53,37 @@ def stopping_oddities(dataset: Dataset, samples: Sequence[Sample], advance: Call
     return [_describe(kind, found, images[kind]) for kind, found in details.items() if found]
 
 
-def refuse(path: str, stopping: Sequence[str]) -> None:
-    """Raise if there are any.
+def check_oddities(
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    advance: Callable[[], None],
+    say: Callable[[str], None],
+    *,
+    accept: bool,
+) -> None:
+    """Stop at grave oddities, or mention them if the user has accepted them.
+
+    Parameters
+    ----------
+    dataset, samples, advance
+        See `stopping_oddities`.
+    say : callable
+        Takes a sentence for the user.
+    accept : bool
 
     Raises
     ------
     DatasetError
+        There are some, and they are not accepted.
     """
-    if stopping:
+    stopping = stopping_oddities(dataset, samples, advance)
+    if stopping and not accept:
         raise DatasetError(
-            f"{path}: {'; '.join(stopping)}. Such data were probably misread, or lack nuclei: look at them with "
-            "nuclei-explore and fix them, or train on them as they are with --accept-oddities"
+            f"{dataset.path}: {'; '.join(stopping)}. Such data were probably misread, or lack nuclei: look at them "
+            "with nuclei-explore and fix them, or take them as they are with --accept-oddities"
         )
+    for sentence in stopping:
+        say(f"accepted: {sentence}")
 
 
 def _describe(kind: str, found: Sequence[str], n_images: int) -> str:

@@ -14,9 +14,9 @@ from nuclei_train.data.binary_masks import refuse_binary_masks
 from nuclei_train.data.finding import training_set
 from nuclei_train.data.opening import open_with_splits
 from nuclei_train.data.samples import Dataset
-from nuclei_train.data.split import START_WARNING, Split, split_samples, write_split_table
+from nuclei_train.data.split import START_WARNING, split_samples, write_split_table
 from nuclei_train.data.split_table import SPLIT_FILE
-from nuclei_train.data.stopping import refuse, stopping_oddities
+from nuclei_train.data.stopping import check_oddities
 from nuclei_train.errors import DatasetError
 from nuclei_train.fitting.reporter import Reporter
 from nuclei_train.fitting.run_description import defaults_of, describe_run, resumable_paths
@@ -124,7 +124,9 @@ def prepare(config: TrainingConfig, reporter: Reporter, if_random: str) -> Prepa
     split = sources.split
     refuse_binary_masks((*split.train, *split.val))
     if not recorded:  # a run that is resumed began with the same data
-        _check_oddities(config, dataset, split, reporter)
+        samples = (*split.train, *split.val)
+        with reporter.checking(len(samples)) as advance:
+            check_oddities(dataset, samples, advance, reporter.say, accept=config.accept_oddities)
     n_train, n_val = len(split.train), len(split.val)
     reporter.say(
         f"{dataset.path}: {counted(n_train, 'image')} to fit, {n_val} to validate, "
@@ -183,14 +185,3 @@ def _open_replay(path: Path, recipe: Recipe, reporter: Reporter) -> Replay:
     if split.source == "random":
         return Replay(dataset.name, split.digest, (*split.train, *split.val), (), modality)
     return Replay(dataset.name, split.digest, split.train, split.val, modality)
-
-
-def _check_oddities(config: TrainingConfig, dataset: Dataset, split: Split, reporter: Reporter) -> None:
-    """Stop at grave oddities, or mention them if the user has accepted them."""
-    samples = (*split.train, *split.val)
-    with reporter.checking(len(samples)) as advance:
-        stopping = stopping_oddities(dataset, samples, advance)
-    if not config.accept_oddities:
-        refuse(str(dataset.path), stopping)
-    for sentence in stopping:
-        reporter.say(f"accepted: {sentence}")
