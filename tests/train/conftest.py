@@ -1,10 +1,34 @@
-"""Lets the tests of training avoid TensorFlow's compiler."""
+"""What the tests of training share: a reporter that can be asked, and training without TensorFlow's compiler."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import pytest
+
+from nuclei_train.fitting.reporter import Reporter
+
+
+@dataclass
+class Listener(Reporter):
+    """Keeps what a training says, and how many images it has loaded."""
+
+    sentences: list[str] = field(default_factory=list)
+    total: int = 0
+    loaded: int = 0
+
+    def say(self, sentence: str) -> None:
+        self.sentences.append(sentence)
+
+    @contextmanager
+    def loading(self, total: int) -> Iterator[Callable[[], None]]:
+        self.total = total
+        yield self._advance
+
+    def _advance(self) -> None:
+        self.loaded += 1
 
 
 @pytest.fixture(scope="module")

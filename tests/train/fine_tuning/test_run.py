@@ -32,6 +32,8 @@ from nuclei_train.recipes import registry
 from nuclei_train.recipes.fine_tuning import FineTuning
 from nuclei_train.recipes.native import Native, keep_maps
 from nuclei_train.recipes.recipe import Sources
+from nuclei_train.run_folder import read_run
+from tests.train.conftest import Listener
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -43,20 +45,6 @@ STILL = replace(SMALL, learning_rate=0.0, epochs=1)
 
 MakeZip = Callable[..., Path]
 RunMain = Callable[..., tuple[int, str, str]]
-
-
-class Listener(Reporter):
-    """Keeps what a training says."""
-
-    def __init__(self) -> None:
-        self.sentences: list[str] = []
-
-    def say(self, sentence: str) -> None:
-        self.sentences.append(sentence)
-
-
-def read_run(run: Path) -> dict[str, Any]:
-    return dict(json.loads((run / "run.json").read_text(encoding="utf-8")))
 
 
 def weights_of(path: Path) -> list[np.ndarray[Any, Any]]:

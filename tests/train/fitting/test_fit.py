@@ -6,11 +6,9 @@ import io
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +17,10 @@ from PIL import Image
 from nuclei_train.data.pack import pack
 from nuclei_train.errors import DatasetError, RunFolderError
 from nuclei_train.fitting.fit import TrainingConfig, TrainingResult, train
-from nuclei_train.fitting.reporter import Reporter
 from nuclei_train.recipes.baseline import Baseline
 from nuclei_train.recipes.recipe import Recipe
+from nuclei_train.run_folder import read_run
+from tests.train.conftest import Listener
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -32,35 +31,11 @@ SEEDS = range(16)
 MakeZip = Callable[..., Path]
 
 
-@dataclass
-class Listener(Reporter):
-    """Keeps what a training says."""
-
-    sentences: list[str] = field(default_factory=list)
-    total: int = 0
-    loaded: int = 0
-
-    def say(self, sentence: str) -> None:
-        self.sentences.append(sentence)
-
-    @contextmanager
-    def loading(self, total: int) -> Iterator[Callable[[], None]]:
-        self.total = total
-        yield self._advance
-
-    def _advance(self) -> None:
-        self.loaded += 1
-
-
 def run(
     data: Path, folder: Path, *, recipe: Recipe = TWO_EPOCHS, resume: bool = False
 ) -> tuple[TrainingResult, Listener]:
     listener = Listener()
     return train(TrainingConfig(data, folder, recipe, resume), listener), listener
-
-
-def read_run(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / "run.json").read_text(encoding="utf-8")))
 
 
 def write_table(folder: Path, split: Callable[[int], str]) -> None:

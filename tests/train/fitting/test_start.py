@@ -17,10 +17,11 @@ import pytest
 from nuclei_runtime.model.session import load_session
 from nuclei_train.errors import RunFolderError
 from nuclei_train.fitting.fit import TrainingConfig, train
-from nuclei_train.fitting.reporter import Reporter
 from nuclei_train.fitting.start import BUNDLED, read_start
 from nuclei_train.recipes.baseline import Baseline
 from nuclei_train.recipes.native import Native, keep_maps
+from nuclei_train.run_folder import read_run
+from tests.train.conftest import Listener
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -29,20 +30,6 @@ NATIVE = replace(Native(), filters=8, crop_px=96)
 """The network of `native_run`."""
 
 MakeZip = Callable[..., Path]
-
-
-class Listener(Reporter):
-    """Keeps what a training says."""
-
-    def __init__(self) -> None:
-        self.sentences: list[str] = []
-
-    def say(self, sentence: str) -> None:
-        self.sentences.append(sentence)
-
-
-def read_run(run: Path) -> dict[str, Any]:
-    return dict(json.loads((run / "run.json").read_text(encoding="utf-8")))
 
 
 def test_the_bundled_checkpoint_and_the_bundled_model_have_the_same_weights() -> None:

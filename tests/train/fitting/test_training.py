@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -28,16 +27,13 @@ from nuclei_train.data.finding import open_data, training_set
 from nuclei_train.data.samples import combined_digest
 from nuclei_train.data.split import split_samples
 from nuclei_train.data.split_table import read_split_table
+from nuclei_train.run_folder import read_run
 
 EPOCHS = 5
 OPTIONS = ("--recipe", "baseline", "--epochs", EPOCHS)
 
 RunMain = Callable[..., tuple[int, str, str]]
 RunScript = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def read_run(run: Path) -> dict[str, Any]:
-    return dict(json.loads((run / "run.json").read_text(encoding="utf-8")))
 
 
 def read_history(run: Path) -> list[dict[str, str]]:

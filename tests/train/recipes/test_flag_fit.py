@@ -14,7 +14,7 @@ from nuclei_runtime.steps.novelty import N_NUMBERS, Appearance, appearance_of
 from nuclei_runtime.steps.view import Signs, ViewChoice
 from nuclei_train.recipes.flag_fit import DOUBTFUL_SHARE, UNLIKE_SHARE, evidence_as_it_is, fit_flags
 from nuclei_train.recipes.novelty_fit import MIN_IMAGES
-from tests.train.recipes.test_view_fit import METHOD
+from tests.train.recipes.conftest import METHOD
 
 RNG = np.random.default_rng(3)
 

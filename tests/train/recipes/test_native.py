@@ -31,6 +31,7 @@ from nuclei_train.recipes.native_material import LabelledImages, NativeMaterial
 from nuclei_train.recipes.recipe import Sources
 from nuclei_train.recipes.registry import RECIPES
 from nuclei_train.recipes.search import search_parameters
+from nuclei_train.run_folder import read_run
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -39,10 +40,6 @@ TINY = replace(Native(), epochs=2, steps_per_epoch=2, batch_size=2, filters=4, c
 
 def nothing() -> None:
     pass
-
-
-def read_run(run: Path) -> dict[str, Any]:
-    return dict(json.loads((run / "run.json").read_text(encoding="utf-8")))
 
 
 @pytest.fixture(scope="module")

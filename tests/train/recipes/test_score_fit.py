@@ -8,21 +8,10 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.steps.instances import find_instances
 from nuclei_runtime.steps.score import nucleus_signs
-from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.view import Signs, ViewChoice, look_at
 from nuclei_train.recipes.score_fit import MIN_OF_EACH, are_right, blurred, fit_score
+from tests.train.recipes.conftest import METHOD
 
-METHOD = Step(
-    "marker_watershed",
-    {
-        "threshold": 0.5,
-        "marker_distance": 0.4,
-        "marker_border": 0.5,
-        "min_peak_distance": 0.0,
-        "min_marker_area_px": 1,
-        "min_area_px": 1,
-    },
-)
 VIEWS = ViewChoice(0.0, Signs(1.0, 0.0, 0.0, 0.0, 0.0), 0.8, 0.5, 0.02)
 N_SQUARES = 40
 

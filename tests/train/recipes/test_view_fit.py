@@ -8,21 +8,10 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.metrics import match
 from nuclei_runtime.steps.instances import find_instances
-from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.view import look_at
 from nuclei_train.recipes.view_fit import DOUBT_PERCENT, MARGIN, MIN_IMAGES, TRIGGER_PERCENT, fit_views
+from tests.train.recipes.conftest import METHOD
 
-METHOD = Step(
-    "marker_watershed",
-    {
-        "threshold": 0.5,
-        "marker_distance": 0.4,
-        "marker_border": 0.5,
-        "min_peak_distance": 0.0,
-        "min_marker_area_px": 1,
-        "min_area_px": 1,
-    },
-)
 N_SQUARES = 20
 
 
