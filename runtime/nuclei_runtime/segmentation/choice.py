@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Labels, Maps
 from nuclei_runtime.readers.plane import Plane
-from nuclei_runtime.segmentation.block_search import GRID
 from nuclei_runtime.segmentation.kept_blocks import Found
 from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.segmentation.network import Network
@@ -26,7 +25,6 @@ from nuclei_runtime.segmentation.plane_maps import PlaneMaps
 from nuclei_runtime.segmentation.plane_tiles import Cut, OwnTiles
 from nuclei_runtime.steps.evidence import Evidence, evidence_of
 from nuclei_runtime.steps.instances import METHODS, find_instances
-from nuclei_runtime.steps.novelty import Appearance, appearance_of
 from nuclei_runtime.steps.score import Scores, nucleus_signs
 from nuclei_runtime.steps.stains import AS_IS
 from nuclei_runtime.steps.structure import BLOCK_PX
@@ -106,22 +104,6 @@ def choose_view(plane: Plane, network: Network, budget: Budget, whole_px: int) -
     return replace(eye.shown(view), evidence=eye.evidence(view, expected_ap))
 
 
-def plane_appearance(plane: Plane, network: Network) -> Appearance | None:
-    """Return what a plane looks like, where a network for images of any size would look, without running the network.
-
-    Returns
-    -------
-    Appearance or None
-        None if nothing stands out, or if the plane is tiny.
-
-    Raises
-    ------
-    ImageError
-        The plane cannot be read.
-    """
-    return Eye(plane, network, Budget(plane, None, network), GRID.core_px).appearance()
-
-
 class Eye:
     """Looks at a plane in several views. What they share is computed once.
 
@@ -189,11 +171,6 @@ class Eye:
         self._looks[view] = look_at(found)
         self._masks[view] = [labels > 0 for _, labels in found]
         return self._looks[view]
-
-    def appearance(self) -> Appearance | None:
-        """What the plane looks like in the first view; None if nothing stands out, or if it is tiny."""
-        contrast = self._input(self._network.view.stain).contrast
-        return None if contrast is not None and contrast.is_blank else appearance_of(self._shown_parts())
 
     def _shown_parts(self) -> list[NDArray[np.float32]]:
         """The network's input for the parts in the first view, at the plane's own scale."""
