@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.model.card import METADATA_KEY, SCHEMA_VERSION, InputSpec, ModelCard, OutputSpec
 from nuclei_runtime.resources import cpu_count
 from nuclei_runtime.steps.step import MAPS, Step
 from nuclei_runtime.steps.tiling import Tiling
+from tests.contents import png_bytes
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 """For tests that import ONNX Runtime themselves. The runtime sets it itself; another test proves that."""
@@ -231,13 +231,6 @@ def tiled_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     an image of multiples of 1/256, on any processor.
     """
     return write_tiled_model(tmp_path_factory.mktemp("tiled") / "tiled.onnx")
-
-
-def png_bytes(image: np.ndarray) -> bytes:
-    """Encode an array as PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def write_dsb_zip(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -23,6 +21,7 @@ from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.cli.infer import main as infer_main
 from nuclei_runtime.model.bundled import BUNDLED_MODEL, BUNDLED_MODELS
 from nuclei_runtime.steps.flags import Flag
+from tests.contents import png_bytes, read_table
 
 INFER = shutil.which("nuclei-infer", path=str(Path(sys.executable).parent)) or "nuclei-infer"
 
@@ -34,19 +33,8 @@ def infer(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Complet
     )
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def field(seed: int = 0, height: int = 96, width: int = 120) -> np.ndarray:
     return fluorescence_field(seed, height=height, width=width, n_nuclei=8)[0]
-
-
-def png_bytes(image: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def test_depth_and_colour_of_the_file_do_not_change_the_nuclei(tmp_path: Path, tiny_model: Path) -> None:

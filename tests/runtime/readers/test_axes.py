@@ -11,16 +11,13 @@ import tifffile
 
 from nuclei_runtime.errors import ImageShapeError, ImageValueError
 from nuclei_runtime.readers.opening import open_planes
-from nuclei_runtime.readers.plane import Plane, Selection
+from nuclei_runtime.readers.plane import Selection
+from tests.contents import whole
 
 RNG = np.random.default_rng(21)
 HYPERSTACK = RNG.integers(0, 60_000, (3, 2, 4, 21, 17)).astype(np.uint16)
 """T, C, Z, Y, X."""
 NAMED = {"axes": "TCZYX", "Channel": {"Name": ["DAPI", "GFP"]}}
-
-
-def whole(plane: Plane) -> np.ndarray:
-    return plane.read(slice(0, plane.shape[0]), slice(0, plane.shape[1]))
 
 
 def write(path: Path, image: np.ndarray, **options: Any) -> Path:

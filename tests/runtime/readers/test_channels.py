@@ -12,15 +12,12 @@ from PIL import Image as PillowImage
 
 from nuclei_runtime.errors import ImageShapeError
 from nuclei_runtime.readers.opening import open_planes, read_image
-from nuclei_runtime.readers.plane import Plane, Selection
+from nuclei_runtime.readers.plane import Selection
+from tests.contents import whole
 
 COLOURS = np.random.default_rng(3).integers(0, 255, (3, 9, 8), dtype=np.uint8)
 """Red, green and blue, Y, X."""
 PICTURE = np.moveaxis(COLOURS, 0, -1)
-
-
-def whole(plane: Plane) -> np.ndarray:
-    return plane.read(slice(0, plane.shape[0]), slice(0, plane.shape[1]))
 
 
 def write(path: Path, image: np.ndarray, axes: str = "CYX", names: tuple[str, ...] = (), **options: Any) -> Path:

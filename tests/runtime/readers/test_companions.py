@@ -14,15 +14,12 @@ from nuclei_runtime.errors import ImageReadError
 from nuclei_runtime.readers.formats import companion_of
 from nuclei_runtime.readers.opening import open_planes, read_image
 from nuclei_runtime.readers.openslide import open_slide
-from nuclei_runtime.readers.plane import Plane, Selection
+from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.runs.inputs import find_images
 from nuclei_runtime.runs.sources import digest_source
+from tests.contents import whole
 
 RGB = np.random.default_rng(5).integers(0, 255, (100, 140, 3)).astype(np.uint8)
-
-
-def whole(plane: Plane) -> np.ndarray:
-    return plane.read(slice(0, plane.shape[0]), slice(0, plane.shape[1]))
 
 
 @pytest.fixture

@@ -14,14 +14,11 @@ from pylibCZIrw import czi
 
 from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.readers.opening import open_planes, read_image
-from nuclei_runtime.readers.plane import Plane, Selection
+from nuclei_runtime.readers.plane import Selection
+from tests.contents import whole
 
 RNG = np.random.default_rng(11)
 STACK = RNG.integers(0, 4000, (2, 3, 2, 40, 56)).astype(np.uint16)  # TZCYX
-
-
-def whole(plane: Plane) -> np.ndarray:
-    return plane.read(slice(0, plane.shape[0]), slice(0, plane.shape[1]))
 
 
 def write(path: Path, stack: np.ndarray, *, compression: str | None = None, um: float | None = 0.25) -> Path:

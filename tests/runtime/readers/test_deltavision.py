@@ -12,16 +12,13 @@ import pytest
 
 from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.readers.opening import open_planes, read_image
-from nuclei_runtime.readers.plane import Plane, Selection
+from nuclei_runtime.readers.plane import Selection
+from tests.contents import whole
 
 STACK = np.random.default_rng(4).integers(0, 4000, (2, 3, 4, 30, 40)).astype(np.uint16)  # TCZYX
 SEQUENCES = ("CTZ", "TZC", "TCZ")
 """Orders of the planes, the slowest first, by their number in the header (IVE: ImgSequence)."""
 _TIMES, _SEQUENCE, _CHANNELS, _WAVES = 180, 182, 196, 198
-
-
-def whole(plane: Plane) -> np.ndarray:
-    return plane.read(slice(0, plane.shape[0]), slice(0, plane.shape[1]))
 
 
 def write(path: Path, sequence: int = 2, **changes: int) -> Path:

@@ -13,14 +13,11 @@ import pytest
 
 from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.readers.opening import open_planes
-from nuclei_runtime.readers.plane import Plane, Selection
+from nuclei_runtime.readers.plane import Selection
+from tests.contents import whole
 
 IDS = {"X": 1, "Y": 2, "Z": 3, "T": 4, "L": 5, "M": 10}
 RNG = np.random.default_rng(3)
-
-
-def whole(plane: Plane) -> np.ndarray:
-    return plane.read(slice(0, plane.shape[0]), slice(0, plane.shape[1]))
 
 
 def element(name: str, axes: str, image: np.ndarray, block: str, luts: Sequence[str], tags: Sequence[int]) -> str:

@@ -14,13 +14,10 @@ import pytest
 
 from nuclei_runtime.errors import ImageReadError
 from nuclei_runtime.readers.opening import open_planes
-from nuclei_runtime.readers.plane import Plane, Selection
+from nuclei_runtime.readers.plane import Selection
+from tests.contents import whole
 
 pytestmark = pytest.mark.vendor_files
-
-
-def whole(plane: Plane) -> np.ndarray:
-    return plane.read(slice(0, plane.shape[0]), slice(0, plane.shape[1]))
 
 
 @pytest.mark.parametrize(

@@ -17,16 +17,13 @@ import tifffile
 from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.readers import format as format_module
 from nuclei_runtime.readers.opening import open_planes, read_image
-from nuclei_runtime.readers.plane import Plane, Selection
+from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.runs.inputs import find_images
+from tests.contents import whole
 
 STACK = np.random.default_rng(6).integers(0, 4096, (2, 3, 2, 40, 60)).astype(np.uint16)  # TZCYX
 END, FREE, FAT = 0xFFFFFFFE, 0xFFFFFFFF, 0xFFFFFFFD
 DYES = {"Channel 1 Parameters": {"DyeName": '"DAPI"'}, "Channel 2 Parameters": {"DyeName": '"Alexa 488"'}}
-
-
-def whole(plane: Plane) -> np.ndarray:
-    return plane.read(slice(0, plane.shape[0]), slice(0, plane.shape[1]))
 
 
 def text(sections: Mapping[str, Mapping[str, object]]) -> bytes:

@@ -12,11 +12,12 @@ import tifffile
 from nuclei_runtime.errors import ImageReadError, ImageShapeError, InputsError
 from nuclei_runtime.readers.axes import Stack
 from nuclei_runtime.readers.opening import open_planes, read_image
-from nuclei_runtime.readers.plane import Plane, Selection
+from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.readers.scenes import Scene, choose_planes
 from nuclei_runtime.runs.config import RunConfig
 from nuclei_runtime.runs.run import FolderRun
 from nuclei_runtime.segmentation.options import SegmenterOptions
+from tests.contents import whole
 
 IMAGES = [np.random.default_rng(i).integers(0, 255, (20 + i, 30)).astype(np.uint8) for i in range(3)]
 
@@ -28,10 +29,6 @@ def stack(image: np.ndarray, um: float | None = None, coarser: Sequence[Stack] =
 
 def scenes(*names: str) -> list[Scene]:
     return [Scene(name, lambda image=image: stack(image)) for name, image in zip(names, IMAGES, strict=False)]  # type: ignore[misc]
-
-
-def whole(plane: Plane) -> np.ndarray:
-    return plane.read(slice(0, plane.shape[0]), slice(0, plane.shape[1]))
 
 
 def test_each_scene_has_a_suffix_and_a_name() -> None:

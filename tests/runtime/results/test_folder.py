@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import subprocess
 from collections.abc import Iterator
@@ -33,6 +32,7 @@ from nuclei_runtime.steps.nuclei_table import measure_nuclei
 from nuclei_runtime.writers.outputs import LABELS, OutputOptions
 from nuclei_runtime.writers.overlay_png import OUTLINE_RGB, draw_overlay
 from nuclei_runtime.writers.plane_files import write_plane_files
+from tests.contents import read_table
 
 
 def file_named(name: str) -> ImageFile:
@@ -75,11 +75,6 @@ def write(out: Path, *names: str, mode: Mode = "new") -> None:
         for name in names:
             add(results, name)
         results.join(names, "key")
-
-
-def read_table(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -17,6 +17,7 @@ from nuclei_runtime.cli.infer import main as infer_main
 from nuclei_runtime.results.layout import token_of
 from nuclei_runtime.results.outcome import IMAGES_COLUMNS
 from nuclei_runtime.steps.columns import OLD_NAMES
+from tests.contents import read_table
 
 RunMain = Callable[..., tuple[int, str, str]]
 Row = dict[str, str]
@@ -35,11 +36,6 @@ def out(tmp_path: Path, tiny_model: Path, run_main: RunMain) -> Path:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-def read_table(path: Path) -> list[Row]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def rewrite_table(path: Path, change: Callable[[Row], Row]) -> None:

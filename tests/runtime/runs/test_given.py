@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from nuclei_runtime.runs.run import FolderRun
 from nuclei_runtime.runs.verify import verify
 from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.writers.outputs import OutputOptions
+from tests.contents import read_table
 
 ALL_FORMS = OutputOptions(("labels", "overlays", "geojson", "roi"))
 
@@ -55,11 +55,6 @@ def do(config: RunConfig) -> dict[str, FileOutcome]:
 
 def measuring(run: RunConfig, labels: Path | None = None, before: Path | None = None) -> RunConfig:
     return replace(run, out=run.out.with_name("m"), labels=labels or run.out, before=before, options=SegmenterOptions())
-
-
-def read_table(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def contents(folder: Path, *names: str) -> dict[str, bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import os
 from collections.abc import Callable, Iterator
@@ -30,6 +29,7 @@ from nuclei_runtime.runs.workers import Job, Worker
 from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_runtime.writers.outputs import OutputOptions
+from tests.contents import read_table
 
 
 def save_fields(folder: Path, *names: str) -> None:
@@ -54,11 +54,6 @@ def process(folder: Path, segmenter: Segmenter, selection: Selection | None = No
 def run(folder: Path, segmenter: Segmenter, selection: Selection | None = None) -> Iterator[PlaneOutcome]:
     for outcome in process(folder, segmenter, selection):
         yield from outcome.planes
-
-
-def read_table(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_outcomes_come_in_order_and_one_failure_is_its_own(tmp_path: Path, tiny_model: Path) -> None:

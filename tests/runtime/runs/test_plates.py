@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,6 +27,7 @@ from nuclei_runtime.runs.sources import digest_source
 from nuclei_runtime.runs.verify import verify
 from nuclei_runtime.runs.watch import watch
 from nuclei_runtime.segmentation.options import SegmenterOptions
+from tests.contents import read_table
 
 PLANES = [
     (row, column, field, 0, channel, 1)
@@ -53,18 +53,13 @@ def do(config: RunConfig) -> list[FileOutcome]:
         return list(run.outcomes())
 
 
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def names(outcomes: list[FileOutcome]) -> list[str]:
     return [outcome.planes[0].image for outcome in outcomes]
 
 
 def test_each_field_is_an_image_with_its_well_and_field(config: RunConfig) -> None:
     assert names(do(config)) == [*NAMES, "other.png"]
-    found = {row["image"]: row for row in rows(config.out / "images.csv")}
+    found = {row["image"]: row for row in read_table(config.out / "images.csv")}
     assert {name: (row["well"], row["field"]) for name, row in found.items()} == {
         "P_A01_f01": ("A01", "1"),
         "P_A01_f02": ("A01", "2"),
@@ -74,7 +69,7 @@ def test_each_field_is_an_image_with_its_well_and_field(config: RunConfig) -> No
     assert all(row["status"] == "ok" for row in found.values())
     assert found["P_B03_f01"]["labels"] == "labels/P_B03_f01.tif"
     assert found["P_B03_f01"]["pixel_width_um"] == "0.65"
-    nuclei = rows(config.out / "nuclei.csv")
+    nuclei = read_table(config.out / "nuclei.csv")
     assert {(row["image"], row["well"], row["field"]) for row in nuclei if row["well"]} == {
         ("P_A01_f01", "A01", "1"),
         ("P_A01_f02", "A01", "2"),
@@ -115,14 +110,14 @@ def test_only_the_field_that_changed_is_segmented_again(config: RunConfig) -> No
 def test_shards_share_a_plate(config: RunConfig) -> None:
     found = [name for index in (1, 2, 3) for name in names(do(replace(config, shard=Shard(index, 3))))]
     assert sorted(found) == [*NAMES, "other.png"]
-    assert len(rows(config.out / "images.csv")) == 4
+    assert len(read_table(config.out / "images.csv")) == 4
 
 
 def test_a_field_that_fails_leaves_the_others(config: RunConfig) -> None:
     for path in (Path(config.sources[0]) / "P/Images").glob("r01c01f01*"):
         path.unlink()
     do(config)
-    found = {row["image"]: row for row in rows(config.out / "images.csv")}
+    found = {row["image"]: row for row in read_table(config.out / "images.csv")}
     failed = found["P_A01_f01"]
     assert (failed["status"], failed["well"], failed["field"]) == ("failed", "A01", "1")
     assert "none of the 2 files" in failed["reason"]
@@ -143,11 +138,11 @@ def test_a_channel_that_cannot_be_read_costs_a_field_its_measurements_but_not_it
     else:
         tifffile.imwrite(path, np.zeros((8, 8), np.uint16))
     do(measuring)
-    found = {row["image"]: row for row in rows(config.out / "images.csv")}
+    found = {row["image"]: row for row in read_table(config.out / "images.csv")}
     assert {row["status"] for row in found.values()} == {"ok"}
     assert found["P_A01_f02"]["note"].startswith("channel Alexa 488 was not measured: Images/r01c01f02p01-ch2sk1fk1fl1")
     assert {found[name]["note"] for name in found if name != "P_A01_f02"} == {""}
-    of_field = [row for row in rows(config.out / "nuclei.csv") if row["image"] == "P_A01_f02"]
+    of_field = [row for row in read_table(config.out / "nuclei.csv") if row["image"] == "P_A01_f02"]
     assert len(of_field) == int(found["P_A01_f02"]["n_nuclei"]) > 0
     assert all(row["intensity_mean:DAPI"] and not row["intensity_mean:Alexa 488"] for row in of_field)
     assert all(not verified.differences for verified in verify(measuring))
@@ -155,14 +150,14 @@ def test_a_channel_that_cannot_be_read_costs_a_field_its_measurements_but_not_it
     path.write_bytes(content)
     again = do(replace(measuring, mode="resume"))
     assert [outcome.planes[0].image for outcome in again if not outcome.is_kept] == ["P_A01_f02"]
-    assert {row["note"] for row in rows(config.out / "images.csv")} == {""}
-    assert all(row["intensity_mean:Alexa 488"] for row in rows(config.out / "nuclei.csv") if row["well"])
+    assert {row["note"] for row in read_table(config.out / "images.csv")} == {""}
+    assert all(row["intensity_mean:Alexa 488"] for row in read_table(config.out / "nuclei.csv") if row["well"])
 
 
 def test_a_plate_whose_index_is_damaged_fails_as_one_image(config: RunConfig) -> None:
     (Path(config.sources[0]) / "P/Images/Index.idx.xml").write_text("<EvaluationInputData>", encoding="utf-8")
     assert names(do(config)) == ["P", "other.png"]
-    found = {row["image"]: row for row in rows(config.out / "images.csv")}
+    found = {row["image"]: row for row in read_table(config.out / "images.csv")}
     assert "Index.idx.xml is damaged" in found["P"]["reason"]
 
 

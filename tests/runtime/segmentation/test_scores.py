@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import pickle
 from collections.abc import Callable, Iterable
@@ -23,6 +22,7 @@ from nuclei_runtime.segmentation import memory
 from nuclei_runtime.segmentation.block_search import Grid
 from nuclei_runtime.steps.score import ScoreModel, ScoreWeights, nucleus_signs
 from nuclei_runtime.steps.view import AS_IT_IS, Signs, ViewChoice
+from tests.contents import read_table
 
 FIELD, _ = fluorescence_field(5, height=230, width=290, n_nuclei=50)
 VIEWS = ViewChoice(0.3, Signs(0.0, 0.2, 0.3, 0.0, 0.0), 0.0, 0.0, 0.0)
@@ -129,11 +129,6 @@ def test_a_result_has_the_column_and_can_be_pickled(scoring: Path) -> None:
             result.scores[0] = 1
 
 
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_every_list_of_nuclei_has_the_score(
     tmp_path: Path, scoring: Path, run_main: Callable[..., tuple[int, str, str]]
 ) -> None:
@@ -143,16 +138,16 @@ def test_every_list_of_nuclei_has_the_score(
     assert code == 0
     expected: NDArray[np.float64] | None = Segmenter(scoring, threads=1).segment(FIELD).scores
     assert expected is not None
-    assert [float(row["score"]) for row in rows(tmp_path / "out/nuclei.csv")] == expected.tolist()
+    assert [float(row["score"]) for row in read_table(tmp_path / "out/nuclei.csv")] == expected.tolist()
     features = json.loads(next((tmp_path / "out/geojson").iterdir()).read_text(encoding="utf-8"))["features"]
     assert [one["properties"]["measurements"]["score"] for one in features] == expected.tolist()
 
     middle = float(np.median(expected))
     some = run_main(infer_main, tmp_path / "a.png", "--out", tmp_path / "some", *arguments, "--min-score", str(middle))
     assert some[0] == 0
-    kept = [float(row["score"]) for row in rows(tmp_path / "some/nuclei.csv")]
+    kept = [float(row["score"]) for row in read_table(tmp_path / "some/nuclei.csv")]
     assert kept == expected[expected >= middle].tolist()
-    (image,) = rows(tmp_path / "some/images.csv")
+    (image,) = read_table(tmp_path / "some/images.csv")
     assert int(image["n_left_out"]) == len(expected) - len(kept)
     method = json.loads((tmp_path / "some/provenance.json").read_text(encoding="utf-8"))["method"]
     assert method["left_out"]["min_score"] == middle

@@ -20,14 +20,9 @@ from nuclei_train.data.annotations.mask_images import number_labels
 from nuclei_train.data.finding import open_data, open_folder, training_set
 from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.errors import ArchiveError, DatasetError
+from tests.contents import png_bytes
 
 MakeZip = Callable[..., Path]
-
-
-def png(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def unpack(path: Path, target: Path) -> Path:
@@ -39,10 +34,10 @@ def unpack(path: Path, target: Path) -> Path:
 def write_sample(folder: Path, masks: dict[str, np.ndarray], image_id: str = "a") -> Sample:
     """Write an image of 20 x 30 px with these masks and open it."""
     (folder / image_id / "images").mkdir(parents=True)
-    (folder / image_id / "images" / f"{image_id}.png").write_bytes(png(np.zeros((20, 30), np.uint8)))
+    (folder / image_id / "images" / f"{image_id}.png").write_bytes(png_bytes(np.zeros((20, 30), np.uint8)))
     for name, mask in masks.items():
         (folder / image_id / "masks").mkdir(exist_ok=True)
-        (folder / image_id / "masks" / name).write_bytes(png(mask))
+        (folder / image_id / "masks" / name).write_bytes(png_bytes(mask))
     return open_data(folder)[0].samples[0]
 
 

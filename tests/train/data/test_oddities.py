@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
 
 from nuclei_train.data.finding import open_data
 from nuclei_train.data.oddities import Inspection, inspect_sample
+from tests.contents import png_bytes
 
 BLACK = np.zeros((20, 30), np.uint8)
-
-
-def encoded(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def square(row: int, column: int, size: int = 5) -> np.ndarray:
@@ -34,7 +27,7 @@ def inspect(
     for name, content in {"images/a.png": image, **{f"masks/{name}": mask for name, mask in masks.items()}}.items():
         file = folder / "a" / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content if isinstance(content, bytes) else encoded(content))
+        file.write_bytes(content if isinstance(content, bytes) else png_bytes(content))
     return inspect_sample(open_data(folder)[0].samples[0], expect_truth=expect_truth)
 
 
@@ -91,7 +84,7 @@ def test_an_alpha_channel_is_described(tmp_path: Path, last: int, kind: str, det
     assert found(inspection) == [(f"{kind} alpha channel", detail)]
 
 
-@pytest.mark.parametrize("content", [b"", b"no image", encoded(BLACK)[:60]])
+@pytest.mark.parametrize("content", [b"", b"no image", png_bytes(BLACK)[:60]])
 def test_an_unreadable_image_is_named_and_its_masks_still_count(tmp_path: Path, content: bytes) -> None:
     inspection = inspect(tmp_path, {"m1.png": square(0, 0)}, content)
     ((kind, detail),) = found(inspection)

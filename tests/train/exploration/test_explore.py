@@ -23,6 +23,7 @@ from nuclei_train.data.split_table import read_split_table
 from nuclei_train.errors import DatasetError
 from nuclei_train.exploration.explore import explore
 from nuclei_train.exploration.summary import format_summary
+from tests.contents import png_bytes
 
 MakeZip = Callable[..., Path]
 
@@ -47,12 +48,6 @@ def run(data: Path, out: Path) -> list[str]:
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def png(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -161,11 +156,11 @@ def test_other_forms_of_data(tmp_path: Path, make_dsb_zip: MakeZip, form: str) -
 def test_bad_samples_are_listed_and_the_others_explored(tmp_path: Path, make_dsb_zip: MakeZip) -> None:
     with zipfile.ZipFile(make_dsb_zip(tmp_path / "in.zip", [0, 1])) as archive:
         archive.extractall(tmp_path / "in")
-    for image_id, image in {"bad_image": b"no image", "no_masks": png(np.zeros((8, 9), np.uint8))}.items():
+    for image_id, image in {"bad_image": b"no image", "no_masks": png_bytes(np.zeros((8, 9), np.uint8))}.items():
         (tmp_path / "in" / image_id / "images").mkdir(parents=True)
         (tmp_path / "in" / image_id / "images" / f"{image_id}.png").write_bytes(image)
     next((tmp_path / "in" / "field_001" / "masks").iterdir()).write_bytes(b"")
-    (tmp_path / "in" / "field_001" / "masks" / "zero.png").write_bytes(png(np.zeros((96, 128), np.uint8)))
+    (tmp_path / "in" / "field_001" / "masks" / "zero.png").write_bytes(png_bytes(np.zeros((96, 128), np.uint8)))
     done = run_cli(tmp_path / "in", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     found = {(row["image_id"], row["kind"]) for row in rows(tmp_path / "out" / "oddities.csv")}
@@ -185,7 +180,9 @@ def test_bad_samples_are_listed_and_the_others_explored(tmp_path: Path, make_dsb
     assert "unreadable file: 2 images: bad_image, field_001\n    the first: image bad_image.png: " in done.stdout
 
 
-@pytest.mark.parametrize("content", [b"no image", png(np.zeros((8, 9), np.uint8))], ids=["unreadable", "no truth"])
+@pytest.mark.parametrize(
+    "content", [b"no image", png_bytes(np.zeros((8, 9), np.uint8))], ids=["unreadable", "no truth"]
+)
 def test_data_without_anything_to_draw_do_not_crash(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "in" / "a" / "images").mkdir(parents=True)
     (tmp_path / "in" / "a" / "images" / "a.png").write_bytes(content)
@@ -321,7 +318,7 @@ def test_what_belongs_to_nothing_and_what_was_misread_is_listed(tmp_path: Path) 
         ("masks", "c", labels),
     ):
         (tmp_path / "in" / kind).mkdir(parents=True, exist_ok=True)
-        (tmp_path / "in" / kind / f"{name}.png").write_bytes(png(array.astype(np.uint8)))
+        (tmp_path / "in" / kind / f"{name}.png").write_bytes(png_bytes(array.astype(np.uint8)))
     done = run_cli(tmp_path / "in", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert "annotation without image: 1 file: masks/c.png\n" in done.stdout
@@ -339,6 +336,6 @@ def test_nuclei_at_another_magnification_are_listed_once(tmp_path: Path) -> None
     for kind in ("images", "masks"):
         (tmp_path / "in" / kind).mkdir(parents=True)
         for name in "ab":
-            (tmp_path / "in" / kind / f"{name}.png").write_bytes(png(large))
+            (tmp_path / "in" / kind / f"{name}.png").write_bytes(png_bytes(large))
     done = run_cli(tmp_path / "in", tmp_path / "out")
     assert done.stdout.count("nuclei much larger than the model knows: median 7,560 px, 24 times that of") == 1

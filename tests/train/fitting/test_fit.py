@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import zipfile
@@ -20,6 +19,7 @@ from nuclei_train.fitting.fit import TrainingConfig, TrainingResult, train
 from nuclei_train.recipes.baseline import Baseline
 from nuclei_train.recipes.recipe import Recipe
 from nuclei_train.run_folder import read_run
+from tests.contents import png_bytes
 from tests.train.conftest import Listener
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -175,12 +175,6 @@ def test_a_pack_resumes_a_run_that_an_earlier_version_made_of_its_data(
     assert left == right
 
 
-def png(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
 def write_pictures(folder: Path, pictures: dict[str, bytes]) -> None:
     for name, content in pictures.items():
         path = folder / name
@@ -192,8 +186,8 @@ def good_pictures(n: int) -> dict[str, bytes]:
     image, mask = np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.uint8)
     image[10:20, 10:20], mask[10:20, 10:20] = 200, 255
     names = [f"picture_{index}" for index in range(n)]
-    return {f"{name}/images/{name}.png": png(image) for name in names} | {
-        f"{name}/masks/one.png": png(mask) for name in names
+    return {f"{name}/images/{name}.png": png_bytes(image) for name in names} | {
+        f"{name}/masks/one.png": png_bytes(mask) for name in names
     }
 
 
@@ -204,10 +198,10 @@ def good_pictures(n: int) -> dict[str, bytes]:
         ("images/picture_3.png", b"\x89PNG\r\n\x1a\nno more", "picture_3: "),
         (
             "masks/one.png",
-            png(np.zeros((40, 41), np.uint8)),
+            png_bytes(np.zeros((40, 41), np.uint8)),
             r"picture_3: the image is 40 x 40 pixels and its masks are 40 x 41; fix it",
         ),
-        ("masks/two.png", png(np.zeros((40, 41), np.uint8)), r"picture_3: mask two.png is \(40, 41\)"),
+        ("masks/two.png", png_bytes(np.zeros((40, 41), np.uint8)), r"picture_3: mask two.png is \(40, 41\)"),
     ],
     ids=["empty image", "truncated image", "masks of another size", "masks of two sizes"],
 )
@@ -242,7 +236,7 @@ def test_misread_masks_stop_a_training_unless_they_are_accepted(tmp_path: Path) 
 
 def test_masks_without_a_nucleus_are_refused_before_anything_is_fitted(tmp_path: Path) -> None:
     data, folder = tmp_path / "stage1_train", tmp_path / "run"
-    empty = {name: png(np.zeros((40, 40), np.uint8)) for name in good_pictures(6) if "/masks/" in name}
+    empty = {name: png_bytes(np.zeros((40, 40), np.uint8)) for name in good_pictures(6) if "/masks/" in name}
     write_pictures(data, good_pictures(6) | empty)
     with pytest.raises(DatasetError, match="the masks of all 5 images to fit contain no nucleus"):
         run(data, folder)

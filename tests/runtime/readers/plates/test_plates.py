@@ -17,8 +17,9 @@ from zarr.storage import LocalStore
 from nuclei_runtime.errors import ImageError, ImageReadError, ImageShapeError, InputsError
 from nuclei_runtime.readers.formats import format_of_folder
 from nuclei_runtime.readers.opening import open_planes, read_image
-from nuclei_runtime.readers.plane import Plane, Selection
+from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.readers.plates.field import Field, PlateChoice, well_name
+from tests.contents import whole
 
 
 def fields_of(folder: Path) -> list[Field]:
@@ -27,10 +28,6 @@ def fields_of(folder: Path) -> list[Field]:
     found = form.fields(folder)
     assert found is not None
     return list(found)
-
-
-def whole(plane: Plane) -> np.ndarray:
-    return plane.read(slice(0, plane.shape[0]), slice(0, plane.shape[1]))
 
 
 def labels(fields: list[Field]) -> list[str]:

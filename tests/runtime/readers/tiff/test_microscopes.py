@@ -13,13 +13,10 @@ import tifffile
 
 from nuclei_runtime.errors import ImageShapeError
 from nuclei_runtime.readers.opening import open_planes, read_image
-from nuclei_runtime.readers.plane import Plane, Selection
+from nuclei_runtime.readers.plane import Selection
+from tests.contents import whole
 
 PLANES = np.random.default_rng(8).integers(0, 4000, (3, 12, 16)).astype("<u2")
-
-
-def whole(plane: Plane) -> np.ndarray:
-    return plane.read(slice(0, plane.shape[0]), slice(0, plane.shape[1]))
 
 
 def write_stk(path: Path, *, z_um: int, um: float = 0.25) -> Path:

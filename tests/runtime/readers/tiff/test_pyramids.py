@@ -12,15 +12,12 @@ import tifffile
 
 from nuclei_runtime.errors import ImageShapeError
 from nuclei_runtime.readers.opening import open_planes
-from nuclei_runtime.readers.plane import Plane, Selection
+from nuclei_runtime.readers.plane import Selection
+from tests.contents import whole
 
 GREY = np.random.default_rng(8).integers(0, 60_000, (2, 3, 128, 160)).astype(np.uint16)
 RGB = np.random.default_rng(9).integers(0, 255, (128, 160, 3)).astype(np.uint8)
 METADATA = {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5}
-
-
-def whole(plane: Plane) -> np.ndarray:
-    return plane.read(slice(0, plane.shape[0]), slice(0, plane.shape[1]))
 
 
 def write(path: Path, *levels: np.ndarray, metadata: dict[str, Any], **options: Any) -> Path:

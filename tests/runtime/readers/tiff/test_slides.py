@@ -13,7 +13,8 @@ import tifffile
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import ImageReadError, ImageShapeError
 from nuclei_runtime.readers.opening import open_planes, read_image
-from nuclei_runtime.readers.plane import Plane, Selection
+from nuclei_runtime.readers.plane import Selection
+from tests.contents import whole
 
 GREY = fluorescence_field(2, height=160, width=224, n_nuclei=12)[0]
 RGB = np.stack([GREY, 255 - GREY, GREY // 2], axis=2)
@@ -28,10 +29,6 @@ SCN = """<?xml version="1.0"?><scn xmlns="http://www.leica-microsystems.com/scn/
 </collection></scn>"""
 QPI = """<?xml version="1.0" encoding="utf-16"?><PerkinElmer-QPI-ImageDescription><Name>{}</Name>
 <Responsivity><Filter><Name>other</Name></Filter></Responsivity></PerkinElmer-QPI-ImageDescription>"""
-
-
-def whole(plane: Plane) -> np.ndarray:
-    return plane.read(slice(0, plane.shape[0]), slice(0, plane.shape[1]))
 
 
 def write_svs(path: Path) -> Path:

@@ -1,0 +1,30 @@
+"""What is in a table and in a whole plane, and the bytes of a picture, for tests in several rooms."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from nuclei_runtime.readers.plane import Plane
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV table."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def whole(plane: Plane) -> np.ndarray:
+    """Return all pixels of a plane."""
+    return plane.read(slice(0, plane.shape[0]), slice(0, plane.shape[1]))
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+    """Encode an array as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG")
+    return buffer.getvalue()
