@@ -165,8 +165,8 @@ def _pixel_size(stated: PixelSize | None, asked: float | None) -> tuple[PixelSiz
     if all(abs(size / asked - 1) <= PIXEL_SIZE_TOLERANCE for size in stated):
         return stated, ()
     return stated, (
-        f"the file says that a pixel is {stated[0]:.6g} x {stated[1]:.6g} um, which was used, and not --pixel-size "
-        f"{asked:g}, which is for files that do not say it; if the file is wrong, correct it",
+        f"a pixel is {stated[0]:.6g} x {stated[1]:.6g} um, as the file says, and not --pixel-size {asked:g}, which is "
+        "for files that do not say it (if the file is wrong, correct it)",
     )
 
 
