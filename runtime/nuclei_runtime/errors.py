@@ -13,7 +13,7 @@ same command may succeed elsewhere.
     │   └── ImageValueError (ValueError)       NaN, infinite, or of a type that cannot hold intensities
     ├── SegmentationCancelledError             the caller's flag ended the segmentation before it was complete
     ├── ArgumentError (ValueError)             an option or argument of a type, unit or range that it cannot have
-    ├── InputsError (ValueError)               no image where images were named
+    ├── InputsError (ValueError)               what a command names is not there, or cannot be used
     ├── ResultsExistError (FileExistsError)    the output folder already contains results
     ├── ResultsInUseError (BlockingIOError)    another process is writing to the output folder
     ├── ModelError                             exit code 3
@@ -82,7 +82,7 @@ class ArgumentError(NucleiError, ValueError):
 
 
 class InputsError(NucleiError, ValueError):
-    """The inputs named on the command line contain no image."""
+    """What is named on the command line is not there, or cannot be used."""
 
 
 class ResultsExistError(NucleiError, FileExistsError):

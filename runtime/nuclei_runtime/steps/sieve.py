@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nuclei_runtime.arrays import Labels
-from nuclei_runtime.errors import ImageValueError, InputsError
+from nuclei_runtime.errors import ArgumentError, ImageValueError
 from nuclei_runtime.steps.score import Scores
 
 PX, UM2 = "px", "um2"
@@ -38,12 +38,12 @@ def parse_area(text: str) -> Area:
 
     Raises
     ------
-    InputsError
+    ArgumentError
         It names none.
     """
     found = _AREA.fullmatch(text.strip())
     if found is None:
-        raise InputsError(
+        raise ArgumentError(
             f"area {text!r}: expected a number with its unit, pixels or square micrometres: 50px or 30um2"
         )
     return Area(float(found[1]), PX if found[2] == PX else UM2)
@@ -60,12 +60,12 @@ class Sieve:
     min_area, max_area : Area, optional
         Leave out nuclei that are smaller, or larger.
     min_score : float, optional
-        Leave out nuclei with a smaller score; see `nuclei_runtime.steps.score`.
+        Leave out nuclei with a smaller score, 0 to 1; see `nuclei_runtime.steps.score`.
 
     Raises
     ------
-    InputsError
-        No area is in the range, or this is no score.
+    ArgumentError
+        No area is in the range.
     """
 
     exclude_border: bool = False
@@ -76,9 +76,7 @@ class Sieve:
     def __post_init__(self) -> None:
         low, high = self.min_area, self.max_area
         if low is not None and high is not None and low.unit == high.unit and low.value > high.value:
-            raise InputsError(f"a minimum area of {low} is above a maximum of {high}: no nucleus would be left")
-        if self.min_score is not None and not 0 <= self.min_score <= 1:
-            raise InputsError(f"a minimum score is a probability, from 0 to 1; found {self.min_score}")
+            raise ArgumentError(f"a minimum area of {low} is above a maximum of {high}: no nucleus would be left")
 
     @property
     def is_open(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nuclei_runtime.errors import ImageValueError, InputsError
+from nuclei_runtime.errors import ArgumentError, ImageValueError
 from nuclei_runtime.steps.sieve import Area, Sieve, Sifting, parse_area
 
 LABELS = np.zeros((20, 30), np.int32)
@@ -61,12 +61,12 @@ def test_an_area_has_a_unit(text: str, area: Area) -> None:
 
 @pytest.mark.parametrize("text", ["50", "px", "-5px", "50um", "1e3px", "nanpx", ""])
 def test_an_area_without_a_known_unit_is_refused(text: str) -> None:
-    with pytest.raises(InputsError, match="50px or 30um2"):
+    with pytest.raises(ArgumentError, match="50px or 30um2"):
         parse_area(text)
 
 
 def test_a_range_without_an_area_and_micrometres_without_a_size_are_refused() -> None:
-    with pytest.raises(InputsError, match="60px is above a maximum of 50px"):
+    with pytest.raises(ArgumentError, match="60px is above a maximum of 50px"):
         Sieve(min_area=Area(60, "px"), max_area=Area(50, "px"))
     with pytest.raises(ImageValueError, match=r"--max-area 30um2 needs .* --pixel-size"):
         Sifting(Sieve(max_area=Area(30, "um2")), (9, 9), None)
