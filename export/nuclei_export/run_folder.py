@@ -88,6 +88,8 @@ def read_finished_run(folder: Path) -> FinishedRun:
     path = folder / RUN_FILE
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunFolderError(f"{path}: is missing; name a folder that nuclei-train made") from None
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{path}: cannot be read ({error}); name a folder that nuclei-train made") from error
     status = run.get("status") if isinstance(run, dict) else None

@@ -124,6 +124,8 @@ def read_run(folder: Path) -> dict[str, Any]:
     path = folder / RUN_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunFolderError(f"{path}: is missing; name a folder that nuclei-train made") from None
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{path}: cannot be read ({error}); name a folder that nuclei-train made") from error
     if not isinstance(content, dict):

@@ -330,6 +330,7 @@ def test_what_was_corrected_in_the_results_is_the_truth(tmp_path: Path, place: s
     assert dataset.unpaired == ()
     (note,) = dataset.notes
     assert "0 of them are as nuclei-infer wrote them" in note
+    assert "remove" not in note
     assert ("for 1, outlines were corrected" in note) == (place != "labels/a.tif")
 
 

@@ -101,7 +101,8 @@ def _corrected(
         return Found()
     found.notes.append(
         f"{folder / LABELS.folder}: {len(found.pairs)} label images of a results folder are taken as the truth; "
-        f"{n_unchanged} of them are as nuclei-infer wrote them: remove those that nobody has checked"
+        f"{n_unchanged} of them are as nuclei-infer wrote them"
+        + (": remove those that nobody has checked" if n_unchanged else "")
         + (f"; for {n_outlines}, outlines were corrected, which count instead" if n_outlines else "")
     )
     return found
