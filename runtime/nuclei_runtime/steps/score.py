@@ -106,31 +106,32 @@ def nucleus_signs(maps: Maps, labels: Labels) -> NucleusSigns:
     -------
     (n, 3) ndarray
     """
-    padded = np.pad(labels, 1, constant_values=-1)
-    width, padded_width = labels.shape[1], padded.shape[1]
-    numbers, flat_maps = padded.ravel(), maps.reshape(-1, maps.shape[2])
+    width, n_numbers = labels.shape[1], int(labels.max(initial=0)) + 1
+    numbers, values = labels.ravel(), maps.reshape(-1, maps.shape[2])
     places = np.flatnonzero(numbers > 0)
-    rows, columns = np.divmod(places, padded_width)
-    in_maps = (rows - 1) * width + columns - 1
-    own = numbers[places]
-    index, n = own - 1, int(labels.max(initial=0))
-    is_inner = np.ones(places.size, bool)
-    n_outer, n_shared = np.zeros(n), np.zeros(n)
-    for down, right in ((-1, 0), (0, -1), (0, 1), (1, 0)):
-        beyond = numbers[places + (down * padded_width + right)]
-        at = np.flatnonzero(beyond != own)
-        is_inner[at] = False
-        at = at[beyond[at] >= 0]  # not beyond the image
-        is_foreground = flat_maps[in_maps[at] + (down * width + right), 0] > FOREGROUND
-        n_outer += np.bincount(index[at], minlength=n)
-        n_shared += np.bincount(index[at[is_foreground]], minlength=n)
-    inner = index[is_inner]
-    inside = np.bincount(inner, flat_maps[in_maps[is_inner], 0], minlength=n)
-    peak = np.zeros(n, np.float32)
-    np.maximum.at(peak, index, flat_maps[in_maps, 1])
-    return np.column_stack(
-        [peak, inside / np.maximum(np.bincount(inner, minlength=n), 1), n_shared / np.maximum(n_outer, 1)]
-    )
+    own = numbers.take(places)
+    peak = np.zeros(n_numbers, np.float32)
+    np.maximum.at(peak, own, values[places, 1])
+
+    # All pairs of neighbours with different numbers: pixels below or right of each other, and the other way round.
+    below = np.flatnonzero(numbers[width:] != numbers[:-width])
+    right = np.flatnonzero(numbers[1:] != numbers[:-1])
+    right = right[right % width != width - 1]  # in the last column, the next place is in the next row
+    at = np.concatenate([below, below + width, right, right + 1])
+    beyond = np.concatenate([below + width, below, right + 1, right])
+    outer = numbers[at]
+    n_outer = np.bincount(outer, minlength=n_numbers)
+    n_shared = np.bincount(outer[values[beyond, 0] > FOREGROUND], minlength=n_numbers)
+
+    is_within = np.zeros(labels.shape, bool)
+    is_within[1:-1, 1:-1] = True
+    is_within.reshape(-1)[at] = False
+    is_inner = is_within.reshape(-1)[places]
+    inner = own[is_inner]
+    inside = np.bincount(inner, values[places[is_inner], 0], minlength=n_numbers)
+    n_inner = np.bincount(inner, minlength=n_numbers)
+    signs = np.column_stack([peak, inside / np.maximum(n_inner, 1), n_shared / np.maximum(n_outer, 1)])
+    return signs[1:]
 
 
 def take_score_model(reader: Fields) -> ScoreModel:
