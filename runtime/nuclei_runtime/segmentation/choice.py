@@ -3,8 +3,7 @@
 What a view promises, and which ones are tried, is decided in `nuclei_runtime.steps.view`. Here is where the network
 looks. A plane of one block is seen as a whole as it is, and in most cases that is its result. Everything else is looked
 at in the squares with the most structure; if the model's contrast does not look for structure, in squares that are
-spread over the plane. Where they lie depends on the plane alone, so that the choice does not depend
-on memory or threads.
+spread over the plane. Where they lie depends on the plane alone, so the choice does not depend on memory or threads.
 """
 
 from __future__ import annotations
@@ -20,11 +19,21 @@ from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.kept_blocks import Found
 from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.segmentation.network import Network
-from nuclei_runtime.segmentation.plane_input import PlaneInput, has_colours, regions, shown_plane
+from nuclei_runtime.segmentation.plane_input import (
+    PlaneInput,
+    Region,
+    as_grey,
+    has_colours,
+    lies_in,
+    moved,
+    regions,
+    shown_plane,
+)
 from nuclei_runtime.segmentation.plane_maps import PlaneMaps
 from nuclei_runtime.segmentation.plane_tiles import Cut, OwnTiles
 from nuclei_runtime.steps.evidence import Evidence, evidence_of
 from nuclei_runtime.steps.instances import METHODS, find_instances
+from nuclei_runtime.steps.preprocess import as_input
 from nuclei_runtime.steps.score import Scores, nucleus_signs
 from nuclei_runtime.steps.stains import AS_IS
 from nuclei_runtime.steps.structure import BLOCK_PX
@@ -36,8 +45,6 @@ PX_PER_SQUARE = 1 << 23
 MAX_SQUARES = 4
 """One square for each 8 megapixels of a plane, but at least one and at most four. The network needs 3 % more time for
 one square in 8 megapixels."""
-
-Part = tuple[slice, slice]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +124,9 @@ class Eye:
     """
 
     def __init__(self, plane: Plane, network: Network, budget: Budget, whole_px: int) -> None:
-        self._plane, self._network, self._budget = plane, network, budget
+        self._plane, self._network, self._budget = as_grey(plane), network, budget
         self._inputs: dict[str, PlaneInput] = {}
+        self._last: tuple[str, Region, NDArray[np.float32]] | None = None
         self._found: dict[View, Found] = {}
         self._looks: dict[View, Look] = {}
         self._masks: dict[View, list[NDArray[np.bool_]]] = {}
@@ -138,8 +146,7 @@ class Eye:
         """Return the plane in a view, with its nuclei if they were found while looking."""
         found = None if self._network.tta else self._found.get(view)
         plane_input = self._input(view.stain)
-        evidence = Evidence(plane_input.contrast)
-        return Shown(replace(self._network, view=view, others=()), plane_input, evidence, found)
+        return Shown(replace(self._network, view=view, others=()), plane_input, Evidence(plane_input.contrast), found)
 
     def find(self, view: View) -> list[tuple[Maps, Labels]]:
         """Return the maps and the nuclei of each of the parts."""
@@ -173,9 +180,15 @@ class Eye:
         return self._looks[view]
 
     def _shown_parts(self) -> list[NDArray[np.float32]]:
-        """The network's input for the parts in the first view, at the plane's own scale."""
-        plane_input = self._input(self._network.view.stain)
-        return [plane_input.read(*part) for part in self.parts]
+        """What the network is shown of the parts in the first view, at the plane's own scale."""
+        return [self._shown(self._network.view.stain, part) for part in self.parts]
+
+    def _shown(self, stain: str, region: Region) -> NDArray[np.float32]:
+        """What the network is shown of a region: mostly that, or what lies in it, is what is asked for next."""
+        if self._last is None or self._last[0] != stain or not lies_in(region, self._last[1]):
+            self._last = stain, region, self._input(stain).shown(*region)
+        _, (rows, columns), shown = self._last
+        return shown[moved(region[0], -rows.start), moved(region[1], -columns.start)]
 
     def evidence(self, view: View, expected_ap: float) -> Evidence:
         """Return what is known of the plane, which was looked at in this view.
@@ -195,7 +208,7 @@ class Eye:
             familiar=None if card.flags is None else card.flags.familiar,
         )
 
-    def _parts(self) -> list[Part]:
+    def _parts(self) -> list[Region]:
         height, width = self._plane.shape[:2]
         if max(height, width) <= SQUARE_PX:
             return [self._whole]
@@ -220,28 +233,25 @@ class Eye:
         self._found[view] = Found(*self._whole, labels, signs)
         return maps, labels
 
-    def _find(self, view: View, part: Part) -> tuple[Maps, Labels]:
+    def _find(self, view: View, part: Region) -> tuple[Maps, Labels]:
         """Return the maps and the nuclei of a part of the plane, as if it were an image of its own."""
         network = replace(self._network, view=view, others=(), tta=False)
         rows, columns = part
         shape = rows.stop - rows.start, columns.stop - columns.start
         budget = self._budget.of(network, shape)
-        read = self._input(view.stain).read
 
         def read_part(part_rows: slice, part_columns: slice) -> NDArray[np.float32]:
-            return read(_moved(part_rows, rows.start), _moved(part_columns, columns.start))
+            return as_input(self._shown(view.stain, (moved(part_rows, rows.start), moved(part_columns, columns.start))))
 
         assert network.tiling is not None  # the networks that choose are for images of any size
-        tiling = budget.tiling(network.tiling, max(shape))
-        method = network.postprocessing
-        n_maps, memory_bytes = len(METHODS[method.id].maps), budget.in_memory_bytes
-        tiles = OwnTiles(read_part, network, shape)
-        with PlaneMaps(Cut(shape, tiling), tiles, n_maps, memory_bytes=memory_bytes) as found:
+        cut, method = Cut(shape, budget.tiling(network.tiling, max(shape))), network.postprocessing
+        tiles, n_maps = OwnTiles(read_part, network, shape), len(METHODS[method.id].maps)
+        with PlaneMaps(cut, tiles, n_maps, memory_bytes=budget.in_memory_bytes) as found:
             maps = found.read(slice(0, shape[0]), slice(0, shape[1]))
         return maps, find_instances(maps, method)
 
 
-def most_structure(blocks: NDArray[np.bool_], shape: tuple[int, int], n_squares: int) -> list[Part]:
+def most_structure(blocks: NDArray[np.bool_], shape: tuple[int, int], n_squares: int) -> list[Region]:
     """Return the squares of a plane with the most structure, at most `n_squares`; of equals, the first.
 
     Parameters
@@ -258,13 +268,9 @@ def most_structure(blocks: NDArray[np.bool_], shape: tuple[int, int], n_squares:
         Rows and columns. Empty if nothing has structure.
     """
 
-    def n_blocks(part: Part) -> int:
+    def n_blocks(part: Region) -> int:
         rows, columns = (slice(one.start // BLOCK_PX, -(-one.stop // BLOCK_PX)) for one in part)
         return int(np.count_nonzero(blocks[rows, columns]))
 
     squares = [part for part in regions(shape, SQUARE_PX) if n_blocks(part)]
     return sorted(squares, key=lambda part: -n_blocks(part))[:n_squares]
-
-
-def _moved(span: slice, by: int) -> slice:
-    return slice(span.start + by, span.stop + by)

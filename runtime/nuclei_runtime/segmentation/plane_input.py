@@ -25,6 +25,9 @@ REGION_PX = 1024
 Applied = Callable[[NDArray[Any]], NDArray[np.float32]]
 """A step that is fitted to a plane, for its regions."""
 
+Region = tuple[slice, slice]
+"""Rows and columns of a plane."""
+
 
 class PlaneInput:
     """The input that a network of any size gets from a plane.
@@ -68,7 +71,11 @@ class PlaneInput:
 
     def read(self, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Return the (h, w, 3) network input of a region."""
-        return prepared(self.pixels(rows, columns), self._applied)
+        return as_input(self.shown(rows, columns))
+
+    def shown(self, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """Return what the network is shown of a region: (h, w) if it is grey, otherwise (h, w, 3)."""
+        return self._apply(colours_of(self.pixels(rows, columns)))
 
     def _apply(self, colours: NDArray[Any]) -> NDArray[Any]:
         """Apply the steps that are fitted so far."""
@@ -125,6 +132,17 @@ def shown_plane(plane: Plane, stain: str) -> Plane:
     return replace(plane, shape=plane.shape[:2], dtype=STAINED, read=read)
 
 
+def as_grey(plane: Plane) -> Plane:
+    """Return a plane with one channel if its three are equal and it is not large; any other as it is.
+
+    The network's input is the same, for a third of the work. To find out, the plane is read once more, which would take
+    long if it is large.
+    """
+    if plane.is_large or len(plane.shape) == 2 or has_colours(plane):
+        return plane
+    return replace(plane, shape=plane.shape[:2], read=lambda rows, columns: plane.read(rows, columns)[..., 0])
+
+
 def has_colours(plane: Plane) -> bool:
     """Return whether a plane has colours, and is not a grey image with three equal channels."""
     if len(plane.shape) == 2:
@@ -161,16 +179,26 @@ def _pixels_of(plane: Plane, before: Callable[[Image], NDArray[Any]]) -> Pixels:
     return Pixels(plane.shape, values)
 
 
-def _regions_of(plane: Plane) -> Iterator[tuple[slice, slice]]:
+def _regions_of(plane: Plane) -> Iterator[Region]:
     """Yield the regions of a plane that show more than glass, which sets neither its contrast nor its view."""
     for rows, columns in regions(plane.shape, REGION_PX):
         if not plane.shows_glass(rows, columns):
             yield rows, columns
 
 
-def regions(shape: tuple[int, ...], side: int) -> Iterator[tuple[slice, slice]]:
+def regions(shape: tuple[int, ...], side: int) -> Iterator[Region]:
     """Yield the squares of a plane, row by row. Those at the right and lower edges may be smaller."""
     height, width = shape[:2]
     for row in range(0, height, side):
         for column in range(0, width, side):
             yield slice(row, min(row + side, height)), slice(column, min(column + side, width))
+
+
+def lies_in(region: Region, other: Region) -> bool:
+    """Whether a region lies in another one."""
+    return all(outer.start <= one.start and one.stop <= outer.stop for one, outer in zip(region, other, strict=True))
+
+
+def moved(span: slice, by: int) -> slice:
+    """Return rows or columns further down or right."""
+    return slice(span.start + by, span.stop + by)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,8 @@ from nuclei_runtime.steps.novelty import Appearance, Familiar, appearance_of
 from nuclei_runtime.steps.view import Look
 
 Shown = Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]]
-"""Parts of an image: the (h, w, 3) input of the network in [0, 1], and where in it there are nuclei."""
+"""Parts of an image: what the network is shown of each, (h, w) or (h, w, 3) in [0, 1], and where in it there are
+nuclei."""
 
 EDGE_PX = 2
 """How far from the edge of a nucleus, on either side, its steepness is measured, in pixels as they are shown.
@@ -73,7 +75,7 @@ def evidence_of(
 
     Parameters
     ----------
-    parts : sequence of (input, mask)
+    parts : sequence of (shown, mask)
         At the image's own scale.
     look : Look
         What the network finds in the view that was chosen.
@@ -102,10 +104,10 @@ def saturation_of(parts: Shown) -> float | None:
     """Return the share of the pixels of the nuclei that are clipped, at white or at black, in all colours."""
     n_pixels = n_clipped = 0
     for shown, mask in parts:
-        red, green, blue = np.moveaxis(shown, -1, 0)
-        is_clipped = ((red >= 1) & (green >= 1) & (blue >= 1)) | ((red <= 0) & (green <= 0) & (blue <= 0))
-        n_pixels += int(np.count_nonzero(mask))
-        n_clipped += int(np.count_nonzero(is_clipped & mask))
+        colours = _pixels(shown).take(np.flatnonzero(mask), axis=0).T
+        darkest, brightest = reduce(np.minimum, colours), reduce(np.maximum, colours)
+        n_pixels += darkest.size
+        n_clipped += int(np.count_nonzero((darkest >= 1) | (brightest <= 0)))
     return n_clipped / n_pixels if n_pixels else None
 
 
@@ -117,7 +119,7 @@ def sharpness_of(parts: Shown, scale: float) -> float | None:
 
     Parameters
     ----------
-    parts : sequence of (input, mask)
+    parts : sequence of (shown, mask)
     scale : float
         How many times larger the network was shown the image; see `EDGE_PX`.
 
@@ -130,12 +132,20 @@ def sharpness_of(parts: Shown, scale: float) -> float | None:
     far = 3 * near
     sums = np.zeros(2)
     for shown, mask in parts:
-        for turned, inside in ((shown, mask), (shown.transpose(1, 0, 2), mask.T)):
-            rows, columns = np.nonzero(inside[1:] != inside[:-1])  # the edge lies below these rows
-            is_within = (rows >= far - 1) & (rows < len(turned) - far)
-            rows, columns = rows[is_within], columns[is_within]
-            sign = np.where(inside[rows, columns], np.float32(1), np.float32(-1))[:, np.newaxis]
+        pixels, width = _pixels(shown), mask.shape[1]
+        for inside, to_next_row, to_next_column in ((mask, width, 1), (np.ascontiguousarray(mask.T), 1, width)):
+            edges = np.flatnonzero(inside[1:] != inside[:-1])  # the edge lies below these rows
+            rows, columns = np.divmod(edges, inside.shape[1])
+            is_within = (rows >= far - 1) & (rows < len(inside) - far)
+            places = (rows * to_next_row + columns * to_next_column)[is_within]
+            sign = np.where(inside.ravel()[edges[is_within]], np.float32(1), np.float32(-1))[:, np.newaxis]
             for index, step in enumerate((near, far)):
-                across = turned[rows - step + 1, columns] - turned[rows + step, columns]
+                before, after = places - (step - 1) * to_next_row, places + step * to_next_row
+                across = pixels.take(before, axis=0) - pixels.take(after, axis=0)
                 sums[index] += (sign * across).sum(dtype=np.float64)
     return float(sums[0] / sums[1]) if sums[1] else None
+
+
+def _pixels(shown: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the pixels of a part, row by row, (h * w, 1) or (h * w, 3)."""
+    return shown.reshape(shown.shape[0] * shown.shape[1], -1)

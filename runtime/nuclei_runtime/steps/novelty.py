@@ -89,8 +89,8 @@ class Familiar:
             In standard deviations over the training images: the distance of two images is the length of the difference.
         """
         difference = np.subtract(astuple(appearance), astuple(self.means))
-        # Summed in Python: BLAS rounds differently on different machines, and a flag may depend on it.
-        return np.array([sum(a * b for a, b in zip(row, difference, strict=True)) for row in self.whitening])
+        # Summed one after the other: BLAS rounds differently on different machines, and a flag may depend on it.
+        return np.asarray(np.cumsum(np.multiply(self.whitening, difference), axis=1)[:, -1])
 
     def distance(self, appearance: Appearance) -> float:
         """Return how far an image is from the mean of the training images, in standard deviations."""
@@ -102,8 +102,8 @@ def appearance_of(parts: Iterable[NDArray[np.float32]]) -> Appearance | None:
 
     Parameters
     ----------
-    parts : iterable of (h, w, 3) ndarray of float32 in [0, 1]
-        The network's input for the image, as a whole or for parts of it.
+    parts : iterable of (h, w) or (h, w, 3) ndarray of float32 in [0, 1]
+        What the network is shown of the image, as a whole or in parts.
 
     Returns
     -------
@@ -127,7 +127,7 @@ class _Sums:
 
     def add(self, part: NDArray[np.float32]) -> None:
         self.n_parts += 1
-        red, green, blue = np.moveaxis(part, -1, 0)
+        red, green, blue = [part] * 3 if part.ndim == 2 else np.moveaxis(part, -1, 0)
         level = (red + green + blue) / np.float32(3)
         self._add("brightness", level)
         for octave in range(N_OCTAVES + 1):
@@ -137,13 +137,13 @@ class _Sums:
                 self._add("mean", level)
                 self._add("cubes", squares * level)
             level = _halved(level)
-        for name, difference in (("red_green", red - green), ("green_blue", green - blue)):
-            if difference.any():
+        n_squares = (part.shape[0] // 2) * (part.shape[1] // 2)
+        for name, one, other in (("red_green", red, green), ("green_blue", green, blue)):
+            if part.ndim > 2 and (difference := one - other).any():
                 difference = _halved(difference)
                 self._add(name, difference)
                 self._add(f"{name}_squares", np.square(difference))
-            else:  # as in all grey images
-                n_squares = (difference.shape[0] // 2) * (difference.shape[1] // 2)
+            else:
                 self._counts[name] = self._counts.get(name, 0) + n_squares
 
     def appearance(self) -> Appearance:

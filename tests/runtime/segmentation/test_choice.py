@@ -13,7 +13,7 @@ from skimage.transform import resize
 from nuclei_runtime import Plane, Scale, Segmenter, View, plane_of
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.metrics import match
-from nuclei_runtime.segmentation import memory
+from nuclei_runtime.segmentation import choice, memory
 from nuclei_runtime.segmentation.block_search import Grid
 from nuclei_runtime.segmentation.blocks import segment_plane
 from nuclei_runtime.segmentation.choice import SQUARE_PX, Eye, choose_view, most_structure
@@ -171,6 +171,33 @@ def test_colours_are_looked_for_in_the_whole_plane() -> None:
     assert not has_colours(plane_of(grey))
     grey[1029, 7, 0] = 1
     assert has_colours(plane_of(grey))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_equal_channels_are_looked_at_once(
+    bundled: Segmenter, monkeypatch: pytest.MonkeyPatch, dtype: type[np.generic]
+) -> None:
+    grey = (FIELD.astype(np.float64) * (1 if dtype is np.uint8 else 7.3)).astype(dtype)
+    colour = np.dstack([grey] * 3)
+    found = [bundled.segment(image) for image in (grey, colour)]
+    monkeypatch.setattr(choice, "as_grey", lambda plane: plane)
+    found.append(bundled.segment(colour))
+    for one in found[1:]:
+        np.testing.assert_array_equal(one.labels, found[0].labels)
+        np.testing.assert_array_equal(one.scores, found[0].scores)
+        assert one.evidence.contrast == found[0].evidence.contrast
+        assert one.evidence.appearance == found[0].evidence.appearance
+        assert one.evidence.sharpness == pytest.approx(found[0].evidence.sharpness, rel=1e-12)
+    assert found[1].evidence == found[0].evidence
+
+
+def test_what_was_looked_at_is_not_read_again_to_be_measured(bundled: Segmenter) -> None:
+    plane, regions = watched(plane_of(FIELD))
+    eye = Eye(plane, bundled.network, Budget(plane, None, bundled.network), 1024)
+    eye.look(AS_IT_IS)
+    regions.clear()
+    assert eye.evidence(AS_IT_IS, 0.8).sharpness is not None
+    assert regions == []
 
 
 def test_what_is_known_of_an_image_is_said_of_every_view(bundled: Segmenter) -> None:

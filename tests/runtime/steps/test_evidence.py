@@ -35,6 +35,30 @@ def test_the_steepness_of_edges_is_that_of_the_image_as_it_is_shown() -> None:
     assert sharpness_of([(shown, mask), (shown, mask)], 1.0) == pytest.approx(small, rel=1e-5)
 
 
+def test_the_edges_are_those_of_rows_and_columns_one_by_one() -> None:
+    rng = np.random.default_rng(5)
+    shown = rng.random((40, 55, 3)).astype(np.float32)
+    mask = ndimage.gaussian_filter(rng.normal(size=(40, 55)), 3) > 0
+    differences = {2: 0.0, 6: 0.0}
+    for row, column in np.ndindex(mask.shape):
+        for down, right, place, length in ((1, 0, row, 40), (0, 1, column, 55)):
+            if not 5 <= place < length - 6 or mask[row, column] == mask[row + down, column + right]:
+                continue
+            for step in differences:
+                before = shown[row - (step - 1) * down, column - (step - 1) * right]
+                after = shown[row + step * down, column + step * right]
+                differences[step] += float((before - after).sum()) * (1 if mask[row, column] else -1)
+    assert sharpness_of([(shown, mask)], 1.0) == pytest.approx(differences[2] / differences[6], rel=1e-4)
+
+
+def test_a_grey_part_is_one_with_three_equal_channels() -> None:
+    shown, mask = disk(1.5)
+    grey = np.ascontiguousarray(shown[..., 0])
+    assert sharpness_of([(grey, mask)], 1.0) == pytest.approx(sharpness_of([(shown, mask)], 1.0), rel=1e-12)
+    assert saturation_of([(grey, mask)]) == saturation_of([(shown, mask)])
+    assert appearance_of([grey]) == appearance_of([shown])
+
+
 def test_without_edges_there_is_no_steepness() -> None:
     shown, mask = disk(0)
     assert sharpness_of([(shown, mask & False)], 1.0) is None
