@@ -86,7 +86,8 @@ def normalise(image: Image, low: float, high: float) -> NDArray[np.float32]:
         return np.zeros(image.shape, np.float32)
     if image.dtype.kind == "u" and (n_values := 1 << (8 * image.dtype.itemsize)) <= min(1 << 16, image.size):
         every = np.arange(n_values, dtype=image.dtype)
-        return np.asarray(_between(every, low, high)[image])
+        places: NDArray[Any] = image
+        return _between(every, low, high).take(places)
     return _between(image, low, high)
 
 

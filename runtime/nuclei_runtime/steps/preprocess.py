@@ -77,5 +77,5 @@ def colours_of(image: Image) -> Image:
 
 def as_input(image: NDArray[Any]) -> NDArray[np.float32]:
     """Return a preprocessed image as input of a network: contiguous, with grey repeated three times."""
-    colours = np.repeat(image[..., np.newaxis], CHANNELS, axis=-1) if image.ndim == 2 else image
+    colours = np.stack([image] * CHANNELS, axis=-1) if image.ndim == 2 else image
     return np.ascontiguousarray(colours, dtype=np.float32)

@@ -183,8 +183,9 @@ def _squares(region: Image) -> NDArray[Any]:
         region = region.astype(np.uint16)  # NumPy sorts them eight times as fast
     colours = region.astype(region.dtype.newbyteorder("="), copy=False).reshape(*region.shape[:2], -1)
     height, width, channels = colours.shape
-    missing = ((0, -height % SQUARE_PX), (0, -width % SQUARE_PX), (0, 0))
-    colours = np.pad(colours, missing, mode="symmetric")
+    if height % SQUARE_PX or width % SQUARE_PX:
+        missing = ((0, -height % SQUARE_PX), (0, -width % SQUARE_PX), (0, 0))
+        colours = np.pad(colours, missing, mode="symmetric")
     split = colours.reshape(-(-height // SQUARE_PX), SQUARE_PX, -(-width // SQUARE_PX), SQUARE_PX, channels)
     return split.transpose(0, 2, 4, 1, 3).reshape(split.shape[0], split.shape[2], channels, SQUARE_PX**2)
 
@@ -206,7 +207,8 @@ def _by_block(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Gather (rows, columns, channels) values of squares as (rows, columns, channels, values) of blocks; NaN: none."""
     side = BLOCK_PX // SQUARE_PX
     rows, columns, channels = values.shape
-    values = np.pad(values, ((0, -rows % side), (0, -columns % side), (0, 0)), constant_values=np.nan)
+    if rows % side or columns % side:
+        values = np.pad(values, ((0, -rows % side), (0, -columns % side), (0, 0)), constant_values=np.nan)
     split = values.reshape(values.shape[0] // side, side, values.shape[1] // side, side, channels)
     return split.transpose(0, 2, 4, 1, 3).reshape(split.shape[0], split.shape[2], channels, side**2)
 

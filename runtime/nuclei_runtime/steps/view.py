@@ -259,7 +259,7 @@ def look_at(parts: Sequence[tuple[Maps, Labels]]) -> Look:
     areas: list[NDArray[np.intp]] = []
     peaks: list[NDArray[np.float32]] = []
     for maps, labels in parts:
-        foreground = maps[..., 0]
+        foreground = np.ascontiguousarray(maps[..., 0])  # it is gone through several times
         n_foreground += int(np.count_nonzero(foreground > FOREGROUND))
         n_ambiguous += int(np.count_nonzero((foreground > UNCERTAIN[0]) & (foreground < UNCERTAIN[1])))
         is_nucleus = labels > 0
