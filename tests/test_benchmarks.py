@@ -6,6 +6,8 @@ import inspect
 import json
 import re
 from copy import deepcopy
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from benchmarks.plots import draw
 from benchmarks.reliability import N_BINS, area_under_roc, bins_of, calibration_error
 from benchmarks.reliability import draw as draw_reliability
 from benchmarks.run import compact
+from benchmarks.shares import PARTS, Clock
 
 ROOT = Path(__file__).parents[1]
 
@@ -292,3 +295,17 @@ def test_the_table_of_fine_tunings_has_a_row_for_each_number_of_images(tmp_path:
     assert list(fine_tuning.table(tmp_path))[3] == "| 5 | yes | 0.300 | +0.000 | +0.000 | 0.600 | +0.000 |"
     fine_tuning.draw(tmp_path)
     assert (tmp_path / "fine_tuning.svg").read_text(encoding="utf-8").count("<path") > 10
+
+
+def test_processor_time_counts_for_the_innermost_part() -> None:
+    ticks = iter([0.0, 1.0, 4.0, 4.5, 5.0, 10.0])  # outer from 0 to 10, inner from 1 to 4 and from 4.5 to 5
+    clock = Clock(lambda: next(ticks))
+    inner = clock.timed("inner", lambda: None)
+    clock.timed("outer", lambda: [inner(), inner()])()
+    assert clock.seconds == {"inner": 3.5, "outer": 6.5}
+
+
+def test_the_functions_of_each_part_exist() -> None:
+    for name in sum(PARTS.values(), ()):
+        module, path = name.split(":")
+        assert callable(attrgetter(path)(import_module(f"nuclei_runtime.{module}")))
