@@ -41,7 +41,8 @@ SMALL = replace(
     FineTuning(), epochs=2, steps_per_epoch=1, batch_size=2, filters=8, crop_px=96, rounds=2, calibration_batches=1
 )
 """For the network of `native_run`."""
-STILL = replace(SMALL, learning_rate=0.0, epochs=1)
+STILL = replace(SMALL, learning_rate=0.0, start_share=1.0, epochs=1)
+"""Changes nothing. A learning rate of 0 alone would still let the statistics of the normalisations move."""
 
 MakeZip = Callable[..., Path]
 RunMain = Callable[..., tuple[int, str, str]]
