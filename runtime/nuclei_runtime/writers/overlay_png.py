@@ -40,8 +40,8 @@ MAX_OVERLAY_PX = 4096
 viewers still open the file."""
 
 COMPRESSION = 3
-"""Of zlib. Its default, 6, takes 2.5 times as long and saves 4 % of the file: 16 overlays of the images of
-benchmarks/README.md. It was a fifth of the processor time of an int8 run."""
+"""Of zlib. Its default, 6, takes 2.5 times as long, a fifth of the processor time of an int8 run, and saves 2 % of the
+files (the 64 images of benchmarks/README.md)."""
 
 
 class OverlayPngWriter(PlaneWriter):
