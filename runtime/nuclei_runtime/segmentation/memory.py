@@ -292,7 +292,7 @@ class Budget:
         height, width = self._plane.shape[:2]
         raise ImageTooLargeError(
             f"{height} x {width} pixels of {np.dtype(self._plane.dtype)} need about {format_memory(enough)} of memory, "
-            f"{format_memory(self._ceiling)} may be used: {advice}allow more with --max-memory"
+            f"{format_memory(self._ceiling)} may be used: {advice}allow more with --max-memory (max_memory in Python)"
         )
 
 

@@ -28,6 +28,7 @@ async function showCharts() {
   }[chosenGroup.value];
   const members = new Map();
   for (const index of kept.images) {
+    if (images[index].row.status !== "ok") continue;
     const group = groupOf(images[index]);
     if (!members.has(group)) members.set(group, []);
     members.get(group).push(index);
