@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from nuclei_runtime.errors import ImageReadError, ImageShapeError, InputsError
+from nuclei_runtime.errors import ArgumentError, ImageReadError, ImageShapeError
 from nuclei_runtime.readers.axes import Stack
 from nuclei_runtime.readers.opening import open_planes, read_image
 from nuclei_runtime.readers.plane import Selection
@@ -132,7 +132,7 @@ def test_a_level_that_is_not_there_is_refused(contents: Stack, selection: Select
     [{"scene": ""}, {"scene": -1}, {"level": -1}, {"mpp": 0.0}, {"mpp": float("nan")}, {"mpp": 1.0, "level": 0}],
 )
 def test_a_choice_that_is_valid_for_no_file_is_refused(options: dict[str, str | int | float]) -> None:
-    with pytest.raises(InputsError):
+    with pytest.raises(ArgumentError):
         Selection(**options)  # type: ignore[arg-type]
 
 

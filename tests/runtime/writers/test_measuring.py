@@ -133,9 +133,11 @@ def test_python_measures_cells_that_it_is_given_and_no_others() -> None:
     grown = expand_labels(labels, 5)
     table = result.table(image, cells=grown)
     np.testing.assert_allclose(table["cell_intensity_sum"], np.bincount(grown.ravel(), image.ravel())[1:])
-    for wrong in (grown[1:], np.where(labels == 1, 2, grown), np.where(grown == 0, result.count + 1, grown), -grown):
+    for wrong in (grown[1:], np.where(labels == 1, 2, grown), np.where(grown == 0, result.count + 1, grown)):
         with pytest.raises(ImageValueError, match="grow them from `labels`"):
             result.table(image, cells=wrong)
+    with pytest.raises(ImageValueError, match="expected whole numbers: 0 for background"):
+        result.table(image, cells=-grown)
 
 
 @pytest.mark.parametrize(
