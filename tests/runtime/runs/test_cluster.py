@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -30,35 +29,13 @@ from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.stores.remote import RemoteFolder
 
 distributed = pytest.importorskip("distributed", reason="NOT RUN: the extra dask is not installed")
-cloudpickle = pytest.importorskip("cloudpickle")
-dask = pytest.importorskip("dask")
 
 from nuclei_runtime.runs import cluster as cluster_module  # noqa: E402
 from nuclei_runtime.runs import cluster_crew, cluster_worker  # noqa: E402
-from nuclei_runtime.runs.cluster import ON_A_BUSY_MACHINE, open_cluster  # noqa: E402
+from nuclei_runtime.runs.cluster import open_cluster  # noqa: E402
 from nuclei_runtime.runs.cluster_crew import FILES_AHEAD  # noqa: E402
 
 NAMES = ["a.png", "b.png", "broken.png", "c.png", "plate 1/a.png", "plate 1/d.png"]
-
-
-@pytest.fixture(scope="module")
-def two_workers() -> Iterator[Any]:
-    """Two worker processes; what this file defines is sent to them as it is."""
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    with (
-        dask.config.set(ON_A_BUSY_MACHINE),
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=50
-        ) as cluster,
-    ):
-        yield cluster
-
-
-@pytest.fixture
-def local(two_workers: Any) -> Any:
-    """The same, when those that the test before has killed are there again."""
-    two_workers.wait_for_workers(2, timeout=120)
-    return two_workers
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -32,31 +31,11 @@ from nuclei_runtime.steps.tiling import Span
 
 distributed = pytest.importorskip("distributed", reason="NOT RUN: the extra dask is not installed")
 zarr = pytest.importorskip("zarr", reason="NOT RUN: the extra zarr is not installed")
-cloudpickle = pytest.importorskip("cloudpickle")
-dask = pytest.importorskip("dask")
 
 from nuclei_runtime.runs import cluster_tiles  # noqa: E402
-from nuclei_runtime.runs.cluster import ON_A_BUSY_MACHINE, open_cluster  # noqa: E402
+from nuclei_runtime.runs.cluster import open_cluster  # noqa: E402
 
 SHAPE = (600, 4300)
-
-
-@pytest.fixture(scope="module")
-def two_workers() -> Iterator[Any]:
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    with (
-        dask.config.set(ON_A_BUSY_MACHINE),
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=50
-        ) as cluster,
-    ):
-        yield cluster
-
-
-@pytest.fixture
-def local(two_workers: Any) -> Any:
-    two_workers.wait_for_workers(2, timeout=120)
-    return two_workers
 
 
 @pytest.fixture(scope="module")
