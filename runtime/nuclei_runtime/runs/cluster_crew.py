@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -47,7 +47,8 @@ class Crew(Generic[Outcome]):
         Name of the plugin.
     report : ReportBlocks
     killed : callable, optional
-        Takes a file and returns its outcome if it kills its workers. Without it, the workers see to that.
+        Takes a file and returns its outcome if it kills its workers even when it is alone in the cluster. Without it,
+        the workers see to that.
     """
 
     def __init__(
@@ -77,22 +78,29 @@ class Crew(Generic[Outcome]):
         left = iter(files)
         waiting: dict[Future, ImageFile] = {}
         n_lost: Counter[str] = Counter()
+        suspects: deque[ImageFile] = deque()
         try:
             while True:
                 while len(waiting) < FILES_AHEAD * max(1, self._threads_now()) and (file := next(left, None)):
                     self._hand_out(file, waiting)
                 if not waiting:
-                    break
+                    if not suspects:
+                        break
+                    self._hand_out(suspects[0], waiting)
                 future = self._next_finished()
                 if future is None:
                     continue
                 file = waiting.pop(future)
+                was_alone = bool(suspects) and file is suspects[0]
                 try:
                     outcome: Outcome = future.result()
                 except (KilledWorker, SegmentationCancelledError) as error:
                     if self._killed is not None and isinstance(error, KilledWorker):
-                        self.n_processed += 1
-                        yield self._killed(file)
+                        if was_alone:
+                            self.n_processed += 1
+                            yield self._killed(suspects.popleft())
+                        else:  # it may only have waited in the process that another one killed
+                            suspects.append(file)
                         continue
                     # Killed: the next worker counts the tries, unless this one died before it began. Cancelled: the
                     # worker was taken away from the cluster.
@@ -103,6 +111,8 @@ class Crew(Generic[Outcome]):
                         ) from None
                     self._hand_out(file, waiting)
                     continue
+                if was_alone:
+                    suspects.popleft()
                 self.n_processed += 1
                 yield outcome
             self.close()
