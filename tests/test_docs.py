@@ -90,6 +90,11 @@ def test_every_link_within_the_site_leads_somewhere(site: Path, pages: dict[Path
     assert lost == []
 
 
+def test_no_row_of_a_table_is_left_as_text(pages: dict[Path, Page]) -> None:
+    """As it is after a blank line, or below a head with fewer columns than its rule."""
+    assert [path.name for path, page in pages.items() if re.search(r"<p>\s*\|", page.text)] == []
+
+
 def test_the_site_loads_nothing_from_other_hosts(site: Path, pages: dict[Path, Page]) -> None:
     assert [link for page in pages.values() for link in page.loaded if urlsplit(link).netloc] == []
     for path in site.rglob("*.css"):

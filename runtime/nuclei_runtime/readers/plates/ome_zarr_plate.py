@@ -74,7 +74,7 @@ class FieldOfImage(Field):
         """
         path = inside(self.plate, self.image)
         if not path.is_dir():
-            raise ImageReadError(f"{self.image}: is missing, although the plate names it; copy the whole plate")
+            raise ImageReadError(f"{self.image} is missing, although the plate names it; copy the whole plate")
         return open_file(path, resources)
 
 

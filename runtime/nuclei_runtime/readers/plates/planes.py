@@ -138,7 +138,7 @@ class FieldOfPlanes(Field):
             raise ImageReadError(f"the index of the plate names no file for {what}: the microscope stored none")
         path = self.plate / name
         if not path.is_file():
-            raise ImageReadError(f"{name}: is missing, although the index of the plate names it; copy the whole plate")
+            raise ImageReadError(f"{name} is missing, although the index of the plate names it; copy the whole plate")
         try:
             return opened.open(path)
         except ImageError as error:
