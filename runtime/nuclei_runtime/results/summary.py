@@ -31,8 +31,8 @@ _INTENSITY = ("intensity_mean", "cell_intensity_mean", "ring_intensity_mean")
 _FIRST_COLUMNS = (
     Column("by", "", "what the group is: condition, folder or well", kind=str),
     Column("group", "", "name of the group", kind=str),
-    Column("n_images", "", "number of images that were segmented", kind=int),
-    Column("n_failed", "", "number of images that failed", kind=int),
+    Column("n_images", "", "image files of which at least one plane was segmented", kind=int),
+    Column("n_failed", "", "image files of which at least one plane failed", kind=int),
     Column("n_nuclei", "", "number of nuclei", kind=int),
     Column("nuclei_per_megapixel", "1 / million px", "density"),
     Column("nuclei_per_mm2", "1 / mm2", "density; empty unless the pixel size of all images is known"),
