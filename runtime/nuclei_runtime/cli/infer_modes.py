@@ -43,6 +43,8 @@ def segment_all(config: RunConfig, *, as_json: bool, with_report: bool, dask: st
                 n_files = len(run.files)
                 if config.same_view:
                     print_stderr(f"all images are shown in one view: --view {run.view}")
+                if run.changes is not None:
+                    print_stderr(run.changes)
                 for folder in run.inputs.unreadable:
                     print_stderr(f"failed: {folder}")
                 _name_unpaired(run.labels)

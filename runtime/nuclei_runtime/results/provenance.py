@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -25,6 +25,12 @@ _PACKAGES = (
 _EARLIER_METHODS = "earlier_methods"
 _DEFAULT_PRECISION = "fp32"
 """Of a model whose card does not state it."""
+
+_IMPLIED = "model.provenance."
+"""Where another model comes from differs whenever its digest does."""
+
+_MAX_SHOWN = 5
+"""How many settings a sentence names; the first ones say enough."""
 
 
 def describe_method(segmenter: Segmenter, selection: Selection, outputs: OutputOptions) -> dict[str, Any]:
@@ -150,6 +156,44 @@ def read_earlier_methods(path: Path, run_key: str) -> dict[str, Any]:
         return {}
     methods.pop(run_key, None)
     return methods
+
+
+def changes_since(path: Path, method: dict[str, Any]) -> str | None:
+    """Return in one sentence what a run does differently from the run that wrote a ``provenance.json``.
+
+    None if they do the same, or if the file is missing or damaged.
+    """
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8", errors="replace"))["method"]
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
+    changes = [one for one in differing_settings(earlier, method) if not one.startswith(_IMPLIED)]
+    if not changes:
+        return None
+    more = f"; and {len(changes) - _MAX_SHOWN} more, see {path.name}" if len(changes) > _MAX_SHOWN else ""
+    return f"note: this run differs from the earlier one in the results folder: {'; '.join(changes[:_MAX_SHOWN])}{more}"
+
+
+def differing_settings(earlier: Any, now: Any) -> Iterator[str]:
+    """Yield a clause for each setting in which two methods differ, in the order of the later one."""
+    was, is_now = _settings(earlier), _settings(json.loads(json.dumps(now)))
+    for name in is_now | was:
+        if was.get(name) != is_now.get(name):
+            yield f"{name} was {_shown(was.get(name))} and is {_shown(is_now.get(name))}"
+
+
+def _settings(value: Any, location: str = "") -> dict[str, Any]:
+    """Return the values of nested objects by their names, such as ``selection.channel``. A list is one value."""
+    if not isinstance(value, dict):
+        return {location: value}
+    parts = [(f"{location}.{key}" if location else str(key), child) for key, child in value.items()]
+    return {key: leaf for name, child in parts for key, leaf in _settings(child, name).items()}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value)) or "none"
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def without_unused_methods(text: str, run_keys: Collection[str]) -> str:

@@ -15,7 +15,13 @@ from nuclei_runtime.results.earlier import EarlierResults
 from nuclei_runtime.results.joined_tables import Joined
 from nuclei_runtime.results.layout import PROVENANCE_FILE, token_of
 from nuclei_runtime.results.outcome import Verified
-from nuclei_runtime.results.provenance import describe_method, provenance_json, read_earlier_methods, run_key
+from nuclei_runtime.results.provenance import (
+    changes_since,
+    describe_method,
+    provenance_json,
+    read_earlier_methods,
+    run_key,
+)
 from nuclei_runtime.results.remote_folder import AnyResultsFolder, open_results_folder
 from nuclei_runtime.results.remote_store import AnyStore
 from nuclei_runtime.results.shard import WHOLE
@@ -95,7 +101,9 @@ def with_same_view(config: RunConfig, files: Sequence[ImageFile]) -> RunConfig:
     return replace(config, options=options, same_view=False)
 
 
-def open_results(config: RunConfig, worker: AnyWorker, root: Path | RemoteFolder) -> AnyResultsFolder:
+def open_results(
+    config: RunConfig, worker: AnyWorker, root: Path | RemoteFolder
+) -> tuple[AnyResultsFolder, str | None]:
     """Open the results folder and write the run's provenance into it.
 
     Parameters
@@ -104,6 +112,12 @@ def open_results(config: RunConfig, worker: AnyWorker, root: Path | RemoteFolder
     worker : Worker
     root : Path or RemoteFolder
         `Inputs.root`.
+
+    Returns
+    -------
+    results : AnyResultsFolder
+    changes : str or None
+        What this run does differently from the earlier one that it continues.
 
     Raises
     ------
@@ -114,13 +128,14 @@ def open_results(config: RunConfig, worker: AnyWorker, root: Path | RemoteFolder
     try:
         method = worker.describe()
         earlier = read_earlier_methods(results.path / PROVENANCE_FILE, worker.job.run_key)
+        changes = changes_since(results.path / PROVENANCE_FILE, method) if config.mode == "resume" else None
         images_folder, tables = _seen_from(config.out, root), config.tables.describe()
         text = provenance_json(method, tables, n_threads(config), earlier, images_folder=images_folder)
         results.write_provenance(text)
     except BaseException:
         results.close(is_last=False)
         raise
-    return results
+    return results, changes
 
 
 def _whole_name(out: Path | RemoteFolder) -> str:
@@ -156,6 +171,8 @@ class FolderRun:
         In which all images are shown, if it is fixed.
     files : tuple of ImageFile
         Those of this shard.
+    changes : str, optional
+        What this run does differently from the earlier one that it continues.
     worker : Worker
     store : ResultStore or RemoteStore
     joined : Joined, optional
@@ -181,7 +198,7 @@ class FolderRun:
         n_at_once = max(1, min(n_threads(config) * (2 if is_remote else 1), len(self.files)))
         self.worker = load_worker(config, n_at_once, self.labels, report)
         self._shard = config.shard
-        self._results = open_results(config, self.worker, self.inputs.root)
+        self._results, self.changes = open_results(config, self.worker, self.inputs.root)
         self.store = self._results.store
         try:
             self._crew: Crew[FileOutcome] = Threads(self.worker, self.store, n_at_once)

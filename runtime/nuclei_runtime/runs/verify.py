@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from nuclei_runtime.errors import InputsError
-from nuclei_runtime.json_fields import flat
 from nuclei_runtime.results.differing import differing_results
 from nuclei_runtime.results.earlier import EarlierResults
 from nuclei_runtime.results.joined_tables import write_tables
 from nuclei_runtime.results.layout import IMAGES_TABLE, PROVENANCE_FILE, RECORDS_FOLDER, token_of
 from nuclei_runtime.results.mirror import mirrored
 from nuclei_runtime.results.outcome import Verified
+from nuclei_runtime.results.provenance import differing_settings
 from nuclei_runtime.results.records import Record, digest_file, record_of, with_recorded
 from nuclei_runtime.results.shard import WHOLE
 from nuclei_runtime.results.table_formats import finish_tables
@@ -128,11 +128,8 @@ def _summary(record: Record) -> str:
 
 def _compare_provenance(path: Path, description: dict[str, Any]) -> Iterator[str]:
     try:
-        stored = flat(json.loads(path.read_text(encoding="utf-8", errors="replace"))["method"])
+        stored = json.loads(path.read_text(encoding="utf-8", errors="replace"))["method"]
     except (ValueError, TypeError, KeyError):
         yield "is damaged"
         return
-    now = flat(json.loads(json.dumps(description)))
-    for key in sorted(stored.keys() | now.keys()):
-        if stored.get(key) != now.get(key):
-            yield f"{key} was {stored.get(key)!r} and is {now.get(key)!r}"
+    yield from differing_settings(stored, description)

@@ -150,11 +150,12 @@ def watch(config: RunConfig, stop: Event, *, settle_s: float = DEFAULT_SETTLE_S)
             raise InputsError(f"{folder}: is not a folder; --watch takes folders")
     worker = load_worker(config)
     root = find_images(folders, out=config.out, may_be_none=True).root
-    results = open_results(replace(config, mode="resume"), worker, root)
+    results, changes = open_results(replace(config, mode="resume"), worker, root)
     arrivals = _Arrivals(settle_s)
     reported: set[str] = set()
     joined, last_result = False, time.monotonic()  # an earlier watch may have ended before it joined the tables
     try:
+        yield from () if changes is None else (changes,)
         for _ in _looks(folders, arrivals, stop):
             for folder in folders:
                 if not folder.is_dir():

@@ -329,6 +329,25 @@ def test_verify_finds_all_as_it_was_or_says_what_differs(
     assert "differs: a.png" not in out
 
 
+def test_a_run_that_continues_with_other_options_says_which(
+    tmp_path: Path, tiny_model: Path, run_main: Callable[..., tuple[int, str, str]]
+) -> None:
+    (tmp_path / "a.png").write_bytes(png_bytes(field()))
+    arguments = (tmp_path, "--out", tmp_path / "out", "--model", tiny_model)
+    assert "differs from the earlier one" not in run_main(infer_main, *arguments)[2]
+    assert "differs from the earlier one" not in run_main(infer_main, *arguments, "--resume")[2]
+    other = ("--save", "labels,overlays,geojson", "--z", "max", "--exclude-border")
+    _, out, _ = run_main(infer_main, *arguments, *other, "--verify")
+    assert "differs: provenance.json: selection.z was none and is max" in out
+    _, _, complaint = run_main(infer_main, *arguments, *other, "--resume")
+    assert complaint.splitlines()[0] == (
+        "note: this run differs from the earlier one in the results folder: selection.z was none and is max; "
+        "left_out.exclude_border was false and is true; outputs.folders was labels, original_labels, overlays, tables "
+        "and is labels, original_labels, overlays, tables, geojson"
+    )
+    assert "differs from the earlier one" not in run_main(infer_main, *arguments, "--overwrite")[2]
+
+
 def test_a_terminal_gets_a_bar_and_the_pipe_only_json(tmp_path: Path, tiny_model: Path) -> None:
     pty = pytest.importorskip("pty", reason="NOT RUN: this system has no pseudo-terminals")
     (tmp_path / "a.png").write_bytes(png_bytes(field()))

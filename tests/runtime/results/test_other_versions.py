@@ -106,7 +106,8 @@ def test_a_folder_of_another_version_is_completed(
 
     code, _, stderr = run_main(infer_main, tmp_path / "in/a.png", *options)
     assert code == 0
-    done_again, note = stderr.splitlines()
+    changes, done_again, note = stderr.splitlines()
+    assert changes.startswith("note: this run differs from the earlier one in the results folder: nuclei_edge was ")
     assert done_again.startswith("segmented again: a.png: its results were made with another model")
     assert note.startswith("note: 1 image in images.csv and nuclei.csv was segmented with another model")
 

@@ -141,10 +141,13 @@ def test_a_watch_keeps_the_rows_of_other_runs_and_says_so(first: RunConfig, seco
     Image.fromarray(field(9)).save(tmp_path / "watched/new.png")
     stop, notes = Event(), []
     for found in watch(replace(first, sources=(str(tmp_path / "watched"),)), stop, settle_s=0.1):
-        stop.set()
-        notes += [found] if isinstance(found, str) else []
+        if isinstance(found, str):
+            notes.append(found)
+        else:
+            stop.set()
     assert list(rows(first.out)) == [*NAMES, "new.png", "z.ome.tif"]
-    (note,) = notes
+    changes, note = notes
+    assert changes.startswith("note: this run differs from the earlier one")
     assert note.startswith("note: 1 image in")
 
 
@@ -163,9 +166,11 @@ def test_the_command_says_how_many_rows_were_made_otherwise(
     options = ("--out", first.out, "--model", first.options.model, "--resume")
     code, _, stderr = run_main(infer_main, *second.sources, *options, "--z", "max")
     assert code == 0
-    assert stderr == (
+    changes, note = stderr.splitlines()
+    assert changes.endswith("differs from the earlier one in the results folder: selection.z was none and is max")
+    assert note == (
         "note: 4 images in images.csv and nuclei.csv were segmented with another model, other options or another "
-        "version; provenance.json describes them under earlier_methods\n"
+        "version; provenance.json describes them under earlier_methods"
     )
     assert list(rows(first.out)) == [*NAMES, "z.ome.tif"]
-    assert run_main(infer_main, *second.sources, *options, "--z", "max")[::2] == (0, stderr)
+    assert run_main(infer_main, *second.sources, *options, "--z", "max")[::2] == (0, f"{note}\n")
