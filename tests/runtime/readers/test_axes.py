@@ -87,6 +87,16 @@ def test_the_labels_of_imagej_name_channels(tmp_path: Path) -> None:
         assert np.array_equal(whole(plane), HYPERSTACK[0, 1, 0])
 
 
+def test_labels_that_only_count_the_channels_are_no_names(tmp_path: Path) -> None:
+    """They would become long names of columns, with the name of the file in them."""
+    metadata = {"axes": "CYX", "Labels": ["c:1/2 - field.czi", "c:2/2 - field.czi"]}
+    path = write(tmp_path / "counted.tif", HYPERSTACK[0, :, 0], imagej=True, metadata=metadata)
+    with open_planes(path, Selection(channel="1")) as (plane,):
+        assert plane.channel == "1"
+    with pytest.raises(ImageShapeError, match=r"choose one with --channel: 0 to 1$"), open_planes(path, Selection()):
+        pass
+
+
 def test_a_colour_of_rgb_is_a_channel(tmp_path: Path) -> None:
     image = RNG.integers(0, 255, (9, 8, 3)).astype(np.uint8)
     path = write(tmp_path / "rgb.tif", image, photometric="rgb")

@@ -6,6 +6,7 @@ slide scanners; any other TIFF is a sequence of equal pages, or several.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -27,6 +28,9 @@ _KINDS = ("shaped", "ome", "imagej")
 """The kinds whose layout comes from tifffile, in the order of its own checks; a file may be of two kinds."""
 
 _WRITERS = {"shaped": "tifffile", "ome": "OME", "imagej": "ImageJ"}
+
+_POSITION = re.compile(r"c:\d+/\d+")
+"""Begins the slice labels of files that Bio-Formats opened in ImageJ: ``c:1/3 - NAME.czi`` says where, not what."""
 
 _SUB_IFDS = 330
 _OWN_TAGS = {33629: ("stk", "a MetaMorph stack"), 34412: ("lsm", "a Zeiss LSM file")}
@@ -152,10 +156,12 @@ def _refuse_truncated(file: BinaryIO, tiff: Any) -> None:
 
 
 def _imagej_channels(tiff: Any, axes: str, lead: tuple[int, ...]) -> tuple[str, ...]:
-    """Return the slice labels of ImageJ if the slices are just the channels."""
-    labels = (tiff.imagej_metadata or {}).get("Labels", ()) if tiff.is_imagej else ()
+    """Return the slice labels of ImageJ if the slices are just the channels, and the labels are names of them."""
+    labels = tuple(map(str, (tiff.imagej_metadata or {}).get("Labels", ()))) if tiff.is_imagej else ()
     long = [(axis, n) for axis, n in zip(axes, lead, strict=True) if n > 1]
-    return tuple(map(str, labels)) if long == [("C", len(labels))] and len(set(labels)) == len(labels) else ()
+    if long != [("C", len(labels))] or len(set(labels)) < len(labels) or any(map(_POSITION.match, labels)):
+        return ()
+    return labels
 
 
 def _pixel_size(tiff: Any, kind: str | None, keyframe: Any) -> PixelSize | None:
