@@ -177,6 +177,17 @@ def test_no_figure_is_quoted_from_memory(page: str) -> None:
     assert "as remembered" not in PAGES[page]
 
 
+def test_the_messages_in_the_table_of_refusals_are_those_of_the_code() -> None:
+    """So that who searches the page for the words of a message finds them."""
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "runtime").rglob("*.py"))
+    code = re.sub(r'"\n\s*f?"', "", code)  # the parts of one message
+    table = PAGES["docs/images.md"].partition("## What is refused")[2].partition("\n## ")[0]
+    messages = re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)[1:]
+    words = [part.strip(" ,") for message in messages for part in re.split(r"\.\.\.|;|\?", message)]
+    assert len(words) > 20
+    assert [part for part in words if part not in code] == []
+
+
 def test_the_page_on_trust_has_every_flag_in_its_words() -> None:
     for flag in Flag:
         assert f"| `{flag}` | {flag.reason} | {flag.advice} |" in PAGES["docs/confidence.md"], flag
