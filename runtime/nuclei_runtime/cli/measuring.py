@@ -34,7 +34,7 @@ MinAreaOption = Annotated[
 ]
 MinScoreOption = Annotated[
     float | None,
-    typer.Option("--min-score", metavar="P", min=0, max=1, help="Leave out nuclei that are less probably right."),
+    typer.Option("--min-score", metavar="P", min=0, max=1, help="Leave out nuclei with a lower score, 0 to 1."),
 ]
 MaxAreaOption = Annotated[
     str | None,

@@ -27,7 +27,10 @@ MaxMemoryOption = Annotated[
     typer.Option("--max-memory", metavar="1GiB", help="Memory limit. Default: half of what is available."),
 ]
 ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Continue an earlier run in DIR. Complete results are kept.")
+    bool,
+    typer.Option(
+        "--resume", help="Continue an earlier run in DIR. Images that are done with the same options are skipped."
+    ),
 ]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Delete the results of an earlier run in DIR first.")
