@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 from distributed import Client, Future, KilledWorker, wait
 
 from nuclei_runtime.errors import RuntimeEnvironmentError, SegmentationCancelledError
 from nuclei_runtime.results.writing import KEPT
+from nuclei_runtime.runs.cluster_futures import when_here
 from nuclei_runtime.runs.cluster_worker import TRIES, process_in_worker
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.runs.workers import ReportBlocks
@@ -60,7 +61,7 @@ class Crew(Generic[Outcome]):
         killed: Callable[[ImageFile], Outcome] | None = None,
     ) -> None:
         self._client, self._note, self._run, self._killed = client, note, run, killed
-        self._finished: SimpleQueue[Future] = SimpleQueue()
+        self._finished: SimpleQueue[tuple[Future, Any, Exception | None]] = SimpleQueue()
         self._looked_at = -LOOK_S
         self._n_threads = 0
         self.n_processed = 0
@@ -87,14 +88,13 @@ class Crew(Generic[Outcome]):
                     if not suspects:
                         break
                     self._hand_out(suspects[0], waiting)
-                future = self._next_finished()
-                if future is None:
+                try:
+                    future, outcome, error = self._finished.get(timeout=_PATIENCE_S)
+                except Empty:
                     continue
                 file = waiting.pop(future)
                 was_alone = bool(suspects) and file is suspects[0]
-                try:
-                    outcome: Outcome = future.result()
-                except (KilledWorker, SegmentationCancelledError) as error:
+                if isinstance(error, KilledWorker | SegmentationCancelledError):
                     if self._killed is not None and isinstance(error, KilledWorker):
                         if was_alone:
                             self.n_processed += 1
@@ -108,9 +108,11 @@ class Crew(Generic[Outcome]):
                     if n_lost[file.name] > TRIES:
                         raise RuntimeEnvironmentError(
                             f"{file.name}: each of its workers ends before it is done; see their logs; {KEPT}"
-                        ) from None
+                        )
                     self._hand_out(file, waiting)
                     continue
+                if error is not None:
+                    raise error
                 if was_alone:
                     suspects.popleft()
                 self.n_processed += 1
@@ -141,14 +143,7 @@ class Crew(Generic[Outcome]):
         key = f"nuclei-infer-{uuid4()}"  # Dask's dashboard shows what is before the number
         future = self._client.submit(process_in_worker, file, self._run, key=key, retries=TRIES - 1)
         waiting[future] = file
-        future.add_done_callback(self._finished.put)
-
-    def _next_finished(self) -> Future | None:
-        """Return a future that has ended; None if there is none yet."""
-        try:
-            return self._finished.get(timeout=_PATIENCE_S)
-        except Empty:
-            return None
+        when_here(future, lambda outcome, error: self._finished.put((future, outcome, error)))
 
     def _threads_now(self) -> int:
         """Return how many threads the cluster has, or had a moment ago."""

@@ -21,6 +21,7 @@ from uuid import uuid4
 from distributed import Client, Future, Scheduler, get_client, get_worker
 
 from nuclei_runtime.arrays import Maps
+from nuclei_runtime.runs.cluster_futures import when_here
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_tiles import Tile, TileTask
 
@@ -31,8 +32,9 @@ TILES_AHEAD = 2
 """For each thread that helps, how many tiles are handed out: one in hand and one waiting."""
 
 MAX_AHEAD = 32
-"""The most tiles of one image that are handed out: their pixels are in memory. What only one process can do takes about
-a quarter of the time of a dense image, so more helpers than this allows would have nothing to do."""
+"""The most tiles of one image that are handed out: their pixels, and the maps that have come, are in memory. What only
+one process can do takes about a quarter of the time of a dense image, so more helpers than this allows would have
+nothing to do."""
 
 OWN_AHEAD = 2
 """How many tiles this process computes ahead, at most, while it waits for one that it needs."""
@@ -42,7 +44,7 @@ LOOK_S = 2.0
 
 LATE_S = 60.0
 """After how long a tile that is needed counts as late: it is then computed here as well. For as long, who declined one
-is not asked again."""
+or was late is not asked again."""
 
 _PATIENCE_S = 0.2
 
@@ -92,7 +94,7 @@ class SharedTiles:
         self._left = deque(plan)
         self._given_back: deque[Tile] = deque()
         self._handed_out: dict[Tile, _HandedOut] = {}
-        self._ended: SimpleQueue[tuple[Tile, Future]] = SimpleQueue()
+        self._ended: SimpleQueue[tuple[Tile, Maps | None]] = SimpleQueue()
         self._free: dict[str, int] = {}
         self._declined_at: dict[str, float] = {}
         self._max_ahead = 0
@@ -120,7 +122,7 @@ class SharedTiles:
                     own = (self._given_back or self._left).popleft()
                     found, n_own = (own, self._compute(own)), n_own + 1
                 elif time.monotonic() - self._handed_out[tile].since > LATE_S:
-                    self._take_back(tile)
+                    self._ask_no_more(self._take_back(tile))
                 else:
                     found = self._next_ended(wait=True)
             if found is not None:
@@ -190,35 +192,38 @@ class SharedTiles:
             priority=1,  # an image that is handed to that worker meanwhile does not delay it
         )
         self._handed_out[tile] = _HandedOut(task, pixels, address, time.monotonic())
-        task.add_done_callback(lambda ended: self._ended.put((tile, ended)))
+        # Whatever was raised, it is raised here as well if it is the tile's fault.
+        when_here(task, lambda maps, _: self._ended.put((tile, maps)))
 
     def _next_ended(self, *, wait: bool) -> tuple[Tile, Maps] | None:
         """Return a tile that has come back with its maps; None if there is none yet, or it has come without."""
         try:
-            tile, task = self._ended.get(timeout=_PATIENCE_S) if wait else self._ended.get_nowait()
+            tile, maps = self._ended.get(timeout=_PATIENCE_S) if wait else self._ended.get_nowait()
         except Empty:
             return None
-        given = self._handed_out.get(tile)
-        if given is None or given.task.key != task.key:
+        if tile not in self._handed_out:  # it was taken back
             return None
-        maps: Maps | None = None
-        with suppress(Exception):  # whatever it is, it shows here as well if it is the tile's fault
-            maps = task.result(timeout=LATE_S)
-        self._take_back(tile)
+        address = self._take_back(tile)
         if maps is not None:
             return tile, maps
         self._given_back.append(tile)
-        self._declined_at[given.address] = time.monotonic()
-        self._free.pop(given.address, None)
+        self._ask_no_more(address)
         return None
 
-    def _take_back(self, tile: Tile) -> None:
+    def _ask_no_more(self, address: str) -> None:
+        """Leave a process alone for a while."""
+        self._declined_at[address] = time.monotonic()
+        self._free.pop(address, None)
+
+    def _take_back(self, tile: Tile) -> str:
+        """Drop what is handed out of a tile; return who had it."""
         given = self._handed_out.pop(tile)
         with suppress(*_LOST):
             if not given.task.done():
                 given.task.cancel(force=True)
             given.task.release()
             given.pixels.release()
+        return given.address
 
 
 def look_around(dask_scheduler: Scheduler, asked: Sequence[str]) -> tuple[dict[str, int], int, list[str]]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -28,3 +30,29 @@ def local(two_workers: Any) -> Any:
     """The same, when those that the test before has killed are there again."""
     two_workers.wait_for_workers(2, timeout=120)
     return two_workers
+
+
+@pytest.fixture
+def kill_who_finishes(local: Any) -> Iterator[Callable[[str], list[int]]]:
+    """Kills the process that is the first to finish such a task, before anybody can fetch the result; says which one.
+
+    The scheduler, which runs in this process, tells of the end of a task only after that.
+    """
+    from distributed import SchedulerPlugin
+
+    class Killer(SchedulerPlugin):  # type: ignore[misc]
+        def __init__(self, key: str) -> None:
+            self.key, self.killed = key, list[int]()
+
+        def transition(self, key: Any, _start: str, finish: str, *_: Any, worker: str = "", **__: Any) -> None:
+            if not self.killed and str(key).startswith(self.key) and finish == "memory":
+                self.killed.append(local.scheduler.workers[worker].pid)
+                os.kill(self.killed[0], signal.SIGKILL)
+
+    def kill(key: str) -> list[int]:
+        killer = Killer(key)
+        local.scheduler.add_plugin(killer, name="killer")
+        return killer.killed
+
+    yield kill
+    local.scheduler.remove_plugin("killer")

@@ -163,6 +163,17 @@ def test_a_worker_that_is_killed_loses_nothing(local: Any, config: RunConfig, pl
     assert contents(config.out) == plain
 
 
+def test_an_outcome_that_is_lost_with_its_worker_stops_nobody(
+    local: Any, config: RunConfig, plain: dict[str, bytes], kill_who_finishes: Callable[[str], list[int]]
+) -> None:
+    killed = kill_who_finishes("nuclei-infer")
+    outcomes = do(config, local)
+    assert killed
+    assert sorted(outcomes) == NAMES
+    assert [name for name, outcome in outcomes.items() if not outcome.is_ok] == ["broken.png"]
+    assert contents(config.out) == plain
+
+
 def test_an_image_that_kills_its_worker_fails_alone(
     local: Any, config: RunConfig, plain: dict[str, bytes], poisoned: str
 ) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -140,6 +141,28 @@ def test_a_helper_that_is_killed_loses_nothing(
     assert contents(own.out) == plain
 
 
+class PatientHelpers(distributed.WorkerPlugin):  # type: ignore[misc]
+    """Lets no tile count as late: who waits for one that will not come waits for days."""
+
+    def setup(self, worker: Any) -> None:  # noqa: ARG002
+        self.late_s, cluster_tiles.LATE_S = cluster_tiles.LATE_S, 1e6
+
+    def teardown(self, worker: Any) -> None:  # noqa: ARG002
+        cluster_tiles.LATE_S = self.late_s
+
+
+def test_nobody_waits_for_maps_that_are_lost_with_their_helper(
+    local: Any, own: RunConfig, plain: dict[str, bytes], kill_who_finishes: Callable[[str], list[int]]
+) -> None:
+    with distributed.Client(local, set_as_default=False) as client:
+        client.register_plugin(PatientHelpers(), "patient")
+        killed = kill_who_finishes(cluster_tiles.TILE_KEY)
+        assert do(own, local).is_ok
+        client.unregister_worker_plugin("patient")
+    assert killed
+    assert contents(own.out) == plain
+
+
 def test_who_has_the_image_in_hand_may_be_killed(local: Any, own: RunConfig, plain: dict[str, bytes]) -> None:
     def has_begun() -> bool:
         with suppress(OSError):
@@ -191,15 +214,17 @@ def test_a_tile_that_kills_its_worker_fails_its_image_alone(
 
 class FakeFuture:
     def __init__(self, key: str, result: Callable[[], Any], *, never: bool = False) -> None:
-        self.key, self._result, self._never = key, result, never
+        self.key, self.result, self._never = key, result, never
+        self.client = SimpleNamespace(loop=SimpleNamespace(add_callback=self._run))
         self.is_dropped = False
 
-    def add_done_callback(self, call: Callable[[Any], None]) -> None:
+    def _run(self, waits_for_this: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if not self._never:
-            call(self)
+            asyncio.run(waits_for_this())
 
-    def result(self, timeout: float) -> Any:  # noqa: ARG002
-        return self._result()
+    def __await__(self) -> Generator[None, None, Any]:
+        return self.result()
+        yield
 
     def done(self) -> bool:
         return not self._never
@@ -228,7 +253,7 @@ class FakeClient:
         return FakeFuture("pixels", lambda: task)
 
     def submit(self, _: Any, pixels: FakeFuture, *__: Any, key: str, **___: Any) -> FakeFuture:
-        self.given.append(FakeFuture(key, lambda: self.helper(pixels.result(0)), never=self.never))
+        self.given.append(FakeFuture(key, lambda: self.helper(pixels.result()), never=self.never))
         return self.given[-1]
 
 
