@@ -25,7 +25,7 @@ def segment_all(config: RunConfig, *, as_json: bool, with_report: bool, dask: st
     from nuclei_runtime.report.build import refuse_foreign_report, write_report
     from nuclei_runtime.results.layout import REPORT_FILE
     from nuclei_runtime.runs.run import FolderRun
-    from nuclei_runtime.writers.outputs import BEHIND
+    from nuclei_runtime.writers.outputs import BEHIND, OUTPUTS
 
     if with_report:
         refuse_foreign_report(config.out)  # before the work, not after it
@@ -77,10 +77,14 @@ def segment_all(config: RunConfig, *, as_json: bool, with_report: bool, dask: st
             print(f"left out: {counted(reporter.n_left_out, 'nucleus', 'nuclei')}; see n_left_out in images.csv")
         for line in reporter.flagged():
             print(line)
-        written = [output.folder for output in config.outputs.outputs if output not in BEHIND]
+        if run.joined is not None:
+            folders = run.joined.folders
+        else:
+            folders = frozenset(output.folder for output in config.outputs.outputs if reporter.n_segmented)
+        written = [output.folder for output in OUTPUTS if output.folder in folders and output not in BEHIND]
         written += () if run.joined is None else config.tables.files
         written += [REPORT_FILE] * with_report
-        print(f"results in {config.out}: {', '.join(written)}")
+        print(f"results in {config.out}: {', '.join(written) or 'none of this shard'}")
         if reporter.n_changed:
             print(
                 f"changed after the run, and kept: results of {counted(reporter.n_changed, 'image')}; the tables show "

@@ -53,6 +53,8 @@ class Joined:
         Images whose run key differs from that of the present run.
     left_out : tuple of str
         Images with a record whose table is missing.
+    folders : frozenset of str
+        Those with results of the images in the tables: not one that failed has any.
     of_conditions : tuple of str
         What the user should know of the conditions.
     """
@@ -60,6 +62,7 @@ class Joined:
     run_keys: frozenset[str]
     n_made_otherwise: int
     left_out: tuple[str, ...]
+    folders: frozenset[str]
     of_conditions: tuple[str, ...] = ()
 
     @property
@@ -143,6 +146,7 @@ def write_tables(
     names, needed = list(names), set(needed)
     run_keys: list[str] = []
     left_out: list[str] = []
+    folders: set[str] = set()
     columns = joined_columns(
         path for _, record in _records(out, names) if record is not None for path in _tables(out, record)
     )
@@ -167,12 +171,13 @@ def write_tables(
                 continue
             rows.writerows(map(outcome_row, record.planes))
             run_keys.append(record.run_key)
+            folders |= {path.partition("/")[0] for path in record.results}
     experiment = read_experiment(work, conditions)
     if conditions is not None:
         write_conditions(work, experiment)
     write_summary(work, experiment, work / SUMMARY_TABLE)
     n_made_otherwise = sum(key != run_key for key in run_keys)
-    return Joined(frozenset(run_keys), n_made_otherwise, tuple(left_out), experiment.notes)
+    return Joined(frozenset(run_keys), n_made_otherwise, tuple(left_out), frozenset(folders), experiment.notes)
 
 
 def _records(out: Path, names: Iterable[str]) -> Iterator[tuple[str, Record | None]]:

@@ -195,13 +195,30 @@ def test_what_the_user_got_wrong_is_exit_2(tmp_path: Path, tiny_model: Path) -> 
 
 
 def test_only_the_shard_that_joins_the_tables_names_them(tmp_path: Path, tiny_model: Path) -> None:
-    (tmp_path / "a.png").write_bytes(png_bytes(field()))
+    for name in ("a.png", "d.png"):  # in shards 2 and 1 of two
+        (tmp_path / name).write_bytes(png_bytes(field()))
     out = tmp_path / "out"
-    arguments = (tmp_path / "a.png", "--out", out, "--model", tiny_model, "--shard")
+    arguments = (tmp_path, "--out", out, "--model", tiny_model, "--shard")
     first, last = infer(*arguments, "1/2"), infer(*arguments, "2/2")
     assert f"results in {out}: labels, overlays\nthe last shard writes" in first.stdout
     assert last.stdout.endswith(f"results in {out}: labels, overlays, nuclei.csv, images.csv, summary.csv\n")
     assert (out / "nuclei.csv").exists()
+    idle = infer(tmp_path / "a.png", "--out", tmp_path / "idle", "--model", tiny_model, "--shard", "1/2")
+    assert f"results in {tmp_path / 'idle'}: none of this shard\nthe last shard writes" in idle.stdout
+
+
+def test_the_last_line_names_only_what_is_there(tmp_path: Path, tiny_model: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(png_bytes(field())[:300])
+    out = tmp_path / "out"
+    arguments = (tmp_path, "--out", out, "--model", tiny_model)
+    nothing = infer(*arguments)
+    assert nothing.returncode == 1
+    assert nothing.stdout.splitlines()[-1] == f"results in {out}: nuclei.csv, images.csv, summary.csv"
+    (tmp_path / "b.png").write_bytes(png_bytes(field()))
+    some = infer(*arguments, "--resume", "--save", "overlays")
+    assert some.stdout.splitlines()[-1] == f"results in {out}: overlays, images.csv, summary.csv"
+    assert not (out / "labels").exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="NOT RUN: Windows sends Ctrl-C to a whole console, this test's too")
