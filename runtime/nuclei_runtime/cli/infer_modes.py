@@ -98,7 +98,7 @@ def segment_all(config: RunConfig, *, as_json: bool, with_report: bool, dask: st
             files = ", ".join(config.tables.files)
             print(f"the last shard writes {files}, or a run with --resume and without --shard")
     unpaired = run.labels is not None and run.labels.without_image
-    if reporter.n_failed or reporter.n_changed or run.inputs.unreadable or unpaired:
+    if reporter.n_failed or reporter.n_in_part or reporter.n_changed or run.inputs.unreadable or unpaired:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
@@ -138,8 +138,9 @@ def watch_folder(config: RunConfig, settle_s: float | None, *, as_json: bool) ->
                 print_stderr(outcome)
             else:
                 reporter.report(outcome)
+    in_part = f", {reporter.n_in_part} in part" if reporter.n_in_part else ""
     print_stderr(
-        f"stopped: {counted(reporter.n_files, 'image')} done, {reporter.n_failed} of them failed; "
+        f"stopped: {counted(reporter.n_files, 'image')} done, {reporter.n_failed} of them failed{in_part}; "
         f"results in {config.out}"
     )
     for line in reporter.flagged():

@@ -140,9 +140,10 @@ class OutcomeReporter:
 
     Attributes
     ----------
-    n_files, n_failed, n_kept, n_flagged : int
-        Files reported; those with a failed plane; those whose earlier results were kept; those with a plane whose
-        result may not be trusted.
+    n_files, n_failed, n_in_part : int
+        Files reported; those of which nothing was segmented; those of which some planes failed, but not all.
+    n_kept, n_flagged : int
+        Files whose earlier results were kept; those with a plane whose result may not be trusted.
     n_changed : int
         Files of which somebody has changed a result; they were left as they are.
     n_nuclei, n_touching_border, n_left_out : int
@@ -151,12 +152,17 @@ class OutcomeReporter:
 
     def __init__(self, *, as_json: bool, done: str = "segmented") -> None:
         self._done = done
-        self.n_files = self.n_failed = self.n_kept = self.n_segmented = self.n_flagged = self.n_changed = 0
+        self.n_files = self.n_failed = self.n_in_part = self.n_kept = self.n_flagged = self.n_changed = 0
         self.n_nuclei = self.n_touching_border = self.n_left_out = 0
         self._found = {kind: _Found() for kind in _Kind}
         self._changes = dict.fromkeys(("added", "removed", "split", "merged", "redrawn", "unchanged"), 0)
         self._flags: Counter[str] = Counter()
         self._as_json = as_json
+
+    @property
+    def n_segmented(self) -> int:
+        """Files of which at least one plane was segmented."""
+        return self.n_files - self.n_failed
 
     @property
     def changes(self) -> str:
@@ -166,9 +172,10 @@ class OutcomeReporter:
     def report(self, outcome: FileOutcome) -> None:
         """Print the outcome of a file."""
         self.n_files += 1
-        self.n_failed += not outcome.is_ok
+        has_failed = all(plane.status == "failed" for plane in outcome.planes)
+        self.n_failed += has_failed
+        self.n_in_part += not (outcome.is_ok or has_failed)
         self.n_kept += outcome.is_kept
-        self.n_segmented += any(plane.status == "ok" for plane in outcome.planes)
         flags = {flag for plane in outcome.planes if plane.flags for flag in plane.flags.split(";")}
         self.n_flagged += bool(flags)
         self._flags.update(flags)
@@ -214,11 +221,13 @@ class OutcomeReporter:
 
         `n_unreadable` folders could not be listed: nobody knows how many images they hold.
         """
+        complete = " complete" if self.n_in_part else ""
         kept = f" ({self.n_kept} done before)" if self.n_kept else ""
+        in_part = f", {self.n_in_part} {self._done} in part" if self.n_in_part else ""
         unreadable = f"; folders that could not be listed: {n_unreadable}" if n_unreadable else ""
         return (
-            f"{self.n_files - self.n_failed} of {counted(n_files, 'image')}{kept}, {self._counts()}, "
-            f"{self.n_failed} failed; other files skipped: {n_skipped}{unreadable}"
+            f"{self.n_segmented - self.n_in_part} of {counted(n_files, 'image')}{complete}{kept}{in_part}, "
+            f"{self._counts()}, {self.n_failed} failed; other files skipped: {n_skipped}{unreadable}"
         )
 
     def _counts(self) -> str:

@@ -114,6 +114,16 @@ def test_a_mixed_folder_is_finished(tmp_path: Path, tiny_model: Path) -> None:
     assert len(done.stdout.splitlines()) == 3
 
 
+def test_an_image_of_which_one_frame_failed_counts_as_segmented_in_part(tmp_path: Path, tiny_model: Path) -> None:
+    frames = np.stack([field()] * 2).astype(np.float32)
+    frames[1, 3, 4] = np.nan
+    tifffile.imwrite(tmp_path / "frames.tif", frames, imagej=True, metadata={"axes": "TYX"})
+    done = infer(tmp_path / "frames.tif", "--out", tmp_path / "out", "--model", tiny_model)
+    assert done.returncode == 1
+    assert done.stdout.startswith("0 of 1 image complete, 1 segmented in part, ")
+    assert " in 1 frame of time series, 0 failed; other files skipped: 0\n" in done.stdout
+
+
 def test_an_image_without_nuclei_is_not_a_failure_and_a_pipe_stays_quiet(tmp_path: Path, tiny_model: Path) -> None:
     Image.fromarray(np.zeros((40, 60), np.uint8)).save(tmp_path / "black.png")
     done = infer(tmp_path / "black.png", "--out", tmp_path / "out", "--model", tiny_model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -95,15 +96,23 @@ def planes(*n_nuclei: int, times: int = 0, depths: int = 0) -> FileOutcome:
     )
 
 
-def test_what_is_found_in_several_planes_of_a_stack_is_called_sections() -> None:
+def test_the_totals_say_what_is_complete_what_is_in_part_and_what_the_nuclei_are() -> None:
     image, frames, stack = planes(1), planes(8, 9, times=2), planes(8, 8, 9, 8, 8, depths=5)
     both = planes(1, 0, 0, 0, times=2, depths=2)
     failed = FileOutcome((PlaneOutcome("b.tif", "failed", reason="empty"),))
+    in_part = FileOutcome((*frames.planes, PlaneOutcome("a.tif", "failed", time=2, reason="damaged")))
+    kept = replace(image, is_kept=True)
     for outcomes, counts in (
         ([image], "1 of 1 image, 1 nucleus, 0 failed"),
         ([stack], "1 of 1 image, 41 sections of nuclei in 5 planes of Z stacks, 0 failed"),
         ([frames], "1 of 1 image, 17 nuclei in 2 frames of time series, 0 failed"),
         ([both, failed], "1 of 2 images, 1 section of nuclei in 4 planes of Z stacks, 1 failed"),
+        ([in_part], "0 of 1 image complete, 1 segmented in part, 17 nuclei in 2 frames of time series, 0 failed"),
+        (
+            [kept, in_part, failed],
+            "1 of 3 images complete (1 done before), 1 segmented in part, 1 nucleus, 17 nuclei in 2 frames of time "
+            "series, 1 failed",
+        ),
         (
             [image, frames, stack],
             "3 of 3 images, 1 nucleus, 17 nuclei in 2 frames of time series, 41 sections of nuclei in 5 planes of Z "
