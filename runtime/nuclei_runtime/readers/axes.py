@@ -15,7 +15,7 @@ from nuclei_runtime.arrays import Image, check_form, check_image
 from nuclei_runtime.errors import ImageShapeError
 from nuclei_runtime.readers.channels import Channels, Chosen, UndecidedError
 from nuclei_runtime.readers.pixel_size import PixelSize
-from nuclei_runtime.readers.plane import MeasuredChannel, Plane, Read, Selection
+from nuclei_runtime.readers.plane import MeasuredChannel, Plane, Read, Selection, raising
 
 UNKNOWN = "?"
 """An axis whose meaning the file does not state."""
@@ -83,7 +83,7 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
     names = stack.channels if len(stack.channels) == n_channels else ()
     channels = Channels(n_channels, length.get("S", 1), names, are_colours, stack.dtype, stack.found)
     chosen = channels.choose(selection.channel)
-    measured = channels.measured(selection.measure or ())
+    measured, absent = channels.measured(selection.measure or ())
     depths = _depths(stack, length, chosen.indices[0])
     n_z = max(map(len, depths.values()))
     if n_z > 1 and selection.z is None:
@@ -97,7 +97,15 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
     check_form(shape, np.dtype(stack.dtype))
     pixel_size_um, notes = _pixel_size(stack.pixel_size_um, selection.pixel_size_um)
     leading = [axis for axis, own in zip(axes, stack.axes, strict=True) if own not in "YXS"]
-    last_reads = [_LastRead() for _ in range(1 + len(measured))]
+    of_measured: dict[str, dict[int, list[int]]] = {}
+    for name, one in measured.items():
+        try:
+            of_measured[name] = _depths(stack, length, one.indices[0])
+        except ImageShapeError as error:
+            absent[name] = error
+    lacking = tuple(MeasuredChannel(name, raising(error), error) for name, error in absent.items())
+    last_read = _LastRead()
+    last_reads = {name: _LastRead() for name in of_measured}
 
     def reader(one: Chosen, time: int, own: Sequence[int], last_read: _LastRead) -> Read:
         at = {"T": [time], "Z": own}
@@ -108,7 +116,6 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
         return read if stack.reads_blocks else last_read.reader((time, *own), read, shape)
 
     planes = []
-    of_measured = [_depths(stack, length, one.indices[0]) for one in measured]
     for time, own in _in_planes(depths, projected=projected):
         planes.append(
             Plane(
@@ -117,15 +124,16 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
                 shape,
                 stack.dtype,
                 pixel_size_um,
-                reader(chosen, time, own, last_reads[0]),
+                reader(chosen, time, own, last_read),
                 stack.reads_blocks,
                 channels_together=max(1, together // chosen.n_values),
                 channel=chosen.name,
                 measured=tuple(
-                    MeasuredChannel(str(one.name), reader(one, time, at, kept))
-                    for one, found, kept in zip(measured, of_measured, last_reads[1:], strict=True)
+                    MeasuredChannel(name, reader(measured[name], time, at, last_reads[name]))
+                    for name, found in of_measured.items()
                     if (at := _of_other(found.get(time, ()), own, projected=projected))
-                ),
+                )
+                + lacking,
                 notes=notes,
             )
         )

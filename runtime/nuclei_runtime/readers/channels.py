@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from nuclei_runtime.arrays import COLOURS
-from nuclei_runtime.errors import ImageShapeError
+from nuclei_runtime.errors import ImageError, ImageShapeError
 from nuclei_runtime.readers.plane import ALL_CHANNELS, ALL_COLOURS
 
 SAMPLES = (*COLOURS, "alpha")
@@ -108,27 +108,35 @@ class Channels:
             [0 if asked is None else self._find(asked, self.names)], name=self.names[0] if self.names else None
         )
 
-    def measured(self, asked: Sequence[str]) -> list[Chosen]:
-        """Return the channels whose intensities are measured, each with a name of its own.
+    def measured(self, asked: Sequence[str]) -> tuple[dict[str, Chosen], dict[str, ImageError]]:
+        """Return the channels whose intensities are measured.
 
         Parameters
         ----------
         asked : sequence of str
             See `nuclei_runtime.readers.plane.Selection`.
 
-        Raises
-        ------
-        ImageShapeError
-            There is no such channel.
+        Returns
+        -------
+        found : dict
+            By a name that no other has.
+        absent : dict
+            For each that was asked for and is not there, why.
         """
         names = self._own_names()
+        places: dict[int, None] = {}
+        absent: dict[str, ImageError] = {}
         if list(asked) == [ALL_CHANNELS] and ALL_CHANNELS not in names:
-            places = [*range(len(names))]
+            places = dict.fromkeys(range(len(names)))
         else:
-            places = [*dict.fromkeys(self._find(one, names) for one in asked)]
+            for one in asked:
+                try:
+                    places[self._find(one, names)] = None
+                except ImageShapeError as error:
+                    absent[one] = error
         if self.n == 1 and self.n_samples > 1:
-            return [Chosen([0], place, name=names[place]) for place in places]
-        return [Chosen([place], None, self.n_samples, names[place]) for place in places]
+            return {names[place]: Chosen([0], place) for place in places}, absent
+        return {names[place]: Chosen([place], None, self.n_samples) for place in places}, absent
 
     def _own_names(self) -> list[str]:
         """Return a name for each channel, or for each colour of a colour image. Equal names get their index."""

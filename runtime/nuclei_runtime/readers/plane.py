@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from nuclei_runtime.arguments import Valid, check_fields, is_number, is_one_of, is_text, is_whole
 from nuclei_runtime.arrays import Image, check_array
-from nuclei_runtime.errors import ArgumentError
+from nuclei_runtime.errors import ArgumentError, ImageError
 
 AXES = "TCZYXS"
 """All axes that are known: time, channel, depth, row, column, sample of a colour."""
@@ -96,7 +96,8 @@ class Selection:
         Height and width of a pixel in micrometres, for files that do not state it. Others keep what they state.
     measure : tuple of str, optional
         Names or indices (from 0) of the channels whose intensities are measured in each nucleus, or `ALL_CHANNELS`
-        alone. A colour image has the channels red, green and blue.
+        alone. A colour image has the channels red, green and blue. A plane has one that its file lacks as an absent
+        `MeasuredChannel`.
 
     Raises
     ------
@@ -129,10 +130,22 @@ class MeasuredChannel:
         What the file calls it, or its index; no two of a plane are called alike.
     read : callable
         See `Read`. The size of its image is that of the plane.
+    absent : ImageError, optional
+        Why the file does not have it, although `Selection.measure` asks for it; `read` raises this.
     """
 
     name: str
     read: Read
+    absent: ImageError | None = None
+
+
+def raising(error: ImageError) -> Read:
+    """Return what reads something that cannot be read, for a reason that is known."""
+
+    def read(_rows: slice, _columns: slice) -> Image:
+        raise error
+
+    return read
 
 
 @dataclass(frozen=True, eq=False)

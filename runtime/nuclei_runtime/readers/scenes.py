@@ -9,11 +9,10 @@ from typing import NoReturn
 
 import numpy as np
 
-from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageError, ImageShapeError
 from nuclei_runtime.readers.axes import Stack, find_planes
 from nuclei_runtime.readers.channels import UndecidedError
-from nuclei_runtime.readers.plane import EACH_SCENE, Plane, Selection
+from nuclei_runtime.readers.plane import EACH_SCENE, Plane, Selection, raising
 
 _MAX_LISTED = 12
 """How many scenes a message names."""
@@ -85,20 +84,13 @@ def _readable_planes(scenes: Sequence[Scene], index: int, selection: Selection) 
     try:
         planes = _planes_of(scenes[index].open(), selection)
     except ImageError as error:
-        planes = [_failing_plane(error)]
+        planes = [Plane(None, None, (1, 1), np.uint8, None, raising(error), True)]
     return _named(planes, scenes, index)
 
 
 def _named(planes: list[Plane], scenes: Sequence[Scene], index: int) -> list[Plane]:
     number, name = index if len(scenes) > 1 else None, scenes[index].name or None
     return [replace(plane, scene=number, scene_name=name) for plane in planes]
-
-
-def _failing_plane(error: ImageError) -> Plane:
-    def read(_rows: slice, _columns: slice) -> Image:
-        raise error
-
-    return Plane(None, None, (1, 1), np.uint8, None, read, True)
 
 
 def _index(scenes: Sequence[Scene], asked: str | int | None) -> int:

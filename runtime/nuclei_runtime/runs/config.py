@@ -9,7 +9,7 @@ from pathlib import Path
 from nuclei_runtime.errors import ImageError, InputsError
 from nuclei_runtime.readers.channels import UndecidedError
 from nuclei_runtime.readers.opening import open_planes
-from nuclei_runtime.readers.plane import Selection
+from nuclei_runtime.readers.plane import ALL_CHANNELS, Selection
 from nuclei_runtime.readers.plates.field import ALL_FIELDS, PlateChoice
 from nuclei_runtime.resources import cpu_count
 from nuclei_runtime.results.conditions import Conditions
@@ -92,6 +92,39 @@ def refuse_undecided(files: Sequence[ImageFile], selection: Selection) -> None:
             continue
 
 
+def refuse_unknown_channels(files: Sequence[ImageFile], selection: Selection) -> None:
+    """Refuse a run if a channel that is to be measured is in none of its images: its name is wrong.
+
+    Images are opened until each channel is found, as a rule only the first. Images that URLs name are not looked at,
+    because they would have to be fetched.
+
+    Raises
+    ------
+    InputsError
+    """
+    sought: dict[str, str] = (
+        {} if selection.measure in (None, (ALL_CHANNELS,)) else dict.fromkeys(selection.measure, "")
+    )
+    for file in files:
+        if not sought or file.origin is not None:
+            return
+        try:
+            with open_planes(file.source, selection) as planes:
+                absent = [{one.name: str(one.absent) for one in plane.measured if one.absent} for plane in planes]
+        except (ImageError, OSError):  # the run will report it
+            continue
+        sought = {
+            name: reason or f"{file.name}: {absent[0][name]}"
+            for name, reason in sought.items()
+            if all(name in of_plane for of_plane in absent)
+        }
+    if any(sought.values()):
+        has = "has this channel" if len(sought) == 1 else "has one of these channels"
+        raise InputsError(
+            f"--measure {','.join(sought)}: no image that can be opened {has}; {next(iter(sought.values()))}"
+        )
+
+
 def n_threads(config: RunConfig) -> int:
     """Return how many threads a run may use."""
     return cpu_count() if config.options.threads is None else config.options.threads
@@ -103,14 +136,14 @@ def find_inputs(config: RunConfig) -> tuple[Inputs, LabelSet | None]:
     Raises
     ------
     InputsError
-        See `find_images`, `refuse_undecided` and `find_labels`.
+        See `find_images`, `refuse_undecided`, `find_labels` and `refuse_unknown_channels`.
     RuntimeEnvironmentError
         See `find_remote_images`.
     """
     find = find_remote_images if any(map(is_url, config.sources)) else find_images
     inputs = find(config.sources, out=config.out, choice=config.plate_choice)
     refuse_undecided(inputs.files, config.selection)
-    if config.labels is None:
-        return inputs, None
-    labels = find_labels(config.labels, inputs.files, config.before)
-    return replace(inputs, files=labels.images), labels
+    labels = None if config.labels is None else find_labels(config.labels, inputs.files, config.before)
+    inputs = inputs if labels is None else replace(inputs, files=labels.images)
+    refuse_unknown_channels(inputs.files, config.selection)
+    return inputs, labels

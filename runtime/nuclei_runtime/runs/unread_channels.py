@@ -1,7 +1,8 @@
-"""Channels that cannot be read, although they are only measured: they do not cost an image its nuclei.
+"""Channels that are absent or cannot be read, but are only measured: they do not cost an image its nuclei.
 
-A plane is done again without such a channel, so that its measurements are missing as a whole: which of them could have
-been made would depend on the blocks, and these on the memory. The plane's note says what is missing and why.
+A plane begins without the channels that its file lacks. Where one turns out to be unreadable, the plane is done again
+without it, so that its measurements are missing as a whole: which of them could have been made would depend on the
+blocks, and these on the memory. The plane's note says what is missing and why.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from nuclei_runtime.readers.plane import Plane, Read
 
 
 class UnreadChannelError(ImageError):
-    """A channel that is only measured cannot be read.
+    """A channel that is only measured is absent or cannot be read.
 
     Attributes
     ----------
@@ -31,7 +32,10 @@ class UnreadChannelError(ImageError):
 
 
 def naming_channels(plane: Plane) -> Plane:
-    """Return the plane with measured channels that raise `UnreadChannelError` where they cannot be read."""
+    """Return the plane without absent channels; the others raise `UnreadChannelError` where they cannot be read."""
+    for one in plane.measured:
+        if one.absent is not None:
+            plane = without(plane, UnreadChannelError(one.name, str(one.absent)))
     measured = tuple(replace(one, read=partial(_read, one.name, one.read)) for one in plane.measured)
     return replace(plane, measured=measured)
 

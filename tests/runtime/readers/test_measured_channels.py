@@ -10,6 +10,7 @@ import tifffile
 from PIL import Image
 
 from nuclei_runtime.errors import ArgumentError, ImageShapeError
+from nuclei_runtime.readers.axes import Stack, find_planes
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Plane, Selection
 
@@ -79,13 +80,38 @@ def test_a_colour_image_has_its_colours_as_channels(tmp_path: Path) -> None:
         ("3", "no channel 3 in the file"),
     ],
 )
-def test_a_channel_that_is_not_there_is_named(tmp_path: Path, asked: str, reason: str) -> None:
+def test_a_channel_that_is_not_there_costs_only_itself_and_says_what_there_is(
+    tmp_path: Path, asked: str, reason: str
+) -> None:
     path = write(tmp_path, ("DAPI", "GFP", "RFP"))
-    with (
-        pytest.raises(ImageShapeError, match=reason),
-        open_planes(path, Selection(channel=0, z="max", measure=("GFP", asked))),
-    ):
-        pass
+    with open_planes(path, Selection(channel=0, z="max", measure=(asked, "GFP"))) as planes:
+        for plane in planes:
+            (gfp, other), whole = plane.measured, (slice(0, 20), slice(0, 24))
+            assert [(one.name, one.absent is None) for one in (gfp, other)] == [("GFP", True), (asked, False)]
+            np.testing.assert_array_equal(gfp.read(*whole), STACK[plane.time, 1].max(axis=0))
+            with pytest.raises(ImageShapeError, match=reason):
+                other.read(*whole)
+
+
+def test_a_name_that_several_channels_have_is_not_guessed(tmp_path: Path) -> None:
+    path = write(tmp_path, ("DAPI", "GFP", "GFP"))
+    with open_planes(path, Selection(channel=0, z="max", measure=("gfp", "GFP 1"))) as planes:
+        (one, other) = planes[0].measured
+        assert (one.name, one.absent, other.name) == ("GFP 1", None, "gfp")
+        assert "no channel gfp in the file" in str(other.absent)
+
+
+def test_a_channel_of_which_nothing_was_taken_is_absent() -> None:
+    def read(_index: tuple[int, ...], _rows: slice, _columns: slice) -> np.ndarray:
+        return np.zeros((20, 24), np.uint16)
+
+    names = ("DAPI", "GFP", "RFP")
+    stack = Stack(
+        "CYX", (3, 20, 24), np.uint16, names, None, read, True, taken=lambda channel: [(0, 0)][channel == 1 :]
+    )
+    (plane,) = find_planes(stack, Selection(channel=0, measure=("all",)))
+    assert [(one.name, one.absent is None) for one in plane.measured] == [("DAPI", True), ("RFP", True), ("GFP", False)]
+    assert "there is no plane of this channel" in str(plane.measured[-1].absent)
 
 
 @pytest.mark.parametrize("measure", [(), ("DAPI", "")])

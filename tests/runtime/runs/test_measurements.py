@@ -15,6 +15,7 @@ from skimage.measure import regionprops_table
 from skimage.segmentation import expand_labels
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.errors import InputsError
 from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.results.read_tables import read_rows
 from nuclei_runtime.runs.config import RunConfig
@@ -154,6 +155,52 @@ def test_files_with_other_channels_share_a_table_and_one_without_them_fails_alon
         assert row[f"intensity_mean:{has}"] == row["intensity_mean"]
         assert row[f"intensity_mean:{lacks}"] == ""
     assert {row["image"] for row in rows} == {"a.ome.tif", "b.ome.tif"}
+
+
+def write_channels(path: Path, *names: str) -> None:
+    field, _ = fluorescence_field(3, height=96, width=96, n_nuclei=8)
+    metadata = {"axes": "CYX", "Channel": {"Name": list(names)}}
+    tifffile.imwrite(path, np.stack([field] * len(names)), metadata=metadata, photometric="minisblack")
+
+
+def test_images_that_lack_a_measured_channel_keep_their_nuclei(tmp_path: Path, tiled_model: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_channels(tmp_path / "in/a.ome.tif", "DAPI", "RFP")
+    write_channels(tmp_path / "in/b.ome.tif", "DAPI", "GFP", "RFP")
+    tifffile.imwrite(tmp_path / "in/c.tif", fluorescence_field(3, height=96, width=96, n_nuclei=8)[0])
+    options = {"selection": Selection(channel=0, measure=("RFP", "GFP"))}
+    assert run(tmp_path / "in", tmp_path / "out", tiled_model, **options) == [None] * 3
+    notes = {row["image"]: row["note"] for row in read_rows(tmp_path / "out/images.csv")}
+    assert notes["a.ome.tif"].startswith("channel GFP was not measured: there is no channel GFP in the file (shape ")
+    assert notes["a.ome.tif"].endswith("; its channels: 0 DAPI, 1 RFP")
+    assert notes["b.ome.tif"] == ""
+    assert [part.partition(" was ")[0] for part in notes["c.tif"].split("; channel ")] == ["channel RFP", "GFP"]
+    rows = rows_of(tmp_path / "out")
+    assert {row["image"] for row in rows} == set(notes)
+    for row in rows:
+        has_gfp, has_rfp = row["image"] == "b.ome.tif", row["image"] != "c.tif"
+        assert row["intensity_mean:GFP"] == (row["intensity_mean"] if has_gfp else "")
+        assert row["intensity_mean:RFP"] == (row["intensity_mean"] if has_rfp else "")
+    assert not any(
+        one.differences for one in verify(config_of(tmp_path / "in", tmp_path / "out", tiled_model, **options))
+    )
+
+
+def test_a_channel_that_no_image_has_is_refused_before_anything_is_segmented(tmp_path: Path, tiled_model: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/0.tif").write_bytes(b"II*")
+    write_channels(tmp_path / "in/a.ome.tif", "DAPI", "RFP")
+    write_channels(tmp_path / "in/b.ome.tif", "DAPI", "GFP")
+    for asked, expected in {
+        (
+            "GPF",
+        ): r"--measure GPF: no image that can be opened has this channel; a\.ome\.tif: there is no channel GPF in "
+        r"the file \(shape .*\); its channels: 0 DAPI, 1 RFP$",
+        ("GFP", "2", "RFP", "CY5"): "--measure 2,CY5: no image that can be opened has one of these channels; a.ome.tif",
+    }.items():
+        with pytest.raises(InputsError, match=expected):
+            run(tmp_path / "in", tmp_path / "out", tiled_model, selection=Selection(channel=0, measure=asked))
+        assert not (tmp_path / "out").exists()
 
 
 def test_a_channel_that_cannot_be_read_has_no_measurements_at_all_however_small_the_blocks(
