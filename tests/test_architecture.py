@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -127,6 +128,31 @@ def test_arrays_are_read_without_pickle() -> None:
     assert loads
     assert [line for line in loads if "allow_pickle=False" not in line] == []
     assert [line for line in lines if "allow_pickle=True" in line or "safe_mode=False" in line] == []
+
+
+def texts_for_users(source: str, *, is_command: bool) -> list[str]:
+    """Return the texts of a module that users may see: all but docstrings, except those that are a command's help."""
+    tree = ast.parse(source)
+    helps = {node.body[0] for node in ast.walk(tree) if is_command and isinstance(node, ast.FunctionDef)}
+    documented = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr) and node not in helps}
+    texts = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    return [node.value for node in texts if node not in documented]
+
+
+def test_messages_say_what_to_do_instead_of_naming_files_that_only_the_repository_has() -> None:
+    in_repository = re.compile(r"\b(docs|benchmarks|tests|deploy)/\w")
+    source = "def f():\n    'see docs/a.md'\n    raise E(f'{f}: see docs/b.md')\nX = 1\n'docs/c.md'\n"
+    found = {
+        is_command: [text for text in texts_for_users(source, is_command=is_command) if in_repository.search(text)]
+        for is_command in (False, True)
+    }
+    assert found == {False: [": see docs/b.md"], True: ["see docs/a.md", ": see docs/b.md"]}
+    assert {
+        str(path.relative_to(ROOT)): text
+        for path in MODULES
+        for text in texts_for_users(path.read_text(encoding="utf-8"), is_command="cli" in (path.parent.name, path.stem))
+        if in_repository.search(text)
+    } == {}
 
 
 def test_a_module_fits_on_a_few_screens_and_is_named_for_what_it_holds() -> None:

@@ -156,7 +156,8 @@ pixels = preprocess(image, card.preprocessing)  # (height, width) or (height, wi
 maps = maps_of(pixels, skip_preprocessing=True)
 ```
 
-`docs/card.md` of nuclei-edge defines the step in formulas, for other languages.
+For other languages, the documentation of nuclei-edge has the formulas of the step, under "Model file and other \
+languages".
 """
 
 
@@ -185,7 +186,7 @@ labels = Segmenter("weights.onnx").find_instances(maps).labels
 ```
 
 In other programs, take `foreground` above the threshold as the mask, and the peaks of `distance` as the markers of a \
-watershed; `docs/card.md` has the details.
+watershed. The documentation of nuclei-edge has the details, under "Model file and other languages".
 """
 
 

@@ -86,7 +86,7 @@ NUCLEI_COLUMNS = (
         "score",
         "",
         "probability that the nucleus is right (IoU above 0.5), 0 to 1; missing for given labels and older models",
-        "logistic regression of the network's maps (docs/card.md)",
+        "logistic regression on the network's maps in the nucleus and along its outline, and on expected_ap",
     ),
     Column("area_px", "px", "area", "number of pixels"),
     Column("area_um2", "um2", "area", "area_px x height x width of a pixel"),

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from nuclei_runtime.errors import InputsError
-from nuclei_runtime.steps.columns import describe_column
+from nuclei_runtime.steps.columns import CHANNEL, NUCLEI_COLUMNS, describe_column
 
 STRETCHED, NATURAL = "stretched", "natural"
 
@@ -96,9 +96,11 @@ def parse_overlay_style(text: str) -> OverlayStyle:
 def _check_column(name: str) -> None:
     column = describe_column(name)
     if column is None or column.kind is str:
+        numbers = [one.name for one in NUCLEI_COLUMNS if one.kind is not str and CHANNEL not in one.name]
+        plain = [one for one in numbers if not one.startswith(("cell_", "ring_"))]
         raise InputsError(
-            f"--overlay colour={name}: is not a column of measurements in nuclei.csv, such as area_px, circularity or "
-            "intensity_mean; docs/columns.md lists them"
+            f"--overlay colour={name}: is not a column of measurements in nuclei.csv; these are {', '.join(plain)}, "
+            "and those of other channels and of cells, such as intensity_mean:GFP and cell_area_px"
         )
 
 

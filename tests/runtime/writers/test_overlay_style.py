@@ -61,7 +61,10 @@ def test_words_and_styles_are_the_same() -> None:
         ("bright", "found 'bright'"),
         ("width=0", "found 'width=0'"),
         ("width=21", r"\(1 to 20\)"),
-        ("colour=size", "is not a column of measurements"),
+        (
+            "colour=size",
+            r"in nuclei\.csv; these are time, .*area_um2, .*, solidity, intensity_mean, ",
+        ),
         ("colour=image", "is not a column of measurements"),
         ("colour=area_px,range=5:5", "found 'range=5:5'"),
         ("range=1:2", r"add colour=COLUMN"),

@@ -170,7 +170,7 @@ def test_two_annotations_of_one_image_are_not_chosen_between(tmp_path: Path) -> 
 
 def test_a_pickle_of_cellpose_is_refused_with_what_to_do(tmp_path: Path) -> None:
     (sample,) = opened(write(tmp_path, "a.tif", "a_seg.npy")).samples
-    with pytest.raises(DatasetError, match=r"a_seg\.npy: .* is a pickle, .* save the masks as PNG or TIFF"):
+    with pytest.raises(DatasetError, match=r"a_seg\.npy: .* is a pickle, .* save the masks as PNG or TIFF .*'masks'"):
         sample.read_labels()
 
 

@@ -86,7 +86,8 @@ FORMATS = (
         suffixes=(".npy",),
         marks=("_seg",),
         needs_mark=True,
-        advice="it is a pickle, and unpickling can run any code; in Cellpose, save the masks as PNG or TIFF beside "
-        "the image, or convert your own files as docs/annotations.md shows",
+        advice="it is a pickle, and unpickling can run any code; in Cellpose's File menu, save the masks as PNG or "
+        "TIFF beside the image; or, from a file that you made yourself, save the array 'masks' that numpy.load finds "
+        "with allow_pickle as NAME_masks.tif",
     ),
 )
