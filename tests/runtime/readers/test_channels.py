@@ -167,11 +167,17 @@ def test_a_name_in_a_file_without_names_is_refused_with_the_way_out(tmp_path: Pa
     """A grey image in a folder of named channels may show any of them."""
     grey = tmp_path / "a.png"
     PillowImage.fromarray(COLOURS[0]).save(grey)
-    for path, listed in ((grey, "0"), (write(tmp_path / "b.ome.tif", COLOURS), "0 to 2")):
+    unnamed = write(tmp_path / "b.ome.tif", COLOURS)
+    for path, name, listed in (
+        (grey, "DAPI", "0"),
+        (grey, "blue", "0"),
+        (grey, "rgb", "0"),
+        (unnamed, "DAPI", "0 to 2"),
+    ):
         way_out = f"channels: {listed}, without names; choose one by its index, in a run of its own"
         with (
-            pytest.raises(ImageShapeError, match=f"there is no channel DAPI in the file.*{way_out}"),
-            open_planes(path, Selection(channel="DAPI")),
+            pytest.raises(ImageShapeError, match=f"there is no channel {name} in the file.*{way_out}"),
+            open_planes(path, Selection(channel=name)),
         ):
             pass
 
