@@ -1,32 +1,29 @@
-"""Fits what the card of an existing model says about new images, and writes a new file.
+"""Fit again what a run folder says about new images: the choice of views, the score of a nucleus, and the flags.
 
-These are the choice of views and the score of a nucleus, which nuclei-train fits as well at the end of a run, and what
-is ordinary for an image. The graph stays as it is; only the card and the sample are new. Example:
+nuclei-train fits all three at the end of a run. This is for runs of versions that did not yet, and for the mean of
+several runs (`benchmarks.mean_of_runs`). Only run.json changes; export the run again afterwards.
 
-    python -m benchmarks.fit_card DATA nuclei.onnx new.onnx --model-version 1.3.0 --score-too DAPI_ORGANS
+    python -m benchmarks.fit_card DATA RUN
 
-DATA has the splits `train`, on which the model was trained, and `val`. For the int8 file of the same network, name the
-fp32 file as --like, so that both choose, score and flag alike.
+The choice of views and the score are fitted to the split `val` of DATA, what is ordinary for an image to `train` as
+well.
 """
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
-from itertools import chain
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from nuclei_export.export import record_sample, write_model
+from nuclei_export.export import ExportConfig, export
 from nuclei_runtime.arrays import Image, Labels, Maps
-from nuclei_runtime.checks.sample import sample_path
 from nuclei_runtime.errors import NucleiError
-from nuclei_runtime.json_fields import canonical_json
-from nuclei_runtime.model.card import ModelCard
 from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_runtime.steps.flags import FlagLimits
 from nuclei_runtime.steps.score import ScoreModel
@@ -36,6 +33,7 @@ from nuclei_train.evaluation.sets import find_sets
 from nuclei_train.recipes.flag_fit import fit_flags
 from nuclei_train.recipes.score_fit import blurred, fit_score
 from nuclei_train.recipes.view_fit import fit_views
+from nuclei_train.run_folder import RUN_FILE, read_run
 
 
 def images_of(data: Path, split: str) -> Iterator[tuple[Image, Labels]]:
@@ -47,73 +45,56 @@ def images_of(data: Path, split: str) -> Iterator[tuple[Image, Labels]]:
             yield image, found.read_truth(sample, image)
 
 
-def views_of(model: Path, data: Path) -> ViewChoice | None:
-    """Fit how a view is chosen."""
+def views_and_score_of(model: Path, data: Path) -> tuple[ViewChoice, ScoreModel]:
+    """Fit how a view is chosen, and how probable it is that a nucleus is right."""
     segmenter = Segmenter(model, view=AS_IT_IS)
-    maps, truths = [], []
-    for image, truth in images_of(data, "val"):
-        maps.append(next(segmenter.predict([image])))
-        truths.append(truth)
-    return fit_views(maps, truths, segmenter.card.postprocessing)
-
-
-def score_of(model: Path, data: Sequence[Path], views: ViewChoice) -> ScoreModel | None:
-    """Fit how probable it is that a nucleus is right."""
-    segmenter = Segmenter(model, view=AS_IT_IS)
-    known_px = segmenter.card.training_nucleus_diameter_px
+    method, known_px = segmenter.card.postprocessing, segmenter.card.training_nucleus_diameter_px
     maps: list[Maps] = []
+    copies: list[Maps] = []
     truths: list[Labels] = []
-    for image, truth in chain.from_iterable(images_of(one, "val") for one in data):
-        maps += segmenter.predict([image, blurred(image, known_px)])
-        truths += [truth, truth]
-    return fit_score(maps, truths, segmenter.card.postprocessing, views)
+    for image, truth in images_of(data, "val"):
+        seen, seen_blurred = segmenter.predict([image, blurred(image, known_px)])
+        maps.append(seen)
+        copies.append(seen_blurred)
+        truths.append(truth)
+    views = fit_views(maps, truths, method)
+    score = None if views is None else fit_score([*maps, *copies], [*truths, *truths], method, views)
+    if views is None or score is None:
+        raise typer.BadParameter("the split `val` has too few images or nuclei")
+    return views, score
 
 
-def flags_of(model: Path, data: Path) -> FlagLimits | None:
+def flags_of(model: Path, data: Path) -> FlagLimits:
     """Fit what is ordinary for an image, with a model that chooses views."""
     segmenter = Segmenter(model)
-    return fit_flags(
+    flags = fit_flags(
         *([segmenter.segment(image).evidence for image, _ in images_of(data, split)] for split in ("train", "val"))
     )
+    if flags is None:
+        raise typer.BadParameter("the splits `train` and `val` have too few images")
+    return flags
+
+
+def write_in_card(run: Path, fields: Mapping[str, Any]) -> None:
+    """Replace fields of the card that run.json describes."""
+    described = read_run(run)
+    described["export"]["card"] |= fields
+    (run / RUN_FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
 
 def main(
     data: Annotated[Path, typer.Argument(help="As for nuclei-train.")],
-    model: Annotated[Path, typer.Argument(help="The ONNX file to read.")],
-    out: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
-    model_version: Annotated[str, typer.Option(help="Version in the new card.")],
-    score_too: Annotated[
-        list[Path] | None, typer.Option(help="More data whose split `val`, never trained on, the score is fitted on.")
-    ] = None,
-    halo_px: Annotated[int | None, typer.Option(help="Halo of the tiles in the new card. Default: as it is.")] = None,
-    like: Annotated[Path | None, typer.Option(help="Take all from this model's card, and fit nothing.")] = None,
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
 ) -> None:
-    """Write a model with a choice of views, a score and flags in its card."""
-    import onnx
-
-    card = replace(Segmenter(model).card, version=model_version)
-    if halo_px is not None and card.input.tiling is not None:
-        card = replace(card, input=replace(card.input, tiling=replace(card.input.tiling, halo_px=halo_px)))
-    if like is None:
-        views = views_of(model, data)
-        score = None if views is None else score_of(model, (data, *(score_too or ())), views)
-        card = replace(card, views=views, score=score, flags=None)
-        with TemporaryDirectory() as folder:
-            chooses = Path(folder, "nuclei.onnx")
-            write_model(onnx.load(model), card, chooses)
-            card = replace(card, flags=flags_of(chooses, data))
-    else:
-        card = _like(card, Segmenter(like).card)
-    if card.views is None or card.score is None or card.flags is None:
-        raise typer.BadParameter("there are too few images, or the other model lacks the views, the score or the flags")
-    write_model(onnx.load(model), card, out)
-    record_sample(out, sample_path(out))
-    fitted = {"views": asdict(card.views), "score": asdict(card.score), "flags": asdict(card.flags)}
-    print(f"{out}: SHA-256 {Segmenter(out).model_sha256}, {canonical_json(fitted)}")
-
-
-def _like(card: ModelCard, other: ModelCard) -> ModelCard:
-    return replace(card, views=other.views, score=other.score, flags=other.flags)
+    """Fit the choice of views, the score and the flags of a run."""
+    with TemporaryDirectory() as folder:
+        model = Path(folder, "nuclei.onnx")
+        config = ExportConfig(run, model, opset=18, name="fitted", version="0", license="BSD-3-Clause", evaluation=None)
+        export(config)
+        views, score = views_and_score_of(model, data)
+        write_in_card(run, {"views": asdict(views), "score": asdict(score)})
+        export(config)
+        write_in_card(run, {"flags": asdict(flags_of(model, data))})
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def test_a_few_nuclei_are_not_enough() -> None:
 def test_a_copy_is_blurred_within_each_colour() -> None:
     image = np.zeros((41, 43, 3), np.uint8)
     image[20, 21] = 255, 0, 100
-    copy = blurred(image, 10.0)
+    copy = blurred(image, 10.0 / 1.5)
     assert copy.dtype == np.uint8
     assert copy[20, 21].tolist() == [41, 0, 16]  # a two-dimensional Gaussian of one pixel is 0.159 in its middle
     assert not copy[..., 1].any()
