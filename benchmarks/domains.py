@@ -1,8 +1,8 @@
 """Score a model on the images of several laboratories, and draw its worst image of each as outlines.
 
-    python -m benchmarks.domains DATA... [--model MODEL.onnx] [--split SPLIT] [--drawing FILE.png]
+    python -m benchmarks.domains DATA[:SPLIT]... [--model MODEL.onnx] [--drawing FILE.png]
 
-Each DATA is a data set as nuclei-evaluate takes it. One row per data set is printed in Markdown: mean AP and AP@0.5,
+One row per set is printed in Markdown: mean AP and AP@0.5,
 averaged over images, of the model and of the model with --tta. The drawing contains only outlines, none of the images,
 so it may be published where the images may not.
 """
@@ -10,7 +10,6 @@ so it may be published where the images may not.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +18,11 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from benchmarks.sets import images_of, title_of
 from nuclei_runtime import Segmenter
 from nuclei_runtime.arrays import Labels
 from nuclei_runtime.metrics import iou_matrix, match
 from nuclei_runtime.steps.outlines import trace_outlines
-from nuclei_train.data.opening import open_for_training
-from nuclei_train.data.truth import read_with_truth
 from nuclei_train.evaluation.pictures import DPI, MATCH_IOU, MATCHED, UNMATCHED
 
 SHOWN_PX = 256
@@ -34,23 +32,21 @@ Worst = tuple[float, str, Labels, Labels]
 """AP@0.5, what it is, the true and the found labels of the part to draw."""
 
 
-def score(data: Path, split: str | None, segmenters: dict[str, Segmenter]) -> Worst | None:
+def score(name: str, segmenters: dict[str, Segmenter]) -> Worst | None:
     """Print one row, and return the worst image."""
-    dataset, table = open_for_training(data, lambda sentence: print(sentence, file=sys.stderr))
-    samples = [one for one in dataset.samples if split is None or (table and table.split.get(one.image_id) == split)]
-    scores: dict[str, list[tuple[float, float]]] = {name: [] for name in segmenters}
+    title = title_of(name)
+    scores: dict[str, list[tuple[float, float]]] = {option: [] for option in segmenters}
     worst: Worst | None = None
-    for sample in samples:
-        image, truth = read_with_truth(sample)
-        for name, segmenter in segmenters.items():
+    for image_id, image, truth in images_of(name):
+        for option, segmenter in segmenters.items():
             found = segmenter.segment(image).labels
             ap = match(truth, found).ap()
-            scores[name].append((float(ap.mean()), float(ap[0])))
+            scores[option].append((float(ap.mean()), float(ap[0])))
             if not segmenter.options.tta and (worst is None or ap[0] < worst[0]):
                 part = densest_part(truth)
-                worst = float(ap[0]), f"{dataset.name}, {sample.image_id}", truth[part], found[part]
+                worst = float(ap[0]), f"{title}, {image_id}", truth[part], found[part]
     cells = [f"{number:.3f}" for rows in scores.values() for number in np.mean(rows, axis=0)]
-    print(f"| {dataset.name} | {len(samples)} | {' | '.join(cells)} |", flush=True)
+    print(f"| {title} | {len(scores[''])} | {' | '.join(cells)} |", flush=True)
     return worst
 
 
@@ -96,14 +92,13 @@ def draw_outlines(axes: Axes, labels: Labels, matched: NDArray[np.bool_], title:
 def main() -> None:
     """Print the table, and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="+", type=Path, metavar="DATA")
+    parser.add_argument("data", nargs="+", metavar="DATA[:SPLIT]")
     parser.add_argument("--model", help="default: the bundled model")
-    parser.add_argument("--split", help="default: all images with truth")
     parser.add_argument("--drawing", type=Path)
     arguments = parser.parse_args()
     segmenters = {name: Segmenter(arguments.model, tta=name != "") for name in ("", "--tta")}
     print("| set | images | mean AP | AP@0.5 | --tta: mean AP | AP@0.5 |\n|---|---|---|---|---|---|")
-    cases = [score(data, arguments.split, segmenters) for data in arguments.data]
+    cases = [score(data, segmenters) for data in arguments.data]
     if arguments.drawing is not None:
         draw(arguments.drawing, [case for case in cases if case is not None])
 

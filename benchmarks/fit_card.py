@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,28 +21,18 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.sets import images_of
 from nuclei_export.export import ExportConfig, export
-from nuclei_runtime.arrays import Image, Labels, Maps
+from nuclei_runtime.arrays import Labels, Maps
 from nuclei_runtime.errors import NucleiError
 from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_runtime.steps.flags import FlagLimits
 from nuclei_runtime.steps.score import ScoreModel
 from nuclei_runtime.steps.view import AS_IT_IS, ViewChoice
-from nuclei_train.data.opening import open_with_splits
-from nuclei_train.evaluation.sets import find_sets
 from nuclei_train.recipes.flag_fit import fit_flags
 from nuclei_train.recipes.score_fit import blurred, fit_score
 from nuclei_train.recipes.view_fit import fit_views
 from nuclei_train.run_folder import RUN_FILE, read_run
-
-
-def images_of(data: Path, split: str) -> Iterator[tuple[Image, Labels]]:
-    """Yield the images of a split with their truth."""
-    datasets, table = open_with_splits(data, lambda sentence: print(sentence, file=sys.stderr))
-    for found in find_sets(datasets, table, {}, (split,)):
-        for sample in found.samples:
-            image = sample.read_image()
-            yield image, found.read_truth(sample, image)
 
 
 def views_and_score_of(model: Path, data: Path) -> tuple[ViewChoice, ScoreModel]:
@@ -52,7 +42,7 @@ def views_and_score_of(model: Path, data: Path) -> tuple[ViewChoice, ScoreModel]
     maps: list[Maps] = []
     copies: list[Maps] = []
     truths: list[Labels] = []
-    for image, truth in images_of(data, "val"):
+    for _, image, truth in images_of(f"{data}:val"):
         seen, seen_blurred = segmenter.predict([image, blurred(image, known_px)])
         maps.append(seen)
         copies.append(seen_blurred)
@@ -68,7 +58,10 @@ def flags_of(model: Path, data: Path) -> FlagLimits:
     """Fit what is ordinary for an image, with a model that chooses views."""
     segmenter = Segmenter(model)
     flags = fit_flags(
-        *([segmenter.segment(image).evidence for image, _ in images_of(data, split)] for split in ("train", "val"))
+        *(
+            [segmenter.segment(image).evidence for _, image, _ in images_of(f"{data}:{split}")]
+            for split in ("train", "val")
+        )
     )
     if flags is None:
         raise typer.BadParameter("the splits `train` and `val` have too few images")

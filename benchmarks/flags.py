@@ -1,8 +1,8 @@
 """How many images are flagged, and how many of those with an AP@0.5 below 0.5: as they are, degraded, or no microscopy.
 
-    python -m benchmarks.flags [DATA...] [--split val] [--copies] [--every 2] [--pictures] [--model M.onnx]
+    python -m benchmarks.flags [DATA[:SPLIT]...] [--copies] [--every 2] [--pictures] [--model M.onnx]
 
-DATA is as for nuclei-evaluate. With --copies, the images are degraded in each of `COPIES` instead. With --pictures,
+With --copies, the images are degraded in each of `COPIES` instead. With --pictures,
 photographs, drawings, noise and patterns are flagged as well; every nucleus that is found in them is wrong. Prints a
 table in Markdown, and how well `expected_ap` predicts the AP@0.5 of all images with truth.
 """
@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from scipy import ndimage
 
-from benchmarks.views import images_of
+from benchmarks.sets import images_of, title_of
+from benchmarks.views import scaled
 from nuclei_runtime.arrays import Image, Labels
 from nuclei_runtime.errors import NucleiError
 from nuclei_runtime.metrics import match
@@ -157,9 +158,8 @@ def row_of(name: str, found: list[Seen]) -> str:
 
 
 def main(
-    data: Annotated[list[Path] | None, typer.Argument(help="As for nuclei-evaluate.")] = None,
+    data: Annotated[list[str] | None, typer.Argument(metavar="DATA[:SPLIT]...")] = None,
     model: Annotated[Path | None, typer.Option(help="ONNX model. Default: the bundled one.")] = None,
-    split: Annotated[str | None, typer.Option(help="The split of DATA; all if there is none.")] = None,
     copies: Annotated[bool, typer.Option("--copies", help="Degraded copies instead of the images.")] = False,
     every: Annotated[int, typer.Option(min=1, help="Only every n-th image.")] = 1,
     with_pictures: Annotated[bool, typer.Option("--pictures", help="Pictures that are no microscopy too.")] = False,
@@ -169,12 +169,11 @@ def main(
     print("|---|---|---|---|---|---|---|")
     everything: list[Seen] = []
     with Segmenter(model) as segmenter:
-        for path in data or ():
-            sets = (
-                {path.name: (1.0, None)} if not copies else {f"{path.name}, {name}": of for name, of in COPIES.items()}
-            )
+        for one in data or ():
+            title = title_of(one)
+            sets = {f"{title}, {name}": of for name, of in COPIES.items()} if copies else {title: (1.0, None)}
             for name, (times, copy) in sets.items():
-                images = islice(images_of(path, split, times), None, None, every)
+                images = islice(scaled(images_of(one), times), None, None, every)
                 found = look(images if copy is None else copies_of(images, copy), segmenter)
                 everything += found
                 print(row_of(name, found), flush=True)

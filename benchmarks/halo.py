@@ -1,8 +1,8 @@
 """What a smaller halo changes: maps and nuclei of images cut into tiles, compared with images in one piece.
 
-    python -m benchmarks.halo DATA... [--split val] [--core 64] [--halo 48 --halo 64]
+    python -m benchmarks.halo DATA[:SPLIT]... [--core 64] [--halo 48 --halo 64]
 
-DATA is as for nuclei-evaluate; only its images are used. Each image is shown in the view that is chosen for it. Small
+Each image is shown in the view that is chosen for it. Small
 cores put many cuts into an image, and so make what a halo misses as visible as it can be.
 """
 
@@ -12,13 +12,12 @@ import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
-from benchmarks.views import images_of
+from benchmarks.sets import images_of, title_of
 from nuclei_runtime import Segmenter
 from nuclei_runtime.arrays import Image, Maps
 from nuclei_runtime.model.bundled import BUNDLED_MODELS
@@ -89,8 +88,7 @@ def compare(segmenter: Segmenter, image: Image, halos_px: Sequence[int], core_px
 
 
 def main(
-    data: list[Path],
-    split: Annotated[str | None, typer.Option()] = None,
+    data: Annotated[list[str], typer.Argument(metavar="DATA[:SPLIT]...")],
     core: Annotated[int, typer.Option()] = 64,
     halo: Annotated[list[int] | None, typer.Option()] = None,
 ) -> None:
@@ -100,7 +98,7 @@ def main(
     )
     print("images with other labels |\n|" + "---|" * 7)
     for one in data:
-        images = [image for image, _ in images_of(one, split, 1)]
+        images = [image for _, image, _ in images_of(one)]
         for precision in BUNDLED_MODELS:
             segmenter = Segmenter(precision=precision)
             rows: dict[int, list[Found]] = defaultdict(list)
@@ -109,7 +107,7 @@ def main(
                     rows[halo_px].append(found)
             for halo_px, all_found in sorted(rows.items()):
                 cells = (
-                    one.name,
+                    title_of(one),
                     precision,
                     halo_px,
                     f"{len(all_found)} of {len(images)}",

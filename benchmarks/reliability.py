@@ -2,7 +2,7 @@
 
     python -m benchmarks.reliability DATA[:SPLIT]... [--model MODEL.onnx] [--precision int8] [--drawing FILE.svg]
 
-Each DATA is a data set as nuclei-evaluate takes it, of which one split may be named. Each set is a row in Markdown:
+Each set is a row in Markdown:
 nuclei found, the share that is right, the mean score, the expected calibration error and the area under the ROC curve;
 the last row is all nuclei together. The drawing has a reliability plot for each set: for each of the bins, the share
 that is right against the mean score.
@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.sets import images_of, title_of
 from nuclei_runtime import Segmenter
 from nuclei_runtime.steps.score import Scores
-from nuclei_train.data.opening import open_for_training
-from nuclei_train.data.truth import read_with_truth
 from nuclei_train.recipes.score_fit import are_right
 
 N_BINS = 15
@@ -33,18 +32,14 @@ Outcome = tuple[str, Scores, NDArray[np.bool_]]
 
 def outcome_of(name: str, segmenter: Segmenter) -> Outcome:
     """Segment a set and compare with its truth."""
-    data, _, split = name.partition(":")
-    dataset, table = open_for_training(Path(data), lambda sentence: print(sentence, file=sys.stderr))
-    samples = [one for one in dataset.samples if not split or (table and table.split.get(one.image_id) == split)]
     scores, right = [np.zeros(0)], [np.zeros(0, bool)]
-    for sample in samples:
-        image, truth = read_with_truth(sample)
+    for _, image, truth in images_of(name):
         found = segmenter.segment(image)
         if found.scores is None:
             sys.exit("the model's card has no score; fit it with benchmarks.fit_card")
         scores.append(found.scores)
         right.append(are_right(truth, found.labels))
-    return f"{dataset.name} {split}".strip(), np.concatenate(scores), np.concatenate(right)
+    return title_of(name), np.concatenate(scores), np.concatenate(right)
 
 
 def bins_of(scores: Scores, right: NDArray[np.bool_]) -> NDArray[np.float64]:

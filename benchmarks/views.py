@@ -1,15 +1,14 @@
 """AP@0.5 with every image as it is and with the view that is chosen, for sets of images and for images of other sizes.
 
-    python -m benchmarks.views DATA... [--model M.onnx] [--split val] [--times 0.35 --times 5]
+    python -m benchmarks.views DATA[:SPLIT]... [--model M.onnx] [--times 0.35 --times 5]
 
-DATA is as for nuclei-evaluate. With --times, the images and their truth are scaled. Besides AP@0.5, the table has the
+With --times, the images and their truth are scaled. Besides AP@0.5, the table has the
 number of pixels that the network saw for each pixel of an image, which does not depend on how busy the machine is.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +18,7 @@ import typer
 from numpy.typing import NDArray
 from skimage.transform import resize
 
+from benchmarks.sets import images_of, title_of
 from nuclei_runtime.arrays import Image, Labels
 from nuclei_runtime.metrics import match
 from nuclei_runtime.readers.plane import plane_of
@@ -26,8 +26,6 @@ from nuclei_runtime.segmentation.blocks import segment_plane
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_runtime.steps.view import AS_IT_IS
-from nuclei_train.data.opening import open_with_splits
-from nuclei_train.evaluation.sets import find_sets
 
 
 class CountingSession:
@@ -44,19 +42,16 @@ class CountingSession:
         return self._session.run(batch)
 
 
-def images_of(data: Path, split: str | None, times: float) -> Iterator[tuple[Image, Labels]]:
-    """Yield the images of DATA with their truth, scaled."""
-    datasets, table = open_with_splits(data, lambda sentence: print(sentence, file=sys.stderr))
-    for found in find_sets(datasets, table, {}, () if split is None else (split,)):
-        for sample in found.samples if found.has_truth else ():
-            image = sample.read_image()
-            truth = found.read_truth(sample, image)
-            shape = [max(round(times * length), 8) for length in truth.shape]
-            if times != 1:
-                scaled = resize(image, shape, order=1, anti_aliasing=times < 1, preserve_range=True)
-                image = np.rint(scaled).astype(image.dtype)
-                truth = resize(truth, shape, order=0, anti_aliasing=False, preserve_range=True).astype(np.int32)
+def scaled(images: Iterable[tuple[str, Image, Labels]], times: float) -> Iterator[tuple[Image, Labels]]:
+    """Yield images with their truth, scaled."""
+    for _, image, truth in images:
+        if times == 1:
             yield image, truth
+            continue
+        shape = [max(round(times * length), 8) for length in truth.shape]
+        pixels = resize(image, shape, order=1, anti_aliasing=times < 1, preserve_range=True)
+        labels = resize(truth, shape, order=0, anti_aliasing=False, preserve_range=True)
+        yield np.rint(pixels).astype(image.dtype), labels.astype(np.int32)
 
 
 def score(network: Network, image: Image, truth: Labels) -> float:
@@ -68,9 +63,8 @@ def score(network: Network, image: Image, truth: Labels) -> float:
 
 
 def main(
-    data: list[Path],
+    data: Annotated[list[str], typer.Argument(metavar="DATA[:SPLIT]...")],
     model: Annotated[Path | None, typer.Option()] = None,
-    split: Annotated[str | None, typer.Option()] = None,
     times: Annotated[list[float] | None, typer.Option()] = None,
 ) -> None:
     """Print a row for each set and size."""
@@ -78,7 +72,7 @@ def main(
     print("|---|---|---|---|---|---|---|")
     for one in data:
         for factor in times or [1.0]:
-            pairs = list(images_of(one, split, factor))
+            pairs = list(scaled(images_of(one), factor))
             n_pixels = sum(truth.size for _, truth in pairs)
             scores, shown = [], []
             for view in (AS_IT_IS, None):
@@ -88,7 +82,7 @@ def main(
                 scores.append(np.mean([score(counting, *pair) for pair in pairs]))
                 shown.append(session.n_pixels / n_pixels)
             cells = (*(f"{one:.3f}" for one in scores), *(f"{one:.2f}" for one in shown))
-            print(f"| {one.name} | {factor:g} | {len(pairs)} | {' | '.join(cells)} |", flush=True)
+            print(f"| {title_of(one)} | {factor:g} | {len(pairs)} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
