@@ -1,6 +1,6 @@
 """Score a classical pipeline on the same sets, with the same matching, as nuclei-evaluate scores a model.
 
-    python -m benchmarks.classical_accuracy DATA
+    python -m benchmarks.classical_accuracy DATA[:SPLIT]...
 
 The pipeline is the one whose speed is compared: `benchmarks/peers/otsu_watershed.py`.
 """
@@ -8,27 +8,23 @@ The pipeline is the one whose speed is compared: `benchmarks/peers/otsu_watershe
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
 
 from benchmarks.peers.harness import grey_of
 from benchmarks.peers.otsu_watershed import segment
+from benchmarks.sets import open_sets
 from nuclei_runtime.metrics import match, mean_image_ap, pooled_ap
-from nuclei_train.data.opening import open_with_splits
-from nuclei_train.evaluation.sets import find_sets
-
-SETS = ("val", "test", "stardist_test")
 
 
-def main(data: Path) -> None:
+def main(names: Sequence[str]) -> None:
     """Print a Markdown table with one row per set and one per modality."""
-    datasets, table = open_with_splits(data, lambda sentence: print(sentence, file=sys.stderr))
     print("| set | images | mean AP | AP@0.5, mean over images | AP@0.5, pooled |")
     print("|---|---|---|---|---|")
-    for found in find_sets(datasets, table, {}, SETS):
+    pairs = [(found, table) for sets, table in map(open_sets, names) for found in sets]
+    for found, table in pairs:
         rows: dict[str, list[Any]] = {}
         for sample in found.samples:
             image = sample.read_image()
@@ -44,5 +40,5 @@ def main(data: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("data", type=Path, metavar="DATA")
+    parser.add_argument("data", nargs="+", metavar="DATA[:SPLIT]")
     main(parser.parse_args().data)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from nuclei_runtime.arrays import Image, Labels
 from nuclei_train.data.opening import open_with_splits
-from nuclei_train.evaluation.sets import find_sets
+from nuclei_train.data.split_table import SplitTable
+from nuclei_train.evaluation.sets import EvaluationSet, find_sets
 
 
 def images_of(name: str) -> Iterator[tuple[str, Image, Labels]]:
@@ -22,12 +23,17 @@ def images_of(name: str) -> Iterator[tuple[str, Image, Labels]]:
     name : str
         DATA or DATA:SPLIT.
     """
-    data, _, split = name.partition(":")
-    datasets, table = open_with_splits(Path(data), lambda sentence: print(sentence, file=sys.stderr))
-    for found in find_sets(datasets, table, {}, (split,) if split else ()):
-        for sample in found.samples if found.has_truth else ():
+    for found in open_sets(name)[0]:
+        for sample in found.samples:
             image = sample.read_image()
             yield sample.image_id, image, found.read_truth(sample, image)
+
+
+def open_sets(name: str) -> tuple[list[EvaluationSet], SplitTable | None]:
+    """Return what DATA or DATA:SPLIT stands for, as far as it has a truth, and the split table."""
+    data, _, split = name.partition(":")
+    datasets, table = open_with_splits(Path(data), lambda sentence: print(sentence, file=sys.stderr))
+    return [found for found in find_sets(datasets, table, {}, (split,) if split else ()) if found.has_truth], table
 
 
 def title_of(name: str) -> str:

@@ -74,7 +74,7 @@ def describe(card: ModelCard, tiling: Tiling, sha256: str, is_bundled: bool) -> 
 
 _TRAINING_DATA = """\
 The model was trained on BBBC038v1, the images of the 2018 Data Science Bowl (Caicedo et al., Nature Methods 2019), \
-which are in the public domain (CC0).
+and on CellBinDB, which are both in the public domain (CC0), and on BitDepth_NucSeg (Apache-2.0).
 """
 
 
