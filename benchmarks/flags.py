@@ -1,6 +1,6 @@
 """How many images are flagged, and how many of those with an AP@0.5 below 0.5: as they are, degraded, or no microscopy.
 
-    python -m benchmarks.flags [DATA[:SPLIT]...] [--copies] [--every 2] [--pictures] [--model M.onnx]
+    python -m benchmarks.flags [DATA[:SPLIT]...] [--copies] [--every 2] [--pictures] [--model M.onnx] [--drawing F.svg]
 
 With --copies, the images are degraded in each of `COPIES` instead. With --pictures,
 photographs, drawings, noise and patterns are flagged as well; every nucleus that is found in them is wrong. Prints a
@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Annotated
 
@@ -157,17 +157,41 @@ def row_of(name: str, found: list[Seen]) -> str:
     return f"| {name} | {len(found)} | {mean_ap:.3f} | {flagged} | {len(bad)} | {caught} | {shown} |"
 
 
+def points_of(found: list[Seen]) -> NDArray[np.float64]:
+    """Return the expected and the true AP@0.5 of the images that have both, (n, 2)."""
+    return np.array([(seen.expected_ap, seen.ap) for seen in found if seen.expected_ap is not None]).reshape(-1, 2)
+
+
+def draw(path: Path, everything: Mapping[str, list[Seen]]) -> None:
+    """Draw the AP@0.5 of each image against what was expected of it."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "nuclei-edge"  # the same results give the same file
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+    for (name, found), marker in zip(everything.items(), cycle("osD^vPX"), strict=False):
+        axes.plot(*points_of(found).T, marker, label=name, markersize=5, alpha=0.7)
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="expected AP@0.5", ylabel="AP@0.5")
+    axes.legend(loc="upper left", fontsize="small")
+    figure.savefig(path, metadata={"Date": None})
+
+
 def main(
     data: Annotated[list[str] | None, typer.Argument(metavar="DATA[:SPLIT]...")] = None,
     model: Annotated[Path | None, typer.Option(help="ONNX model. Default: the bundled one.")] = None,
     copies: Annotated[bool, typer.Option("--copies", help="Degraded copies instead of the images.")] = False,
     every: Annotated[int, typer.Option(min=1, help="Only every n-th image.")] = 1,
     with_pictures: Annotated[bool, typer.Option("--pictures", help="Pictures that are no microscopy too.")] = False,
+    drawing: Annotated[Path | None, typer.Option(help="SVG of the AP@0.5 of DATA against what is expected.")] = None,
 ) -> None:
     """Print which images are flagged."""
     print("| images | number | AP@0.5 | flagged | AP@0.5 below 0.5 | of these flagged | flags |")
     print("|---|---|---|---|---|---|---|")
-    everything: list[Seen] = []
+    everything: dict[str, list[Seen]] = {}
     with Segmenter(model) as segmenter:
         for one in data or ():
             title = title_of(one)
@@ -175,13 +199,15 @@ def main(
             for name, (times, copy) in sets.items():
                 images = islice(scaled(images_of(one), times), None, None, every)
                 found = look(images if copy is None else copies_of(images, copy), segmenter)
-                everything += found
+                everything[name] = found
                 print(row_of(name, found), flush=True)
         if with_pictures:
             print(row_of("no microscopy", look(pictures(), segmenter)))
-    known = np.array([(seen.expected_ap, seen.ap) for seen in everything if seen.expected_ap is not None])
+    known = np.concatenate([points_of(found) for found in everything.values()]) if everything else np.zeros((0, 2))
     if len(known) > 1:
         print(f"\nCorrelation of expected_ap with AP@0.5 over {len(known)} images: {np.corrcoef(known.T)[0, 1]:.3f}")
+    if drawing is not None:
+        draw(drawing, everything)
 
 
 if __name__ == "__main__":
