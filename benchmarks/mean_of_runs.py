@@ -23,10 +23,10 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from nuclei_runtime.cli.command import quiet_tensorflow
 from nuclei_runtime.errors import NucleiError
 from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_runtime.steps.tiling import Tiling
-from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
 from nuclei_train.fitting.start import read_start
 from nuclei_train.recipes.native import INFERENCE_CHECKPOINT, QUANTISATION_FILE, Native, keep_maps
 from nuclei_train.run_folder import (
@@ -46,23 +46,23 @@ def main(
     ] = None,
 ) -> None:
     """Average the weights of runs."""
-    quiet_tensorflow()
-    recipe = Native()
-    starts = [read_start(run, recipe) for run in runs]
-    described = read_run(runs[-1])
+    with quiet_tensorflow():
+        recipe = Native()
+        starts = [read_start(run, recipe) for run in runs]
+        described = read_run(runs[-1])
 
-    best = recipe.build()
-    layers = zip(*(start.weights or () for start in starts), strict=True)
-    best.set_weights([np.mean(same, axis=0, dtype=np.float64).astype(np.float32) for same in layers])
-    inference = recipe.build_inference()
-    keep_maps(best.get_weights(), inference)
+        best = recipe.build()
+        layers = zip(*(start.weights or () for start in starts), strict=True)
+        best.set_weights([np.mean(same, axis=0, dtype=np.float64).astype(np.float32) for same in layers])
+        inference = recipe.build_inference()
+        keep_maps(best.get_weights(), inference)
 
-    out.mkdir(parents=True)
-    best.save(out / BEST_CHECKPOINT)
-    best.save(out / BEST_CHECKPOINT_H5)
-    inference.save(out / INFERENCE_CHECKPOINT)
-    for name in (QUANTISATION_FILE, HISTORY_FILE, "curves.png"):
-        shutil.copyfile(runs[-1] / name, out / name)
+        out.mkdir(parents=True)
+        best.save(out / BEST_CHECKPOINT)
+        best.save(out / BEST_CHECKPOINT_H5)
+        inference.save(out / INFERENCE_CHECKPOINT)
+        for name in (QUANTISATION_FILE, HISTORY_FILE, "curves.png"):
+            shutil.copyfile(runs[-1] / name, out / name)
 
     digests = [start.digest for start in starts]
     card = described["export"]["card"]
