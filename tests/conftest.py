@@ -11,7 +11,7 @@ import sysconfig
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any
 
@@ -320,6 +320,17 @@ def run_main(
             main()
         assert isinstance(exit_.value.code, int)
         return exit_.value.code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def run_here(run_main: Callable[..., tuple[int, str, str]]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Like `run_script`, within this process: for what no process of its own is needed to show."""
+
+    def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        (command,) = entry_points(group="console_scripts", name=name)
+        return subprocess.CompletedProcess((name, *arguments), *run_main(command.load(), *arguments))
 
     return run
 

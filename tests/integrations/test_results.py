@@ -135,9 +135,9 @@ def test_what_is_no_result_is_left_to_others_or_named(run: Path, tmp_path: Path)
         open_plane(plane)
 
 
-def test_a_run_without_label_images_says_so(run: Path, tmp_path: Path, run_script: Callable[..., Any]) -> None:
+def test_a_run_without_label_images_says_so(run: Path, tmp_path: Path, run_here: Callable[..., Any]) -> None:
     image, out = run / "images" / "=1+1.png", tmp_path / "out"
-    assert run_script("nuclei-infer", image, "--out", out, "--save", "table").returncode == 0
+    assert run_here("nuclei-infer", image, "--out", out, "--save", "table").returncode == 0
     with pytest.raises(FolderError, match="none of its images has a label image"):
         list_planes(out)
 

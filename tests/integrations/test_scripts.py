@@ -52,10 +52,13 @@ System.exit(0)
 
 
 @pytest.mark.parametrize("script", [FIJI, QUPATH])
-def test_the_options_of_a_script_exist(script: Path, run_script: Callable[..., Any]) -> None:
+def test_the_options_of_a_script_exist(
+    script: Path, run_here: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     options = set(re.findall(r'"(--[a-z-]+)"', script.read_text(encoding="utf-8")))
     assert {"--out", "--save", "--diameter", "--stain"} <= options
-    known = set(re.findall(r"--[a-z-]+", run_script("nuclei-infer", "--help", COLUMNS="200").stdout))
+    known = set(re.findall(r"--[a-z-]+", run_here("nuclei-infer", "--help").stdout))
     assert options <= known
 
 
@@ -72,20 +75,20 @@ def test_the_stains_of_the_scripts_are_those_of_the_runtime() -> None:
     ],
 )
 def test_a_script_finds_what_it_asked_for(
-    tmp_path: Path, run_script: Callable[..., Any], name: str, save: str, results: tuple[str, ...]
+    tmp_path: Path, run_here: Callable[..., Any], name: str, save: str, results: tuple[str, ...]
 ) -> None:
     tifffile.imwrite(tmp_path / name, FIELD)
-    done = run_script("nuclei-infer", tmp_path / name, "--out", tmp_path / "results", "--save", save)
+    done = run_here("nuclei-infer", tmp_path / name, "--out", tmp_path / "results", "--save", save)
     assert done.returncode == 0, done.stderr
     assert all((tmp_path / "results" / result).is_file() for result in results)
     assert f'"{save}"' in FIJI.read_text("utf-8") + QUPATH.read_text("utf-8")
 
 
 def test_an_empty_zip_of_rois_is_as_large_as_the_script_for_fiji_thinks(
-    tmp_path: Path, run_script: Callable[..., Any]
+    tmp_path: Path, run_here: Callable[..., Any]
 ) -> None:
     tifffile.imwrite(tmp_path / "plane.tif", np.zeros((64, 64), np.uint8))
-    run_script("nuclei-infer", tmp_path / "plane.tif", "--out", tmp_path / "out", "--save", "roi")
+    run_here("nuclei-infer", tmp_path / "plane.tif", "--out", tmp_path / "out", "--save", "roi")
     size = (tmp_path / "out" / "roi" / "plane.zip").stat().st_size
     assert f"EMPTY_ZIP_BYTES = {size} " in FIJI.read_text("utf-8")
 

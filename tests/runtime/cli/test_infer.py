@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,18 +27,26 @@ from tests.contents import png_bytes, read_table
 INFER = shutil.which("nuclei-infer", path=str(Path(sys.executable).parent)) or "nuclei-infer"
 
 
-def infer(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
-    return subprocess.run(
-        [INFER, *map(str, arguments)], capture_output=True, text=True, encoding="utf-8", cwd=cwd, env=environment
-    )
+Infer = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def infer(run_here: Infer) -> Infer:
+    """Runs the command within this process."""
+    return partial(run_here, "nuclei-infer")
+
+
+@pytest.fixture
+def installed_infer(run_script: Infer) -> Infer:
+    """Runs the command as a process, with pipes and signals of its own."""
+    return partial(run_script, "nuclei-infer")
 
 
 def field(seed: int = 0, height: int = 96, width: int = 120) -> np.ndarray:
     return fluorescence_field(seed, height=height, width=width, n_nuclei=8)[0]
 
 
-def test_depth_and_colour_of_the_file_do_not_change_the_nuclei(tmp_path: Path, tiny_model: Path) -> None:
+def test_depth_and_colour_of_the_file_do_not_change_the_nuclei(tmp_path: Path, tiny_model: Path, infer: Infer) -> None:
     grey = field()
     alpha = np.full_like(grey, 255)
     pictures = {
@@ -69,7 +78,7 @@ def test_depth_and_colour_of_the_file_do_not_change_the_nuclei(tmp_path: Path, t
         np.testing.assert_array_equal(labels, expected, err_msg=name)
 
 
-def test_a_mixed_folder_is_finished(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_mixed_folder_is_finished(tmp_path: Path, tiny_model: Path, installed_infer: Infer) -> None:
     folder = tmp_path / "mixed folder ü"
     (folder / "sub dir").mkdir(parents=True)
     good = png_bytes(field())
@@ -88,7 +97,7 @@ def test_a_mixed_folder_is_finished(tmp_path: Path, tiny_model: Path) -> None:
     (folder / "text.png").write_text("no picture")
     tifffile.imwrite(folder / "stack.tif", np.zeros((5, 30, 30), np.uint8), photometric="minisblack")
 
-    done = infer(folder, "--out", tmp_path / "out put", "--model", tiny_model)
+    done = installed_infer(folder, "--out", tmp_path / "out put", "--model", tiny_model)
     assert done.returncode == 1
     rows = {row["image"]: row for row in read_table(tmp_path / "out put/images.csv")}
     failed = {"empty.png", "cut.png", "cut.tif", "nan.tif", "inf.tif", "text.png", "stack.tif"}
@@ -114,7 +123,9 @@ def test_a_mixed_folder_is_finished(tmp_path: Path, tiny_model: Path) -> None:
     assert len(done.stdout.splitlines()) == 3
 
 
-def test_an_image_of_which_one_frame_failed_counts_as_segmented_in_part(tmp_path: Path, tiny_model: Path) -> None:
+def test_an_image_of_which_one_frame_failed_counts_as_segmented_in_part(
+    tmp_path: Path, tiny_model: Path, infer: Infer
+) -> None:
     frames = np.stack([field()] * 2).astype(np.float32)
     frames[1, 3, 4] = np.nan
     tifffile.imwrite(tmp_path / "frames.tif", frames, imagej=True, metadata={"axes": "TYX"})
@@ -124,9 +135,11 @@ def test_an_image_of_which_one_frame_failed_counts_as_segmented_in_part(tmp_path
     assert " in 1 frame of time series, 0 failed; other files skipped: 0\n" in done.stdout
 
 
-def test_an_image_without_nuclei_is_not_a_failure_and_a_pipe_stays_quiet(tmp_path: Path, tiny_model: Path) -> None:
+def test_an_image_without_nuclei_is_not_a_failure_and_a_pipe_stays_quiet(
+    tmp_path: Path, tiny_model: Path, installed_infer: Infer
+) -> None:
     Image.fromarray(np.zeros((40, 60), np.uint8)).save(tmp_path / "black.png")
-    done = infer(tmp_path / "black.png", "--out", tmp_path / "out", "--model", tiny_model)
+    done = installed_infer(tmp_path / "black.png", "--out", tmp_path / "out", "--model", tiny_model)
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
     assert "0 nuclei" in done.stdout
@@ -136,19 +149,22 @@ def test_an_image_without_nuclei_is_not_a_failure_and_a_pipe_stays_quiet(tmp_pat
 
 
 @pytest.mark.parametrize(("images", "out"), [(".", "out"), (".", ".")])
-def test_results_inside_the_images_are_not_read_back(tmp_path: Path, tiny_model: Path, images: str, out: str) -> None:
+def test_results_inside_the_images_are_not_read_back(
+    tmp_path: Path, tiny_model: Path, images: str, out: str, infer: Infer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "plate").mkdir()
     (tmp_path / "plate/a.png").write_bytes(png_bytes(field()))
     arguments = (images, "--out", out, "--model", tiny_model)
-    first = infer(*arguments, cwd=tmp_path)
+    first = infer(*arguments)
     assert first.returncode == 0, first.stderr
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    second = infer(*arguments, "--overwrite", cwd=tmp_path)
+    second = infer(*arguments, "--overwrite")
     assert (second.returncode, second.stdout) == (0, first.stdout)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_results_are_replaced_only_on_request(tmp_path: Path, tiny_model: Path) -> None:
+def test_results_are_replaced_only_on_request(tmp_path: Path, tiny_model: Path, infer: Infer) -> None:
     (tmp_path / "a.png").write_bytes(png_bytes(field()))
     write_here = (tmp_path, "--out", tmp_path / "out", "--model", tiny_model)
     assert infer(*write_here).returncode == 0
@@ -159,7 +175,7 @@ def test_results_are_replaced_only_on_request(tmp_path: Path, tiny_model: Path) 
     assert (tmp_path / "out/labels/a.tif").read_bytes() == b"corrected by hand"
 
 
-def test_json_is_one_object_a_line_and_image(tmp_path: Path, tiny_model: Path) -> None:
+def test_json_is_one_object_a_line_and_image(tmp_path: Path, tiny_model: Path, infer: Infer) -> None:
     (tmp_path / "ä.png").write_bytes(png_bytes(field()))
     (tmp_path / "broken.png").write_bytes(b"")
     done = infer(tmp_path, "--out", tmp_path / "out", "--model", tiny_model, "--json")
@@ -173,7 +189,7 @@ def test_json_is_one_object_a_line_and_image(tmp_path: Path, tiny_model: Path) -
     assert good["nuclei_per_megapixel"] == pytest.approx(good["n_nuclei"] / 0.01152, abs=1e-3)
 
 
-def test_what_the_machine_or_the_model_lacks_is_exit_3(tmp_path: Path, tiny_model: Path) -> None:
+def test_what_the_machine_or_the_model_lacks_is_exit_3(tmp_path: Path, tiny_model: Path, infer: Infer) -> None:
     (tmp_path / "a.png").write_bytes(png_bytes(field()))
     arguments = (tmp_path / "a.png", "--out", tmp_path / "out", "--model")
     absent = infer(*arguments, tmp_path / "absent.onnx")
@@ -192,7 +208,7 @@ def test_what_the_machine_or_the_model_lacks_is_exit_3(tmp_path: Path, tiny_mode
     assert "cannot be written" in unwritable.stderr
 
 
-def test_what_the_user_got_wrong_is_exit_2(tmp_path: Path, tiny_model: Path) -> None:
+def test_what_the_user_got_wrong_is_exit_2(tmp_path: Path, tiny_model: Path, infer: Infer) -> None:
     (tmp_path / "a.txt").touch()
     rest = ("--out", tmp_path / "out", "--model", tiny_model)
     nothing = infer(tmp_path, *rest)
@@ -204,7 +220,7 @@ def test_what_the_user_got_wrong_is_exit_2(tmp_path: Path, tiny_model: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
-def test_only_the_shard_that_joins_the_tables_names_them(tmp_path: Path, tiny_model: Path) -> None:
+def test_only_the_shard_that_joins_the_tables_names_them(tmp_path: Path, tiny_model: Path, infer: Infer) -> None:
     for name in ("a.png", "d.png"):  # in shards 2 and 1 of two
         (tmp_path / name).write_bytes(png_bytes(field()))
     out = tmp_path / "out"
@@ -232,7 +248,7 @@ def test_the_last_line_names_only_what_is_there(tmp_path: Path, tiny_model: Path
 
 
 @pytest.mark.skipif(os.name == "nt", reason="NOT RUN: Windows sends Ctrl-C to a whole console, this test's too")
-def test_ctrl_c_leaves_what_was_done(tmp_path: Path, tiny_model: Path) -> None:
+def test_ctrl_c_leaves_what_was_done(tmp_path: Path, tiny_model: Path, infer: Infer) -> None:
     (tmp_path / "in").mkdir()
     for number in range(200):
         (tmp_path / "in" / f"{number:03d}.png").write_bytes(png_bytes(field()))
@@ -274,7 +290,7 @@ def test_a_signal_while_images_are_listed_is_not_a_crash(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="NOT RUN: Windows ends a process without asking it")
-def test_sigterm_leaves_what_was_done_and_resume_goes_on(tmp_path: Path, tiny_model: Path) -> None:
+def test_sigterm_leaves_what_was_done_and_resume_goes_on(tmp_path: Path, tiny_model: Path, infer: Infer) -> None:
     (tmp_path / "in").mkdir()
     for number in range(60):
         (tmp_path / "in" / f"{number:03d}.png").write_bytes(png_bytes(field()))
@@ -391,7 +407,7 @@ def test_a_terminal_gets_a_bar_and_the_pipe_only_json(tmp_path: Path, tiny_model
     assert "failed: b.png: the file is empty" in shown
 
 
-def test_the_bundled_model_is_the_default(tmp_path: Path) -> None:
+def test_the_bundled_model_is_the_default(tmp_path: Path, infer: Infer) -> None:
     assert BUNDLED_MODEL.is_file()
     (tmp_path / "a.png").write_bytes(png_bytes(field(3, 128, 128)))
     done = infer(tmp_path / "a.png", "--out", tmp_path / "out")
@@ -399,7 +415,7 @@ def test_the_bundled_model_is_the_default(tmp_path: Path) -> None:
     assert tifffile.imread(tmp_path / "out/labels/a.tif").shape == (128, 128)
 
 
-def test_the_bundled_model_comes_in_int8_too(tmp_path: Path, tiny_model: Path) -> None:
+def test_the_bundled_model_comes_in_int8_too(tmp_path: Path, tiny_model: Path, infer: Infer) -> None:
     (tmp_path / "a.png").write_bytes(png_bytes(field(3, 128, 128)))
     for precision in BUNDLED_MODELS:
         out = tmp_path / precision
@@ -413,7 +429,7 @@ def test_the_bundled_model_comes_in_int8_too(tmp_path: Path, tiny_model: Path) -
     assert "has its own" in both.stderr
 
 
-def test_only_the_model_that_was_pinned_runs(tmp_path: Path, tiny_model: Path) -> None:
+def test_only_the_model_that_was_pinned_runs(tmp_path: Path, tiny_model: Path, infer: Infer) -> None:
     (tmp_path / "a.png").write_bytes(png_bytes(field()))
     digest = hashlib.sha256(tiny_model.read_bytes()).hexdigest()
     arguments = (tmp_path / "a.png", "--out", tmp_path / "out", "--model", tiny_model, "--sha256")
@@ -430,7 +446,7 @@ def test_only_the_model_that_was_pinned_runs(tmp_path: Path, tiny_model: Path) -
     assert provenance["method"]["model"]["sha256"] == digest
 
 
-def test_the_summary_says_which_images_are_flagged_and_why(tmp_path: Path, tiled_model: Path) -> None:
+def test_the_summary_says_which_images_are_flagged_and_why(tmp_path: Path, tiled_model: Path, infer: Infer) -> None:
     (tmp_path / "a.png").write_bytes(png_bytes(field()))
     (tmp_path / "nothing.png").write_bytes(png_bytes(field() * 0))
     (tmp_path / "empty.png").touch()

@@ -18,22 +18,24 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def results(tmp_path: Path, tiny_model: Path, run_script: Run) -> Path:
+def results(tmp_path: Path, tiny_model: Path, run_here: Run) -> Path:
     """A run over two images, and the label image of one of them corrected in its place."""
     (tmp_path / "in").mkdir()
     for seed, name in enumerate(("a.png", "b.png")):
         Image.fromarray(fluorescence_field(seed, height=96, width=120, n_nuclei=9)[0]).save(tmp_path / "in" / name)
-    run_script("nuclei-infer", tmp_path / "in", "--out", tmp_path / "r", "--model", tiny_model)
+    run_here("nuclei-infer", tmp_path / "in", "--out", tmp_path / "r", "--model", tiny_model)
     labels = tifffile.imread(tmp_path / "r/labels/a.tif")
     labels[labels == 1] = 0
     tifffile.imwrite(tmp_path / "r/labels/a.tif", labels)
     return tmp_path / "r"
 
 
-def test_resume_keeps_a_correction_and_measure_counts_it(results: Path, tiny_model: Path, run_script: Run) -> None:
+def test_resume_keeps_a_correction_and_measure_counts_it(
+    results: Path, tiny_model: Path, run_here: Run, run_script: Run
+) -> None:
     images, out = results.parent / "in", results.parent / "m"
     before = (results / "labels/a.tif").read_bytes()
-    done = run_script("nuclei-infer", images, "--out", results, "--model", tiny_model, "--resume")
+    done = run_here("nuclei-infer", images, "--out", results, "--model", tiny_model, "--resume")
     assert (done.returncode, done.stderr) == (1, "kept: a.png: labels/a.tif was changed after the run\n")
     assert "changed after the run, and kept: results of 1 image; the tables show what was there before" in done.stdout
     assert "measure corrected labels with nuclei-measure" in done.stdout
@@ -45,7 +47,7 @@ def test_resume_keeps_a_correction_and_measure_counts_it(results: Path, tiny_mod
     )
     assert f"compared with the labels before: 1 removed, {n_nuclei - 2} unchanged" in done.stdout
     assert (out / "overlays/a.png").is_file()
-    done = run_script("nuclei-measure", results, images, "--out", out, "--verify")
+    done = run_here("nuclei-measure", results, images, "--out", out, "--verify")
     (line,) = done.stdout.splitlines()
     assert (done.returncode, line.endswith("are unchanged (provenance, images and tables)")) == (0, True)
 
@@ -59,12 +61,12 @@ def test_no_onnx_runtime_is_needed(results: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_what_is_not_paired_is_named(results: Path, tmp_path: Path, run_script: Run) -> None:
+def test_what_is_not_paired_is_named(results: Path, tmp_path: Path, run_here: Run) -> None:
     folder = tmp_path / "given"
     folder.mkdir()
     for name in ("a.tif", "other.tif"):
         (folder / name).write_bytes((results / "labels/b.tif").read_bytes())
-    done = run_script("nuclei-measure", folder, tmp_path / "in", "--out", tmp_path / "m")
+    done = run_here("nuclei-measure", folder, tmp_path / "in", "--out", tmp_path / "m")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "failed: other.tif: there is no image of this name",
@@ -72,7 +74,7 @@ def test_what_is_not_paired_is_named(results: Path, tmp_path: Path, run_script: 
     ]
 
 
-def test_the_results_that_were_corrected_are_not_written_over(results: Path, tmp_path: Path, run_script: Run) -> None:
-    done = run_script("nuclei-measure", results, tmp_path / "in", "--out", results, "--overwrite")
+def test_the_results_that_were_corrected_are_not_written_over(results: Path, tmp_path: Path, run_here: Run) -> None:
+    done = run_here("nuclei-measure", results, tmp_path / "in", "--out", results, "--overwrite")
     assert (done.returncode, "name another folder" in done.stderr) == (2, True)
     assert (results / "labels/a.tif").is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.results.read_tables import read_rows
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -24,30 +27,30 @@ def images(tmp_path: Path) -> Path:
 
 
 def test_a_run_writes_conditions_a_summary_and_a_report(
-    images: Path, tiny_model: Path, run_script: Callable[..., object]
+    images: Path, tiny_model: Path, run_here: Run, run_script: Run
 ) -> None:
     out, table = images.parent / "out", images.parent / "table.csv"
     options = ("--out", out, "--model", tiny_model, "--conditions", table, "--report")
-    done = run_script("nuclei-infer", images, *options)
-    assert done.returncode == 0, done.stderr  # type: ignore[attr-defined]
-    assert f"1 row of {table} without an image: c.png" in done.stderr  # type: ignore[attr-defined]
-    assert done.stdout.endswith("nuclei.csv, images.csv, summary.csv, report.html\n")  # type: ignore[attr-defined]
+    done = run_here("nuclei-infer", images, *options)
+    assert done.returncode == 0, done.stderr
+    assert f"1 row of {table} without an image: c.png" in done.stderr
+    assert done.stdout.endswith("nuclei.csv, images.csv, summary.csv, report.html\n")
     rows = [(row["by"], row["group"], row["n_images"]) for row in read_rows(out / "summary.csv")]
     assert rows == [("condition", "P1", "1"), ("condition", "P2", "1"), ("folder", ".", "2")]
 
-    verified = run_script("nuclei-infer", images, *options, "--verify")  # the same options, --report too
-    assert verified.stdout.startswith("6 of 6 are unchanged")  # type: ignore[attr-defined]
-    again = run_script("nuclei-infer", images, "--out", out, "--model", tiny_model, "--conditions", table, "--resume")
-    assert again.returncode == 0  # type: ignore[attr-defined]
+    verified = run_here("nuclei-infer", images, *options, "--verify")  # the same options, --report too
+    assert verified.stdout.startswith("6 of 6 are unchanged")
+    again = run_here("nuclei-infer", images, "--out", out, "--model", tiny_model, "--conditions", table, "--resume")
+    assert again.returncode == 0
     assert (out / "report.html").exists()  # nothing has changed
 
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(images / "c.png")
-    run_script("nuclei-infer", images, "--out", out, "--model", tiny_model, "--resume")
+    run_here("nuclei-infer", images, "--out", out, "--model", tiny_model, "--resume")
     assert not (out / "report.html").exists()  # it would show other tables
     assert "condition" not in read_rows(out / "images.csv")[0]
 
     made = run_script("nuclei-report", out, "--conditions", table)
-    assert (made.returncode, made.stdout) == (0, f"report in {out / 'report.html'}\n")  # type: ignore[attr-defined]
+    assert (made.returncode, made.stdout) == (0, f"report in {out / 'report.html'}\n")
     assert '"condition":"P3"' in (out / "report.html").read_text(encoding="utf-8")
     assert "condition" not in read_rows(out / "images.csv")[0]
 

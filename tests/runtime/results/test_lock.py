@@ -181,7 +181,7 @@ def test_where_the_file_system_has_no_locks_a_run_goes_on(tmp_path: Path, monkey
 
 
 def test_a_second_run_is_refused_and_the_first_is_not_disturbed(
-    tmp_path: Path, tiny_model: Path, run_script: RunScript
+    tmp_path: Path, tiny_model: Path, run_here: RunScript
 ) -> None:
     pytest.importorskip("watchfiles")
     images, out = tmp_path / "in", tmp_path / "out"
@@ -194,7 +194,7 @@ def test_a_second_run_is_refused_and_the_first_is_not_disturbed(
         try:
             wait_for((out / "provenance.json").exists)
             for flags in (["--resume"], ["--overwrite"], ["--resume", "--shard", "1/2"]):
-                refused = run_script("nuclei-infer", images, *options, *flags)
+                refused = run_here("nuclei-infer", images, *options, *flags)
                 assert refused.returncode == 2
                 assert f"{out}: another process is using this folder; wait until it ends" in refused.stderr
             save(images / "b.png")
@@ -205,4 +205,4 @@ def test_a_second_run_is_refused_and_the_first_is_not_disturbed(
     rows = (out / "images.csv").read_text(encoding="utf-8").splitlines()
     assert [row.split(",")[:2] for row in rows[1:]] == [["a.png", "ok"], ["b.png", "ok"]]
     assert not (out / ".nuclei-lock-1-of-1").exists()
-    assert run_script("nuclei-infer", images, *options, "--resume").returncode == 0
+    assert run_here("nuclei-infer", images, *options, "--resume").returncode == 0

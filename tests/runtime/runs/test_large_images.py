@@ -52,17 +52,15 @@ def infer(image: Path, out: Path, model: Path, *options: str) -> list[object]:
     return [sys.executable, "-c", code, image, "--out", out, "--model", model, "--threads", "1", *options]
 
 
-def test_a_killed_run_continues_within_the_image(
-    tmp_path: Path, image: Path, tiled_model: Path, run_script: Run
-) -> None:
+def test_a_killed_run_continues_within_the_image(tmp_path: Path, image: Path, tiled_model: Path, run_here: Run) -> None:
     out, calm = tmp_path / "out", tmp_path / "calm"
     options = ("--model", tiled_model, "--threads", "1")
-    assert run_script("nuclei-infer", image, "--out", calm, *options).returncode == 0
+    assert run_here("nuclei-infer", image, "--out", calm, *options).returncode == 0
     kill_within(infer(image, out, tiled_model), out, 10_000)
     (kept,) = (out / BLOCKS_FOLDER).iterdir()
     assert not (out / "labels").exists()
     kill_within(infer(image, out, tiled_model, "--resume"), out, kept.stat().st_size + 10_000)
-    done = run_script("nuclei-infer", image, "--out", out, *options, "--resume")
+    done = run_here("nuclei-infer", image, "--out", out, *options, "--resume")
     assert done.returncode == 0
     assert "continued: large.tif: " in done.stderr
     n_done = int(done.stderr.split("continued: large.tif: ")[1].split(" of 18")[0])
