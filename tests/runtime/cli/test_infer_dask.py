@@ -29,9 +29,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_processes_of_this_computer_are_started_and_ended(
-    images: Path, tmp_path: Path, tiled_model: Path, run_script: RunScript
+    images: Path, tmp_path: Path, tiled_model: Path, run_here: RunScript, run_script: RunScript
 ) -> None:
-    plain = run_script("nuclei-infer", images, "--out", tmp_path / "plain", "--model", tiled_model)
+    plain = run_here("nuclei-infer", images, "--out", tmp_path / "plain", "--model", tiled_model)
     done = run_script("nuclei-infer", images, "--out", tmp_path / "out", "--model", tiled_model, "--dask", "local:1")
     assert done.returncode == 0, done.stderr
     (line,) = done.stderr.splitlines()

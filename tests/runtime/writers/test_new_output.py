@@ -9,7 +9,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,27 +66,54 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def infer(package: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    code = "from nuclei_runtime.cli.infer import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        env={**os.environ, "PYTHONPATH": str(package), "PYTHONUTF8": "1"},
-        check=False,
-    )
+class Commands:
+    """Runs nuclei-infer of the copy again and again, in one process that has imported it."""
+
+    PROGRAM = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
+from nuclei_runtime.cli.infer import main
+
+for line in sys.stdin:
+    sys.argv[1:] = json.loads(line)
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as error:
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code
+    print(json.dumps([code, out.getvalue(), error.getvalue()]), flush=True)
+"""
+
+    def __init__(self, package: Path) -> None:
+        variables = {**os.environ, "PYTHONPATH": str(package), "PYTHONUTF8": "1"}
+        pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+        self.process = subprocess.Popen([sys.executable, "-c", self.PROGRAM], text=True, env=variables, **pipes)
+
+    def infer(self, *arguments: object) -> tuple[int, str, str]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(json.dumps([str(argument) for argument in arguments]), file=self.process.stdin, flush=True)
+        code, out, error = json.loads(self.process.stdout.readline())
+        return code, out, error
 
 
-def test_a_new_output_is_one_module_and_one_row(tmp_path: Path, tiny_model: Path, package: Path) -> None:
+@pytest.fixture
+def commands(package: Path) -> Iterator[Commands]:
+    started = Commands(package)
+    with started.process:
+        yield started
+        started.process.kill()
+
+
+def test_a_new_output_is_one_module_and_one_row(tmp_path: Path, tiny_model: Path, commands: Commands) -> None:
     planes = [fluorescence_field(seed, height=96, width=120, n_nuclei=8)[0] for seed in range(3)]
     (tmp_path / "in").mkdir()
     tifffile.imwrite(tmp_path / "in/a.tif", planes[0])
     tifffile.imwrite(tmp_path / "in/series.ome.tif", np.stack(planes[1:]), metadata={"axes": "TYX"})
     out = tmp_path / "out"
     arguments = (tmp_path / "in", "--out", out, "--model", tiny_model, "--save", "labels,table,middles")
-    done = infer(package, *arguments)
-    assert done.returncode == 0, done.stderr
+    code, _, error = commands.infer(*arguments)
+    assert code == 0, error
 
     # In the results folder: one file per plane, written from the blocks and from the labels.
     with (out / "images.csv").open(encoding="utf-8", newline="") as file:
@@ -103,18 +132,18 @@ def test_a_new_output_is_one_module_and_one_row(tmp_path: Path, tiny_model: Path
 
     # --verify finds a changed file, and --resume keeps it; it makes one again that is missing.
     whole = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    assert infer(package, *arguments, "--verify").returncode == 0
+    assert commands.infer(*arguments, "--verify")[0] == 0
     (out / "middles/a.txt").write_text("nuclei: 0\n")
-    done = infer(package, *arguments, "--verify")
-    assert (done.returncode, "middles/a.txt" in done.stdout) == (1, True)
-    done = infer(package, *arguments, "--resume")
-    assert (done.returncode, done.stderr) == (1, "kept: a.tif: middles/a.txt was changed after the run\n")
+    code, printed, _ = commands.infer(*arguments, "--verify")
+    assert (code, "middles/a.txt" in printed) == (1, True)
+    code, _, error = commands.infer(*arguments, "--resume")
+    assert (code, error) == (1, "kept: a.tif: middles/a.txt was changed after the run\n")
     (out / "middles/a.txt").unlink()
-    done = infer(package, *arguments, "--resume")
-    assert (done.returncode, done.stderr) == (0, "segmented again: a.tif: middles/a.txt is missing or damaged\n")
+    code, _, error = commands.infer(*arguments, "--resume")
+    assert (code, error) == (0, "segmented again: a.tif: middles/a.txt is missing or damaged\n")
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == whole
 
     # --overwrite removes the results of an image that no longer exists.
     shutil.move(tmp_path / "in/series.ome.tif", tmp_path / "series.ome.tif")
-    assert infer(package, *arguments, "--overwrite").returncode == 0
+    assert commands.infer(*arguments, "--overwrite")[0] == 0
     assert [path.name for path in (out / "middles").iterdir()] == ["a.txt"]
