@@ -233,7 +233,7 @@ def test_only_the_shard_that_joins_the_tables_names_them(tmp_path: Path, tiny_mo
     assert f"results in {tmp_path / 'idle'}: none of this shard\nthe last shard writes" in idle.stdout
 
 
-def test_the_last_line_names_only_what_is_there(tmp_path: Path, tiny_model: Path) -> None:
+def test_the_last_line_names_only_what_is_there(tmp_path: Path, tiny_model: Path, infer: Infer) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(png_bytes(field())[:300])
     out = tmp_path / "out"

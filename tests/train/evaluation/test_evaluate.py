@@ -81,10 +81,10 @@ def samples_of(data: Path, name: str) -> dict[str, Sample]:
 
 
 def test_every_set_is_scored(
-    data: Path, tiny_model: Path, tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
+    data: Path, tiny_model: Path, tmp_path: Path, run_here: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     out = tmp_path / "out"
-    done = run_script("nuclei-evaluate", data, "--model", tiny_model, "--out", out)
+    done = run_here("nuclei-evaluate", data, "--model", tiny_model, "--out", out)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""  # no progress bar in a pipe
 

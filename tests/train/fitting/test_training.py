@@ -335,9 +335,9 @@ def test_within_epochs_a_signal_is_only_noted_and_the_second_interrupts(capfd: p
     assert capfd.readouterr().err == "stopping after this batch; Ctrl-C again stops at once\n"
 
 
-def test_a_run_folder_is_not_taken_twice(finished_run: Path, training_data: Path, run_script: RunScript) -> None:
+def test_a_run_folder_is_not_taken_twice(finished_run: Path, training_data: Path, run_here: RunScript) -> None:
     before = (finished_run / "run.json").read_bytes()
-    refused = run_script("nuclei-train", training_data, finished_run, *OPTIONS)
+    refused = run_here("nuclei-train", training_data, finished_run, *OPTIONS)
     assert refused.returncode == 2
     assert refused.stdout == ""
     last = refused.stderr.splitlines()[-1]

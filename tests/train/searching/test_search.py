@@ -19,6 +19,7 @@ from nuclei_train.errors import DatasetError, RunFolderError
 from nuclei_train.fitting.fit import TrainingResult
 from nuclei_train.fitting.preparing import TrainingConfig
 from nuclei_train.fitting.reporter import Reporter
+from nuclei_train.recipes import registry
 from nuclei_train.recipes.baseline import Baseline
 from nuclei_train.recipes.native import Native
 from nuclei_train.searching import search as search_module
@@ -195,10 +196,16 @@ def test_each_value_reaches_its_place_in_the_recipe(recipe: Native | Baseline) -
 
 
 @pytest.mark.usefixtures("eager")
+@pytest.mark.usefixtures("eager")
 def test_a_real_search_leaves_a_run_to_export_and_says_what_it_found(
-    tmp_path: Path, training_data: Path, run_main: Callable[..., tuple[int, str, str]]
+    tmp_path: Path,
+    make_dsb_zip: Callable[..., Path],
+    run_main: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    command = [training_data, tmp_path / "run", "--recipe", "baseline", "--epochs", 1, "--search"]
+    monkeypatch.setitem(registry.RECIPES, "baseline", replace(Baseline(), size_px=32))
+    data = make_dsb_zip(tmp_path / "data.zip", range(20))
+    command = [data, tmp_path / "run", "--recipe", "baseline", "--epochs", 1, "--search"]
     code, out, err = run_main(main, *command, 1)
     assert code == 0, err
     assert "trial 1 of 1: learning_rate 0.001, batch_size 16" in err
@@ -207,7 +214,7 @@ def test_a_real_search_leaves_a_run_to_export_and_says_what_it_found(
     assert run_folder.read_run(tmp_path / "run/best")["status"] == "complete"
     assert (tmp_path / "run/search.png").is_file()
     # What the search began with need not be given again.
-    code, out, _ = run_main(main, training_data, tmp_path / "run", "--search", 2, "--resume")
+    code, out, _ = run_main(main, data, tmp_path / "run", "--search", 2, "--resume")
     assert code == 0
     assert "the best of 2 trials" in out
     assert len(table(tmp_path)) == 2
