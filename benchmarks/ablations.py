@@ -22,7 +22,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from nuclei_runtime.cli.command import quiet_tensorflow
 from nuclei_runtime.errors import NucleiError
 from nuclei_runtime.metrics import match, mean_image_ap, pool
 from nuclei_runtime.steps.instances import find_instances
@@ -30,6 +29,7 @@ from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.tiling import Tiling
 from nuclei_train.data.opening import open_for_training
 from nuclei_train.data.split import select
+from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
 from nuclei_train.fitting.reporter import Reporter
 from nuclei_train.networks.losses import LossParts
 from nuclei_train.recipes.native import INFERENCE_CHECKPOINT, Native, predict_maps

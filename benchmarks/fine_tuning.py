@@ -28,13 +28,13 @@ from typing import Any
 
 import numpy as np
 
-from nuclei_runtime.cli.command import quiet_tensorflow
 from nuclei_runtime.errors import NucleiError
 from nuclei_train.data.opening import open_for_training
 from nuclei_train.data.samples import Sample
 from nuclei_train.data.split import Split
 from nuclei_train.evaluation.comparison import Comparison, compare
 from nuclei_train.fine_tuning.held_out import Score
+from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
 from nuclei_train.fitting.start import BUNDLED, card_of, read_start
 from nuclei_train.recipes.fine_tuning import FineTuning, FineTuningMaterial
 from nuclei_train.recipes.recipe import Replay, Sources

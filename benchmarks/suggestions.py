@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 
-from nuclei_runtime.cli.command import quiet_tensorflow
 from nuclei_runtime.errors import NucleiError
 from nuclei_runtime.runs.config import RunConfig
 from nuclei_runtime.runs.run import load_worker
@@ -40,6 +39,7 @@ from nuclei_train.exploration.choosing import choose
 from nuclei_train.exploration.ruler import ruler_of
 from nuclei_train.exploration.suggest import coordinates_of, doubts
 from nuclei_train.fine_tuning.tuner import Tuner
+from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
 from nuclei_train.fitting.start import card_of, read_start
 from nuclei_train.recipes.fine_tuning import FineTuning, FineTuningMaterial
 from nuclei_train.recipes.recipe import Replay, Sources

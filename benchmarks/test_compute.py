@@ -40,7 +40,7 @@ def test_network_and_sgemm(side_by_side: SideBySide, precision: str) -> None:
 @pytest.mark.parametrize("batch", [1, 4])
 def test_keras_and_onnx_runtime(side_by_side: SideBySide, batch: int) -> None:
     """The checkpoint that the bundled model was exported from, at the size of its training, and its float32 export."""
-    from nuclei_runtime.cli.command import quiet_tensorflow
+    from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
 
     with quiet_tensorflow():
         import keras

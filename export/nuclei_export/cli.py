@@ -10,7 +10,8 @@ import typer
 
 from nuclei_export.convert import OPSETS
 from nuclei_export.precision import Precision
-from nuclei_runtime.cli.command import quiet_tensorflow, require_extra, run_command
+from nuclei_export.quiet_tensorflow import quiet_tensorflow
+from nuclei_runtime.cli.command import require_extra, run_command
 
 if TYPE_CHECKING:
     from nuclei_export.export import ExportConfig

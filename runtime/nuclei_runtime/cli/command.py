@@ -161,17 +161,8 @@ def require_extra(extra: str, *packages: str) -> None:
 
 
 @contextmanager
-def quiet_tensorflow() -> Iterator[None]:
-    """Keep TensorFlow's messages on processors and drivers, and absl's on file formats, off the user's terminal.
-
-    For the commands of training and export, which import TensorFlow inside. Version 2.21 prints the messages before it
-    reads any setting, so stderr itself is silenced meanwhile, for native code too. TF_CPP_MIN_LOG_LEVEL=0 in the
-    environment lets everything through.
-    """
-    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
-        yield
-        return
-    logging.getLogger("absl").setLevel(logging.ERROR)
+def silence_stderr() -> Iterator[None]:
+    """Discard everything printed on stderr, including what native code prints."""
     sys.stderr.flush()
     kept = os.dup(_STDERR)
     nowhere = os.open(os.devnull, os.O_WRONLY)

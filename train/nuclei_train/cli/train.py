@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nuclei_runtime.cli.command import StopSignals, quiet_tensorflow, require_extra, run_command
+from nuclei_runtime.cli.command import StopSignals, require_extra, run_command
 from nuclei_runtime.cli.progress import progress_bar
 from nuclei_runtime.wording import counted
 from nuclei_train.cli.command import EXTRAS, AcceptOdditiesOption, DataArgument, say
 from nuclei_train.cli.searching import recorded_search, run_search, what_is_kept
+from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
 from nuclei_train.fitting.reporter import Reporter
 
 if TYPE_CHECKING:
