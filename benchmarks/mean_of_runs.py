@@ -23,10 +23,10 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from nuclei_runtime.cli.command import quiet_tensorflow
 from nuclei_runtime.errors import NucleiError
 from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_runtime.steps.tiling import Tiling
+from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
 from nuclei_train.fitting.start import read_start
 from nuclei_train.recipes.native import INFERENCE_CHECKPOINT, QUANTISATION_FILE, Native, keep_maps
 from nuclei_train.run_folder import (

@@ -94,7 +94,7 @@ class SharedTiles:
         self._left = deque(plan)
         self._given_back: deque[Tile] = deque()
         self._handed_out: dict[Tile, _HandedOut] = {}
-        self._ended: SimpleQueue[tuple[Tile, Maps | None]] = SimpleQueue()
+        self._ended: SimpleQueue[tuple[Tile, Future, Maps | None]] = SimpleQueue()
         self._free: dict[str, int] = {}
         self._declined_at: dict[str, float] = {}
         self._max_ahead = 0
@@ -193,15 +193,16 @@ class SharedTiles:
         )
         self._handed_out[tile] = _HandedOut(task, pixels, address, time.monotonic())
         # Whatever was raised, it is raised here as well if it is the tile's fault.
-        when_here(task, lambda maps, _: self._ended.put((tile, maps)))
+        when_here(task, lambda maps, _: self._ended.put((tile, task, maps)))
 
     def _next_ended(self, *, wait: bool) -> tuple[Tile, Maps] | None:
         """Return a tile that has come back with its maps; None if there is none yet, or it has come without."""
         try:
-            tile, maps = self._ended.get(timeout=_PATIENCE_S) if wait else self._ended.get_nowait()
+            tile, task, maps = self._ended.get(timeout=_PATIENCE_S) if wait else self._ended.get_nowait()
         except Empty:
             return None
-        if tile not in self._handed_out:  # it was taken back
+        given = self._handed_out.get(tile)
+        if given is None or given.task is not task:  # it was taken back, and may be with another process now
             return None
         address = self._take_back(tile)
         if maps is not None:
