@@ -2,9 +2,8 @@
 
     python -m benchmarks.domains DATA[:SPLIT]... [--model MODEL.onnx] [--drawing FILE.png]
 
-One row per set is printed in Markdown: mean AP and AP@0.5,
-averaged over images, of the model and of the model with --tta. The drawing contains only outlines, none of the images,
-so it may be published where the images may not.
+One row per set is printed in Markdown: mean AP and AP@0.5, averaged over images, of the model and of the model with
+--tta. The drawing contains only outlines, none of the images, so it may be published where the images may not.
 """
 
 from __future__ import annotations

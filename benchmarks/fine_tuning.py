@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.plots import draw_svg
 from nuclei_runtime.errors import NucleiError
 from nuclei_train.data.opening import open_for_training
 from nuclei_train.data.samples import Sample
@@ -180,10 +181,7 @@ def in_words(found: Comparison) -> str:
 
 def draw(out: Path) -> None:
     """Draw the curve: each draw a point, their means a line with the 95% interval of the gain."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "nuclei-edge"  # the same results give the same file
+    draw_svg()
     from matplotlib import pyplot
 
     before = json.loads((out / "before.json").read_text(encoding="utf-8"))

@@ -11,7 +11,6 @@ well.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -32,7 +31,7 @@ from nuclei_runtime.steps.view import AS_IT_IS, ViewChoice
 from nuclei_train.recipes.flag_fit import fit_flags
 from nuclei_train.recipes.score_fit import blurred, fit_score
 from nuclei_train.recipes.view_fit import fit_views
-from nuclei_train.run_folder import RUN_FILE, read_run
+from nuclei_train.run_folder import read_run, write_run
 
 
 def views_and_score_of(model: Path, data: Path) -> tuple[ViewChoice, ScoreModel]:
@@ -72,7 +71,7 @@ def write_in_card(run: Path, fields: Mapping[str, Any]) -> None:
     """Replace fields of the card that run.json describes."""
     described = read_run(run)
     described["export"]["card"] |= fields
-    (run / RUN_FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    write_run(run, described)
 
 
 def main(

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from scipy import ndimage
 
+from benchmarks.plots import draw_svg
 from benchmarks.sets import images_of, title_of
 from benchmarks.views import scaled
 from nuclei_runtime.arrays import Image, Labels
@@ -164,10 +165,7 @@ def points_of(found: list[Seen]) -> NDArray[np.float64]:
 
 def draw(path: Path, everything: Mapping[str, list[Seen]]) -> None:
     """Draw the AP@0.5 of each image against what was expected of it."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "nuclei-edge"  # the same results give the same file
+    draw_svg()
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")

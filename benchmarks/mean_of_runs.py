@@ -13,7 +13,6 @@ from another model if one is given.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import sys
 from dataclasses import asdict
@@ -33,8 +32,8 @@ from nuclei_train.run_folder import (
     BEST_CHECKPOINT,
     BEST_CHECKPOINT_H5,
     HISTORY_FILE,
-    RUN_FILE,
     read_run,
+    write_run,
 )
 
 
@@ -76,7 +75,7 @@ def main(
         card["postprocessing"] = asdict(Segmenter(watershed_of).card.postprocessing)
     described.pop("paths", None)
     described |= {"scores": {}, "search": [], "mean_of": [{"checkpoint_sha256": digest} for digest in digests]}
-    (out / RUN_FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    write_run(out, described)
     print(
         f"{out}: SHA-256 of {BEST_CHECKPOINT_H5} {hashlib.sha256((out / BEST_CHECKPOINT_H5).read_bytes()).hexdigest()}"
     )

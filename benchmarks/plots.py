@@ -8,12 +8,17 @@ from typing import Any
 from benchmarks.figures import median, megapixels_per_second, peer_speed, reference, rows_of
 
 
-def draw(results: dict[str, Any], out: Path) -> dict[str, Path]:
-    """Draw all plots into a folder; return the path of each by its title."""
+def draw_svg() -> None:
+    """Have matplotlib draw SVG files, and the same file from the same results."""
     import matplotlib
 
     matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "nuclei-edge"  # the same results give the same file
+    matplotlib.rcParams["svg.hashsalt"] = "nuclei-edge"
+
+
+def draw(results: dict[str, Any], out: Path) -> dict[str, Path]:
+    """Draw all plots into a folder; return the path of each by its title."""
+    draw_svg()
     from matplotlib import pyplot
 
     plots = {}

@@ -2,10 +2,9 @@
 
     python -m benchmarks.reliability DATA[:SPLIT]... [--model MODEL.onnx] [--precision int8] [--drawing FILE.svg]
 
-Each set is a row in Markdown:
-nuclei found, the share that is right, the mean score, the expected calibration error and the area under the ROC curve;
-the last row is all nuclei together. The drawing has a reliability plot for each set: for each of the bins, the share
-that is right against the mean score.
+Each set is a row in Markdown: nuclei found, the share that is right, the mean score, the expected calibration error and
+the area under the ROC curve; the last row is all nuclei together. The drawing has a reliability plot for each set: for
+each of the bins, the share that is right against the mean score.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.plots import draw_svg
 from benchmarks.sets import images_of, title_of
 from nuclei_runtime import Segmenter
 from nuclei_runtime.steps.score import Scores
@@ -70,10 +70,7 @@ def area_under_roc(scores: Scores, right: NDArray[np.bool_]) -> float:
 
 def draw(path: Path, outcomes: list[Outcome]) -> None:
     """Draw a reliability plot for each set."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "nuclei-edge"  # the same results give the same file
+    draw_svg()
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(2.4 * len(outcomes), 2.9), layout="constrained")

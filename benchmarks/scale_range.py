@@ -12,7 +12,6 @@ several sizes, as `benchmarks/contrast.py` draws them.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -22,14 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import contrast
+from benchmarks.sets import open_sets
 from nuclei_export.bioimageio.contrast import LOWER_PERCENT, UPPER_PERCENT, scale_range
 from nuclei_runtime import Segmenter
 from nuclei_runtime.metrics import match, mean_image_ap, pooled_ap
 from nuclei_runtime.model.card import ModelCard
 from nuclei_runtime.steps.preprocess import as_input, colours_of, preprocess
 from nuclei_runtime.steps.tiling import run_tiled
-from nuclei_train.data.opening import open_with_splits
-from nuclei_train.evaluation.sets import find_sets
 
 Segment = Callable[[Any], Any]
 """Takes an image and returns labels."""
@@ -76,8 +74,7 @@ def main(data: Path | None, model: Path | None) -> None:
 
 
 def _score(data: Path, card: ModelCard, ways: Mapping[str, Segment]) -> None:
-    datasets, table = open_with_splits(data, lambda sentence: print(sentence, file=sys.stderr))
-    (found,) = find_sets(datasets, table, {}, ("val",))
+    (found,), table = open_sets(f"{data}:val")
     rows: dict[tuple[str, str], list[Any]] = {}
     for sample in found.samples:
         image = sample.read_image()

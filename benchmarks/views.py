@@ -2,8 +2,8 @@
 
     python -m benchmarks.views DATA[:SPLIT]... [--model M.onnx] [--times 0.35 --times 5]
 
-With --times, the images and their truth are scaled. Besides AP@0.5, the table has the
-number of pixels that the network saw for each pixel of an image, which does not depend on how busy the machine is.
+With --times, the images and their truth are scaled. Besides AP@0.5, the table has the number of pixels that the network
+saw for each pixel of an image, which does not depend on how busy the machine is.
 """
 
 from __future__ import annotations
