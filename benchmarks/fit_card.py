@@ -28,6 +28,7 @@ from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_runtime.steps.flags import FlagLimits
 from nuclei_runtime.steps.score import ScoreModel
 from nuclei_runtime.steps.view import AS_IT_IS, ViewChoice
+from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
 from nuclei_train.recipes.flag_fit import fit_flags
 from nuclei_train.recipes.score_fit import blurred, fit_score
 from nuclei_train.recipes.view_fit import fit_views
@@ -82,10 +83,12 @@ def main(
     with TemporaryDirectory() as folder:
         model = Path(folder, "nuclei.onnx")
         config = ExportConfig(run, model, opset=18, name="fitted", version="0", license="BSD-3-Clause", evaluation=None)
-        export(config)
+        with quiet_tensorflow():
+            export(config)
         views, score = views_and_score_of(model, data)
         write_in_card(run, {"views": asdict(views), "score": asdict(score)})
-        export(config)
+        with quiet_tensorflow():
+            export(config)
         write_in_card(run, {"flags": asdict(flags_of(model, data))})
 
 

@@ -45,6 +45,7 @@ def main(
     ] = None,
 ) -> None:
     """Average the weights of runs."""
+    watershed = None if watershed_of is None else Segmenter(watershed_of).card.postprocessing
     with quiet_tensorflow():
         recipe = Native()
         starts = [read_start(run, recipe) for run in runs]
@@ -71,8 +72,8 @@ def main(
         card.pop(name, None)
     network = recipe.network
     card["input"]["tiling"] = asdict(Tiling(recipe.tile_core_px, network.halo_px, network.multiple_of_px))
-    if watershed_of is not None:
-        card["postprocessing"] = asdict(Segmenter(watershed_of).card.postprocessing)
+    if watershed is not None:
+        card["postprocessing"] = asdict(watershed)
     described.pop("paths", None)
     described |= {"scores": {}, "search": [], "mean_of": [{"checkpoint_sha256": digest} for digest in digests]}
     write_run(out, described)

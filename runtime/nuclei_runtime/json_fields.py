@@ -211,12 +211,21 @@ def shown(value: object) -> str:
     return spelt if len(spelt) <= _SHOWN_CHARACTERS else f"{spelt[:_SHOWN_CHARACTERS]}..."
 
 
-def flat(value: Any, location: str = "") -> dict[str, Any]:
-    """Return the values of a JSON document by their locations, such as ``model.sha256``."""
+def flat(value: Any, location: str = "", *, whole_lists: bool = False) -> dict[str, Any]:
+    """Return the values of a JSON document by their locations, such as ``model.sha256``.
+
+    Parameters
+    ----------
+    value : object
+    location : str
+        Of the value.
+    whole_lists : bool
+        Whether a list is one value, or each of its elements is.
+    """
     if isinstance(value, dict):
         parts = [(f"{location}.{key}" if location else str(key), child) for key, child in value.items()]
-    elif isinstance(value, list):
+    elif isinstance(value, list) and not whole_lists:
         parts = [(f"{location}[{index}]", child) for index, child in enumerate(value)]
     else:
         return {location: value}
-    return {key: leaf for name, child in parts for key, leaf in flat(child, name).items()}
+    return {key: leaf for name, child in parts for key, leaf in flat(child, name, whole_lists=whole_lists).items()}

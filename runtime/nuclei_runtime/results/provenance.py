@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from nuclei_runtime.json_fields import flat
 from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.results.layout import PROVENANCE_FILE, RECORDS_FOLDER
 from nuclei_runtime.segmentation.segmenter import Segmenter
@@ -176,18 +177,10 @@ def changes_since(path: Path, method: dict[str, Any]) -> str | None:
 
 def differing_settings(earlier: Any, now: Any) -> Iterator[str]:
     """Yield a clause for each setting in which two methods differ, in the order of the later one."""
-    was, is_now = _settings(earlier), _settings(json.loads(json.dumps(now)))
+    was, is_now = (flat(one, whole_lists=True) for one in (earlier, json.loads(json.dumps(now))))
     for name in is_now | was:
         if was.get(name) != is_now.get(name):
             yield f"{name} was {_shown(was.get(name))} and is {_shown(is_now.get(name))}"
-
-
-def _settings(value: Any, location: str = "") -> dict[str, Any]:
-    """Return the values of nested objects by their names, such as ``selection.channel``. A list is one value."""
-    if not isinstance(value, dict):
-        return {location: value}
-    parts = [(f"{location}.{key}" if location else str(key), child) for key, child in value.items()]
-    return {key: leaf for name, child in parts for key, leaf in _settings(child, name).items()}
 
 
 def _shown(value: Any) -> str:
