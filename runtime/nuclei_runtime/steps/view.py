@@ -35,8 +35,9 @@ are seen, relative to the training nuclei. Looking at it twice as large costs as
 validation images, nuclei of more than half the size gained nothing by it."""
 
 MIN_NUCLEI = 3
-"""Fewer nuclei are no reason to take a view. If there are fewer in the image as it is, it may be empty: another view is
-then taken only if it is beyond doubt."""
+"""Fewer nuclei may be specks or noise: a view that shows so few must promise as much as an image that is not looked at
+again. If there are fewer in the image as it is, it may be empty: another view is then taken only if it is beyond doubt.
+"""
 
 FOREGROUND = 0.5
 UNCERTAIN = (0.2, 0.8)
@@ -238,8 +239,8 @@ def choose(
     needed = promises[first] + choice.margin
     if looks[first].n_nuclei < MIN_NUCLEI:
         needed = max(needed, choice.doubt)
-    enough = [view for view in promises if looks[view].n_nuclei >= MIN_NUCLEI]
-    best = max(enough, key=promises.__getitem__, default=first)
+    credible = [view for view in promises if looks[view].n_nuclei >= MIN_NUCLEI or promises[view] >= choice.trigger]
+    best = max(credible, key=promises.__getitem__, default=first)
     if promises[best] <= needed:
         best = first
     return best, promises[best]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from skimage.transform import resize
 
 from nuclei_runtime import Plane, Scale, Segmenter, View, plane_of
+from nuclei_runtime.arrays import Labels
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.metrics import match
 from nuclei_runtime.segmentation import choice, memory
@@ -66,10 +67,23 @@ def test_nuclei_as_in_training_are_shown_as_they_are(bundled: Segmenter) -> None
     np.testing.assert_array_equal(found.labels, Segmenter(threads=1, view=View()).segment(FIELD).labels)
 
 
+def six_times_as_large(field: NDArray[np.uint8], truth: Labels) -> tuple[NDArray[np.uint8], Labels]:
+    shape = [6 * length for length in field.shape]
+    large = np.rint(resize(field / 255, shape, order=1) * 255).astype(np.uint8)
+    return large, resize(truth, shape, order=0, anti_aliasing=False, preserve_range=True).astype(np.int32)
+
+
+@pytest.mark.parametrize("seed", [1, 5, 7])
+def test_one_or_two_large_nuclei_are_found(bundled: Segmenter, seed: int) -> None:
+    """As they are, the network sees nothing or pieces of them."""
+    large, truth = six_times_as_large(*fluorescence_field(seed, height=100, width=100, n_nuclei=2))
+    found = bundled.segment(large)
+    assert found.view.scale.reduced > 1
+    assert match(truth, found.labels).ap()[0] == 1
+
+
 def test_large_nuclei_are_shown_smaller(bundled: Segmenter) -> None:
-    shape = [6 * length for length in FIELD.shape]
-    large = np.rint(resize(FIELD / 255, shape, order=1) * 255).astype(np.uint8)
-    truth = resize(TRUTH, shape, order=0, anti_aliasing=False, preserve_range=True).astype(np.int32)
+    large, truth = six_times_as_large(FIELD, TRUTH)
     found = bundled.segment(large)
     assert found.view.scale.reduced > 1
     assert match(truth, found.labels).ap()[0] > 0.85

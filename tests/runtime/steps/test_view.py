@@ -85,8 +85,12 @@ def test_another_view_must_promise_more_by_the_margin() -> None:
     assert looked({AS_IT_IS: seen(0.5), View(HALF): seen(0.53)})[0] == View(HALF)
 
 
-def test_a_few_nuclei_are_no_reason_to_take_a_view() -> None:
-    assert looked({AS_IT_IS: seen(0.0, 0, 0), View(HALF): seen(0.9, 40, MIN_NUCLEI - 1)})[:2] == (AS_IT_IS, 0.0)
+@pytest.mark.parametrize("found", [seen(0.0, 0, 0), seen(0.3)])
+def test_a_view_with_few_nuclei_is_taken_only_if_it_promises_as_much_as_an_image_looked_at_once(found: Look) -> None:
+    promise = CHOICE.expected_ap(found.signs)
+    few = {AS_IT_IS: found, View(HALF): seen(0.79, 40, MIN_NUCLEI - 1)}
+    assert looked(few)[:2] == (AS_IT_IS, promise)
+    assert looked({**few, View(HALF): seen(0.8, 40, 1)})[:2] == (View(HALF), 0.8)
 
 
 def test_where_nothing_is_found_another_view_must_be_beyond_doubt() -> None:
