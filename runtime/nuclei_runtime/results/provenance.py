@@ -6,7 +6,6 @@ import hashlib
 import json
 import platform
 from collections.abc import Collection, Iterator
-from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,8 +29,8 @@ _DEFAULT_PRECISION = "fp32"
 _IMPLIED = "model.provenance."
 """Where another model comes from differs whenever its digest does."""
 
-_MAX_SHOWN = 5
-"""How many settings a sentence names; the first ones say enough."""
+_MAX_SHOWN, _MAX_VALUES = 5, 8
+"""How many settings a sentence names, of which the first say enough, and how many values of a setting."""
 
 
 def describe_method(segmenter: Segmenter, selection: Selection, outputs: OutputOptions) -> dict[str, Any]:
@@ -76,16 +75,11 @@ def describe_given(
     before : Path, optional
         The results folder whose labels were corrected.
     """
-    corrected = {}
-    if before is not None:
-        with suppress(FileNotFoundError, ValueError, TypeError, KeyError):
-            document = json.loads((before / PROVENANCE_FILE).read_text(encoding="utf-8", errors="replace"))
-            model = document["method"].get("model")
-            corrected = {"run_key": document["run_key"], "model": model}
+    found = {} if before is None else read_provenance(before / PROVENANCE_FILE)
     return {
         "nuclei_edge": version("nuclei-edge"),
         "labels": "given as label images or outlines; no model found them in this run",
-        "corrected_from": corrected or None,
+        "corrected_from": {"run_key": found["run_key"], "model": found["method"].get("model")} if found else None,
         "selection": asdict(selection),
         "left_out": asdict(sieve),
         "outputs": outputs.describe(),
@@ -117,7 +111,7 @@ def provenance_json(
         `nuclei_runtime.results.table_formats.TableOptions.describe`; the run key ignores it.
     n_threads : int
     earlier_methods : dict, optional
-        Methods of results that earlier runs left in the folder, by run key; see `read_earlier_methods`.
+        Methods of results that earlier runs may have left in the folder, by run key; see `methods_in`.
     images_folder : str
         The folder that the names of the images are relative to, itself relative to the results folder if possible.
     """
@@ -137,7 +131,8 @@ def provenance_json(
             "packages": packages(),
         },
     }
-    return _with_earlier_methods(document, earlier_methods or {})
+    others = {key: earlier for key, earlier in (earlier_methods or {}).items() if key != document["run_key"]}
+    return _with_earlier_methods(document, others)
 
 
 def packages() -> dict[str, str]:
@@ -145,33 +140,36 @@ def packages() -> dict[str, str]:
     return {name: found for name in _PACKAGES if (found := _version(name)) is not None}
 
 
-def read_earlier_methods(path: Path, run_key: str) -> dict[str, Any]:
-    """Return the methods that a ``provenance.json`` names, by run key, except that of `run_key`; none if it is damaged.
-
-    A run that replaces the file keeps them, because the folder may contain results of each.
-    """
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Return a ``provenance.json`` as `provenance_json` writes it; nothing if the file is missing or damaged."""
     try:
         document = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-        methods = {**document.get(_EARLIER_METHODS, {}), document["run_key"]: document["method"]}
+        parts = document["method"], document.get(_EARLIER_METHODS, {})
+        is_whole = all(isinstance(part, dict) for part in parts) and isinstance(document["run_key"], str)
     except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
         return {}
-    methods.pop(run_key, None)
-    return methods
+    return document if is_whole else {}
 
 
-def changes_since(path: Path, method: dict[str, Any]) -> str | None:
-    """Return in one sentence what a run does differently from the run that wrote a ``provenance.json``.
+def methods_in(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Return the methods that `read_provenance` found, by run key: of the last run and of earlier ones."""
+    if not provenance:
+        return {}
+    return {**provenance.get(_EARLIER_METHODS, {}), provenance["run_key"]: provenance["method"]}
 
-    None if they do the same, or if the file is missing or damaged.
+
+def changes_since(provenance: dict[str, Any], method: dict[str, Any]) -> str | None:
+    """Return in one sentence what a run does differently from the run that wrote what `read_provenance` found.
+
+    None if they do the same, or if nothing was found.
     """
-    try:
-        earlier = json.loads(path.read_text(encoding="utf-8", errors="replace"))["method"]
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+    if not provenance:
         return None
-    changes = [one for one in differing_settings(earlier, method) if not one.startswith(_IMPLIED)]
+    changes = [one for one in differing_settings(provenance["method"], method) if not one.startswith(_IMPLIED)]
     if not changes:
         return None
-    more = f"; and {len(changes) - _MAX_SHOWN} more, see {path.name}" if len(changes) > _MAX_SHOWN else ""
+    n_more = len(changes) - _MAX_SHOWN
+    more = f"; and {n_more} more, see {PROVENANCE_FILE}" if n_more > 0 else ""
     return f"note: this run differs from the earlier one in the results folder: {'; '.join(changes[:_MAX_SHOWN])}{more}"
 
 
@@ -185,7 +183,7 @@ def differing_settings(earlier: Any, now: Any) -> Iterator[str]:
 
 def _shown(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(map(_shown, value)) or "none"
+        return ", ".join(map(_shown, value)) or "none" if len(value) <= _MAX_VALUES else f"{len(value)} values"
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -18,8 +18,9 @@ from nuclei_runtime.results.outcome import Verified
 from nuclei_runtime.results.provenance import (
     changes_since,
     describe_method,
+    methods_in,
     provenance_json,
-    read_earlier_methods,
+    read_provenance,
     run_key,
 )
 from nuclei_runtime.results.remote_folder import AnyResultsFolder, open_results_folder
@@ -127,10 +128,10 @@ def open_results(
     results = open_results_folder(config.out, config.mode, config.shard, config.tables, config.conditions)
     try:
         method = worker.describe()
-        earlier = read_earlier_methods(results.path / PROVENANCE_FILE, worker.job.run_key)
-        changes = changes_since(results.path / PROVENANCE_FILE, method) if config.mode == "resume" else None
+        earlier = read_provenance(results.path / PROVENANCE_FILE)
+        changes = changes_since(earlier, method) if config.mode == "resume" else None
         images_folder, tables = _seen_from(config.out, root), config.tables.describe()
-        text = provenance_json(method, tables, n_threads(config), earlier, images_folder=images_folder)
+        text = provenance_json(method, tables, n_threads(config), methods_in(earlier), images_folder=images_folder)
         results.write_provenance(text)
     except BaseException:
         results.close(is_last=False)
