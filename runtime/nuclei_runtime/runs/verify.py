@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from nuclei_runtime.results.joined_tables import write_tables
 from nuclei_runtime.results.layout import IMAGES_TABLE, PROVENANCE_FILE, RECORDS_FOLDER, token_of
 from nuclei_runtime.results.mirror import mirrored
 from nuclei_runtime.results.outcome import Verified
-from nuclei_runtime.results.provenance import differing_settings
+from nuclei_runtime.results.provenance import differing_settings, read_provenance
 from nuclei_runtime.results.records import Record, digest_file, record_of, with_recorded
 from nuclei_runtime.results.shard import WHOLE
 from nuclei_runtime.results.table_formats import finish_tables
@@ -127,9 +126,8 @@ def _summary(record: Record) -> str:
 
 
 def _compare_provenance(path: Path, description: dict[str, Any]) -> Iterator[str]:
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8", errors="replace"))["method"]
-    except (ValueError, TypeError, KeyError):
+    stored = read_provenance(path)
+    if not stored:
         yield "is damaged"
         return
-    yield from differing_settings(stored, description)
+    yield from differing_settings(stored["method"], description)

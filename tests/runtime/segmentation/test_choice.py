@@ -75,7 +75,7 @@ def six_times_as_large(field: NDArray[np.uint8], truth: Labels) -> tuple[NDArray
 
 @pytest.mark.parametrize("seed", [1, 5, 7])
 def test_one_or_two_large_nuclei_are_found(bundled: Segmenter, seed: int) -> None:
-    """As they are, the network sees nothing or pieces of them."""
+    """Shown as they are, the network is not sure of them, or finds only pieces."""
     large, truth = six_times_as_large(*fluorescence_field(seed, height=100, width=100, n_nuclei=2))
     found = bundled.segment(large)
     assert found.view.scale.reduced > 1
