@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nuclei_runtime.model.card import SCHEMA_VERSION, ModelCard, parse_card
 from nuclei_runtime.model.session import load_session
 from nuclei_train.errors import RunFolderError
+from nuclei_train.networks.widening import widen
 from nuclei_train.run_folder import BEST_CHECKPOINT, BEST_CHECKPOINT_H5, read_run
 
 if TYPE_CHECKING:
@@ -112,8 +113,10 @@ def read_start(path: Path, recipe: Recipe) -> Start:
             f"file, or {BUNDLED} for the bundled model"
         )
     network = load_network(checkpoint, "copy it again, or start from another one")
-    found, expected = _layout(network), _layout(recipe.build())
-    if found != expected:
+    expected_network = recipe.build()
+    weights = widen(network, expected_network)
+    if weights is None:
+        found, expected = _layout(network), _layout(expected_network)
         where = next((pair for pair in zip(found, expected, strict=False) if pair[0] != pair[1]), None)
         difference = (
             f"{where[0]} where {where[1]} was expected" if where else f"{len(found)} weights instead of {len(expected)}"
@@ -123,7 +126,7 @@ def read_start(path: Path, recipe: Recipe) -> Start:
             f"difference is {difference}; start from {BEST_CHECKPOINT} of a run with the same recipe, architecture and "
             "filters"
         )
-    return Start(path, hashlib.sha256(checkpoint.read_bytes()).hexdigest(), network.get_weights())
+    return Start(path, hashlib.sha256(checkpoint.read_bytes()).hexdigest(), weights)
 
 
 def recorded_start(recorded: Mapping[str, Any], recipe: Recipe, *, has_state: bool) -> Start | None:

@@ -13,8 +13,11 @@ from nuclei_train.recipes.native import Native
 from nuclei_train.run_folder import difference
 
 DEFAULT = Native()
+WIDE = Native(name="native-wide", filters=48)  # four times the compute
 DEFAULT_WITH_START = FineTuning()
-RECIPES: dict[str, Native | Baseline] = {recipe.name: recipe for recipe in (DEFAULT, Baseline(), DEFAULT_WITH_START)}
+RECIPES: dict[str, Native | Baseline] = {
+    recipe.name: recipe for recipe in (DEFAULT, WIDE, Baseline(), DEFAULT_WITH_START)
+}
 
 
 def choose_recipe(
