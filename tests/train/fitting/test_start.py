@@ -58,6 +58,17 @@ def test_its_weights_are_those_of_the_best_checkpoint(native_run: Path) -> None:
             np.testing.assert_array_equal(one, other)
 
 
+def test_a_wider_network_begins_with_what_the_checkpoint_computes(native_run: Path) -> None:
+    checkpoint = keras.models.load_model(native_run / "best.keras", compile=False)
+    recipe = replace(NATIVE, filters=12)
+    wide = recipe.build()
+    wide.set_weights(read_start(native_run, recipe).weights)
+    batch = np.random.default_rng(0).random((2, 96, 96, 3), np.float32)
+    # The networks compute in bfloat16 where the processor can, with eight bits.
+    expected = checkpoint.predict_on_batch(batch)
+    np.testing.assert_allclose(wide.predict_on_batch(batch), expected, atol=0.02 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize(
     ("recipe", "expected"),
     [

@@ -54,7 +54,7 @@ def material(split: Split) -> NativeMaterial:
 
 
 def test_it_can_be_named() -> None:
-    assert list(RECIPES) == ["native", "baseline", "fine-tuning"]
+    assert list(RECIPES) == ["native", "native-wide", "baseline", "fine-tuning"]
     for name, recipe in RECIPES.items():
         assert recipe.name == name
         assert is_dataclass(recipe)

@@ -90,6 +90,10 @@ def decays(trainer: Trainer) -> list[float]:
     return [one.recipe.weight_decay for one in trainer.configs]  # type: ignore[attr-defined]
 
 
+def test_every_recipe_that_trains_from_the_beginning_can_be_searched() -> None:
+    assert set(SPACES) == set(registry.RECIPES) - {registry.DEFAULT_WITH_START.name}
+
+
 def test_the_best_of_all_trials_is_kept_and_the_first_has_the_recipes_own_settings(
     tmp_path: Path, trainer: Trainer
 ) -> None:

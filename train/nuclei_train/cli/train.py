@@ -34,7 +34,9 @@ def train(
     run: Annotated[Path, typer.Argument(help="Run folder for checkpoints, curves, logs and run.json.")],
     recipe: Annotated[
         str | None,
-        typer.Option(help="What to train and how: native, or with --start fine-tuning (the defaults), or baseline."),
+        typer.Option(
+            help="What to train and how: native, or with --start fine-tuning (the defaults), native-wide or baseline."
+        ),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of epochs, instead of the recipe's.")
@@ -72,8 +74,8 @@ def train(
         typer.Option(
             metavar="N",
             min=1,
-            help="Train N times with different settings, and keep the best run in RUN/best. Of the recipe native: "
-            "learning rate, weight decay, and how strongly images are changed.",
+            help="Train N times with different settings, and keep the best run in RUN/best. For native and "
+            "native-wide: learning rate, weight decay, and how strongly images are changed.",
         ),
     ] = None,
     accept_oddities: AcceptOdditiesOption = False,

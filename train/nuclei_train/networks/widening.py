@@ -72,12 +72,13 @@ def _convolution(old: keras.Layer, new: keras.Layer, before: NDArray[np.intp]) -
 
 
 def _is_wider(narrow: keras.Model, wide: keras.Model) -> bool:
-    """Return whether both have the same layers, and `wide` has no fewer filters anywhere."""
+    """Return whether both have the same layers and the same output, and `wide` has no fewer filters anywhere."""
 
     def layout(network: keras.Model) -> list[tuple[type, str]]:
         return [(type(layer), layer.name) for layer in network.layers]
 
-    return layout(narrow) == layout(wide) and all(
+    same = layout(narrow) == layout(wide) and narrow.output.shape[-1] == wide.output.shape[-1]
+    return same and all(
         len(had.shape) == len(has.shape)
         and all(small <= large for small, large in zip(had.shape, has.shape, strict=True))
         for had, has in zip(narrow.weights, wide.weights, strict=True)

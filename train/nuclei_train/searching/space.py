@@ -52,7 +52,8 @@ class Space(Protocol):
 
 
 class NativeSpace:
-    """For the recipe `native`: how fast it learns, how far it is regularised, and how strongly crops are changed.
+    """For the recipes `native` and `native-wide`: how fast the network learns, and how strongly it is regularised and
+    crops are changed.
 
     The parts of the loss are left out, because with others, the validation losses of trials could not be compared; what
     each of them brings has been measured (benchmarks/results/ablations.md). So are settings that change how long a step
@@ -117,5 +118,5 @@ class BaselineSpace:
         return replace(recipe, learning_rate=values["learning_rate"], batch_size=int(values["batch_size"]))
 
 
-SPACES: dict[str, Space] = {"native": NativeSpace(), "baseline": BaselineSpace()}
+SPACES: dict[str, Space] = {"native": NativeSpace(), "native-wide": NativeSpace(), "baseline": BaselineSpace()}
 """By the name of the recipe."""
