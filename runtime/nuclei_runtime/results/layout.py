@@ -56,6 +56,7 @@ _MAX_NAME_BYTES = 255
 """The longest name on the common file systems."""
 
 _MARK_LENGTH, _TOKEN_LENGTH = 8, 32
+_BACKSLASH = "\\"
 
 
 def token_of(name: str) -> str:
@@ -64,6 +65,15 @@ def token_of(name: str) -> str:
     It is the first 32 hexadecimal digits of the SHA-256 of the name.
     """
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_TOKEN_LENGTH]
+
+
+def result_stem(stem: str) -> str:
+    """Return the stem of an image as the names of its results have it.
+
+    Zips from Windows can unpack to names with a backslash, which would lead into another folder there: it becomes
+    ``_``, and a part of the token follows.
+    """
+    return f"{stem.replace(_BACKSLASH, '_')}~{token_of(stem)[:_MARK_LENGTH]}" if _BACKSLASH in stem else stem
 
 
 def result_path(output: Output, stem: str, suffix: str = "") -> str:
@@ -77,11 +87,11 @@ def result_path(output: Output, stem: str, suffix: str = "") -> str:
     suffix : str
         `nuclei_runtime.readers.plane.Plane.suffix`; empty for a result of the whole file.
     """
-    ending = suffix + output.ending
-    path = PurePosixPath(output.folder, stem + ending)
+    safe, ending = result_stem(stem), suffix + output.ending
+    path = PurePosixPath(output.folder, safe + ending)
     if len(path.name.encode()) > _MAX_NAME_BYTES:
         ending = f"~{token_of(stem)[:_MARK_LENGTH]}{ending}"
-        kept = PurePosixPath(stem).name.encode()[: _MAX_NAME_BYTES - len(ending)].decode(errors="ignore")
+        kept = PurePosixPath(safe).name.encode()[: _MAX_NAME_BYTES - len(ending)].decode(errors="ignore")
         path = path.with_name(kept + ending)
     return path.as_posix()
 
@@ -89,7 +99,7 @@ def result_path(output: Output, stem: str, suffix: str = "") -> str:
 def is_inside(path: str) -> bool:
     """Whether a path that a record names stays within a folder of the results folder, on every system."""
     parts = PurePosixPath(path).parts
-    return len(parts) > 1 and parts[0] != "/" and ".." not in parts and "\\" not in path and ":" not in parts[0]
+    return len(parts) > 1 and parts[0] != "/" and ".." not in parts and _BACKSLASH not in path and ":" not in parts[0]
 
 
 def is_result(path: str) -> bool:

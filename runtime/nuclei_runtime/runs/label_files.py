@@ -14,7 +14,14 @@ from nuclei_runtime.readers.formats import format_in_folder, format_of_folder
 from nuclei_runtime.readers.outlines.opening import is_outline_file
 from nuclei_runtime.readers.plane import Plane, series_stem
 from nuclei_runtime.results.differing import Differing, differing_results
-from nuclei_runtime.results.layout import PROVENANCE_FILE, RECORDS_FOLDER, record_path, recorded_tokens, result_path
+from nuclei_runtime.results.layout import (
+    PROVENANCE_FILE,
+    RECORDS_FOLDER,
+    record_path,
+    recorded_tokens,
+    result_path,
+    result_stem,
+)
 from nuclei_runtime.results.records import Record, read_record
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.wording import counted
@@ -254,7 +261,11 @@ def _label_files(folder: Path) -> Iterator[Path]:
 
 def _index(images: Sequence[ImageFile], show: Callable[[str], str]) -> dict[str, ImageFile]:
     """Return the images by name and by stem, as `show` shows these; without those that are not unique."""
-    named = [(shown, image) for image in images for shown in {show(image.stem), show(image.name)}]
+    named = [
+        (shown, image)
+        for image in images
+        for shown in set(map(show, (image.stem, image.name, result_stem(image.stem))))
+    ]
     uses = Counter(shown for shown, _ in named)
     return {shown: image for shown, image in named if uses[shown] == 1}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import unicodedata
 import zipfile
 from pathlib import Path
@@ -15,6 +16,7 @@ import tifffile
 from PIL import Image
 
 from nuclei_runtime.errors import ImageError
+from nuclei_runtime.results.layout import result_stem
 from nuclei_train.data.finding import describe_unpaired, open_data, training_set
 from nuclei_train.data.opening import open_with_splits
 from nuclei_train.data.samples import Dataset
@@ -299,6 +301,14 @@ def test_corrected_results_are_the_truth_of_the_images_beside_them(tmp_path: Pat
     assert dataset.unpaired == ("my_results/labels/gone.tif",)
     (note,) = dataset.notes
     assert "2 label images of a results folder are taken as the truth; 1 of them are as nuclei-infer wrote them" in note
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="NOT RUN: Windows cannot store this name")
+def test_a_corrected_result_finds_an_image_with_a_backslash_in_its_name(tmp_path: Path) -> None:
+    write(tmp_path, "sub\\b.tif", "sub_b.tif")
+    results(tmp_path / "my_results", result_stem("sub\\b"))
+    truth = {sample.image_name: sample.has_truth for sample in opened(tmp_path).samples}
+    assert truth == {"sub\\b.tif": True, "sub_b.tif": False}
 
 
 def test_results_never_replace_masks(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-from nuclei_runtime.results.layout import PROVENANCE_FILE, RECORDS_FOLDER
+from nuclei_runtime.results.layout import PROVENANCE_FILE, RECORDS_FOLDER, result_stem
 from nuclei_runtime.writers.outputs import LABEL_FORMS, LABELS
 from nuclei_train.data.annotations.formats import FORMATS
 from nuclei_train.data.layouts.pairing import Found, Pair, twice
@@ -63,7 +63,7 @@ def _corrected(
             inner = image.relative_to(folder.parent)
             for parts in (inner.parts, inner.with_suffix("").parts):
                 for start in range(len(parts)):
-                    by_stem.setdefault("/".join(parts[start:]), []).append(image)
+                    by_stem.setdefault(result_stem("/".join(parts[start:])), []).append(image)
     known = set(files)
     written = _digests_written(folder, files, store)
     n_unchanged = n_outlines = 0
