@@ -24,7 +24,7 @@ from nuclei_runtime.model.bundled import BUNDLED_MODELS
 from nuclei_runtime.readers.plane import plane_of
 from nuclei_runtime.segmentation.blocks import label_maps
 from nuclei_runtime.segmentation.network import Network
-from nuclei_runtime.segmentation.plane_input import PlaneInput, shown_plane
+from nuclei_runtime.segmentation.plane_input import input_in
 from nuclei_runtime.segmentation.plane_maps import PlaneMaps
 from nuclei_runtime.segmentation.plane_tiles import Cut, OwnTiles
 from nuclei_runtime.steps.tiling import Tiling, computed_px
@@ -52,8 +52,7 @@ class Found:
 
 def maps_with(image: Image, network: Network, tiling: Tiling) -> Maps:
     """Return all maps of an image that is cut as `tiling` says, in pixels of the image."""
-    plane = shown_plane(plane_of(image), network.view.stain)
-    read = PlaneInput(plane, network.card.preprocessing).read
+    read = input_in(plane_of(image), network.card.preprocessing, network.view.stain).read
     height, width = image.shape[:2]
     shape = height, width
     n_maps = len(network.card.output.maps)

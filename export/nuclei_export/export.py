@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,8 @@ def _read_evaluation(path: Path, card: ModelCard) -> list[Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         model, n_failed = document["model"], len(document["failed"])
-        evaluated, postprocessing = str(model["graph_sha256"]), model["postprocessing"]
+        evaluated, expected = str(model["graph_sha256"]), card.method()
+        differing = [name for name, value in expected.items() if model[name] != value]
         scores = list(document["card_evaluation"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EvaluationFileError(f"{path}: not an evaluation.json written by nuclei-evaluate: {error}") from error
@@ -150,10 +151,10 @@ def _read_evaluation(path: Path, card: ModelCard) -> list[Any]:
             f"{path}: its scores are of graph {evaluated[:12]}, but this run gives graph {graph_sha256[:12]}; "
             "evaluate the exported model first"
         )
-    expected = json.loads(json.dumps(asdict(card.postprocessing)))
-    if postprocessing != expected:
+    if differing:
+        name = differing[0]
         raise EvaluationFileError(
-            f"{path}: its scores are of nuclei found with {postprocessing}, but this run has {expected}; "
+            f"{path}: its scores are of a model with the {name} {model[name]}, but this run has {expected[name]}; "
             "evaluate the exported model again"
         )
     if n_failed:

@@ -180,13 +180,15 @@ def test_the_scores_of_this_graph_go_into_the_card(
     for score in result.card.evaluation:
         assert f"| {score.dataset} | {score.metric} | {score.value:.4f} |" in text
 
-    of_another_graph, with_another_threshold, with_a_failure = (deepcopy(document) for _ in range(3))
+    of_another_graph, with_another_threshold, with_views, with_a_failure = (deepcopy(document) for _ in range(4))
     of_another_graph["model"]["graph_sha256"] = "0" * 64
     with_another_threshold["model"]["postprocessing"]["kwargs"]["threshold"] += 0.1
+    with_views["model"]["views"] = {"trigger": 0.8}
     with_a_failure["failed"].append({"set": "stage1_train", "image_id": "a", "reason": "is damaged"})
     for other, message in (
         (of_another_graph, "its scores are of graph 000000000000, but this run gives graph"),
-        (with_another_threshold, r"its scores are of nuclei found with .*, but this run has .*; evaluate .* again"),
+        (with_another_threshold, r"are of a model with the postprocessing .*, but this run has .*; evaluate .* again"),
+        (with_views, r"are of a model with the views \{'trigger': 0\.8\}, but this run has None"),
         (with_a_failure, "1 image could not be scored, expected none; fix them"),
     ):
         (out / "evaluation.json").write_text(json.dumps(other), encoding="utf-8")

@@ -143,21 +143,22 @@ def replay_sample(segmenter: Segmenter, path: str | os.PathLike[str]) -> Replay:
     Parameters
     ----------
     segmenter : Segmenter
-        One without test-time augmentation and diameter: the sample shows what the model gives without them.
+        One without test-time augmentation, diameter, stain and view: the sample shows what the model gives without
+        them.
     path : path
         See `sample_path`.
 
     Raises
     ------
     ArgumentError
-        This is no segmenter or no path, or the segmenter has test-time augmentation or a diameter.
+        This is no segmenter or no path, or the segmenter has one of these.
     ModelNotFoundError, ModelFormatError
         See `read_sample`; or the sample belongs to another model.
     """
     check_argument(isinstance(segmenter, Segmenter), "segmenter", "a Segmenter", segmenter)
     check_argument(is_path(path), "path", "the path that sample_path(model) gives", path)
-    if segmenter.options.tta or segmenter.options.diameter_px is not None:
-        raise ArgumentError("a sample is replayed without tta and diameter_px; make a segmenter without them")
+    if segmenter.options.tta or segmenter.options.changes_view:
+        raise ArgumentError("a sample is replayed without tta, diameter_px, stain and view; leave them out")
     sample = read_sample(path)
     (maps,) = segmenter.predict([sample.image])
     if maps.shape != sample.maps.shape:

@@ -7,6 +7,7 @@ with its location.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -102,6 +103,9 @@ class Evaluation:
     value: float
 
 
+_METHOD = ("preprocessing", "postprocessing", "training_nucleus_diameter_px", "views")
+
+
 @dataclass(frozen=True)
 class ModelCard:
     """Describes a model: its input, output and steps, and how well it performs.
@@ -161,6 +165,11 @@ class ModelCard:
         """Return the card as canonical JSON, without the optional fields that are empty."""
         empty = {name for name in ("views", "score", "flags", "extensions") if not getattr(self, name)}
         return canonical_json({name: value for name, value in asdict(self).items() if name not in empty})
+
+    def method(self) -> dict[str, Any]:
+        """Return the fields that decide, with the graph, which nuclei are found, as JSON has them; None if empty."""
+        document = json.loads(self.to_json())
+        return {name: document.get(name) for name in _METHOD}
 
 
 def parse_card(text: str, source: str) -> ModelCard:

@@ -95,9 +95,8 @@ def provenance_json(
     method: dict[str, Any],
     tables: dict[str, Any],
     n_threads: int,
-    earlier_methods: dict[str, Any] | None = None,
-    *,
-    images_folder: str = "",
+    earlier_methods: dict[str, Any],
+    images_folder: str,
 ) -> str:
     """Return ``provenance.json``: the method, its run key, and the machine, which the run key ignores.
 
@@ -110,7 +109,7 @@ def provenance_json(
     tables : dict
         `nuclei_runtime.results.table_formats.TableOptions.describe`; the run key ignores it.
     n_threads : int
-    earlier_methods : dict, optional
+    earlier_methods : dict
         Methods of results that earlier runs may have left in the folder, by run key; see `methods_in`.
     images_folder : str
         The folder that the names of the images are relative to, itself relative to the results folder if possible.
@@ -131,7 +130,7 @@ def provenance_json(
             "packages": packages(),
         },
     }
-    others = {key: earlier for key, earlier in (earlier_methods or {}).items() if key != document["run_key"]}
+    others = {key: earlier for key, earlier in earlier_methods.items() if key != document["run_key"]}
     return _with_earlier_methods(document, others)
 
 

@@ -131,7 +131,7 @@ def open_results(
         earlier = read_provenance(results.path / PROVENANCE_FILE)
         changes = changes_since(earlier, method) if config.mode == "resume" else None
         images_folder, tables = _seen_from(config.out, root), config.tables.describe()
-        text = provenance_json(method, tables, n_threads(config), methods_in(earlier), images_folder=images_folder)
+        text = provenance_json(method, tables, n_threads(config), methods_in(earlier), images_folder)
         results.write_provenance(text)
     except BaseException:
         results.close(is_last=False)

@@ -24,7 +24,7 @@ from nuclei_runtime.errors import ImageError
 from nuclei_runtime.segmentation.kept_blocks import Found, KeptBlocks
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
 from nuclei_runtime.steps.instances import find_instances
-from nuclei_runtime.steps.score import nucleus_signs
+from nuclei_runtime.steps.score import NO_SIGNS, nucleus_signs
 from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.windows import CutNucleusError, Window
 
@@ -149,7 +149,7 @@ class BlockSearch:
             for part, window in zip(kept, (rows, columns), strict=True)
         )
         # In the whole window: no nucleus touches an edge of it beyond which the plane goes on.
-        signs = nucleus_signs(maps, labels) if self.has_signs else None
+        signs = nucleus_signs(maps, labels) if self.has_signs else NO_SIGNS
         return Found(kept[0], kept[1], labels[inner], signs)
 
     def _window(self, rows: slice, columns: slice, core_rows: slice, core_columns: slice) -> Window:

@@ -23,8 +23,8 @@ from nuclei_runtime.segmentation.plane_input import (
     PlaneInput,
     Region,
     as_grey,
-    has_colours,
     lies_in,
+    may_be_stained,
     moved,
     regions,
     shown_plane,
@@ -34,7 +34,7 @@ from nuclei_runtime.segmentation.plane_tiles import Cut, OwnTiles
 from nuclei_runtime.steps.evidence import Evidence, evidence_of
 from nuclei_runtime.steps.instances import METHODS, find_instances
 from nuclei_runtime.steps.preprocess import as_input
-from nuclei_runtime.steps.score import Scores, nucleus_signs
+from nuclei_runtime.steps.score import NO_SIGNS, Scores, nucleus_signs
 from nuclei_runtime.steps.stains import AS_IS
 from nuclei_runtime.steps.structure import BLOCK_PX
 from nuclei_runtime.steps.view import Look, View, ViewChoice, choose, look_at
@@ -73,7 +73,7 @@ class Shown:
         """
         model = self.network.card.score
         expected_ap = self.evidence.expected_ap or 0.0
-        return None if model is None or found.signs is None else model.scores(found.signs, expected_ap)
+        return None if model is None else model.scores(found.signs, expected_ap)
 
 
 def choose_view(plane: Plane, network: Network, budget: Budget, whole_px: int) -> Shown:
@@ -138,9 +138,8 @@ class Eye:
 
     @cached_property
     def is_colour(self) -> bool:
-        """Whether the plane has colours, and so stains: not if only one of its channels holds a picture."""
-        contrast = self._input(AS_IS).contrast
-        return (contrast is None or contrast.channel is None) and has_colours(self._plane)
+        """Whether the plane may be stained."""
+        return may_be_stained(self._plane, self._input(AS_IS).contrast)
 
     def shown(self, view: View) -> Shown:
         """Return the plane in a view, with its nuclei if they were found while looking."""
@@ -222,6 +221,8 @@ class Eye:
         return most_structure(contrast.blocks, (height, width), n_squares)
 
     def _input(self, stain: str) -> PlaneInput:
+        if stain != AS_IS and not self.is_colour:
+            return self._input(AS_IS)
         if stain not in self._inputs:
             self._inputs[stain] = PlaneInput(shown_plane(self._plane, stain), self._network.card.preprocessing)
         return self._inputs[stain]
@@ -229,7 +230,7 @@ class Eye:
     def _find_whole(self, view: View) -> tuple[Maps, Labels]:
         """Return the maps and the nuclei of the plane, which may be its result."""
         maps, labels = self._find(view, self._whole)
-        signs = None if self._network.card.score is None else nucleus_signs(maps, labels)
+        signs = NO_SIGNS if self._network.card.score is None else nucleus_signs(maps, labels)
         self._found[view] = Found(*self._whole, labels, signs)
         return maps, labels
 

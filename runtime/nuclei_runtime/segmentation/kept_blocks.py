@@ -2,8 +2,8 @@
 
 Only the nuclei and their signs are kept: everything else follows from them. The file is a sequence of entries: the
 bounds of the window, the number of nuclei whose signs are known, the length of what follows and a checksum, then the
-signs and the labels, deflated. A process may be killed while it writes:
-an entry that is not whole, and whatever follows it, does not count.
+signs and the labels, deflated. A process may be killed while it writes: an entry that is not whole, and whatever
+follows it, does not count.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Found:
         A window with all of their pixels.
     labels : (h, w) ndarray of int32
         Their numbers in the plane.
-    signs : (n, 3) ndarray, optional
-        See `nuclei_runtime.steps.score.nucleus_signs`; None if the model's card has no score.
+    signs : (n, 3) ndarray
+        See `nuclei_runtime.steps.score.nucleus_signs`; without rows if the model's card has no score.
     """
 
     rows: slice
     columns: slice
     labels: Labels
-    signs: NucleusSigns | None = None
+    signs: NucleusSigns
 
 
 class KeptBlocks:
@@ -92,7 +92,7 @@ class KeptBlocks:
         (*bounds, n_scored), data = entry
         rows, columns = slice(*bounds[:2]), slice(*bounds[2:])
         values = bytearray(zlib.decompress(data))
-        signs = np.frombuffer(values, "<f8", n_scored * N_SIGNS).reshape(n_scored, N_SIGNS) if n_scored else None
+        signs = np.frombuffer(values, "<f8", n_scored * N_SIGNS).reshape(n_scored, N_SIGNS)
         labels = np.frombuffer(values, "<i4", offset=8 * n_scored * N_SIGNS)
         return Found(rows, columns, labels.reshape(rows.stop - rows.start, columns.stop - columns.start), signs)
 
@@ -106,11 +106,10 @@ class KeptBlocks:
         """
         if self._file is None:
             return
-        signs = np.zeros((0, N_SIGNS)) if found.signs is None else found.signs
-        values = signs.astype("<f8", copy=False).tobytes() + found.labels.astype("<i4", copy=False).tobytes()
+        values = found.signs.astype("<f8", copy=False).tobytes() + found.labels.astype("<i4", copy=False).tobytes()
         data = zlib.compress(values, _LEVEL)
         rows, columns = found.rows, found.columns
-        head = (rows.start, rows.stop, columns.start, columns.stop, len(signs))
+        head = (rows.start, rows.stop, columns.start, columns.stop, len(found.signs))
         entry = memoryview(_ENTRY.pack(*head, len(data), _checksum(head, data)) + data)
         while entry:
             entry = entry[self._file.write(entry) :]

@@ -106,7 +106,8 @@ def load_network(options: SegmenterOptions) -> Network:
     ------
     ModelError, RuntimeEnvironmentError
         See `nuclei_runtime.model.session.load_session`; or the model takes images of one size only, which excludes
-        test-time augmentation, a diameter and a view; or its card has no score, and the options ask for a minimum.
+        test-time augmentation, a diameter and a view; or its card has no score or no views, and the options ask for a
+        minimum of the score or of the quality.
     """
     session = load_session(
         options.model_path, sha256=options.sha256, provider=options.provider, threads=options.threads
@@ -121,6 +122,11 @@ def load_network(options: SegmenterOptions) -> Network:
         raise ModelError(
             f"{card.name} has no score, so no nucleus can be left out for it (--min-score, min_score in Python); train "
             "or fit it with this version of nuclei-edge, or use the bundled model"
+        )
+    if options.min_quality is not None and card.views is None:
+        raise ModelError(
+            f"{card.name} does not say how good its results are, so none can be flagged for it (--min-quality, "
+            "min_quality in Python); train or fit it with this version of nuclei-edge, or use the bundled model"
         )
     given = options.sieve, options.tissue_mask, options.min_quality
     if options.view is not None:

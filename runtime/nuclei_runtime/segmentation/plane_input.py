@@ -114,16 +114,30 @@ def _fitting_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
     return COUNTING_BYTES + max(reading, finding) + n_blocks * 8 * (n_channels + 4)
 
 
+def input_in(plane: Plane, steps: Sequence[Step], stain: str) -> PlaneInput:
+    """Return the network's input for a stain of a plane, or for its own colours if it cannot be stained."""
+    as_it_is = PlaneInput(plane, steps)
+    if stain == AS_IS or not may_be_stained(plane, as_it_is.contrast):
+        return as_it_is
+    return PlaneInput(shown_plane(plane, stain), steps)
+
+
+def may_be_stained(plane: Plane, contrast: Contrast | None) -> bool:
+    """Return whether a plane has colours, and so stains: not if only one of its channels holds a picture."""
+    return (contrast is None or contrast.channel is None) and has_colours(plane)
+
+
 def shown_plane(plane: Plane, stain: str) -> Plane:
-    """Return a plane as the network is shown it: a stain of it, or itself if it has no colours.
+    """Return a plane as the network is shown it.
 
     Parameters
     ----------
     plane : Plane
+        One that may be stained, unless it is shown as it is.
     stain : str
         See `nuclei_runtime.steps.view.View`.
     """
-    if stain == AS_IS or not has_colours(plane):
+    if stain == AS_IS:
         return plane
 
     def read(rows: slice, columns: slice) -> Image:

@@ -9,8 +9,9 @@ import numpy as np
 
 from nuclei_runtime.arrays import Image, Maps
 from nuclei_runtime.readers.plane import plane_of
+from nuclei_runtime.segmentation.glass import without_glass
 from nuclei_runtime.segmentation.network import Network
-from nuclei_runtime.segmentation.plane_input import PlaneInput, shown_plane
+from nuclei_runtime.segmentation.plane_input import input_in
 from nuclei_runtime.segmentation.plane_tiles import Cut, OwnTiles, Tile, Tiles
 from nuclei_runtime.segmentation.scratch_raster import ScratchRaster
 from nuclei_runtime.steps.contrast import Contrast
@@ -84,7 +85,10 @@ def image_maps(image: Image, network: Network) -> Maps:
     if network.tiling is None:
         return resized_maps(image, network)[0]
     n_maps = len(network.card.output.maps)
-    plane_input = PlaneInput(shown_plane(plane_of(image), network.view.stain), network.card.preprocessing)
+    plane = plane_of(image)
+    if network.skips_glass:
+        plane = without_glass(plane)
+    plane_input = input_in(plane, network.card.preprocessing, network.view.stain)
     tiles = OwnTiles(plane_input.read, network, shape)
     with PlaneMaps(Cut(shape, network.tiling), tiles, n_maps, memory_bytes=sys.maxsize) as found:
         return found.read(slice(0, shape[0]), slice(0, shape[1]))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from nuclei_runtime.arrays import Labels
 from nuclei_runtime.errors import ImageValueError, InputsError
+from nuclei_runtime.steps.physical import ROUNDING
 
 MAX_GROWTH_PX = 128
 """A block is measured in a window with twice this margin around it; a larger window might not fit into memory. It is
@@ -30,9 +31,14 @@ class Growth:
     spacing: tuple[float, float]
 
     @property
+    def reach(self) -> float:
+        """The distance, and a little more: three pixels of 0.65 um, multiplied, are more than 1.95 um."""
+        return self.distance * (1 + ROUNDING)
+
+    @property
     def margin_px(self) -> int:
         """How many rows or columns, at most, a cell reaches beyond its nucleus."""
-        return int(self.distance / min(self.spacing))
+        return int(self.reach / min(self.spacing))
 
     def grow(self, labels: Labels) -> Labels:
         """Return the cells of the nuclei in an (H, W) label image, with the numbers of their nuclei."""
@@ -40,7 +46,7 @@ class Growth:
 
         if not labels.any():  # the distance to the nearest of no nuclei is not defined
             return labels
-        cells: Labels = expand_labels(labels, self.distance, self.spacing)
+        cells: Labels = expand_labels(labels, self.reach, self.spacing)
         return cells
 
 

@@ -144,7 +144,8 @@ class _Sums:
                 self._add(name, difference)
                 self._add(f"{name}_squares", np.square(difference))
             else:
-                self._counts[name] = self._counts.get(name, 0) + n_squares
+                for zero in (name, f"{name}_squares"):
+                    self._counts[zero] = self._counts.get(zero, 0) + n_squares
 
     def appearance(self) -> Appearance:
         mean, squares, cubes = self._mean("mean"), self._mean("squares_2"), self._mean("cubes")

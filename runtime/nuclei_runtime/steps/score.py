@@ -29,6 +29,9 @@ NucleusSigns = NDArray[np.float64]
 
 N_SIGNS = 3
 
+NO_SIGNS: NucleusSigns = np.zeros((0, N_SIGNS))
+"""What is known of the nuclei if nobody asks for their scores."""
+
 SOFTENING = 0.02
 """Of the log-odds of a sign that is 0 or 1. Most signs of most nuclei are close to 1, and what counts there is how
 close."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from nuclei_runtime.arrays import Labels
 from nuclei_runtime.errors import ArgumentError, ImageValueError
+from nuclei_runtime.steps.physical import ROUNDING
 from nuclei_runtime.steps.score import Scores
 
 PX, UM2 = "px", "um2"
@@ -153,9 +154,10 @@ class Sifting:
         areas[0] = 0
         is_kept = areas > 0
         found = np.flatnonzero(is_kept)
-        for area, is_within in ((self.sieve.min_area, np.greater_equal), (self.sieve.max_area, np.less_equal)):
-            if area is not None:
-                is_kept &= is_within(areas * self._unit(area), area.value)
+        if (smallest := self.sieve.min_area) is not None:
+            is_kept &= areas * self._unit(smallest) >= smallest.value * (1 - ROUNDING)
+        if (largest := self.sieve.max_area) is not None:
+            is_kept &= areas * self._unit(largest) <= largest.value * (1 + ROUNDING)
         if self.sieve.exclude_border:
             is_kept[self._on_the_edges(labels, origin)] = False
         if self.sieve.min_score is not None and scores is not None:

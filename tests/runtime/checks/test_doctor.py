@@ -30,6 +30,8 @@ from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import ModelFormatError, ModelNotFoundError
 from nuclei_runtime.model.session import available_providers
 from nuclei_runtime.segmentation.segmenter import Segmenter
+from nuclei_runtime.steps.scale import Scale
+from nuclei_runtime.steps.view import View
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -76,9 +78,13 @@ def test_a_replay_measures_the_difference(model: Path) -> None:
     assert not replay_sample(segmenter, path).ok
 
 
-@pytest.mark.parametrize("option", [{"tta": True}, {"diameter_px": 50}], ids=["tta", "diameter_px"])
-def test_a_segmenter_that_scales_images_is_not_replayed(option: dict[str, Any], tiled_model: Path) -> None:
-    with pytest.raises(ValueError, match="a sample is replayed without tta and diameter_px"):
+@pytest.mark.parametrize(
+    "option",
+    [{"tta": True}, {"diameter_px": 50}, {"stain": "he"}, {"view": View(Scale(1, 2))}],
+    ids=["tta", "diameter_px", "stain", "view"],
+)
+def test_a_segmenter_that_changes_images_is_not_replayed(option: dict[str, Any], tiled_model: Path) -> None:
+    with pytest.raises(ValueError, match="a sample is replayed without tta, diameter_px, stain and view"):
         replay_sample(Segmenter(tiled_model, **option), sample_path(tiled_model))
 
 

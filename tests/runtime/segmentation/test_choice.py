@@ -13,6 +13,7 @@ from skimage.transform import resize
 from nuclei_runtime import Plane, Scale, Segmenter, View, plane_of
 from nuclei_runtime.arrays import Labels
 from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.errors import ModelError
 from nuclei_runtime.metrics import match
 from nuclei_runtime.segmentation import choice, memory
 from nuclei_runtime.segmentation.block_search import Grid
@@ -117,6 +118,24 @@ def test_the_user_may_fix_it(bundled: Segmenter) -> None:
         Segmenter(stain="pas")
     with pytest.raises(ValueError, match="give either it, or diameter_px and stain"):
         Segmenter(view=View(), diameter_px=30)
+
+
+@pytest.mark.parametrize("stain", ["he", "hdab"])
+def test_maps_are_those_that_were_segmented(stain: str) -> None:
+    """Even if the segmenter's own view says otherwise: a picture in one channel has no stain."""
+    blue = np.zeros((*FIELD.shape, 3), FIELD.dtype)
+    blue[..., 2] = FIELD
+    fixed = Segmenter(threads=1, view=View(stain=stain))
+    found = fixed.segment(blue)
+    assert found.view == AS_IT_IS
+    for view in (None, found.view):
+        (maps,) = fixed.predict([blue], view=view)
+        np.testing.assert_array_equal(fixed.find_instances(maps).labels, found.labels)
+
+
+def test_a_model_that_expects_nothing_cannot_be_asked_for_a_quality(stem_unet: Path) -> None:
+    with pytest.raises(ModelError, match="does not say how good its results are"):
+        Segmenter(stem_unet, min_quality=0.8)
 
 
 def test_a_model_without_a_choice_is_shown_all_as_they_are(stem_unet: Path) -> None:

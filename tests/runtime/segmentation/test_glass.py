@@ -14,6 +14,8 @@ from nuclei_runtime.arrays import Image
 from nuclei_runtime.readers.plane import GLASS_SQUARE_PX, Plane, plane_of
 from nuclei_runtime.segmentation.blocks import Block, segment_plane
 from nuclei_runtime.segmentation.glass import without_glass
+from nuclei_runtime.segmentation.plane_input import PlaneInput
+from nuclei_runtime.steps.view import AS_IT_IS
 
 GLASS = 240
 PURPLE = (120, 80, 150)
@@ -115,6 +117,24 @@ def test_a_coarser_level_shows_the_same(factor: int) -> None:
 
 def blocks_of(segmenter: Segmenter, plane: Plane, *, skips_glass: bool) -> list[Block]:
     return list(segment_plane(plane, replace(segmenter.network, skips_glass=skips_glass)))
+
+
+def test_maps_are_those_of_the_slide_without_its_glass() -> None:
+    """Dirt on the glass counts for the contrast only if the glass does."""
+    image = np.random.default_rng(0).normal(GLASS, 1, (4160, 64, 3))
+    rows, columns = np.mgrid[:4160, :64]
+    for row in range(100, 900, 50):
+        image[np.hypot(rows - row, columns - 32) < 10] = PURPLE
+    image[2200:4100][(rows[2200:4100] % 12 < 7) & (columns[2200:4100] > 5)] -= 18
+    slide_with_dirt = np.clip(image, 0, 255).astype(np.uint8)
+    segmenter = Segmenter(threads=1, view=AS_IT_IS)
+    found, network = segmenter.segment(slide_with_dirt), segmenter.network
+    with_glass = PlaneInput(plane_of(slide_with_dirt), network.card.preprocessing).contrast
+    assert None not in (found.contrast, with_glass)
+    assert found.contrast.low != with_glass.low
+    (maps,) = segmenter.predict([slide_with_dirt])
+    np.testing.assert_array_equal(segmenter.find_instances(maps).labels, found.labels)
+    assert found.count >= 16
 
 
 def test_nuclei_are_the_same_without_the_glass(tiled_model: Path) -> None:

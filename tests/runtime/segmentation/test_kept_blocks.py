@@ -12,11 +12,13 @@ from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.readers.plane import Plane, plane_of
 from nuclei_runtime.segmentation.blocks import Block, segment_plane
 from nuclei_runtime.segmentation.kept_blocks import Found, KeptBlocks
+from nuclei_runtime.steps.score import NO_SIGNS
+from nuclei_runtime.steps.view import AS_IT_IS
 
 FOUND: list[Found] = [
     Found(slice(0, 3), slice(10, 14), np.arange(12, dtype=np.int32).reshape(3, 4), np.arange(33).reshape(11, 3) / 7),
-    Found(slice(5, 6), slice(0, 70_000), np.full((1, 70_000), 1 << 20, np.int32)),
-    Found(slice(7, 9), slice(1, 2), np.zeros((2, 1), np.int32)),
+    Found(slice(5, 6), slice(0, 70_000), np.full((1, 70_000), 1 << 20, np.int32), NO_SIGNS),
+    Found(slice(7, 9), slice(1, 2), np.zeros((2, 1), np.int32), NO_SIGNS),
 ]
 
 
@@ -42,9 +44,7 @@ def assert_same(found: list[Found], expected: list[Found]) -> None:
         assert one.labels.dtype == np.int32
         np.testing.assert_array_equal(one.labels, wanted.labels)
         one.labels[...] = 0  # the caller's own
-        assert (one.signs is None) == (wanted.signs is None)
-        if one.signs is not None:
-            np.testing.assert_array_equal(one.signs, wanted.signs)
+        np.testing.assert_array_equal(one.signs, wanted.signs)
 
 
 def test_blocks_come_back_as_they_were(tmp_path: Path) -> None:
@@ -107,6 +107,22 @@ def test_a_plane_is_continued_after_its_last_block(tmp_path: Path, large: Plane,
         assert (block.rows, block.columns) == (wanted.rows, wanted.columns)
         np.testing.assert_array_equal(block.labels, wanted.labels)
         np.testing.assert_array_equal(block.image, wanted.image)
+
+
+def test_a_block_without_nuclei_has_no_scores_rather_than_none(tmp_path: Path) -> None:
+    """The columns of a table are those of its first block."""
+    field, _ = fluorescence_field(3, height=1000, width=48, n_nuclei=20)
+    plane = plane_of(np.concatenate([np.full((1100, 48), np.median(field), field.dtype), field]))
+    network = Segmenter(threads=1, view=AS_IT_IS).network
+
+    def scores() -> list[list[float] | None]:
+        return [None if one.scores is None else one.scores.tolist() for one in segment_plane(plane, network, keep=kept)]
+
+    kept = tmp_path / "kept"
+    fresh, resumed = scores(), scores()
+    assert fresh == resumed
+    assert fresh[0] == []
+    assert sum(len(block or ()) for block in fresh) > 5
 
 
 def test_small_planes_are_not_worth_it(tmp_path: Path, tiled_model: Path) -> None:

@@ -65,6 +65,17 @@ def test_parts_count_by_their_pixels() -> None:
     assert found.brightness == pytest.approx(1 / 3)
 
 
+def test_a_part_without_colours_counts_like_any_other() -> None:
+    coloured, grey = as_input(np.zeros((32, 32))), as_input(np.zeros((32, 32)))
+    coloured[..., 0] = 0.8
+    for difference in (0, 1e-6):
+        grey[0, 0, 0] = difference
+        found = appearance_of([coloured, grey])
+        assert found is not None
+        assert found.red_green == pytest.approx(0.4)
+        assert found.red_green_contrast == pytest.approx(0.4)
+
+
 def test_an_image_cut_at_squares_looks_the_same() -> None:
     whole, cut = seen(FIELD), appearance_of([FIELD[:96], FIELD[96:]])
     assert cut is not None

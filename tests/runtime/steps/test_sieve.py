@@ -38,6 +38,17 @@ def test_the_nuclei_that_are_kept_are_numbered_without_gaps(sieve: Sieve, kept: 
     assert n_left_out == 5 - len(kept)
 
 
+@pytest.mark.parametrize("side_um", [0.1, 0.2, 0.325, 0.65, 1 / 3, 0.4965])
+@pytest.mark.parametrize("n_px", [4, 9, 16, 25, 60])
+def test_an_area_in_micrometres_is_that_of_its_pixels(side_um: float, n_px: int) -> None:
+    """However the product is rounded."""
+    area = Area(float(f"{n_px * side_um**2:.12g}"), "um2")
+    sieve = Sieve(min_area=area, max_area=area)
+    found, _, n_left_out = Sifting(sieve, LABELS.shape, (side_um, side_um)).sift(LABELS)
+    assert np.count_nonzero(found) == n_px
+    assert n_left_out == 4
+
+
 def test_blocks_are_sifted_where_they_lie_and_numbered_on() -> None:
     sifting = Sifting(Sieve(exclude_border=True), (100, 200), None)
     for origin, n_left_out, numbers in (

@@ -58,6 +58,18 @@ def test_a_window_shows_the_cells_of_the_whole_plane(growth: Growth, seed: int) 
     assert (expected > 0).sum() > 1.5 * (labels > 0).sum()
 
 
+@pytest.mark.parametrize(
+    ("distance_um", "side_um", "distance_px"), [(1.95, 0.65, 3), (0.6, 0.2, 3), (1.2, 0.2, 6), (1.95, 0.325, 6)]
+)
+def test_a_distance_in_micrometres_is_that_of_its_pixels(distance_um: float, side_um: float, distance_px: int) -> None:
+    """However the product is rounded."""
+    labels = np.zeros((40, 40), np.int32)
+    labels[15:25, 15:25] = 1
+    growth = Growth(distance_um, (side_um, side_um))
+    assert growth.margin_px == distance_px
+    np.testing.assert_array_equal(growth.grow(labels), expand_labels(labels, distance_px))
+
+
 def test_no_cell_grows_into_a_nucleus_that_was_left_out() -> None:
     everything = random_labels(4)
     left_out = everything % 2 == 0

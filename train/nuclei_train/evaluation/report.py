@@ -168,8 +168,9 @@ class EvaluationReport:
 
         - ``schema_version``: 1
         - ``nuclei_edge``: the version that computed the scores
-        - ``model``: ``name``, ``version``, ``postprocessing`` and ``graph_sha256`` (or null) of the model's card;
-          its threshold is also used for the pixel scores
+        - ``model``: ``name``, ``version``, ``graph_sha256`` (or null), ``preprocessing``, ``postprocessing``,
+          ``training_nucleus_diameter_px`` and ``views`` (or null) of the model's card; the threshold is also used for
+          the pixel scores
         - ``test_time_augmentation``: whether the model ran with it
         - ``diameter_px``, ``stain``, ``view``: how the model was shown the images, as far as it was fixed, or null
         - ``split_sha256``: of the split table, or null
@@ -188,7 +189,7 @@ class EvaluationReport:
                 "name": self.card.name,
                 "version": self.card.version,
                 "graph_sha256": self.card.provenance.get("graph_sha256"),
-                "postprocessing": asdict(self.card.postprocessing),
+                **self.card.method(),
             },
             "test_time_augmentation": self.tta,
             "diameter_px": self.diameter_px,
