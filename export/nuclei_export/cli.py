@@ -35,7 +35,7 @@ def export(
     run: Annotated[
         Path | None,
         typer.Argument(
-            help="Run folder made by nuclei-train.",
+            help="Run folder made by nuclei-train; with --bioimageio alone, it may be an ONNX model.",
             show_default=False,
         ),
     ] = None,
@@ -80,7 +80,8 @@ def export(
 
     Next to it are a sample (an image with its expected result, to check other machines with) and a report.
 
-    With --bioimageio, also package the model for bioimage.io. Without MODEL, only package: RUN, or the bundled model.
+    With --bioimageio, also package the model for bioimage.io. To package an existing ONNX model, give it in place of
+    RUN, without MODEL. Without both, the bundled model is packaged.
     """
     if bioimageio is None and (run is None or model is None):
         raise typer.BadParameter("name the run folder and the ONNX file to write")

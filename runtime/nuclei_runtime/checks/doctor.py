@@ -64,7 +64,7 @@ def diagnose(model: str | os.PathLike[str] | None = None) -> Diagnosis:
     path = Path(model) if model is not None else BUNDLED_MODEL
     lines.append(f"{'model':<14}{path}")
     if not path.is_file() and model is None:
-        problems.append("the bundled model is missing; pip install --force-reinstall nuclei-edge")
+        problems.append("the bundled model is missing; install nuclei-edge again")
     elif not fault:
         _try_providers(path, lines, problems)
     return Diagnosis(tuple(lines), tuple(dict.fromkeys(problems)))
@@ -126,4 +126,7 @@ def _try_providers(model: Path, lines: list[str], problems: list[str]) -> None:
                 "update its driver, or pip install --force-reinstall onnxruntime"
             )
         if not replay.labels_equal:
-            problems.append("the sample's labels come out differently; pip install --force-reinstall nuclei-edge scipy")
+            problems.append(
+                "the sample's labels come out differently; install nuclei-edge again, and "
+                "pip install --force-reinstall scipy"
+            )

@@ -99,7 +99,8 @@ def measure_labels(
     """Measure nuclei that you have corrected, or outlined yourself, in images.
 
     Writes what nuclei-infer writes, for the nuclei in LABELS, which keep their numbers. No model is needed.
-    Images without labels are left out and named. Give the same --channel, --z and --level as to nuclei-infer.
+    Images without labels are left out and named. Give the same --axes, --channel, --z, --scene,
+    --level or --mpp as to nuclei-infer.
 
     Exit codes: 0 success; 1 some images failed or differ, or labels have no image; 2 wrong usage;
     3 a problem with the computer; 130 Ctrl-C; 143 SIGTERM.

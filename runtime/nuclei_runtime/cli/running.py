@@ -24,7 +24,11 @@ OutOption = Annotated[
 ]
 MaxMemoryOption = Annotated[
     str | None,
-    typer.Option("--max-memory", metavar="1GiB", help="Memory limit. Default: half of what is available."),
+    typer.Option(
+        "--max-memory",
+        metavar="1GiB",
+        help="Memory limit of the process. Default: half of the memory of the computer or container.",
+    ),
 ]
 ResumeOption = Annotated[
     bool,

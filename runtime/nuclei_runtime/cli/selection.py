@@ -17,8 +17,8 @@ ChannelOption = Annotated[
     typer.Option(
         "--channel",
         metavar="NAME|INDEX|rgb",
-        help="For files with channels: the one to segment, by its name or its index from 0; or rgb, if its three "
-        "channels are the colours of one picture.",
+        help="The channel to segment, by its name or its index from 0; red, green or blue for one colour of an RGB "
+        "image; rgb if three channels are the colours of one picture.",
     ),
 ]
 ZOption = Annotated[

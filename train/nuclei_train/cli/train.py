@@ -35,7 +35,8 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="What to train and how: native, or with --start fine-tuning (the defaults), native-wide or baseline."
+            help="What to train and how: native, native-wide, fine-tuning or baseline. Default: native, or fine-tuning "
+            "with --start."
         ),
     ] = None,
     epochs: Annotated[
@@ -58,15 +59,16 @@ def train(
     replay: Annotated[
         Path | None,
         typer.Option(
-            help="With --start: the data that those weights were trained on. Half of each batch comes from it, so that "
-            "the network does not forget it."
+            help="For fine-tuning: the data that the starting weights were trained on. Half of each batch comes from "
+            "it, so that the network does not forget it."
         ),
     ] = None,
     teacher: Annotated[
         Path | None,
         typer.Option(
             dir_okay=False,
-            help="Knowledge distillation: train on the mean of the masks and the predictions of this exported model.",
+            help="Knowledge distillation: train on the masks and on the predictions of this exported model. The better "
+            "the predictions for an image, the more they count.",
         ),
     ] = None,
     search: Annotated[
