@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +51,7 @@ class Joined:
     n_made_otherwise : int
         Images whose run key differs from that of the present run.
     left_out : tuple of str
-        Images with a record whose table is missing.
+        Images whose table is missing, or whose record is damaged.
     folders : frozenset of str
         Those with results of the images in the tables: not one that failed has any.
     of_conditions : tuple of str
@@ -77,7 +76,8 @@ class Joined:
                 "earlier_methods"
             )
         notes += [
-            f"note: {name}: is not in {IMAGES_TABLE} and {NUCLEI_TABLE} because its table is missing; segment it again"
+            f"note: {name}: is not in {IMAGES_TABLE} and {NUCLEI_TABLE} because its table or its record is missing or "
+            "damaged; segment it again with --resume"
             for name in self.left_out
         ]
         notes += [f"note: {note}" for note in self.of_conditions]
@@ -148,7 +148,7 @@ def write_tables(
     left_out: list[str] = []
     folders: set[str] = set()
     columns = joined_columns(
-        path for _, record in _records(out, names) if record is not None for path in _tables(out, record)
+        path for _, record, _ in _records(out, names) if record is not None for path in _tables(out, record)
     )
     # A file name may hold bytes that are not text: such an image fails, and is shown with these bytes escaped.
     with (
@@ -158,10 +158,11 @@ def write_tables(
         rows = csv.writer(images)
         rows.writerow(IMAGES_COLUMNS)
         nuclei.write(header_of(columns))
-        for name, record in _records(out, names):
+        for name, record, is_damaged in _records(out, names):
             if name in needed and (record is None or record.run_key != run_key):
                 return None
             if record is None:
+                left_out += [name] * is_damaged
                 continue
             try:
                 for table in _tables(out, record):
@@ -180,13 +181,15 @@ def write_tables(
     return Joined(frozenset(run_keys), n_made_otherwise, tuple(left_out), frozenset(folders), experiment.notes)
 
 
-def _records(out: Path, names: Iterable[str]) -> Iterator[tuple[str, Record | None]]:
-    """Yield each image with its record; None if it is not begun, interrupted or damaged."""
+def _records(out: Path, names: Iterable[str]) -> Iterator[tuple[str, Record | None, bool]]:
+    """Yield each image with its record, None if it has none or a damaged one, and whether that is damaged."""
     for name in names:
-        record = None
-        with suppress(FileNotFoundError):
+        try:
             record = read_record(record_path(out, token_of(name)))
-        yield name, record
+        except FileNotFoundError:  # not begun, or interrupted
+            yield name, None, False
+        else:
+            yield name, record, record is None
 
 
 def _tables(out: Path, record: Record) -> list[Path]:

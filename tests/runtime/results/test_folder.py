@@ -356,6 +356,20 @@ def test_a_damaged_record_does_not_stand_in_the_way(tmp_path: Path) -> None:
     assert contents(tmp_path) == before
 
 
+def test_an_image_whose_record_is_damaged_is_said_to_be_missing_from_the_tables(tmp_path: Path) -> None:
+    with opened(tmp_path) as results:
+        for name in ("a.png", "b.png"):
+            add(results, name)
+        (tmp_path / "records" / f"{token_of('a.png')}.json").write_bytes(b"{}")
+        joined = results.join(["a.png", "b.png", "not_begun.png"], "key")
+    assert joined is not None
+    assert joined.notes == (
+        "note: a.png: is not in images.csv and nuclei.csv because its table or its record is missing or damaged; "
+        "segment it again with --resume",
+    )
+    assert [row["image"] for row in read_table(tmp_path / "images.csv")] == ["b.png"]
+
+
 @pytest.mark.parametrize("left", [b"", bytes(200_000)], ids=["empty", "zeros"])
 def test_tables_that_a_power_cut_left_empty_are_written_again(tmp_path: Path, left: bytes) -> None:
     write(tmp_path, "a.png")
