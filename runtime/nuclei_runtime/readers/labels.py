@@ -16,6 +16,7 @@ from nuclei_runtime.errors import ImageShapeError, ImageValueError
 from nuclei_runtime.readers.bounds import CACHE_BYTES
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.outlines.drawing import Outlines
+from nuclei_runtime.readers.outlines.of_planes import outlines_of_plane
 from nuclei_runtime.readers.outlines.opening import is_outline_file, read_outlines
 from nuclei_runtime.readers.plane import EACH_SCENE, Plane, Selection
 from nuclei_runtime.wording import counted
@@ -44,11 +45,14 @@ class LabelPlane:
         Memory that reading holds.
     numbers : tuple of int
         Of outlines: the numbers that there must be. Empty for a label image.
+    remarks : tuple of str
+        What the user should know: what is in the file and is no nucleus of this plane.
     """
 
     read: Callable[[slice, slice], Labels]
     held_bytes: int
     numbers: tuple[int, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,36 +72,33 @@ class LabelFile:
     outlines: Outlines | None = None
     held_bytes: int = 0
 
-    @property
-    def left_out(self) -> tuple[str, ...]:
-        """What is in the file and is no nucleus."""
-        return () if self.outlines is None else self.outlines.left_out
-
-    def of(self, plane: Plane, index: int = 0, n_planes: int = 1) -> LabelPlane:
+    def of(self, plane: Plane, planes: Sequence[Plane] | None = None) -> LabelPlane:
         """Return the labels of a plane of an image.
 
         Parameters
         ----------
         plane : Plane
             Of the image.
-        index, n_planes : int
-            Which of the image's planes it is, from 0, and how many there are.
+        planes : sequence of Plane, optional
+            All of the image, if the labels are for all of them. Otherwise, they are for this one.
 
         Raises
         ------
         ImageShapeError, ImageValueError
-            The labels are of another size, or are no whole numbers; or outlines lie outside the image.
+            The labels are of another size, or are no whole numbers; or outlines lie outside the image, or do not say on
+            which of its planes they were drawn.
         """
         if self.outlines is not None:
-            outlines = self.outlines.of_plane(plane.time, plane.z)
+            outlines, remarks = outlines_of_plane(self.outlines, plane, planes)
             outlines.check(plane.shape)
-            return LabelPlane(outlines.read, self.held_bytes, outlines.numbers)
-        if len(self.planes) != n_planes:
+            return LabelPlane(outlines.read, self.held_bytes, outlines.numbers, (*outlines.left_out, *remarks))
+        suffixes = [one.suffix for one in planes or (plane,)]
+        if len(self.planes) != len(suffixes):
             raise ImageShapeError(
-                f"the labels have {counted(len(self.planes), 'plane')}, the image {n_planes}; save the labels of all "
-                "planes in one file, or of each plane in a file of its own, named as in the results folder"
+                f"the labels have {counted(len(self.planes), 'plane')}, the image {len(suffixes)}; save the labels of "
+                "all planes in one file, or of each plane in a file of its own, named as in the results folder"
             )
-        labels = self.planes[index]
+        labels = self.planes[suffixes.index(plane.suffix)]
         size, expected = (" x ".join(map(str, one.shape[:2])) for one in (labels, plane))
         if size != expected:
             raise ImageShapeError(

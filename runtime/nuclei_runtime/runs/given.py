@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -68,17 +68,17 @@ class GivenWorker:
             There are none, or they do not fit the plane. The message begins with the name of their file.
         """
         file, plane = task.file, task.plane
-        path, is_of_all = self.labels.of(file, plane, task.n_planes)
-        place = (task.index, task.n_planes) if is_of_all else (0, 1)
+        path, is_of_all = self.labels.of(file, plane, len(task.planes))
         with ExitStack() as opened:
-            labels, remarks = self._open(path, plane, place, opened)
+            labels = self._open(path, plane, task.planes if is_of_all else None, opened)
+            remarks = labels.remarks
             before: LabelPlane | None = None
             if self.labels.before is not None:
                 source = self.labels.before.before(file, plane)
                 try:
                     if isinstance(source, str):
                         raise ImageError(source)
-                    before, _ = self._open(source, plane, (0, 1), opened)
+                    before = self._open(source, plane, None, opened)
                 except ImageError as error:
                     remarks = (*remarks, f"what was changed is not known: {error}")
             given = GivenNuclei(plane, labels, before, self.job.options.sieve, self.job.max_memory)
@@ -90,18 +90,15 @@ class GivenWorker:
 
             yield Nuclei(given.blocks(), corrections)
 
-    def _open(
-        self, path: Path, plane: Plane, place: tuple[int, int], opened: ExitStack
-    ) -> tuple[LabelPlane, tuple[str, ...]]:
+    def _open(self, path: Path, plane: Plane, planes: Sequence[Plane] | None, opened: ExitStack) -> LabelPlane:
         with _naming(path):
-            file = opened.enter_context(open_labels(path, self.job.selection.axes))
-            labels = file.of(plane, *place)
+            labels = opened.enter_context(open_labels(path, self.job.selection.axes)).of(plane, planes)
 
         def read(rows: slice, columns: slice) -> Labels:
             with _naming(path):
                 return labels.read(rows, columns)
 
-        return replace(labels, read=read), file.left_out
+        return replace(labels, read=read)
 
 
 @contextmanager

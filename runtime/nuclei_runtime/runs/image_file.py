@@ -208,7 +208,7 @@ def make_results(
                 key = f"{worker.job.run_key} {source.sha256} {source.size} {index}"
                 keep = store.kept_blocks(file.name, key) if store is not None and plane.is_large else None
                 readable = naming_channels(cancellable(_guarded(plane), worker.stop))
-                task = PlaneTask(file, readable, index, len(found), keep)
+                task = PlaneTask(file, readable, index, found, keep)
                 planes.append(_make_plane(task, worker, work, files))
                 for output, path in files.items() if planes[-1].status == "ok" else ():
                     if output in to_join:

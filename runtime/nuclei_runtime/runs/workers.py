@@ -6,7 +6,7 @@ Threads share one worker; each process makes its own. The code that starts them 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -69,8 +69,10 @@ class PlaneTask:
     ----------
     file : ImageFile
     plane : Plane
-    index, n_planes : int
-        Which of the file's planes it is, from 0, and how many there are.
+    index : int
+        Which of the file's planes it is, from 0.
+    planes : sequence of Plane
+        All of the file; only labels that were given need them.
     keep : Path, optional
         Where the blocks of a large plane are kept until its results are placed.
     """
@@ -78,7 +80,7 @@ class PlaneTask:
     file: ImageFile
     plane: Plane
     index: int = 0
-    n_planes: int = 1
+    planes: Sequence[Plane] = ()
     keep: Path | None = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,9 @@ def image(time: int | None = None, height: int = 40) -> Plane:
     return Plane(time, None, plane.shape, plane.dtype, None, plane.read, True)
 
 
-def read(path: Path, plane: Plane | None = None, index: int = 0, n_planes: int = 1) -> np.ndarray:
+def read(path: Path, plane: Plane | None = None, planes: Sequence[Plane] | None = None) -> np.ndarray:
     with open_labels(path) as file:
-        return file.of(plane or image(), index, n_planes).read(*WHOLE)
+        return file.of(plane or image(), planes).read(*WHOLE)
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "uint32", "int64", "float32"])
@@ -67,14 +68,15 @@ def test_what_is_no_label_image_of_this_image_is_refused(
 def test_a_stack_of_labels_belongs_to_the_planes_in_their_order(tmp_path: Path) -> None:
     stack = np.stack([LABELS, LABELS * 2, LABELS * 3])
     tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata={"axes": "TYX"})
+    frames = [image(index) for index in range(3)]
     for index in range(3):
-        np.testing.assert_array_equal(read(tmp_path / "a.ome.tif", image(index), index, 3), stack[index])
+        np.testing.assert_array_equal(read(tmp_path / "a.ome.tif", image(index), frames), stack[index])
     with pytest.raises(ImageShapeError, match="the labels have 3 planes, the image 2"):
-        read(tmp_path / "a.ome.tif", image(0), 0, 2)
+        read(tmp_path / "a.ome.tif", image(0), frames[:2])
     # As napari saves it, without names of the dimensions: those that are given for the image.
     stack = np.stack([*stack, LABELS])
     tifffile.imwrite(tmp_path / "b.tif", stack, metadata=None, photometric="minisblack")
     with pytest.raises(ImageShapeError), open_labels(tmp_path / "b.tif"):
         pass
     with open_labels(tmp_path / "b.tif", "TCYX") as file:
-        np.testing.assert_array_equal(file.of(image(1), 1, 4).read(*WHOLE), stack[1])
+        np.testing.assert_array_equal(file.of(image(1), [*frames, image(3)]).read(*WHOLE), stack[1])

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import roifile
 import tifffile
 from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import InputsError
 from nuclei_runtime.readers.outlines.opening import read_outlines
+from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.runs.config import RunConfig
 from nuclei_runtime.runs.image_file import FileOutcome
 from nuclei_runtime.runs.run import FolderRun
@@ -166,6 +169,22 @@ def test_a_folder_of_labels_is_paired_by_name(run: RunConfig, tmp_path: Path) ->
     assert [*outcomes] == ["plate/b.png", "series.ome.tif"]
     assert outcomes["plate/b.png"].planes[0].n_removed == 1
     assert [plane.n_removed for plane in outcomes["series.ome.tif"].planes] == [0, 0]
+
+
+def test_rois_of_a_stack_are_measured_on_the_planes_that_they_were_drawn_on(tmp_path: Path) -> None:
+    stack = np.full((3, 40, 50), 90, np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for place in range(3):  # as Fiji's ROI Manager stores them for a stack that is no hyperstack
+            corners = [[5 + place, 4], [15 + place, 4], [15 + place, 10 + place], [5 + place, 10 + place]]
+            roi = roifile.ImagejRoi.frompoints(corners, position=place)
+            archive.writestr(f"{place}.roi", roi.tobytes())
+    source = (str(tmp_path / "a.tif"),)
+    config = RunConfig(source, tmp_path / "m", selection=Selection(z="each"), labels=tmp_path / "a.zip")
+    (outcome,) = do(config).values()
+    assert [(plane.z, plane.n_nuclei, plane.note) for plane in outcome.planes] == [(z, 1, None) for z in range(3)]
+    rows = read_table(tmp_path / "m/nuclei.csv")
+    assert [(row["z"], row["area_px"]) for row in rows] == [("0", "60"), ("1", "70"), ("2", "80")]
 
 
 def test_labels_in_a_folder_within_that_of_the_images_are_no_images(run: RunConfig, tmp_path: Path) -> None:

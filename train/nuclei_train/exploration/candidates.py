@@ -128,7 +128,7 @@ def _look_at_file(file: ImageFile, worker: Worker) -> Candidates:
         with open_planes(file.source, worker.job.selection) as planes:
             for index, plane in enumerate(planes):
                 try:
-                    _look_at(PlaneTask(file, plane, index, len(planes)), worker, seen)
+                    _look_at(PlaneTask(file, plane, index, planes), worker, seen)
                 except Exception as error:
                     seen.failed[file.name + plane.suffix] = image_failure(error)
     except Exception as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
 
@@ -29,12 +29,15 @@ class Outline:
     name : str
     time, z : int, optional
         The plane that it was drawn on, from 0; None if the file does not say.
+    place : int, optional
+        Instead of these, the place of this plane in a stack, from 0, of whatever dimension the planes are.
     """
 
     rings: tuple[NDArray[np.float64], ...]
     name: str = ""
     time: int | None = None
     z: int | None = None
+    place: int | None = None
 
     @cached_property
     def box(self) -> tuple[float, float, float, float]:
@@ -99,17 +102,6 @@ class Outlines:
     def n_outlines(self) -> int:
         """How many nuclei are outlined."""
         return len(self.outlines)
-
-    def of_plane(self, time: int | None, z: int | None) -> Outlines:
-        """Return the outlines that were drawn on one plane, and those that belong to no plane."""
-
-        def is_on(outline: Outline) -> bool:
-            return all(
-                asked is None or found is None or asked == found
-                for asked, found in ((time, outline.time), (z, outline.z))
-            )
-
-        return replace(self, outlines=tuple(filter(is_on, self.outlines)))
 
     @cached_property
     def _largest_first(self) -> list[int]:

@@ -2,6 +2,7 @@
 
 QuPath counts pixels as `Outline` does: whole numbers are corners. A cell has its nucleus beside its own outline
 (``nucleusGeometry``). What QuPath's own measurements ignore is ignored here too: classes whose names end in ``*``.
+QuPath names the plane of each object, but for the first plane of a stack (ROITypeAdapter in io/ROITypeAdapters.java).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -61,6 +63,8 @@ def read_geojson(_: str, content: bytes) -> Outlines:
             outlines.append(_outline(geometry, properties, len(outlines) + 1))
     regions = _regions(outlines, annotations)
     left_out["annotations around others"] += len(regions)
+    if any(outline.time is not None or outline.z is not None for outline in outlines):
+        outlines = [replace(outline, time=outline.time or 0, z=outline.z or 0) for outline in outlines]
     kept = tuple(outline for index, outline in enumerate(outlines) if index not in regions)
     sentences = (f"left out {counted(n, 'object')}: {what}" for what, n in left_out.items() if n)
     return Outlines(kept, tuple(sentences), n_without_area)

@@ -49,8 +49,7 @@ def read_rois(name: str, content: bytes) -> Outlines:
         rings = tuple(np.asarray(ring, np.float64)[:, ::-1] for ring in _rings(member, roi) if len(ring) > 2)
         if not rings:
             raise ImageReadError(f"{member}: the ROI has no corners")
-        at = (position - 1 if position > 0 else None for position in (roi.t_position, roi.z_position))
-        outlines.append(Outline(rings, roi.name or Path(member).stem, *at))
+        outlines.append(Outline(rings, roi.name or Path(member).stem, *_plane_of(roi)))
     sentences = (f"left out {counted(n, 'ROI')}: {what}" for what, n in left_out.items())
     return Outlines(tuple(outlines), tuple(sentences), left_out.total())
 
@@ -86,6 +85,15 @@ def _decoded(name: str, data: bytes) -> Any:
         return ImagejRoi.frombytes(data)
     except Exception as error:  # damaged bytes make it raise all kinds of exceptions
         raise ImageReadError(f"{name}: is not a ROI of ImageJ, or is damaged: {error}") from error
+
+
+def _plane_of(roi: Any) -> tuple[int | None, int | None, int | None]:
+    """Return the time, the Z and the place in the stack of a ROI.
+
+    ImageJ stores the place if the stack is no hyperstack, and time, Z and channel otherwise (ij.gui.Roi.setPosition).
+    """
+    time, z, place = (at - 1 if at > 0 else None for at in (roi.t_position, roi.z_position, roi.position))
+    return time, z, place if (time, z) == (None, None) and roi.c_position <= 0 else None
 
 
 def _rings(name: str, roi: Any) -> Any:

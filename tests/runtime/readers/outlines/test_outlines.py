@@ -160,18 +160,6 @@ def test_the_nucleus_of_a_qupath_cell_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_outlines(path).labels((8, 9)), square_labels())
 
 
-def test_planes_of_a_stack_are_told_apart(tmp_path: Path) -> None:
-    first, second = feature([SQUARE], name="1"), feature([SQUARE], name="1")
-    first["geometry"]["plane"] = {"c": -1, "z": 0, "t": 2}  # type: ignore[index]
-    second["geometry"]["plane"] = {"c": -1, "z": 1, "t": 2}  # type: ignore[index]
-    found = read_outlines(write_geojson(tmp_path / "a.geojson", first, second))
-    assert [found.of_plane(2, z).n_outlines for z in (0, 1, 2)] == [1, 1, 0]
-    assert found.of_plane(2, 1).numbers == (1,)
-    rois = [roifile.ImagejRoi.frompoints(SQUARE[:-1], t=2, z=z) for z in (0, 1)]
-    found = read_outlines(write_rois(tmp_path / "a.zip", *rois))
-    assert [found.of_plane(2, z).n_outlines for z in (0, 1, 2)] == [1, 1, 0]
-
-
 def test_rois_of_all_kinds_of_areas(tmp_path: Path) -> None:
     polygon = roifile.ImagejRoi.frompoints(SQUARE[:-1], name="3")
     rectangle = roifile.ImagejRoi()

@@ -120,8 +120,9 @@ def test_the_region_around_detections_is_no_nucleus() -> None:
     assert [one.kind for one in drawing.left_out] == [NOT_COUNTED]
 
 
-def test_rois_on_several_slices_are_refused() -> None:
-    rois = [square_roi(2, 2, 4, z=1), square_roi(2, 2, 4, z=2)]
+@pytest.mark.parametrize("axis", ["t", "z", "position"])
+def test_rois_on_several_slices_are_refused(axis: str) -> None:
+    rois = [square_roi(2, 2, 4, **{axis: 1}), square_roi(2, 2, 4, **{axis: 2})]
     with pytest.raises(DatasetError, match="its outlines lie on 2 planes of a stack"):
         read("a_rois.zip", roi_zip(*rois))
 

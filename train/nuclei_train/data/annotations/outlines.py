@@ -41,7 +41,7 @@ def read_outline_file(file: AnnotationFile) -> Drawing:
         found = read_outlines(file.name, file.content)
     except ImageError as error:
         raise type(error)(f"{file.name}: {error}") from error
-    planes = {(outline.time or 0, outline.z or 0) for outline in found.outlines}
+    planes = {(outline.time or 0, outline.z or 0, outline.place or 0) for outline in found.outlines}
     if len(planes) > 1:
         raise DatasetError(
             f"{file.name}: its outlines lie on {len(planes)} planes of a stack, expected those of one image; save each "
