@@ -146,6 +146,34 @@ def test_labels_that_a_person_corrected_are_never_replaced(config: RunConfig, tm
     assert differences[0] == "labels/a.tif has changed since it was written"
 
 
+def as_composite(path: Path) -> None:
+    labels = tifffile.imread(path)
+    tifffile.imwrite(path, np.stack([labels, labels]), imagej=True, metadata={"axes": "CYX", "mode": "composite"})
+
+
+def with_nan(path: Path) -> None:
+    labels = tifffile.imread(path)
+    tifffile.imwrite(path, np.where(labels == 0, np.nan, labels).astype(np.float32))
+
+
+def with_two_pages(path: Path) -> None:
+    labels = tifffile.imread(path)
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(labels, metadata=None)
+        writer.write(labels, metadata=None)
+
+
+@pytest.mark.parametrize("save", [as_composite, with_nan, with_two_pages])
+def test_a_correction_that_is_no_label_image_is_kept_too(config: RunConfig, save: Callable[[Path], None]) -> None:
+    """A person has to save it differently to have it measured, but it is not for --resume to discard it."""
+    do(config)
+    save(config.out / "labels/a.tif")
+    saved = (config.out / "labels/a.tif").read_bytes()
+    outcome = do(replace(config, mode="resume"))["a.png"]
+    assert (outcome.is_kept, outcome.redone, outcome.changed) == (True, None, ("labels/a.tif",))
+    assert (config.out / "labels/a.tif").read_bytes() == saved
+
+
 def test_a_corrected_label_image_is_replaced_on_request_alone(config: RunConfig) -> None:
     do(config)
     before = contents(config.out)
