@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nuclei_runtime.arrays import Labels
 from nuclei_runtime.errors import ImageShapeError, ImageValueError
 from nuclei_runtime.readers.bounds import CACHE_BYTES
+from nuclei_runtime.readers.channels import UndecidedError
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.outlines.drawing import Outlines
 from nuclei_runtime.readers.outlines.of_planes import outlines_of_plane
@@ -134,18 +135,26 @@ def open_labels(path: Path, axes: str | None = None) -> Iterator[LabelFile]:
         yield LabelFile(outlines=read_outlines(path), held_bytes=path.stat().st_size * _OUTLINE_BYTES_PER_FILE_BYTE)
         return
     every = Selection(scene=EACH_SCENE, z="each")
-    try:
-        opened = open_planes(path, every)
-        planes = opened.__enter__()
-    except ImageShapeError:
-        if axes is None:
-            raise
-        opened = open_planes(path, replace(every, axes="".join(axis for axis in axes if axis not in "CS")))
-        planes = opened.__enter__()
-    try:
+    with ExitStack() as opened:
+        try:
+            planes = opened.enter_context(_label_planes(path, every))
+        except ImageShapeError:
+            if axes is None:
+                raise
+            of_image = replace(every, axes="".join(axis for axis in axes if axis not in "CS"))
+            planes = opened.enter_context(_label_planes(path, of_image))
         yield LabelFile(planes)
-    finally:
-        opened.__exit__(None, None, None)
+
+
+@contextmanager
+def _label_planes(path: Path, selection: Selection) -> Iterator[Sequence[Plane]]:
+    """Open a label image; the options that choose among several images are about those that were segmented."""
+    with ExitStack() as opened:
+        try:
+            planes = opened.enter_context(open_planes(path, selection))
+        except UndecidedError as error:
+            raise ImageShapeError(f"the file holds {error.found}; save the label image alone as a file") from error
+        yield planes
 
 
 def _as_labels(found: NDArray[Any]) -> Labels:

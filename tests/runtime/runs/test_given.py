@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -224,6 +225,16 @@ def test_measurements_are_resumed_and_verified_like_a_run(run: RunConfig) -> Non
     assert not [verified for verified in verify(resumed) if verified.differences]
     change(config.out / "labels/a.tif", delete_first)  # corrected once more, in the new folder
     assert do(resumed)["a.png"].changed == ("labels/a.tif",)
+
+
+@pytest.mark.parametrize("how", [{"imagej": True, "metadata": {"axes": "CYX"}}, {"metadata": None}])
+def test_a_file_of_several_label_images_fails_with_a_sentence(run: RunConfig, how: dict[str, Any]) -> None:
+    labels = tifffile.imread(run.out / "labels/a.tif")
+    tifffile.imwrite(run.out / "labels/a.tif", np.stack([labels, labels]), **how)
+    (plane,) = do(measuring(run))["a.png"].planes
+    assert plane.reason is not None
+    assert plane.reason.startswith("labels/a.tif: the file holds a stack of ")
+    assert plane.reason.endswith("; save the label image alone as a file")
 
 
 def test_labels_that_do_not_fit_fail_alone_and_are_named(run: RunConfig) -> None:
