@@ -90,8 +90,9 @@ class RemoteResultsFolder:
                 self._local = ResultsFolder(self.path, mode, shard, tables, conditions)
             with writing(out):
                 for token, record in results.items():
-                    out.remove(filter(is_result, () if record is None else record.results))
-                    out.remove([record_name(token)])
+                    if record is not None:  # a damaged one stays until its results are replaced
+                        out.remove(filter(is_result, record.results))
+                        out.remove([record_name(token)])
             self._upload()
             self._opened = opened.pop_all()
 

@@ -208,9 +208,14 @@ class ResultStore:
         shutil.rmtree(work) if work.is_dir() and not work.is_symlink() else work.unlink()
 
     def remove_recorded(self, token: str) -> None:
-        """Remove the results of an image and its record."""
-        remove_results(self.path, self.earlier_results(token) or ())
-        record_path(self.path, token).unlink(missing_ok=True)
+        """Remove the results of an image and its record.
+
+        A damaged record does not say which these are. It stays until `place` replaces them.
+        """
+        results = self.earlier_results(token)
+        if results is not None:
+            remove_results(self.path, results)
+            record_path(self.path, token).unlink(missing_ok=True)
 
     def for_other_machines(self) -> ResultStore:
         """Return the store for workers that run elsewhere: in other working folders, on other machines."""
