@@ -115,10 +115,11 @@ def _process(
     record_failure: bool,
 ) -> FileOutcome:
     redone = None
+    may_have_results = not is_new and (earlier is None or bool(earlier.results))
+    if may_have_results and (unread := _unread(file, source, worker)) is not None:
+        return unread
     if not is_new:
         differing = Differing() if earlier is None else differing_results(store.path, earlier)
-        if earlier is not None and earlier.is_ok and file.origin is not None:  # it may only be out of reach
-            return FileOutcome(_failure(file, worker, source, str(source)).planes)
         redone = why_redone(earlier, file, worker, source, differing)
         if earlier is not None and (redone is None or differing.changed):
             return _keep(earlier, source, differing.changed, store)
@@ -126,6 +127,10 @@ def _process(
         record, made = make_results(file, source, worker, work, store)
         if not record.is_ok and not record_failure:
             return FileOutcome(record.planes)
+        # The drive may just have gone.
+        unread = _unread(file, digest_source(file), worker) if may_have_results and not record.is_ok else None
+        if unread is not None:
+            return unread
         try:
             store.place(record, made, work)
         except ResultsExistError as error:
@@ -133,6 +138,17 @@ def _process(
             store.place(record, {}, work)
         store.remove_kept_blocks(token_of(file.name).__eq__)
     return FileOutcome(record.planes, redone=redone)
+
+
+def _unread(file: ImageFile, source: FileDigest | str, worker: AnyWorker) -> FileOutcome | None:
+    """Return the failure of an image that cannot be read, or whose labels cannot; None if they can.
+
+    It may only be out of reach, as on a drive that is not mounted. So it gets no record: that would remove its results.
+    """
+    reason = source if isinstance(source, str) else _label_digests(file, worker)
+    if not isinstance(reason, str):
+        return None
+    return FileOutcome(_failure(file, worker, source, f"{reason}; its earlier results are kept").planes)
 
 
 def _keep(record: Record, source: FileDigest | str, changed: tuple[str, ...], store: AnyStore) -> FileOutcome:
@@ -157,7 +173,7 @@ def why_redone(
         return "its results were made with another model, other options or another version"
     if not record.is_ok:
         return "it failed before"
-    if isinstance(source, str) or record.source != source:
+    if record.source != source:
         return "the image has changed"
     if record.labels_from != _label_digests(file, worker):
         return "its labels have changed"
@@ -197,6 +213,8 @@ def make_results(
     planes: list[PlaneOutcome] = []
     made: dict[str, Path] = {}
     labels_from = _label_digests(file, worker)
+    if isinstance(labels_from, str):
+        return _failure(file, worker, source, labels_from), {}
     outputs = worker.job.outputs.outputs
     to_join: dict[Output, list[Path]] = {output: [] for output in outputs if output.join_planes is not None}
     try:
@@ -267,14 +285,14 @@ def _guarded(plane: Plane) -> Plane:
     return plane.reading(guarded)
 
 
-def _label_digests(file: ImageFile, worker: AnyWorker) -> dict[str, str]:
-    """Return the digests of the files with labels; one that cannot be read has none, and the labels will not open."""
+def _label_digests(file: ImageFile, worker: AnyWorker) -> dict[str, str] | str:
+    """Return the digests of the files with labels, or why one of them cannot be read."""
     try:
         return worker.label_digests(file)
     except OSError as error:
+        name = f"{error.filename or 'the labels'}: "
         with keeping_results():
-            image_failure(reading_error(error))
-        return {}
+            return name + image_failure(reading_error(error))
 
 
 def _failure(file: ImageFile, worker: AnyWorker, source: FileDigest | str, reason: str) -> Record:

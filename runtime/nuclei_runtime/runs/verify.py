@@ -99,6 +99,9 @@ def _compare_image(file: ImageFile, worker: AnyWorker, out: Path | RemoteFolder)
     yield from (f"{target} is missing or damaged" for target in differing.damaged)
     yield from (f"{target} has changed since it was written" for target in differing.changed)
     with at_hand(file) as (local, source), TemporaryDirectory() as work:
+        if isinstance(source, str) and earlier.source is not None:
+            yield source
+            return
         again, _ = make_results(local, source, worker, Path(work))
     yield from _compare_records(earlier, again)
 

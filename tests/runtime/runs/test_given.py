@@ -237,6 +237,27 @@ def test_a_file_of_several_label_images_fails_with_a_sentence(run: RunConfig, ho
     assert plane.reason.endswith("; save the label image alone as a file")
 
 
+def test_labels_that_cannot_be_read_now_do_not_cost_the_earlier_measurements(
+    run: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = measuring(run)
+    do(config)
+    before = (config.out / "nuclei.csv").read_bytes()
+    real = Path.open
+
+    def refusing(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path == run.out / "labels/a.tif":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refusing)
+    outcome = do(replace(config, mode="resume"))["a.png"]
+    assert (outcome.planes[0].reason or "").endswith(
+        "a.tif: cannot be read: Permission denied; its earlier results are kept"
+    )
+    assert (config.out / "nuclei.csv").read_bytes() == before
+
+
 def test_labels_that_do_not_fit_fail_alone_and_are_named(run: RunConfig) -> None:
     tifffile.imwrite(run.out / "labels/a.tif", np.ones((5, 6), np.uint16))
     outcomes = do(measuring(run))

@@ -19,8 +19,10 @@ from PIL import Image
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.errors import ResultsExistError, RuntimeEnvironmentError
 from nuclei_runtime.readers.plane import Selection
+from nuclei_runtime.results.folder import Mode
 from nuclei_runtime.results.layout import token_of
 from nuclei_runtime.results.shard import Shard
+from nuclei_runtime.runs import image_file as image_file_module
 from nuclei_runtime.runs import threads as threads_module
 from nuclei_runtime.runs.config import RunConfig
 from nuclei_runtime.runs.image_file import FileOutcome, process_file
@@ -205,6 +207,80 @@ def test_an_image_that_changed_is_done_again(config: RunConfig, tmp_path: Path) 
     fresh = replace(config, out=tmp_path / "fresh")
     do(fresh)
     assert contents(config.out) == contents(fresh.out)
+
+
+@pytest.fixture
+def on_drive(config: RunConfig, tmp_path: Path) -> RunConfig:
+    """Two images that links name, segmented: what they lead to may go away, as a drive that is not mounted."""
+    (tmp_path / "links").mkdir()
+    for name in ("a.png", "b.png"):
+        try:
+            (tmp_path / "links" / name).symlink_to(tmp_path / "in" / name)
+        except OSError as error:
+            pytest.skip(f"NOT RUN: this system makes no links: {error}")
+    on_drive = replace(config, sources=(str(tmp_path / "links"),))
+    do(on_drive)
+    return replace(on_drive, mode="resume")
+
+
+@pytest.mark.parametrize("options", ["the same", "others"])
+def test_an_image_that_is_out_of_reach_fails_and_keeps_its_results(
+    on_drive: RunConfig, tmp_path: Path, options: str
+) -> None:
+    before = contents(on_drive.out)
+    (tmp_path / "in").rename(tmp_path / "not mounted")
+    resumed = on_drive if options == "the same" else replace(on_drive, selection=Selection(pixel_size_um=0.5))
+    for outcome in do(resumed).values():
+        (plane,) = outcome.planes
+        assert (plane.status, outcome.is_kept, outcome.redone) == ("failed", False, None)
+        assert plane.reason == "cannot be read: No such file or directory; its earlier results are kept"
+    after = contents(on_drive.out)
+    assert {name for name in before | after if before.get(name) != after.get(name)} <= {"provenance.json"}
+    assert {one.name: one.differences for one in verify(on_drive) if one.name == "a.png"} == {
+        "a.png": ("cannot be read: No such file or directory",)
+    }
+    (tmp_path / "not mounted").rename(tmp_path / "in")
+    assert all(outcome.is_kept for outcome in do(on_drive).values())
+    assert contents(on_drive.out) == before
+
+
+def test_an_image_that_goes_out_of_reach_while_it_is_read_keeps_its_results(
+    on_drive: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(on_drive.out)
+    digested = image_file_module.differing_results
+
+    def then_unmount(*arguments: Any) -> Any:
+        if (tmp_path / "in").exists():
+            (tmp_path / "in").rename(tmp_path / "not mounted")
+        return digested(*arguments)
+
+    monkeypatch.setattr(image_file_module, "differing_results", then_unmount)
+    resumed = optioned(replace(on_drive, selection=Selection(pixel_size_um=0.5)), threads=1)
+    for outcome in do(resumed).values():
+        assert (outcome.planes[0].reason or "").endswith("; its earlier results are kept")
+    assert contents(on_drive.out)["labels/a.tif"] == before["labels/a.tif"]
+
+
+@pytest.mark.parametrize("mode", ["resume", "overwrite"])
+def test_results_whose_record_is_damaged_stand_in_nobodys_way(config: RunConfig, mode: Mode) -> None:
+    do(config)
+    before = contents(config.out)
+    (config.out / "records" / f"{token_of('a.png')}.json").write_bytes(b"")
+    assert do(replace(config, mode=mode))["a.png"].is_ok
+    assert contents(config.out) == before
+
+
+def test_an_image_with_a_damaged_record_that_is_out_of_reach_can_be_done_later(
+    on_drive: RunConfig, tmp_path: Path
+) -> None:
+    before = contents(on_drive.out)
+    (on_drive.out / "records" / f"{token_of('a.png')}.json").write_bytes(b"")
+    (tmp_path / "in").rename(tmp_path / "not mounted")
+    assert not do(on_drive)["a.png"].is_ok
+    (tmp_path / "not mounted").rename(tmp_path / "in")
+    assert do(on_drive)["a.png"].redone == "its record is damaged"
+    assert contents(on_drive.out) == before
 
 
 def test_images_that_are_not_named_again_keep_their_rows(config: RunConfig, tmp_path: Path) -> None:
