@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from nuclei_runtime.errors import ImageReadError, InputsError
 from nuclei_runtime.readers.formats import format_in_folder, format_of_folder
 from nuclei_runtime.readers.outlines.opening import is_outline_file
-from nuclei_runtime.readers.plane import Plane, series_stem
+from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.results.differing import Differing, differing_results
 from nuclei_runtime.results.layout import (
     PROVENANCE_FILE,
@@ -20,10 +19,10 @@ from nuclei_runtime.results.layout import (
     record_path,
     recorded_tokens,
     result_path,
-    result_stem,
 )
 from nuclei_runtime.results.records import Record, read_record
 from nuclei_runtime.runs.inputs import ImageFile
+from nuclei_runtime.runs.label_names import images_of_labels
 from nuclei_runtime.wording import counted
 from nuclei_runtime.writers.outputs import LABEL_FORMS, ORIGINAL_LABELS, Output
 
@@ -47,22 +46,20 @@ class RunLabels:
 
     @cached_property
     def _records(self) -> dict[str, Record]:
-        """By the names of the images, and by their stems."""
-        records: dict[str, Record] = {}
-        for token in recorded_tokens(self.path):
-            record = read_record(record_path(self.path, token))
-            if record is not None:
-                records |= {record.image: record, record.stem: record}
-        return records
+        """By the names of the images."""
+        found = (read_record(record_path(self.path, token)) for token in recorded_tokens(self.path))
+        return {record.image: record for record in found if record is not None}
+
+    @cached_property
+    def _by_stem(self) -> dict[str, Record]:
+        return {record.stem: record for record in self._records.values()}
 
     def record_of(self, file: ImageFile) -> Record | None:
-        """Return the record of an image, which may be in another folder than it was."""
+        """Return the record of an image, which may be in another folder than it was, or have another suffix."""
+        found = self._records.get(file.name) or self._by_stem.get(file.stem)
         name = PurePosixPath(file.name).name
-        for key in (file.name, file.stem):
-            if key in self._records:
-                return self._records[key]
-        same = {id(one): one for one in self._records.values() if PurePosixPath(one.image).name == name}
-        return next(iter(same.values())) if len(same) == 1 else None
+        same = [found] if found else [one for one in self._records.values() if PurePosixPath(one.image).name == name]
+        return same[0] if len(same) == 1 else None
 
     def corrected(self, file: ImageFile, plane: Plane) -> Path:
         """Return the file with the labels of a plane: the one that was changed, otherwise that of the run.
@@ -203,18 +200,18 @@ def find_labels(source: Path, images: Sequence[ImageFile], before: Path | None =
     if source.is_file() and len(images) == 1:
         return LabelSet(files={images[0].name: {"": source}}, before=run_before, images=tuple(images))
     files: dict[str, dict[str, Path]] = {}
-    by_path, by_name = _index(images, str), _index(images, _name_of)
+    keys = {path.relative_to(source if source.is_dir() else source.parent).as_posix(): path for path in found}
+    matches = images_of_labels(keys, images)
     without_image = []
-    for path in found:
-        key = path.relative_to(source if source.is_dir() else source.parent).as_posix()
-        image, suffix = _image_of(key, by_path, by_name)
-        if image is None:
+    for key, path in keys.items():
+        if key not in matches:
             without_image.append(key)
-        elif suffix in files.setdefault(image.name, {}):
+            continue
+        image, suffix = matches[key]
+        if suffix in files.setdefault(image.name, {}):
             both = sorted((files[image.name][suffix].name, path.name))
             raise InputsError(f"{' and '.join(both)} are both labels of {image.name}; leave one of them")
-        else:
-            files[image.name][suffix] = path
+        files[image.name][suffix] = path
     labels = LabelSet(None, files, run_before, without_image=tuple(without_image))
     return _paired(labels, images, lambda file: file.name in files, source)
 
@@ -257,31 +254,3 @@ def _label_files(folder: Path) -> Iterator[Path]:
             path = Path(here, name)
             if name[0] != "." and (is_outline_file(path) or format_in_folder(path) is not None):
                 yield path
-
-
-def _index(images: Sequence[ImageFile], show: Callable[[str], str]) -> dict[str, ImageFile]:
-    """Return the images by name and by stem, as `show` shows these; without those that are not unique."""
-    named = [
-        (shown, image)
-        for image in images
-        for shown in set(map(show, (image.stem, image.name, result_stem(image.stem))))
-    ]
-    uses = Counter(shown for shown, _ in named)
-    return {shown: image for shown, image in named if uses[shown] == 1}
-
-
-def _image_of(key: str, by_path: dict[str, ImageFile], by_name: dict[str, ImageFile]) -> tuple[ImageFile | None, str]:
-    """Return the image of a label file, and the suffix of its plane; by its path, otherwise by its name."""
-    stem = str(PurePosixPath(key).with_suffix(""))
-    for index, show in ((by_path, str), (by_name, _name_of)):
-        for own in map(show, (stem, key)):
-            series = series_stem(own)
-            if own in index:
-                return index[own], ""
-            if series in index:
-                return index[series], own.removeprefix(series)
-    return None, ""
-
-
-def _name_of(path: str) -> str:
-    return PurePosixPath(path).name

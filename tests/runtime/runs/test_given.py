@@ -172,6 +172,32 @@ def test_a_folder_of_labels_is_paired_by_name(run: RunConfig, tmp_path: Path) ->
     assert [plane.n_removed for plane in outcomes["series.ome.tif"].planes] == [0, 0]
 
 
+def test_labels_of_an_image_are_not_taken_for_those_of_a_frame_of_another(tmp_path: Path) -> None:
+    for folder, blank in (("images", 90), ("labels", 0)):
+        (tmp_path / folder).mkdir()
+        frames = np.full((4, 40, 50), blank, np.uint8)
+        other = frames[0].copy()
+        if folder == "labels":
+            frames[:, 4:10, 4:10] = 1
+            other[4:10, 4:10], other[20:30, 20:30] = 1, 2
+        tifffile.imwrite(tmp_path / folder / "a.tif", frames, imagej=True, metadata={"axes": "TYX"})
+        tifffile.imwrite(tmp_path / folder / "a_t003.tif", other)
+    outcomes = do(RunConfig((str(tmp_path / "images"),), tmp_path / "m", labels=tmp_path / "labels"))
+    assert {name: [plane.n_nuclei for plane in outcome.planes] for name, outcome in outcomes.items()} == {
+        "a.tif": [1, 1, 1, 1],
+        "a_t003.tif": [2],
+    }
+
+
+def test_results_of_an_image_are_not_those_of_one_whose_stem_is_its_name(run: RunConfig, tmp_path: Path) -> None:
+    """The stem of ``c.tif.png`` is ``c.tif``, which is the name of another image."""
+    (tmp_path / "in/a.png").rename(tmp_path / "in/c.tif.png")
+    run = replace(run, mode="resume")
+    do(run)
+    tifffile.imwrite(tmp_path / "in/c.tif", np.zeros((96, 120), np.uint8))
+    assert "c.tif" not in do(measuring(run))
+
+
 def test_rois_of_a_stack_are_measured_on_the_planes_that_they_were_drawn_on(tmp_path: Path) -> None:
     stack = np.full((3, 40, 50), 90, np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True, metadata={"axes": "ZYX"})

@@ -311,6 +311,20 @@ def test_a_corrected_result_finds_an_image_with_a_backslash_in_its_name(tmp_path
     assert truth == {"sub\\b.tif": True, "sub_b.tif": False}
 
 
+def test_the_result_of_a_frame_is_not_taken_for_another_image(tmp_path: Path) -> None:
+    write(tmp_path, "a.tif", "a_t003.tif")
+    results(tmp_path / "my_results", "a_t003", "a_t003.tif")
+    for record, image in (("a_t003", "a.tif"), ("a_t003.tif", "a_t003.tif")):
+        path = tmp_path / "my_results/records" / f"{record}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"image": image}))
+    dataset = opened(tmp_path)
+    assert {sample.image_name: sample.mask_names for sample in dataset.samples} == {
+        "a.tif": (),
+        "a_t003.tif": ("my_results/labels/a_t003.tif.tif",),
+    }
+    assert dataset.unpaired == ("my_results/labels/a_t003.tif",)
+
+
 def test_results_never_replace_masks(tmp_path: Path) -> None:
     """Whoever segments an annotated folder has predictions beside the truth."""
     write(tmp_path, "images/a.tif", "masks/a.tif")

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from nuclei_runtime.results.layout import PROVENANCE_FILE, RECORDS_FOLDER, result_stem
 from nuclei_runtime.writers.outputs import LABEL_FORMS, LABELS
@@ -64,19 +65,22 @@ def _corrected(
             for parts in (inner.parts, inner.with_suffix("").parts):
                 for start in range(len(parts)):
                     by_stem.setdefault(result_stem("/".join(parts[start:])), []).append(image)
-    known = set(files)
-    written = _digests_written(folder, files, store)
+    known, names = set(files), {image.name for image in images}
+    written = _written(folder, files, store)
     n_unchanged = n_outlines = 0
 
     def is_changed(result: PurePosixPath) -> bool:
-        digest = written.get(str(result.relative_to(folder)))
-        return digest is not None and hashlib.sha256(store.read(str(result))).hexdigest() != digest
+        found = written.get(str(result.relative_to(folder)))
+        return found is not None and hashlib.sha256(store.read(str(result))).hexdigest() != found.sha256
 
     for label in files:
         if folder / LABELS.folder not in label.parents or not is_image(label):
             continue
         stem = str(label.relative_to(folder / LABELS.folder).with_suffix(""))
         fitting = list(dict.fromkeys(by_stem.get(stem, ())))
+        made = written.get(str(label.relative_to(folder)))
+        if made is not None and made.image in names:  # the label image of a frame may have the name of another image
+            fitting = [image for image in fitting if image.name == made.image]
         if len(fitting) > 1:
             raise twice(fitting[0], fitting[1])
         if not fitting:
@@ -108,13 +112,22 @@ def _corrected(
     return found
 
 
-def _digests_written(folder: PurePosixPath, files: Sequence[PurePosixPath], store: Store) -> dict[str, str]:
-    """Return the SHA-256 of everything that nuclei-infer wrote there, by path, as its records say."""
-    digests: dict[str, str] = {}
+class _Written(NamedTuple):
+    """The SHA-256 of what nuclei-infer wrote, and the name of its image without the folders; None if unknown."""
+
+    sha256: str
+    image: str | None
+
+
+def _written(folder: PurePosixPath, files: Sequence[PurePosixPath], store: Store) -> dict[str, _Written]:
+    """Return everything that nuclei-infer wrote there, by path, as its records say."""
+    written: dict[str, _Written] = {}
     for file in files:
         if file.parent == folder / RECORDS_FOLDER and file.suffix == ".json":
             try:
-                digests |= json.loads(store.read(str(file)).decode("utf-8", "replace"))["results"]
+                record = json.loads(store.read(str(file)).decode("utf-8", "replace"))
+                image = PurePosixPath(record["image"]).name if "image" in record else None
+                written |= {name: _Written(sha256, image) for name, sha256 in record["results"].items()}
             except (ValueError, KeyError, TypeError, AttributeError):  # a damaged record says nothing
                 continue
-    return digests
+    return written
