@@ -23,13 +23,16 @@ _UM_PER_NAME = {
 _UM_PER_RESOLUTION_UNIT = {2: 25_400.0, 3: 10_000.0}  # TIFF 6.0, tag 296: inch, centimetre
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 
+FINEST_UM, COARSEST_UM = 1e-6, 1e6
+"""A picometre and a metre. What is finer or coarser was not taken by a microscope: the metadata are damaged."""
+
 COARSEST_TIFF_PIXEL_UM = 20.0
 """Coarser pixels are meant for a printer or a screen: 1200 dpi is 21.2 um, 300 dpi 85 um, 96 dpi 265 um, 72 dpi
 353 um. The pixels of microscopes are smaller by two orders of magnitude."""
 
 
 def in_micrometres(sizes: Sequence[float], units: Sequence[str]) -> PixelSize | None:
-    """Return the size of a pixel; None if it is not known for both axes.
+    """Return the size of a pixel; None if it is not known for both axes, or lies outside `FINEST_UM` to `COARSEST_UM`.
 
     Parameters
     ----------
@@ -37,7 +40,7 @@ def in_micrometres(sizes: Sequence[float], units: Sequence[str]) -> PixelSize | 
         For rows and columns.
     """
     height, width = (size * _factor(unit) for size, unit in zip(sizes, units, strict=True))
-    return (height, width) if all(math.isfinite(size) and size > 0 for size in (height, width)) else None
+    return (height, width) if all(FINEST_UM <= size <= COARSEST_UM for size in (height, width)) else None
 
 
 def from_imagej(metadata: Mapping[str, Any], tags: Any) -> PixelSize | None:

@@ -154,5 +154,5 @@ def _short(value: float) -> str:
 
 def _round_down(length: float) -> float:
     """Return the largest of 1, 2 and 5 times a power of ten that is not longer."""
-    power = 10.0 ** math.floor(math.log10(length))
-    return max(step * power for step in (1, 2, 5) if step * power <= length)
+    power = 10.0 ** math.floor(math.log10(length))  # just below a power of ten, the logarithm is that of the power
+    return max(step * power for step in (0.5, 1, 2, 5) if step * power <= length)

@@ -35,8 +35,15 @@ def test_ome_states_sizes_in_its_unit(unit: str, factor: float, tmp_path: Path) 
     )
 
 
-@pytest.mark.parametrize("metadata", [{}, {"PhysicalSizeX": 0.2}, {"PhysicalSizeX": 0.0, "PhysicalSizeY": 0.2}])
-def test_a_missing_or_zero_size_is_ignored(metadata: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {"PhysicalSizeX": 0.2},
+        *({"PhysicalSizeX": size, "PhysicalSizeY": 0.2} for size in (0.0, 1e-310, 1e305, "NaN", "INF")),
+    ],
+)
+def test_a_size_that_is_missing_or_impossible_is_ignored(metadata: dict[str, Any], tmp_path: Path) -> None:
     assert pixel_size(tmp_path / "a.ome.tif", ome=True, metadata=metadata) is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -174,7 +175,10 @@ def test_numbers_stand_in_their_nuclei(draw: Draw) -> None:
     assert not white[labels == 0].any()
 
 
-@pytest.mark.parametrize(("um", "length_um"), [((9.0, 0.5), 50), ((1.0, 0.325), 20), ((1.0, 12.0), 1000)])
+@pytest.mark.parametrize(
+    ("um", "length_um"),
+    [((9.0, 0.5), 50), ((1.0, 0.325), 20), ((1.0, 12.0), 1000), ((1.0, math.nextafter(1 / 1.2, 0)), 50)],
+)
 def test_a_scale_bar_has_the_length_that_it_states(
     draw: Draw, monkeypatch: pytest.MonkeyPatch, um: tuple[float, float], length_um: float
 ) -> None:
