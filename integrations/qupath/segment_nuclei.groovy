@@ -42,6 +42,19 @@ String findCommand(String given) {
     return null
 }
 
+// Measurements of places, which count from the corner of a region, count from that of the image afterwards.
+void placeInImage(measured, int left, int top, int width, int height, double pixelWidthUm, double pixelHeightUm) {
+    def shifts = [centroid_row_px: top, bbox_top_px: top, bbox_bottom_px: top, centroid_row_um: top * pixelHeightUm,
+        centroid_column_px: left, bbox_left_px: left, bbox_right_px: left, centroid_column_um: left * pixelWidthUm]
+    shifts.each { name, shift ->
+        if (measured.containsKey(name))
+            measured.put(name, measured.get(name) + shift)
+    }
+    boolean touches = measured.get("bbox_top_px") <= 0 || measured.get("bbox_left_px") <= 0 ||
+        measured.get("bbox_bottom_px") >= height || measured.get("bbox_right_px") >= width
+    measured.put("touches_border", touches ? 1 : 0)
+}
+
 def imageData = getCurrentImageData()
 if (imageData == null) {
     Dialogs.showErrorMessage(title, "No image is open; open one, and run the script again.")
@@ -64,6 +77,7 @@ if (!server.isRGB() && channels.size() > 1 && !channels.contains(channel)) {
     return
 }
 
+def pixel = server.getPixelCalibration()
 def annotations = getSelectedObjects().findAll { it.isAnnotation() && it.hasROI() && it.getROI().isArea() }
 def viewer = getCurrentViewer()
 def plane = viewer == null ? ImagePlane.getDefaultPlane() : viewer.getImagePlane()
@@ -127,6 +141,8 @@ for (int i = 0; i < requests.size(); i++) {
             def moved = PathObjectTools.transformObject(it, shift, true, true)
             moved = PathObjectTools.updatePlane(moved, request.getImagePlane(), true, true)
             moved.setName(it.getName())
+            placeInImage(moved.getMeasurementList(), request.getX(), request.getY(), server.getWidth(),
+                server.getHeight(), pixel.getPixelWidthMicrons(), pixel.getPixelHeightMicrons())
             return moved
         }
         if (within != null)

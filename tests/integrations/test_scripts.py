@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -125,21 +126,55 @@ def label_areas() -> dict[int, int]:
     return {label: int(area) for label, area in enumerate(areas) if label}
 
 
-def test_groovy_reads_the_script_for_qupath(tmp_path: Path) -> None:
-    groovy = shutil.which("groovy")
-    if groovy is None:
+@pytest.fixture
+def groovy(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    """Run a Groovy script."""
+    command, java = shutil.which("groovy"), Path(os.path.realpath(shutil.which("java") or "java"))
+    if command is None:
         pytest.skip("NOT RUN: needs Groovy: apt install groovy")
+
+    def run(script: str, *arguments: Path) -> subprocess.CompletedProcess[bytes]:
+        (tmp_path / "run.groovy").write_text(script, encoding="utf-8")
+        variables = {**os.environ, "JAVA_HOME": str(java.parents[1])}
+        return subprocess.run(
+            [command, tmp_path / "run.groovy", *arguments], capture_output=True, check=False, env=variables
+        )
+
+    return run
+
+
+def test_places_in_a_region_become_places_in_the_image(groovy: Any) -> None:
+    """With a map instead of a MeasurementList of QuPath, which has the same methods."""
+    script = QUPATH.read_text(encoding="utf-8")
+    function = re.search(r"^void placeInImage\(.*?^}$", script, re.MULTILINE | re.DOTALL)
+    assert function is not None
+    measured = (
+        "centroid_row_px: 20.5d, centroid_column_px: 30.25d, bbox_top_px: 0d, bbox_left_px: 20d, bbox_bottom_px: 41d, "
+        "bbox_right_px: 40d, area_px: 300d, touches_border: 1d"
+    )
+    run = (
+        f"def inside = [{measured}], atEdge = [{measured}, centroid_row_um: 10.25d, centroid_column_um: 15.125d]\n"
+        "placeInImage(inside, 100, 200, 1000, 1000, Double.NaN, Double.NaN)\n"
+        "placeInImage(atEdge, 960, 200, 1000, 1000, 0.5d, 0.25d)\n"
+        "println groovy.json.JsonOutput.toJson([inside, atEdge])"
+    )
+    done = groovy(f"{function[0]}\n{run}")
+    assert done.returncode == 0, done.stderr
+    inside, at_edge = json.loads(done.stdout)
+    assert inside == {
+        **{"centroid_row_px": 220.5, "centroid_column_px": 130.25, "bbox_top_px": 200, "bbox_left_px": 120},
+        **{"bbox_bottom_px": 241, "bbox_right_px": 140, "area_px": 300, "touches_border": 0},
+    }
+    assert (at_edge["bbox_right_px"], at_edge["touches_border"]) == (1000, 1)
+    assert (at_edge["centroid_row_um"], at_edge["centroid_column_um"]) == (10.25 + 50, 15.125 + 480)
+
+
+def test_groovy_reads_the_script_for_qupath(groovy: Any, tmp_path: Path) -> None:
     parse = (
         "import org.codehaus.groovy.control.*\nnew CompilationUnit().with { addSource(new File(args[0])); compile(3) }"
     )
-    (tmp_path / "parse.groovy").write_text(parse, encoding="utf-8")
     broken = tmp_path / "broken.groovy"
     broken.write_text(QUPATH.read_text("utf-8").replace("int count = 0", "int count = = 0"), encoding="utf-8")
-    java = Path(os.path.realpath(shutil.which("java") or "java"))
-    variables = {**os.environ, "JAVA_HOME": str(java.parents[1])}
-    codes = [
-        subprocess.run([groovy, tmp_path / "parse.groovy", script], capture_output=True, check=False, env=variables)
-        for script in (QUPATH, broken)
-    ]
+    codes = [groovy(parse, script) for script in (QUPATH, broken)]
     assert codes[0].returncode == 0, codes[0].stderr
     assert b"unexpected token: =" in codes[1].stderr

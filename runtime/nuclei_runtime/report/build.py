@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nuclei_runtime.errors import InputsError, ResultsExistError
 from nuclei_runtime.json_fields import flat
 from nuclei_runtime.report.citation import how_to_cite
-from nuclei_runtime.report.columns import MAX_EXACT_VALUES, PackedColumn, chosen_columns
+from nuclei_runtime.report.columns import PackedColumn, chosen_columns, dropped_bits
 from nuclei_runtime.report.label_images import measured_labels, read_labels
 from nuclei_runtime.report.outlines import trace_turns
 from nuclei_runtime.report.page import Page
@@ -136,10 +136,10 @@ class _Report:
     def write(self, file: TextIO) -> None:
         n_nuclei = sum(int(row.get("n_nuclei") or 0) for row in self._experiment.images)
         columns, left_out = chosen_columns(nuclei_columns(self._tables), n_nuclei)
-        is_exact = n_nuclei * len(columns) <= MAX_EXACT_VALUES
-        title = self._out.resolve().name
+        n_dropped_bits = dropped_bits(n_nuclei * len(columns))
+        title = self._out.resolve().name.encode("utf-8", "replace").decode()  # a name on Linux may be any bytes
         page = Page(file, title)
-        counts = self._add_nuclei(page, columns, is_exact=is_exact)
+        counts = self._add_nuclei(page, columns, n_dropped_bits)
         of_planes = zip(
             self._experiment.images, self._experiment.conditions, self._experiment.wells, counts, strict=True
         )
@@ -148,7 +148,7 @@ class _Report:
             "images": [self._add_plane(page, index, *plane) for index, plane in enumerate(of_planes)],
             "columns": [_described(name) for name in columns],
             "left_out": left_out,
-            "is_exact": is_exact,
+            "n_dropped_bits": n_dropped_bits,
             "summary": read_rows(self._tables / SUMMARY_TABLE),
             "provenance": [
                 [key.removeprefix("method."), _shown(value)] for key, value in flat(self._provenance).items()
@@ -158,12 +158,12 @@ class _Report:
         page.add_json("report", document)
         page.close()
 
-    def _add_nuclei(self, page: Page, columns: Sequence[str], *, is_exact: bool) -> list[int]:
+    def _add_nuclei(self, page: Page, columns: Sequence[str], n_dropped_bits: int) -> list[int]:
         """Add the measurements in the order of the images, and return how many nuclei each image has."""
         values: dict[PlaneKey, list[NDArray[Any]]] = {}
         for key, part in read_nuclei(self._tables, columns):
             values.setdefault(key, []).append(part.astype(np.float32))
-        packed = [PackedColumn(is_exact=is_exact or name == "label") for name in columns]
+        packed = [PackedColumn(0 if name == "label" else n_dropped_bits) for name in columns]
         counts = []
         for row in self._experiment.images:
             parts = values.pop(plane_key(row), [])

@@ -52,6 +52,11 @@ def chosen_columns(columns: Sequence[str], n_nuclei: int) -> tuple[list[str], li
     return [column for column in numbers if column in kept], [column for column in numbers if column not in kept]
 
 
+def dropped_bits(n_values: int) -> int:
+    """Return how many binary digits of each of so many values are rounded away; see `MAX_EXACT_VALUES`."""
+    return 0 if n_values <= MAX_EXACT_VALUES else _MANTISSA_BITS - _ROUNDED_BITS
+
+
 class PackedColumn:
     """Packs a column of 32-bit floats, a part at a time.
 
@@ -60,12 +65,12 @@ class PackedColumn:
 
     Parameters
     ----------
-    is_exact : bool
-        Whether to keep all binary digits; see `MAX_EXACT_VALUES`.
+    n_dropped_bits : int
+        How many of the last binary digits to round away; see `dropped_bits`.
     """
 
-    def __init__(self, *, is_exact: bool) -> None:
-        self._dropped = 0 if is_exact else _MANTISSA_BITS - _ROUNDED_BITS
+    def __init__(self, n_dropped_bits: int) -> None:
+        self._dropped = n_dropped_bits
         self._compressors = [zlib.compressobj(9) for _ in range(4)]
         self._parts: list[list[bytes]] = [[] for _ in range(4)]
 

@@ -28,17 +28,19 @@ def write_parquet(table: Path, kinds: Mapping[str, type], target: Path) -> None:
     from pyarrow import csv, parquet
 
     types = {str: pyarrow.string(), bool: pyarrow.bool_(), int: pyarrow.int64(), float: pyarrow.float64()}
-    reader = csv.open_csv(
-        table,
-        csv.ReadOptions(use_threads=False, block_size=PART_BYTES),
-        csv.ParseOptions(newlines_in_values=True),
-        csv.ConvertOptions(
-            column_types={name: types[kind] for name, kind in kinds.items()},
-            null_values=[""],
-            strings_can_be_null=True,
-        ),
-    )
-    schema = reader.schema.with_metadata({MARK: "nuclei"})
-    with reader, parquet.ParquetWriter(target, schema, compression="zstd") as written:
-        for batch in reader:
-            written.write_batch(batch)
+    # Opened here, because pyarrow takes only paths in UTF-8.
+    with table.open("rb") as source, target.open("wb") as sink:
+        reader = csv.open_csv(
+            source,
+            csv.ReadOptions(use_threads=False, block_size=PART_BYTES),
+            csv.ParseOptions(newlines_in_values=True),
+            csv.ConvertOptions(
+                column_types={name: types[kind] for name, kind in kinds.items()},
+                null_values=[""],
+                strings_can_be_null=True,
+            ),
+        )
+        schema = reader.schema.with_metadata({MARK: "nuclei"})
+        with reader, parquet.ParquetWriter(sink, schema, compression="zstd") as written:
+            for batch in reader:
+                written.write_batch(batch)

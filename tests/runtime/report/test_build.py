@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from html.parser import HTMLParser
 from importlib.resources import files
 from itertools import product
@@ -203,6 +204,13 @@ def test_a_report_is_replaced_and_a_file_of_the_users_is_not(copied: Path) -> No
     with pytest.raises(ResultsExistError, match="is not a report of nuclei-edge"):
         write_report(copied)
     assert (copied / "report.html").read_text(encoding="utf-8") == "<p>my own report</p>"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are not UTF-8 exist on Linux only")
+def test_a_folder_may_have_a_name_that_is_not_text(copied: Path) -> None:
+    odd = copied.rename(copied.with_name(os.fsdecode(b"res\xff")))
+    write_report(odd)
+    assert "<title>res?" in (odd / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:

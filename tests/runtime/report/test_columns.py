@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from nuclei_runtime.errors import InputsError
-from nuclei_runtime.report.columns import MAX_NUCLEI, MAX_VALUES, PackedColumn, chosen_columns
+from nuclei_runtime.report.columns import (
+    MAX_EXACT_VALUES,
+    MAX_NUCLEI,
+    MAX_VALUES,
+    PackedColumn,
+    chosen_columns,
+    dropped_bits,
+)
 from nuclei_runtime.steps.columns import NUCLEI_COLUMNS
 
 OPTIONAL = ("cell", "ring")
@@ -43,7 +50,7 @@ def test_a_report_that_no_browser_would_show_is_refused() -> None:
 
 def test_exact_columns_keep_all_digits_and_gaps() -> None:
     values = np.array([1, -2.5, 16_777_215, 0, np.nan, 1e-30, 65_535.125], np.float32)
-    column = PackedColumn(is_exact=True)
+    column = PackedColumn(0)
     column.add(values[:3])
     column.add(values[3:])
     assert np.array_equal(unpacked(column), values, equal_nan=True)
@@ -52,7 +59,7 @@ def test_exact_columns_keep_all_digits_and_gaps() -> None:
 def test_rounded_columns_are_right_to_a_twentieth_of_a_percent() -> None:
     values = np.random.default_rng(0).lognormal(5, 3, 10_000).astype(np.float32)
     values[:4] = np.nan, 0, 2047, -1234
-    column = PackedColumn(is_exact=False)
+    column = PackedColumn(dropped_bits(MAX_EXACT_VALUES + 1))
     column.add(values)
     found = unpacked(column)
     assert np.isnan(found[0])

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
+import json
 import shutil
+import zlib
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.report.build import write_report
+from nuclei_runtime.report.columns import MAX_EXACT_VALUES, PackedColumn, dropped_bits
 from nuclei_runtime.results.read_tables import read_rows
 from nuclei_runtime.runs.config import RunConfig
 from nuclei_runtime.runs.run import FolderRun
@@ -238,18 +246,96 @@ def test_it_can_be_printed_and_read_in_the_dark(browser: Any, results: Path) -> 
     context.close()
 
 
-def test_nuclei_without_a_value_are_counted(browser: Any, results: Path, tmp_path: Path) -> None:
+def test_nuclei_without_a_value_are_counted_and_sorted_last(browser: Any, results: Path, tmp_path: Path) -> None:
     out = shutil.copytree(results, tmp_path / "copied")
     with (out / "tables" / "plate 1" / "A01.csv").open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     place = header.index("circularity")
+    for row in rows[::2]:
+        row[place] = ""
     with (out / "tables" / "plate 1" / "A01.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([header, *([*row[:place], "", *row[place + 1 :]] for row in rows)])
+        csv.writer(file).writerows([header, *rows])
     write_report(out)
-    opened = browser.new_page()
+    opened = browser.new_page(viewport={"width": 1300, "height": 900})
     opened.goto((out / "report.html").as_uri())
     opened.wait_for_selector("body[data-ready]")
     opened.locator("#measure").select_option("circularity")
     opened.wait_for_function("() => document.querySelector('#meaning').textContent.startsWith('circularity')")
-    assert f"{len(rows)} nuclei have no value" in opened.locator("#meaning").text_content()
+    n_empty = len(rows[::2])
+    assert f"{n_empty} nuclei have no value" in opened.locator("#meaning").text_content()
+
+    open_image(opened, "plate 1/A01.tif")
+    head = opened.locator("#nuclei th button", has_text="circularity")
+    known = sorted(float(row[place]) for row in rows if row[place])
+    shown = opened.locator("#nuclei th").all_text_contents().index("circularity")
+    for direction, expected in (("ascending", known), ("descending", known[::-1])):
+        head.click()
+        opened.wait_for_selector(f"#nuclei th[aria-sort={direction}]")
+        cells = opened.locator(f"#nuclei tbody tr:not([aria-hidden]) td:nth-child({shown + 1})").all_text_contents()
+        assert [float(cell) for cell in cells[: len(known)]] == pytest.approx(expected, rel=1e-4)
+        assert cells[len(known) :] == [""] * n_empty
     opened.close()
+
+
+def test_a_limit_includes_the_values_that_are_equal_to_it(page: Any, results: Path) -> None:
+    nuclei = read_rows(results / "nuclei.csv")
+    values = [row["eccentricity"] for row in nuclei]
+    page.locator("[name=column]").select_option("eccentricity")
+    for value in values[:3]:
+        page.locator("[name=low]").fill(value)
+        page.locator("[name=high]").fill(value)
+        wait_for_nuclei(page, values.count(value), len(nuclei))
+
+
+@pytest.fixture
+def scripts(browser: Any) -> Iterator[Any]:
+    """A page with two pictures and an empty column, and the functions of the report, which the report itself hides."""
+    report = {
+        "images": [{"n": 0, "row": {"width": "90", "height": "90"}, "picture": True}] * 2,
+        "columns": [{"name": "label"}, {"name": "area_px"}],
+        "n_dropped_bits": 0,
+    }
+    blocks = {"report": json.dumps(report)}
+    for index, colour in enumerate(("red", "blue")):
+        Image.new("RGB", (90, 90), colour).save(picture := io.BytesIO(), "webp")
+        blocks[f"picture-{index}"] = base64.b64encode(picture.getvalue()).decode()
+    nothing = base64.b64encode(zlib.compress(b"")).decode()
+    blocks |= {f"column-{column}-{byte}": nothing for column in range(2) for byte in range(4)}
+    opened = browser.new_page()
+    opened.set_content(
+        "".join(f'<script type="text/plain" id="{name}">{text}</script>' for name, text in blocks.items())
+    )
+    for name in ("data.js", "gallery.js"):
+        opened.add_script_tag(content=(files("nuclei_runtime") / "report" / "page" / name).read_text(encoding="utf-8"))
+    yield opened
+    opened.close()
+
+
+def test_what_was_asked_for_last_is_what_a_canvas_shows(scripts: Any) -> None:
+    """Even if what was asked for before takes longer: here, a column has to be unpacked for it."""
+    assert scripts.evaluate(
+        """async () => {
+            const canvas = element("canvas", { width: 90, height: 90 }), view = { left: 0, top: 0, zoom: 1 };
+            const drawings = [];
+            for (const index of [0, 1]) {
+                await drawImageOf(index, canvas, view);
+                drawings.push(canvas.toDataURL());
+            }
+            colourBy = "area_px";
+            const slow = drawImageOf(0, canvas, view);
+            colourBy = "";
+            await Promise.all([slow, drawImageOf(1, canvas, view)]);
+            return drawings[0] !== drawings[1] && canvas.toDataURL() === drawings[1];
+        }"""
+    )
+
+
+def test_limits_are_rounded_like_values(scripts: Any) -> None:
+    values = np.array([0.9, 0.1, 123.456, 1999.5, 1e-7, 0, -3.3], np.float64)
+    for n_dropped_bits in (0, dropped_bits(MAX_EXACT_VALUES + 1)):
+        packed = PackedColumn(n_dropped_bits)
+        packed.add(values.astype(np.float32))
+        planes = [np.frombuffer(zlib.decompress(plane), np.uint8) for plane in packed.finish()]
+        expected = np.stack(planes, axis=-1).reshape(-1).view("<f4").astype(np.float64).tolist()
+        script = "([values, n]) => { report.n_dropped_bits = n; return values.map(stored); }"
+        assert scripts.evaluate(script, [values.tolist(), n_dropped_bits]) == expected

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +66,14 @@ def test_parquet_has_the_values_with_their_types(work: Path, monkeypatch: pytest
     assert [str(field.type) for field in table.schema] == [
         *("string", "string", "int64", "int64", "bool", "double", "double", "double")
     ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are not UTF-8 exist on Linux only")
+def test_a_folder_may_have_a_name_that_is_not_text(work: Path) -> None:
+    odd = work.rename(work.with_name(os.fsdecode(b"res\xff")))
+    finish_tables(odd, TableOptions(("parquet", "xlsx")))
+    assert parquet.read_table(io.BytesIO((odd / "nuclei.parquet").read_bytes())).num_rows == 2
+    assert (odd / "nuclei.xlsx").stat().st_size > 0
 
 
 def test_a_workbook_has_numbers_as_numbers_and_explains_its_columns(work: Path) -> None:

@@ -36,7 +36,8 @@ function remembering(size, make) {
 }
 
 // A column's values for all nuclei, in the order of the images; NaN where there is none.
-const column = remembering(64, async (name) => {
+// All of them are kept, because the table of nuclei shows them all.
+const column = remembering(columnNames.length, async (name) => {
   const index = columnNames.indexOf(name);
   const values = new Float32Array(nNuclei);
   const bytes = new Uint8Array(values.buffer); // little-endian, as all machines with a browser are
@@ -46,6 +47,13 @@ const column = remembering(64, async (name) => {
   }
   return values;
 });
+
+// A number as the columns hold it, so that it can be compared with their values.
+function stored(value) {
+  const one = new Float32Array([value]), bits = new Uint32Array(one.buffer), n = report.n_dropped_bits;
+  if (n) bits[0] = (bits[0] + (1 << (n - 1))) & -(1 << n);
+  return one[0];
+}
 
 // The outlines of an image in pixels of the image: per nucleus its label, a path, and its box.
 const outlinesOf = remembering(80, async (index) => {
@@ -106,7 +114,7 @@ function sizeOf(index) {
 }
 
 // Text for a number: with the digits that the report holds.
-function shown(value, digits = report.is_exact ? 6 : 4) {
+function shown(value, digits = report.n_dropped_bits ? 4 : 6) {
   if (value === null || Number.isNaN(value)) return "";
   return Number(value.toPrecision(digits)).toLocaleString("en-US", { maximumSignificantDigits: digits });
 }

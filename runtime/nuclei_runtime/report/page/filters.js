@@ -23,7 +23,7 @@ function isKept(index) {
 }
 
 async function keptNuclei() {
-  const [low, high] = [field.low, field.high].map((input) => (input.value === "" ? null : Number(input.value)));
+  const [low, high] = [field.low, field.high].map((input) => (input.value === "" ? null : stored(Number(input.value))));
   if (low === null && high === null && !field.border.checked) return null;
   const measured = await column(field.column.value);
   const touches = field.border.checked ? await column("touches_border") : null;

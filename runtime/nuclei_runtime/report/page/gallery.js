@@ -13,12 +13,17 @@ const colourScale = remembering(64, async (name) => {
   return { low, high: high > low ? high : low + 1 };
 });
 
+const drawings = new WeakMap(); // how often each canvas was drawn
+
 // Draws a picture and the outlines in a canvas that shows `view`: {left, top, zoom} in pixels of the image.
 async function drawImageOf(index, canvas, view, selected = -1) {
+  const turn = (drawings.get(canvas) ?? 0) + 1;
+  drawings.set(canvas, turn);
   const [picture, outlines, scale, measured, labels] = await Promise.all([
     pictureOf(index), outlinesAreShown ? outlinesOf(index) : { paths: [] }, colourScale(colourBy),
     colourBy ? column(colourBy) : null, column("label"),
   ]);
+  if (drawings.get(canvas) !== turn) return; // another drawing was asked for meanwhile
   const context = canvas.getContext("2d");
   const { width, height } = sizeOf(index);
   context.setTransform(1, 0, 0, 1, 0, 0);
@@ -124,7 +129,8 @@ async function redraw() {
     inView.unobserve(canvas);
     inView.observe(canvas);
   }
-  const scale = await colourScale(colourBy);
+  const name = colourBy, scale = await colourScale(name);
+  if (name !== colourBy) return; // another one was chosen meanwhile
   for (const legend of document.querySelectorAll(".controls .legend")) legend.replaceChildren(...legendOf(scale));
   await drawViewer();
 }

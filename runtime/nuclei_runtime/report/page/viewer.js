@@ -110,20 +110,22 @@ async function centreOn(nucleus) {
 }
 
 async function say() {
+  const labels = await column("label");
   const { index, selected } = shownImage;
   const all = `${counted(countKept(index), "nucleus", "nuclei")}` +
     (kept.nuclei ? ` of ${images[index].n.toLocaleString("en-US")} kept by the filters` : "");
-  const labels = await column("label");
   document.getElementById("viewer-count").textContent =
     selected < 0 ? `${all}. Choose one in the picture or in the table.` : `Nucleus ${labels[selected]} of ${all}`;
 }
 
 async function sortNuclei() {
-  const { index, sortedBy, isDescending } = shownImage;
-  const by = await column(sortedBy);
+  const { sortedBy } = shownImage, by = await column(sortedBy);
+  if (sortedBy !== shownImage.sortedBy) return; // another column was chosen meanwhile
+  const { index, isDescending } = shownImage;
   const order = Array.from({ length: images[index].n }, (_, i) => starts[index] + i);
   const sign = isDescending ? -1 : 1;
-  shownImage.order = order.sort((a, b) => sign * (by[a] - by[b]) || a - b);
+  const hasNone = (a) => Number.isNaN(by[a]); // these come last, whatever the direction
+  shownImage.order = order.sort((a, b) => hasNone(a) - hasNone(b) || sign * (by[a] - by[b]) || a - b);
   nuclei.scrollTop = 0;
   await showRows();
 }
