@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nuclei_runtime.errors import ResultsExistError
-from nuclei_runtime.results.conditions import Conditions
+from nuclei_runtime.results.conditions import CONDITION, Conditions
 from nuclei_runtime.results.experiment import read_experiment, write_conditions
 from nuclei_runtime.results.layout import (
     IMAGES_TABLE,
@@ -19,6 +19,7 @@ from nuclei_runtime.results.layout import (
     PROVENANCE_FILE,
     SUMMARY_TABLE,
     record_path,
+    recorded_tokens,
     token_of,
 )
 from nuclei_runtime.results.outcome import IMAGES_COLUMNS, outcome_row
@@ -87,14 +88,15 @@ class Joined:
 def refuse_foreign_tables(out: Path) -> None:
     """Raise if a file with a table's name was not written by nuclei-edge.
 
-    A table with the columns that every version writes counts as one of another version if there is a provenance as
-    well. A power cut may leave a file that is empty or full of zeros.
+    A table with the columns that every version writes counts as one of another version if there is a provenance or a
+    record as well. A power cut may leave a file that is empty or full of zeros.
 
     Raises
     ------
     ResultsExistError
         The file is the user's own.
     """
+    of_any_version = (out / PROVENANCE_FILE).is_file() or any(recorded_tokens(out))
     for name, key_columns in _KEY_COLUMNS.items():
         try:
             with (out / name).open("rb") as file:
@@ -102,14 +104,21 @@ def refuse_foreign_tables(out: Path) -> None:
         except FileNotFoundError:
             continue
         header = tuple(read_header(line))
-        is_present = header == in_order(header) if name == NUCLEI_TABLE else header == IMAGES_COLUMNS
-        of_another_version = (out / PROVENANCE_FILE).is_file()
-        is_ours = key_columns <= set(header) and (is_present or of_another_version)
+        is_ours = key_columns <= set(header) and (of_any_version or _is_of_this_version(name, header))
         if line.strip(b"\r\n\0") and not is_ours:
             raise ResultsExistError(
                 f"{out / name}: is in the way of the results, and nuclei-infer did not write it; move it away, or "
                 "name another folder"
             )
+
+
+def _is_of_this_version(name: str, header: tuple[str, ...]) -> bool:
+    """Whether this version may give a table these columns."""
+    if name == NUCLEI_TABLE:
+        return header == in_order(header)
+    if name == SUMMARY_TABLE:  # what follows depends on what is measured
+        return header[: len(FIRST_COLUMNS)] == FIRST_COLUMNS
+    return tuple(column for column in header if column != CONDITION) == IMAGES_COLUMNS
 
 
 def write_tables(
