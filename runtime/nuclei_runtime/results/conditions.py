@@ -29,17 +29,21 @@ class Conditions:
         The condition, by the image's name as the table writes it, or by the row and column of the well.
     wells : dict
         The well of an image, by its name, if the file says that too.
+    is_exact : bool
+        Whether an image must be called by its path, because the file calls all by theirs.
     """
 
     source: str
     key: str
     of: dict[str | tuple[int, int], str]
     wells: dict[str, str]
+    is_exact: bool = False
 
     def name_of(self, row: Row) -> str | None:
         """Return how the file calls an image: by its path, or by its name alone; None if it does not."""
         name = image_name(row)
-        return next((known for known in (name, PurePosixPath(name).name) if known in self.of), None)
+        names = (name,) if self.is_exact else (name, PurePosixPath(name).name)
+        return next((known for known in names if known in self.of), None)
 
     def with_wells(self, images: Iterable[Row]) -> list[Row]:
         """Return the rows of ``images.csv`` with the wells that the file gives to images without one."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from nuclei_runtime.results.read_tables import (
     open_table,
     plane_key,
     read_images,
+    unescaped,
 )
 from nuclei_runtime.results.wells import Well, find_wells
 from nuclei_runtime.writers.csv_cells import csv_cell
@@ -30,7 +32,7 @@ class Experiment:
     Attributes
     ----------
     images : sequence of Row
-        Of ``images.csv``.
+        Of ``images.csv``, with the wells that the conditions give.
     conditions : sequence of str
         Of these rows, empty where there is none.
     wells : sequence of Well or None
@@ -62,8 +64,9 @@ def read_experiment(out: Path, conditions: Conditions | None = None) -> Experime
     """
     images = read_images(out)
     if conditions is None:
-        return Experiment(images, [row.get(CONDITION, "") for row in images], find_wells(images))
-    wells = find_wells(conditions.with_wells(images))
+        return Experiment(images, list(map(_condition_of, images)), find_wells(images))
+    images = conditions.with_wells(images)
+    wells = find_wells(images)
     found, notes = conditions.assign(images, wells)
     return Experiment(images, found, wells, tuple(notes))
 
@@ -74,33 +77,56 @@ def conditions_of_table(out: Path) -> Conditions | None:
         rows = read_images(out)
     except InputsError:
         return None
-    of: dict[str | tuple[int, int], str] = {image_name(row): cell for row in rows if (cell := row.get(CONDITION, ""))}
-    wells = {image_name(row): row[WELL] for row in rows if row.get(WELL)}
-    return Conditions(str(out / IMAGES_TABLE), IMAGE, of, wells) if of else None
+    if not any(map(_condition_of, rows)):
+        return None
+    cells: dict[str, set[str]] = defaultdict(set)
+    wells: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        cells[image_name(row)].add(_condition_of(row))
+        wells[image_name(row)].add(row.get(WELL, ""))
+    of: dict[str | tuple[int, int], str]
+    if any(len(of_image) > 1 for of_image in cells.values()):  # an image of several wells: these have the conditions
+        of = {
+            (well.row, well.column): _condition_of(row)
+            for row, well in zip(rows, find_wells(rows), strict=True)
+            if well is not None
+        }
+        return Conditions(IMAGES_TABLE, WELL, of, {})
+    of = {name: cell for name, (cell,) in cells.items() if cell}
+    return Conditions(IMAGES_TABLE, IMAGE, of, {name: well for name, (well, *more) in wells.items() if not more}, True)
+
+
+def _condition_of(row: Row) -> str:
+    return unescaped(row.get(CONDITION, ""))
 
 
 def write_conditions(folder: Path, experiment: Experiment) -> None:
     """Give ``images.csv`` and ``nuclei.csv`` of a folder the column ``condition``, after that of the images' names.
 
-    Nothing changes if no image has a condition.
+    The column ``well``, if there is one, gets the wells that are given with the conditions. Nothing changes if no image
+    has a condition.
     """
     if not any(experiment.conditions):
         return
-    of = {
-        plane_key(row): str(csv_cell(condition))
+    known = {
+        plane_key(row): (str(csv_cell(condition)), str(csv_cell(row.get(WELL, ""))))
         for row, condition in zip(experiment.images, experiment.conditions, strict=True)
     }
     for name in (IMAGES_TABLE, NUCLEI_TABLE):
-        _insert(folder / name, CONDITION, of.__getitem__)
+        _insert(folder / name, known)
 
 
-def _insert(path: Path, column: str, cell_of: Callable[[PlaneKey], str]) -> None:
-    """Insert a column after the first, with a cell for each plane."""
+def _insert(path: Path, known: Mapping[PlaneKey, tuple[str, str]]) -> None:
+    """Insert the condition of each plane after the first column, and fill the column ``well``."""
     wider = path.with_suffix(".wider")
     with open_table(path) as (header, rows), wider.open("w", encoding="utf-8", newline="") as file:
         key_of = keys_under(header)
+        place = header.index(WELL) if WELL in header else None
         written = csv.writer(file)
-        written.writerow([header[0], column, *header[1:]])
+        written.writerow([header[0], CONDITION, *header[1:]])
         for row in rows:
-            written.writerow([row[0], cell_of(key_of(row)), *row[1:]])
+            condition, well = known[key_of(row)]
+            if place is not None:
+                row[place] = well
+            written.writerow([row[0], condition, *row[1:]])
     wider.replace(path)

@@ -11,6 +11,7 @@ from typing import Literal
 
 from nuclei_runtime.errors import ResultsExistError
 from nuclei_runtime.results.conditions import Conditions
+from nuclei_runtime.results.experiment import conditions_of_table
 from nuclei_runtime.results.joined_tables import Joined, refuse_foreign_tables, write_tables
 from nuclei_runtime.results.layout import (
     PARTIAL_FOLDER,
@@ -53,7 +54,7 @@ class ResultsFolder:
     tables : TableOptions
         Which joined tables to write.
     conditions : Conditions, optional
-        Of the images, for these tables.
+        Of the images, for these tables. Without them, those in the tables of an earlier run are kept.
 
     Attributes
     ----------
@@ -155,7 +156,12 @@ class ResultsFolder:
             needed = list(names)
             rows = with_recorded(self.path, needed)
             joined = write_tables(
-                self.path, rows, run_key, work=work, needed=needed if only_whole else (), conditions=self._conditions
+                self.path,
+                rows,
+                run_key,
+                work=work,
+                needed=needed if only_whole else (),
+                conditions=self._conditions or conditions_of_table(self.path),
             )
             if joined is not None:
                 kept = finish_tables(work, self._tables)

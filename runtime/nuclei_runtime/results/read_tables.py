@@ -46,9 +46,13 @@ def keys_under(header: Sequence[str]) -> Callable[[list[str]], PlaneKey]:
 
 
 def image_name(row: Row) -> str:
-    """Return the name of an image without the apostrophe that keeps a spreadsheet from taking it for a formula."""
-    name = row["image"]
-    return name[1:] if name.startswith("'") and csv_cell(name[1:]) == name else name
+    """Return the name of an image."""
+    return unescaped(row["image"])
+
+
+def unescaped(cell: str) -> str:
+    """Return a text without the apostrophe that keeps a spreadsheet from taking it for a formula."""
+    return cell[1:] if cell.startswith("'") and csv_cell(cell[1:]) == cell else cell
 
 
 def read_images(out: Path) -> list[Row]:

@@ -11,6 +11,7 @@ from typing import Any
 from nuclei_runtime.errors import InputsError
 from nuclei_runtime.results.differing import differing_results
 from nuclei_runtime.results.earlier import EarlierResults
+from nuclei_runtime.results.experiment import conditions_of_table
 from nuclei_runtime.results.joined_tables import write_tables
 from nuclei_runtime.results.layout import IMAGES_TABLE, PROVENANCE_FILE, RECORDS_FOLDER, token_of
 from nuclei_runtime.results.mirror import mirrored
@@ -69,7 +70,8 @@ def verify(config: RunConfig, cluster: Cluster | None = None) -> Generator[Verif
         parts = (RECORDS_FOLDER, TABLES.folder)
         with mirrored(config.out, config.tables.files, parts) as folder, TemporaryDirectory() as work:
             names = with_recorded(folder, (file.name for file in inputs.files))
-            write_tables(folder, names, worker.job.run_key, work=Path(work), conditions=config.conditions)
+            conditions = config.conditions or conditions_of_table(folder)
+            write_tables(folder, names, worker.job.run_key, work=Path(work), conditions=conditions)
             for name in finish_tables(Path(work), config.tables):
                 same = (folder / name).is_file() and digest_file(folder / name) == digest_file(work + "/" + name)
                 yield Verified(name, () if same else ("is missing, or differs from what the records give",))

@@ -45,14 +45,17 @@ def test_a_run_writes_conditions_a_summary_and_a_report(
     assert (out / "report.html").exists()  # nothing has changed
 
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(images / "c.png")
-    run_here("nuclei-infer", images, "--out", out, "--model", tiny_model, "--resume")
+    again = run_here("nuclei-infer", images, "--out", out, "--model", tiny_model, "--resume")
     assert not (out / "report.html").exists()  # it would show other tables
-    assert "condition" not in read_rows(out / "images.csv")[0]
+    assert "note: 1 image without a condition in images.csv: c.png" in again.stderr
+    assert [row["condition"] for row in read_rows(out / "images.csv")] == ["P1", "P2", ""]
+    verified = run_here("nuclei-infer", images, "--out", out, "--model", tiny_model, "--verify")
+    assert verified.returncode == 0, verified.stdout
 
     made = run_script("nuclei-report", out, "--conditions", table)
     assert (made.returncode, made.stdout) == (0, f"report in {out / 'report.html'}\n")
     assert '"condition":"P3"' in (out / "report.html").read_text(encoding="utf-8")
-    assert "condition" not in read_rows(out / "images.csv")[0]
+    assert [row["condition"] for row in read_rows(out / "images.csv")] == ["P1", "P2", ""]
 
 
 @pytest.mark.parametrize("others", [("--watch",), ("--shard", "1/2")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,16 +20,21 @@ from PIL import Image
 
 from nuclei_runtime.errors import NucleiError, ResultsExistError, RuntimeEnvironmentError
 from nuclei_runtime.readers.plane import plane_of
+from nuclei_runtime.results.conditions import Conditions
 from nuclei_runtime.results.differing import Differing, differing_results
 from nuclei_runtime.results.folder import Mode, ResultsFolder
+from nuclei_runtime.results.joined_tables import refuse_foreign_tables
 from nuclei_runtime.results.layout import result_path, token_of
 from nuclei_runtime.results.outcome import IMAGES_COLUMNS, PlaneOutcome, Segmented, segmented
+from nuclei_runtime.results.read_tables import read_rows
 from nuclei_runtime.results.records import FileDigest, Record, digest_file, record_of
 from nuclei_runtime.results.shard import WHOLE, Shard
+from nuclei_runtime.results.table_formats import TableOptions
 from nuclei_runtime.results.writing import move, writing
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.segmentation.blocks import Block
 from nuclei_runtime.steps.nuclei_table import measure_nuclei
+from nuclei_runtime.writers.csv_style import CsvStyle
 from nuclei_runtime.writers.outputs import LABELS, OutputOptions
 from nuclei_runtime.writers.overlay_png import OUTLINE_RGB, draw_overlay
 from nuclei_runtime.writers.plane_files import write_plane_files
@@ -65,6 +71,14 @@ def add(results: ResultsFolder, name: str, image: np.ndarray | None = None, labe
 @contextmanager
 def opened(out: Path, mode: Mode = "new", shard: Shard = WHOLE) -> Iterator[ResultsFolder]:
     results = ResultsFolder(out, mode, shard)
+    results.write_provenance("{}")
+    yield results
+    results.close()
+
+
+@contextmanager
+def open_conditioned(out: Path, mode: Mode, conditions: Conditions | None, style: CsvStyle) -> Iterator[ResultsFolder]:
+    results = ResultsFolder(out, mode, tables=TableOptions(csv_style=style), conditions=conditions)
     results.write_provenance("{}")
     yield results
     results.close()
@@ -378,6 +392,64 @@ def test_tables_that_a_power_cut_left_empty_are_written_again(tmp_path: Path, le
         (tmp_path / name).write_bytes(left)
     write(tmp_path, "a.png", mode="resume")
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("mode", ["resume", "overwrite"])
+def test_a_folder_without_its_provenance_is_continued(tmp_path: Path, mode: Mode) -> None:
+    write(tmp_path, "a.png")
+    before = contents(tmp_path)
+    (tmp_path / "provenance.json").unlink()
+    write(tmp_path, "a.png", mode=mode)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("style", ["comma", "semicolon"])
+def test_the_tables_alone_show_that_they_are_of_a_run(tmp_path: Path, style: CsvStyle) -> None:
+    conditions = Conditions("table.csv", "image", {"a.png": "drug"}, {})
+    with open_conditioned(tmp_path, "new", conditions, style) as results:
+        add(results, "a.png")
+        results.join(["a.png"], "key")
+    assert {path.name for path in tmp_path.glob("*.csv")} == {"images.csv", "nuclei.csv", "summary.csv"}
+    (tmp_path / "provenance.json").unlink()
+    shutil.rmtree(tmp_path / "records")
+    refuse_foreign_tables(tmp_path)
+    (tmp_path / "summary.csv").write_text("group,by,n_images,n_failed,n_nuclei\n")
+    with pytest.raises(ResultsExistError, match=r"summary\.csv: is in the way"):
+        refuse_foreign_tables(tmp_path)
+
+
+@pytest.mark.parametrize("style", ["comma", "semicolon"])
+def test_conditions_stay_until_others_are_given(tmp_path: Path, style: CsvStyle) -> None:
+    given = {"a.png": "=drug", "b.png": "1.5"}
+    conditions = Conditions("table.csv", "image", dict(given), {"a.png": "A01", "b.png": "B02"})
+    with open_conditioned(tmp_path, "new", conditions, style) as results:
+        for name in given:
+            add(results, name)
+        results.join(given, "key")
+    before = contents(tmp_path)
+    assert before["summary.csv"].count(b"well") == 2
+    with open_conditioned(tmp_path, "resume", None, style) as results:
+        joined = results.join(given, "key")
+    assert joined is not None
+    assert (joined.of_conditions, contents(tmp_path)) == ((), before)
+    with open_conditioned(tmp_path, "resume", None, style) as results:
+        add(results, "plate/a.png")  # not the image that has a condition
+        joined = results.join([*given, "plate/a.png"], "key")
+    assert joined is not None
+    assert joined.of_conditions == ("1 image without a condition in images.csv: plate/a.png",)
+    assert [(row["image"], row["condition"], row["well"]) for row in read_rows(tmp_path / "images.csv")] == [
+        ("a.png", "'=drug", "A01"),
+        ("b.png", "1.5", "B02"),
+        ("plate/a.png", "", ""),
+    ]
+    others = Conditions("table.csv", "image", {"a.png": "control"}, {})
+    with open_conditioned(tmp_path, "resume", others, style) as results:
+        results.join(given, "key")
+    assert [row["condition"] for row in read_rows(tmp_path / "images.csv")] == ["control", "", "control"]  # by its name
+    with open_conditioned(tmp_path, "overwrite", None, style) as results:
+        add(results, "a.png")
+        results.join(["a.png"], "key")
+    assert "condition" not in read_rows(tmp_path / "images.csv")[0]
 
 
 def test_a_table_of_the_users_is_refused_however_long_its_first_line(tmp_path: Path) -> None:
