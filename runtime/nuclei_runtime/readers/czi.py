@@ -95,8 +95,14 @@ class _Czi:
                 f"the CZI is a line scan of {max(height, width)} pixels, not an image; there is nothing to segment"
             )
         check_claim("CZI", height * width * n_samples * dtype.itemsize, self.file_bytes)
+        own = {(time, depth, of) for number, time, depth, of in self.directory.planes if number == (scene or 0)}
+
+        def taken(channel: int) -> list[tuple[int, int]]:
+            return sorted((time, depth) for time, depth, of in own if of == channel)
 
         def read(index: tuple[int, ...], rows: slice, columns: slice) -> Image:
+            if index not in own:  # libCZI returns zeros
+                raise ImageReadError("the CZI has no pixels of channel {2} at time {0} and depth {1}".format(*index))
             roi = (
                 rectangle.x + columns.start,
                 rectangle.y + rows.start,
@@ -116,6 +122,7 @@ class _Czi:
             pixel_size_um=_pixel_size(self.metadata),
             read=read,
             reads_blocks=self.directory.max_tile_bytes <= MAX_SEGMENT_BYTES,
+            taken=taken,
         )
 
 

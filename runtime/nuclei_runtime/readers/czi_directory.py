@@ -40,11 +40,15 @@ class Directory:
     ----------
     sizes : dict of str to int
         How many indices there are in each dimension but X and Y.
+    planes : frozenset of (int, int, int, int)
+        Scene, time, Z and channel of each plane that has a tile, 0 where the tile states none. An experiment need not
+        take each channel at each time and depth, and scenes may differ in both.
     max_tile_bytes : int
         Of the largest tile, decoded.
     """
 
     sizes: dict[str, int]
+    planes: frozenset[tuple[int, int, int, int]]
     max_tile_bytes: int
 
 
@@ -85,8 +89,11 @@ def walk_directory(file: BinaryIO) -> Directory:
         tile, at = _tile(file, at)
         tiles.append(tile)
     sizes: dict[str, int] = {}
+    planes: set[tuple[int, int, int, int]] = set()
     max_tile_bytes = 0
     for tile in tiles:
+        starts = {name: start for name, start, *_ in tile.dimensions}
+        planes.add((starts.get("S", 0), starts.get("T", 0), starts.get("Z", 0), starts.get("C", 0)))
         n_bytes = _PIXEL_BYTES[tile.pixel_type]
         for name, start, _, stored in tile.dimensions:
             if name in "XY":
@@ -96,7 +103,7 @@ def walk_directory(file: BinaryIO) -> Directory:
         check_claim("CZI's tile", n_bytes, size)
         max_tile_bytes = max(max_tile_bytes, n_bytes)
         _check_contents(file, size, tile)
-    return Directory(sizes, max_tile_bytes)
+    return Directory(sizes, frozenset(planes), max_tile_bytes)
 
 
 def _tile(file: BinaryIO, at: int) -> tuple[_Tile, int]:

@@ -96,6 +96,40 @@ def test_several_scenes_are_chosen_or_refused(scenes: Path) -> None:
         open_planes(scenes, Selection(scene="2")).__enter__()
 
 
+def test_planes_that_were_not_taken_are_no_black_images(tmp_path: Path) -> None:
+    """Neither is one of a channel that was taken now and then, nor of a scene that is shorter than another."""
+    path = tmp_path / "gaps.czi"
+    with czi.create_czi(str(path)) as document:
+        for scene, t, z, c in np.ndindex(2, 2, 3, 2):
+            if (scene == 0 or t == 0) and (c == 0 or z == 1):
+                plane = {"T": t, "Z": z, "C": c}
+                document.write(STACK[t, z, c][..., np.newaxis], plane=plane, scene=scene, location=(500 * scene, 0))
+        document.write_metadata("written", channel_names={0: "DAPI", 1: "GFP"})
+    with open_planes(path, Selection(channel="DAPI", scene="each", z="each", measure=("GFP",))) as planes:
+        assert [(plane.scene, plane.time, plane.z) for plane in planes] == [
+            *((0, t, z) for t in range(2) for z in range(3)),
+            *((1, 0, z) for z in range(3)),
+        ]
+        assert all(np.array_equal(whole(plane), STACK[plane.time, plane.z, 0]) for plane in planes)
+        for plane in planes:  # it was taken at a single depth
+            (gfp,) = plane.measured
+            assert np.array_equal(gfp.read(slice(0, 40), slice(0, 56)), STACK[plane.time, 1, 1])
+    with open_planes(path, Selection(channel="GFP", scene=0)) as planes:
+        assert [plane.suffix for plane in planes] == ["_s00_t000", "_s00_t001"]
+        assert all(np.array_equal(whole(plane), STACK[plane.time, 1, 1]) for plane in planes)
+
+
+def test_colours_of_which_one_was_not_taken_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "gaps.czi"
+    with czi.create_czi(str(path)) as document:
+        for t, c in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1)):
+            document.write((STACK[t, 0, 0] >> 4).astype(np.uint8)[..., np.newaxis], plane={"T": t, "C": c})
+    with open_planes(path, Selection(channel="rgb")) as (whole_one, other):
+        assert whole(whole_one).shape == (40, 56, 3)
+        with pytest.raises(ImageReadError, match="no pixels of channel 2 at time 1 and depth 0"):
+            whole(other)
+
+
 def test_a_line_scan_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "line.czi", STACK[:, :1, :1, :1])
     with pytest.raises(ImageShapeError, match="line scan of 56 pixels"):
