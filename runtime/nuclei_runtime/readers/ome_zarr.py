@@ -50,7 +50,7 @@ def open_zarr(folder: Path, _: ExitStack) -> Contents:
     images = [] if "multiscales" in attributes else _images_in(folder)
     if not images:
         return _with_levels(folder)
-    return [Scene(name, partial(_with_levels, inside(folder, path))) for path, name in images]
+    return [Scene(name, partial(_with_levels, inside(folder, path)), may_be_overview=True) for path, name in images]
 
 
 def _with_levels(folder: Path) -> Stack:

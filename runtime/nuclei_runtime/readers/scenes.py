@@ -23,7 +23,8 @@ of 2 or more, and networks stand a nucleus that is a quarter larger or smaller."
 
 
 _OVERVIEWS = frozenset(("label", "label image", "macro", "macro image", "overview", "thumbnail"))
-"""What Bio-Formats and the makers of scanners call pictures of a whole slide, in lower case: never segmented."""
+"""What Bio-Formats and the makers of scanners call pictures of a whole slide, in lower case. People call fields so too;
+the cameras of scanners take pictures in colours."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +37,13 @@ class Scene:
         As the file calls it; may be empty.
     open : callable
         ``open()`` returns the image. Raises what `nuclei_runtime.readers.opening.read_image` raises.
+    may_be_overview : bool
+        Whether the format holds slides, and their labels and overviews as further images.
     """
 
     name: str
     open: Callable[[], Stack]
+    may_be_overview: bool = False
 
 
 Contents = Stack | Sequence[Scene]
@@ -60,24 +64,49 @@ def choose_planes(contents: Contents, selection: Selection) -> list[Plane]:
         if selection.scene not in (None, EACH_SCENE, 0, "0"):
             raise ImageShapeError(f"there is no scene {selection.scene} in the file, which holds a single image")
         return _planes_of(contents, selection)
-    scenes = [scene for scene in contents if scene.name.casefold() not in _OVERVIEWS]
-    if not scenes:
+    if not contents:
         raise ImageShapeError("the file holds no image")
+    overviews = [scene for scene in contents if _is_overview(scene)]
+    scenes = [scene for scene in contents if scene not in overviews] or contents
     if selection.scene == EACH_SCENE and len(scenes) > 1:
-        return [plane for i in range(len(scenes)) for plane in _readable_planes(scenes, i, selection)]
-    index = _index(scenes, selection.scene)
-    return _named(_planes_of(scenes[index].open(), selection), scenes, index)
+        planes = [plane for i in range(len(scenes)) for plane in _readable_planes(scenes, i, selection)]
+    else:
+        index = _index(scenes, selection.scene)
+        planes = _named(_planes_of(scenes[index].open(), selection), scenes, index)
+    if len(scenes) == len(contents):
+        return planes
+    names = ", ".join(scene.name for scene in overviews)
+    note = f"left out, because they seem to show a whole slide: {names} (if they do not, rename them)"
+    return [replace(plane, notes=(*plane.notes, note)) for plane in planes]
+
+
+def _is_overview(scene: Scene) -> bool:
+    """Whether this is a picture of a whole slide: it is called so, in a format that holds slides, and has colours."""
+    if not scene.may_be_overview or scene.name.casefold() not in _OVERVIEWS:
+        return False
+    try:
+        stack = scene.open()
+    except ImageError:  # reading it will say so
+        return False
+    lengths = dict(zip(stack.axes, stack.shape, strict=True))
+    return np.dtype(stack.dtype) == np.uint8 and max(lengths.get("S", 1), lengths.get("C", 1)) in (3, 4)
 
 
 def _planes_of(stack: Stack, selection: Selection) -> list[Plane]:
     """Return the planes of the selected level, each with its coarser levels."""
     level, *coarser = _levels(stack, selection)
     stated = replace(selection, pixel_size_um=None)  # what is asked for is the size at the selected level
-    smaller = [find_planes(one, stated) for one in coarser]
+    # A pyramid may halve Z too: its levels then have other planes.
+    smaller = [find_planes(one, stated) for one in coarser if _planes_in(one) == _planes_in(level)]
     return [
         replace(plane, coarser=tuple(planes[i] for planes in smaller))
         for i, plane in enumerate(find_planes(level, selection))
     ]
+
+
+def _planes_in(level: Stack) -> list[tuple[str, int]]:
+    """Return the axes of a level but Y and X, with their lengths."""
+    return [(axis, n) for axis, n in zip(level.axes, level.shape, strict=True) if axis not in "YX"]
 
 
 def _readable_planes(scenes: Sequence[Scene], index: int, selection: Selection) -> list[Plane]:

@@ -48,7 +48,7 @@ def open_vsi(source: BinaryIO | Path, resources: ExitStack) -> Contents:
     scans = [slide.get_scene(i) for i in range(slide.num_scenes)]
     if not scans:
         raise ImageReadError("the VSI holds no scan; it may be truncated")
-    return [Scene(str(scan.name), partial(_stack, scan, n_bytes)) for scan in scans]
+    return [Scene(str(scan.name), partial(_stack, scan, n_bytes), may_be_overview=True) for scan in scans]
 
 
 def _check_header(part: Path) -> None:

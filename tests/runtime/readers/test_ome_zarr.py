@@ -248,6 +248,8 @@ def test_several_images_are_scenes(version: str, series: list[str] | None, order
 
 def test_the_label_of_a_slide_is_known_by_its_name_in_the_ome_xml(tmp_path: Path) -> None:
     folder = several(tmp_path / "slide.zarr", "0", "1", "2", series=["0", "1", "2"])
+    for picture in ("1", "2"):
+        write(folder / picture, np.zeros((3, 1, 60, 50), np.uint8))
     names = "".join(f'<Image ID="{n}" Name="{n}"/>' for n in ("tissue", "label image", "macro image"))
     xml = f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">{names}</OME>'
     (folder / "OME" / "METADATA.ome.xml").write_text(xml, encoding="utf-8")
@@ -270,6 +272,19 @@ def test_levels_are_chosen_and_one_that_was_not_copied_is_left_out(tmp_path: Pat
         assert np.array_equal(plane.read(slice(0, half.shape[0]), slice(0, half.shape[1])), half)
     with pytest.raises(ImageShapeError, match="no level 2 in the file; its levels: 0"):
         open_planes(folder, Selection(level=2)).__enter__()
+
+
+@pytest.mark.parametrize("z", ["each", "max"])
+def test_a_level_that_halves_z_too_is_none_of_the_same_planes(z: str, tmp_path: Path) -> None:
+    stack = np.concatenate([IMAGE[0, 0], IMAGE[1, 0, :1]])
+    folder = write(tmp_path / "a.zarr", stack)
+    zarr.create_array(LocalStore(folder / "1"), data=stack[::2, ::2, ::2], zarr_format=2, overwrite=True)
+    with open_planes(folder, Selection(z=z)) as planes:
+        assert [plane.coarser for plane in planes] == [()] * (4 if z == "each" else 1)
+        found = [plane.read(slice(0, 60), slice(0, 50)) for plane in planes]
+        assert np.array_equal(found, stack if z == "each" else stack.max(0, keepdims=True))
+    with open_planes(folder, Selection(z="each", level=1)) as planes:
+        assert [plane.shape for plane in planes] == [(30, 25)] * 2
 
 
 def test_a_list_of_images_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:

@@ -55,7 +55,6 @@ def test_a_scene_is_chosen_by_name_or_index(asked: str | int, index: int) -> Non
         (("A1", "A1"), "a1", "2 scenes are called a1; choose by index: 0 A1, 1 A1"),
         (("A1",), "B2", "no scene B2"),
         ((), None, "holds no image"),
-        (("Label", "macro image"), "each", "holds no image"),
     ],
 )
 def test_what_is_not_clear_is_refused(names: tuple[str, ...], asked: str | int | None, reason: str) -> None:
@@ -73,9 +72,34 @@ def test_an_image_alone_needs_no_scene() -> None:
         choose_planes(stack(IMAGES[0]), Selection(scene="1"))
 
 
-def test_label_and_overview_of_a_slide_are_never_scenes() -> None:
-    (plane,) = choose_planes(scenes("tissue", "Label image", "macro"), Selection())
-    assert plane.scene_label == "tissue"
+def write_named(path: Path, *images: tuple[str, np.ndarray]) -> Path:
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for name, image in images:
+            photometric = "rgb" if image.ndim == 3 else "minisblack"
+            writer.write(image, photometric=photometric, metadata={"axes": "YXS"[: image.ndim], "Name": name})
+    return path
+
+
+def test_label_and_overview_of_a_slide_are_left_out_and_named(tmp_path: Path) -> None:
+    colours = np.stack([IMAGES[1]] * 3, axis=-1)
+    path = write_named(tmp_path / "a.tif", ("tissue", IMAGES[0]), ("Label image", colours), ("macro", colours))
+    for asked in (None, "each", 0):
+        with open_planes(path, Selection(scene=asked)) as (plane,):
+            assert (plane.scene_label, plane.suffix) == ("tissue", "")
+            assert plane.notes[0].startswith("left out, because they seem to show a whole slide: Label image, macro (")
+
+
+def test_a_field_called_like_the_overview_of_a_slide_is_an_image(tmp_path: Path) -> None:
+    path = write_named(tmp_path / "two.tif", ("Overview", IMAGES[0]), ("Field 2", IMAGES[1]))
+    with pytest.raises(ImageShapeError, match=r"holds 2 images; choose with --scene .*: 0 Overview, 1 Field 2"):
+        open_planes(path, Selection()).__enter__()
+    with open_planes(path, Selection(scene="each")) as planes:
+        assert [plane.scene_label for plane in planes] == ["Overview", "Field 2"]
+    colours = np.stack([IMAGES[1]] * 3, axis=-1)
+    for only in (IMAGES[0], colours):
+        assert np.array_equal(read_image(write_named(tmp_path / "one.tif", ("Overview", only))), only)
+    of_lif = [Scene(name, lambda: stack(IMAGES[0])) for name in ("Overview", "Macro")]
+    assert [plane.scene_label for plane in choose_planes(of_lif, Selection(scene="each"))] == ["Overview", "Macro"]
 
 
 def test_a_scene_that_cannot_be_read_does_not_stop_the_others() -> None:

@@ -123,7 +123,8 @@ def _ome_images(file: BinaryIO, tiff: Any, directories: Sequence[Directory]) -> 
                 return
             yield stack
 
-    return [Scene(image.name, partial(open_image, image)) for image in read_ome(tiff.ome_metadata, directories)]
+    images = read_ome(tiff.ome_metadata, directories)
+    return [Scene(image.name, partial(open_image, image), may_be_overview=True) for image in images]
 
 
 def _series(file: BinaryIO, tiff: Any, kind: str, directories: Sequence[Directory]) -> Contents:
