@@ -101,3 +101,33 @@ def test_what_is_not_coco_is_refused() -> None:
             read(content)
     with pytest.raises(DatasetError, match=r"does not list b\.png"):
         read(coco(), "images/sub/b.png")
+
+
+@pytest.mark.parametrize(
+    ("images", "image_ids", "message"),
+    [
+        (
+            {1: "a.png", 2: "b.png"},
+            [1, "2", 7],
+            "2 of its 3 annotations belong to an image that it does not list; .*'2'",
+        ),
+        ({1: "a.png", 2: "./a.png"}, [1, 2], r"lists a\.png 2 times, with an id each"),
+        ([(1, "a.png"), (1, "b.png")], [1], "gives several images the id 1"),
+    ],
+)
+def test_annotations_that_would_be_lost_or_given_to_two_images_are_refused(
+    images: Any, image_ids: list[Any], message: str
+) -> None:
+    listed = images.items() if isinstance(images, dict) else images
+    document = {
+        "images": [{"id": key, "file_name": name} for key, name in listed],
+        "annotations": [{"id": n, "image_id": key} for n, key in enumerate(image_ids)],
+    }
+    with pytest.raises(DatasetError, match=rf"^all\.json: {message}"):
+        read(json.dumps(document).encode(), "a.png")
+
+
+def test_an_image_that_is_listed_twice_alike_is_one() -> None:
+    document = json.loads(coco([[2, 3, 6, 3, 6, 7, 2, 7]]))
+    document["images"] *= 2
+    assert painted(read(json.dumps(document).encode())).max() == 1

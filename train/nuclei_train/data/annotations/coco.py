@@ -6,6 +6,7 @@ nucleus. An image that the file lists without annotations has no nuclei.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -55,7 +56,7 @@ def find_image(images: Sequence[CocoImage], image_name: str) -> CocoImage | None
     parts = PurePosixPath(image_name).parts
     fitting = []
     for image in images:
-        listed = tuple(part for part in PurePosixPath(image.file_name).parts if part not in ("/", ".", ".."))
+        listed = _listed_parts(image.file_name)
         if listed and parts[-len(listed) :] == listed:
             fitting.append((len(listed), image))
     return max(fitting, key=lambda found: found[0])[1] if fitting else None
@@ -109,7 +110,8 @@ def list_images(content: bytes, name: str) -> tuple[CocoImage, ...]:
     Raises
     ------
     DatasetError
-        The file is not COCO JSON.
+        The file is not COCO JSON, lists an image twice, or has annotations of an image that it does not list: their
+        nuclei would be learned as background.
     """
     document = parse_json(content, name)
     if not is_coco(document):
@@ -118,15 +120,39 @@ def list_images(content: bytes, name: str) -> tuple[CocoImage, ...]:
     try:
         for annotation in document["annotations"]:
             annotations.setdefault(annotation["image_id"], []).append(annotation)
-        return tuple(
-            CocoImage(image["file_name"].replace("\\", "/"), _size(image), tuple(annotations.get(image["id"], ())))
-            for image in document["images"]
-        )
+        by_id = {image["id"]: image for image in document["images"]}
+        listed = [
+            CocoImage(image["file_name"].replace("\\", "/"), _size(image), tuple(annotations.get(key, ())))
+            for key, image in by_id.items()
+        ]
+        ids = [image["id"] for image in document["images"] if by_id[image["id"]] != image]
     except (TypeError, KeyError, AttributeError) as error:
         raise DatasetError(
             f"{name}: is not COCO JSON: every image needs id and file_name, every annotation image_id ({error!r}); "
             "export it again"
         ) from error
+    if ids:
+        raise DatasetError(f"{name}: gives several images the id {ids[0]!r}; give each its own, or export it again")
+    unlisted = [key for key in annotations if key not in by_id]
+    if unlisted:
+        raise DatasetError(
+            f"{name}: {sum(len(annotations[key]) for key in unlisted)} of its {len(document['annotations'])} "
+            f"annotations belong to an image that it does not list; the first has the image_id {unlisted[0]!r}; list "
+            "the image, remove its annotations, or export the file again"
+        )
+    names = Counter(_listed_parts(image.file_name) for image in listed)
+    twice = [image.file_name for image in listed if names[_listed_parts(image.file_name)] > 1]
+    if twice:
+        raise DatasetError(
+            f"{name}: lists {twice[0]} {names[_listed_parts(twice[0])]} times, with an id each; put all annotations of "
+            "an image under one id"
+        )
+    return tuple(listed)
+
+
+def _listed_parts(file_name: str) -> tuple[str, ...]:
+    """Return the folders and the name that an image file must have to be the listed one."""
+    return tuple(part for part in PurePosixPath(file_name).parts if part not in ("/", ".", ".."))
 
 
 def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
