@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from nuclei_runtime.wording import counted
 from nuclei_train.data.finding import describe_unpaired, open_data, training_set
 from nuclei_train.data.samples import Dataset
 from nuclei_train.data.split_table import FORMER_SPLIT_FILE, SPLIT_FILE, SplitTable, read_split_table, split_of_folders
@@ -37,7 +38,9 @@ def open_with_splits(data: Path, say: Callable[[str], None]) -> tuple[list[Datas
     if table is None and folders is not None:
         counts = Counter(folders.split.values())
         shown = ", ".join(f"{n} {split}" for split, n in sorted(counts.items(), key=lambda one: -one[1]))
-        say(f"{data}: the split is that of the folders: {shown}")
+        n_others = sum(one.has_truth and one.image_id not in folders.split for each in datasets for one in each.samples)
+        others = f"; {counted(n_others, 'annotated image')} in none of them" if n_others else ""
+        say(f"{data}: the split is that of the folders: {shown}{others}")
         return datasets, folders
     if table is not None and table.path.name == FORMER_SPLIT_FILE:
         say(f"{table.path}: used as the split table, whose name is now {SPLIT_FILE}")

@@ -84,10 +84,10 @@ def without_modalities(split: Split, modality: Mapping[str, str], left_out: Coll
 
 
 def select(dataset: Dataset, table: SplitTable | None) -> list[Sample]:
-    """Return the samples that a training reads: those with truth and, if there is a table, in its train or val."""
+    """Return the samples that a training reads: those with truth and in train or val, or not in a folder ``test``."""
     with_truth = [sample for sample in dataset.samples if sample.has_truth]
     if table is None:
-        return with_truth
+        return [sample for sample in with_truth if sample.split != "test"]
     return [sample for sample in with_truth if table.split.get(sample.image_id) in ("train", "val")]
 
 
@@ -115,14 +115,21 @@ def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validat
         raise DatasetError(
             f"{dataset.path}: {counted(len(train), 'image')} to fit and {len(val)} to validate; expected at least "
             "one of each; "
-            + (_what_to_check(dataset, table) if table is not None and is_given else "add images with masks")
+            + (_what_to_check(dataset, table) if table is not None and is_given else _what_to_add(dataset))
         )
     sides = ["train", *(s.image_id for s in train), "val", *(s.image_id for s in val)]
     digest = hashlib.sha256("\n".join(sides).encode()).hexdigest()
     return Split(tuple(train), tuple(val), table.source if table is not None and is_given else "random", digest)
 
 
+def _what_to_add(dataset: Dataset) -> str:
+    n_test = sum(sample.has_truth and sample.split == "test" for sample in dataset.samples)
+    return f"add images with masks (the {n_test} in test are not trained on)" if n_test else "add images with masks"
+
+
 def _what_to_check(dataset: Dataset, table: SplitTable) -> str:
+    if table.source != SPLIT_FILE:
+        return "the folders give the split: put images with masks into train and into val"
     if any(sample.image_id in table.split for sample in dataset.samples):
         return f"check the column split of {table.path}"
     return (

@@ -100,10 +100,18 @@ def read_split_table(data: Path) -> SplitTable | None:
 
 
 def split_of_folders(data: Path, datasets: Sequence[Dataset]) -> SplitTable | None:
-    """Return the split that the folders ``train``, ``val`` and ``test`` give; None if there is at most one of them."""
-    split = {one.image_id: one.split for dataset in datasets for one in dataset.samples if one.split}
+    """Return the split that the folders ``train``, ``val`` and ``test`` give; None if all images are in one of them.
+
+    Without a folder ``train``, the annotated images of a data set that are in no such folder are ``train``.
+    """
+    split: dict[str, str] = {}
+    for dataset in datasets:
+        own = {one.image_id: one.split for one in dataset.samples if one.split}
+        if own and "train" not in own.values():
+            own |= {one.image_id: "train" for one in dataset.samples if not one.split and one.has_truth}
+        split |= own
     sides = set(split.values())
-    if len(sides) < 2 or "train" not in sides:
+    if len(sides) < 2:
         return None
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([COLUMNS, *([name, side, ""] for name, side in split.items())])

@@ -221,6 +221,47 @@ def test_without_a_folder_val_part_of_train_validates_and_test_is_not_touched(tm
     assert "9" not in {sample.image_id for sample in (*split.train, *split.val)}
 
 
+def beside(*stems: str) -> list[str]:
+    return [name for stem in stems for name in (f"{stem}.png", f"{stem}_masks.tif")]
+
+
+@pytest.mark.parametrize(
+    ("stems", "fitted", "said"),
+    [
+        (["a", "b", "test/c"], "train: a b", "2 train, 1 test"),
+        (["a", "b", "val/c", "test/d"], "train: a b; val: c", "2 train, 1 val, 1 test"),
+        (["a", "train/b", "val/c"], "train: b; val: c", "1 train, 1 val; 1 annotated image in none of them"),
+    ],
+)
+def test_images_of_test_are_not_trained_on_even_without_a_folder_train(
+    tmp_path: Path, stems: list[str], fitted: str, said: str
+) -> None:
+    sentences: list[str] = []
+    datasets, table = open_with_splits(write(tmp_path, *beside(*stems)), sentences.append)
+    split = split_samples(training_set(datasets), table, 1, 0.5)
+    if split.source == "random":
+        found = {"train": sorted(sample.image_id for sample in (*split.train, *split.val))}
+    else:
+        found = {"train": [one.image_id for one in split.train], "val": [one.image_id for one in split.val]}
+    assert "; ".join(f"{side}: {' '.join(ids)}" for side, ids in found.items()) == fitted
+    assert sentences == [f"{tmp_path}: the split is that of the folders: {said}"]
+
+
+@pytest.mark.parametrize(
+    ("stems", "expected"),
+    [
+        (["test/a", "test/b"], r"0 images to fit and 0 to validate; .*add images with masks \(the 2 in test are not"),
+        (["val/a", "test/b"], "0 images to fit and 1 to validate; .*put images with masks into train and into val"),
+    ],
+)
+def test_without_an_image_outside_val_and_test_nothing_is_trained(
+    tmp_path: Path, stems: list[str], expected: str
+) -> None:
+    datasets, table = open_with_splits(write(tmp_path, *beside(*stems)), lambda _: None)
+    with pytest.raises(DatasetError, match=expected):
+        split_samples(training_set(datasets), table, 1, 0.5)
+
+
 def test_names_that_two_splits_share_begin_with_the_split(tmp_path: Path) -> None:
     names = [f"{side}/{kind}/1.tif" for side in ("train", "val") for kind in ("images", "masks")]
     assert [sample.image_id for sample in opened(write(tmp_path, *names)).samples] == ["train_1", "val_1"]
