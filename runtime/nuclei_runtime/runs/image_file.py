@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageReadError, ResultsExistError
-from nuclei_runtime.faults import image_failure, reading_error
+from nuclei_runtime.faults import image_failure
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Plane, Read
 from nuclei_runtime.results.differing import Differing, differing_results
@@ -25,7 +25,7 @@ from nuclei_runtime.results.remote_store import AnyStore
 from nuclei_runtime.results.writing import writing
 from nuclei_runtime.runs.given import AnyWorker
 from nuclei_runtime.runs.inputs import ImageFile
-from nuclei_runtime.runs.sources import at_hand, digest_source, keeping_results
+from nuclei_runtime.runs.sources import at_hand, digest_labels, digest_source, keeping_results
 from nuclei_runtime.runs.unread_channels import UnreadChannelError, naming_channels, without
 from nuclei_runtime.runs.workers import PlaneTask
 from nuclei_runtime.segmentation.cancelling import cancellable
@@ -145,7 +145,7 @@ def _unread(file: ImageFile, source: FileDigest | str, worker: AnyWorker) -> Fil
 
     It may only be out of reach, as on a drive that is not mounted. So it gets no record: that would remove its results.
     """
-    reason = source if isinstance(source, str) else _label_digests(file, worker)
+    reason = source if isinstance(source, str) else digest_labels(file, worker)
     if not isinstance(reason, str):
         return None
     return FileOutcome(_failure(file, worker, source, f"{reason}; its earlier results are kept").planes)
@@ -175,7 +175,7 @@ def why_redone(
         return "it failed before"
     if record.source != source:
         return "the image has changed"
-    if record.labels_from != _label_digests(file, worker):
+    if record.labels_from != digest_labels(file, worker):
         return "its labels have changed"
     if record.stem != file.stem:
         return "its results need another name, because another image has the same name now"
@@ -212,7 +212,7 @@ def make_results(
         return _failure(file, worker, source, source), {}
     planes: list[PlaneOutcome] = []
     made: dict[str, Path] = {}
-    labels_from = _label_digests(file, worker)
+    labels_from = digest_labels(file, worker)
     if isinstance(labels_from, str):
         return _failure(file, worker, source, labels_from), {}
     outputs = worker.job.outputs.outputs
@@ -233,7 +233,7 @@ def make_results(
                         to_join[output].append(path)
                     else:
                         made |= _files_of(result_path(output, file.stem, plane.suffix), path)
-        if digest_source(file) != source or _label_digests(file, worker) != labels_from:
+        if digest_source(file) != source or digest_labels(file, worker) != labels_from:
             raise ImageReadError("the file changed while it was read; wait until it is completely written")
     except Exception as error:
         return _failure(file, worker, source, image_failure(error)), {}
@@ -283,16 +283,6 @@ def _guarded(plane: Plane) -> Plane:
         return read_region
 
     return plane.reading(guarded)
-
-
-def _label_digests(file: ImageFile, worker: AnyWorker) -> dict[str, str] | str:
-    """Return the digests of the files with labels, or why one of them cannot be read."""
-    try:
-        return worker.label_digests(file)
-    except OSError as error:
-        name = f"{error.filename or 'the labels'}: "
-        with keeping_results():
-            return name + image_failure(reading_error(error))
 
 
 def _failure(file: ImageFile, worker: AnyWorker, source: FileDigest | str, reason: str) -> Record:

@@ -1,4 +1,4 @@
-"""The files of an image on this machine, and their digest."""
+"""The files of an image on this machine, those with its labels, and their digests."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from nuclei_runtime.faults import image_failure, reading_error
 from nuclei_runtime.readers.formats import format_in_folder, format_of_folder
 from nuclei_runtime.results.records import FileDigest, digest_file, digest_parts, digest_tree, digest_with
 from nuclei_runtime.results.writing import KEPT
+from nuclei_runtime.runs.given import AnyWorker
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.runs.remote_inputs import fetched
 
@@ -75,3 +76,19 @@ def digest_source(file: ImageFile) -> FileDigest | str:
     except Exception as error:
         with keeping_results():
             return image_failure(reading_error(error))
+
+
+def digest_labels(file: ImageFile, worker: AnyWorker) -> dict[str, str] | str:
+    """Return the digests of the files with the labels of an image, or why one of them cannot be read.
+
+    Raises
+    ------
+    RuntimeEnvironmentError
+        The machine is at fault.
+    """
+    try:
+        return worker.label_digests(file)
+    except OSError as error:
+        name = f"{error.filename or 'the labels'}: "
+        with keeping_results():
+            return name + image_failure(reading_error(error))
