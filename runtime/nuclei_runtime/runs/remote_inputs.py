@@ -166,6 +166,8 @@ def _from_store(
     for folder in (name.rstrip("/") for name, _ in own if name.endswith("/")):
         first, stop = (bisect_left(sorted_names, f"{folder}{end}") for end in "/0")  # in ASCII, 0 comes after /
         names += sorted_names[first:stop]
-    version = version_of({name: listing[name] for name in names})
+    described = "" if file.field is None else file.field.described
+    version = version_of({name: listing[name] for name in names}, described)
+    origin = RemoteFiles(base, own, described, version)
     field = None if file.field is None else replace(file.field, plate=file.field.plate.relative_to(tree))
-    return replace(file, path=file.path.relative_to(tree), field=field, origin=RemoteFiles(base, own, version))
+    return replace(file, path=file.path.relative_to(tree), field=field, origin=origin)

@@ -30,9 +30,16 @@ class Listed(NamedTuple):
         return cls(info.get("size"), None if not tag or tag.startswith("W/") else tag)
 
 
-def version_of(files: Mapping[str, Listed]) -> str | None:
-    """Return the SHA-256 of the names and versions of files; None if the store does not tell the versions of all."""
+def version_of(files: Mapping[str, Listed], described: str = "") -> str | None:
+    """Return the SHA-256 of the names and versions of files; None if the store does not tell the versions of all.
+
+    Parameters
+    ----------
+    files : mapping of str to Listed
+    described : str
+        What else says how they are read, such as the index of a plate.
+    """
     if not files or any(one.version is None for one in files.values()):
         return None
-    listing = "".join(f"{one.version} {name}\0" for name, one in sorted(files.items()))
+    listing = "".join(f"{one.version} {name}\0" for name, one in sorted(files.items())) + described
     return hashlib.sha256(listing.encode("utf-8", "surrogatepass")).hexdigest()

@@ -20,12 +20,15 @@ class RemoteFiles:
     folder : RemoteFolder
     sizes : tuple of (str, int)
         The name of each relative to the folder, and its size in bytes; that of a folder ends with ``/``.
+    described : str
+        What an index says of them; empty without one. It may be corrected while the files stay.
     version : str, optional
         See `version_of`: when they were listed.
     """
 
     folder: RemoteFolder
     sizes: tuple[tuple[str, int | None], ...]
+    described: str = ""
     version: str | None = None
 
     def is_there(self) -> bool:
@@ -49,7 +52,7 @@ class RemoteFiles:
         found: dict[str, Listed] = {}
         for name, _ in self.sizes:
             found |= self.folder.listing(name.rstrip("/")) if name.endswith("/") else {name: self.folder.listed(name)}
-        return self.version is None or self.version != version_of(found)
+        return self.version is None or self.version != version_of(found, self.described)
 
     def fetch(self, target: Path) -> None:
         """Copy them into a local folder, under their names.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from nuclei_runtime.errors import InputsError
+from nuclei_runtime.results.records import FileDigest
 from nuclei_runtime.runs.inputs import find_images
 from nuclei_runtime.runs.remote_inputs import fetched, find_remote_images
+from nuclei_runtime.runs.sources import at_hand
 from nuclei_runtime.stores.remote import RemoteFolder
 from nuclei_runtime.stores.remote_files import RemoteFiles
 
@@ -81,6 +84,34 @@ def test_names_are_relative_to_the_deepest_common_folder(store: RemoteFolder) ->
     store.write("x/notes.txt", b"text")
     with pytest.raises(InputsError, match=f"{store}/x: no image found; looked for"):
         names(store, "x")
+
+
+@pytest.mark.usefixtures("s3")
+def test_the_version_of_a_field_covers_what_the_index_of_its_plate_says(plates: Any, tmp_path: Path) -> None:
+    plates.harmony(tmp_path / "P", [(1, 1, 1, 0, 1, 1), (1, 1, 2, 0, 1, 1)])
+    store = RemoteFolder("s3://lab/P")
+    for path in tmp_path.glob("P/**/*.*"):
+        store.put(path, path.relative_to(tmp_path / "P").as_posix())
+
+    def versions() -> list[str | None]:
+        found = []
+        for file in find_remote_images([store.url], out=OUT).files:
+            with at_hand(file) as (_, source):
+                assert isinstance(source, FileDigest)
+                assert file.origin is not None
+                assert source.version == file.origin.version
+            found.append(source.version)
+        return found
+
+    first = versions()
+    assert None not in first
+    assert versions() == first
+    (index,) = (name for name in store.files() if name.endswith("Index.idx.xml"))
+    written = store.read(index)
+    corrected = written.replace(b"E-07", b"E-06")
+    assert corrected != written
+    store.write(index, corrected)
+    assert not set(versions()) & set(first)
 
 
 @pytest.mark.usefixtures("s3")
