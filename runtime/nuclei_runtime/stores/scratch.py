@@ -31,11 +31,23 @@ def scratch_folder() -> Iterator[Path]:
 
 def _prefix(process: int) -> str | None:
     """Return how the names of a process's folders begin; None if it does not live. Numbers of processes are reused."""
+    began = _began(process)
+    return None if began is None else f"{_START}{_machine()}-{process}-{began}"
+
+
+def _began(process: int) -> int | None:
+    """Return when a process began, in a unit of this system; None if it does not live. It is the same at any time."""
+    if platform.system() == "Linux":
+        # Since boot, in clock ticks: proc_pid_stat(5), field 22; the name before may contain spaces and parentheses.
+        # psutil adds the time of boot, which is another one after the clock was set.
+        try:
+            return int(Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[19])
+        except OSError:
+            return None
     try:
-        began_ms = round(psutil.Process(process).create_time() * 1000)
+        return round(psutil.Process(process).create_time() * 1000)
     except psutil.Error:
         return None
-    return f"{_START}{_machine()}-{process}-{began_ms}"
 
 
 def _machine() -> str:
