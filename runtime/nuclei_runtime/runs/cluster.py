@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -149,7 +149,7 @@ class DaskCluster:
             names each such worker.
         """
         shared, title = store.for_other_machines(), f"nuclei-infer {name}"
-        plugin = RunPlugin(title, self._of_workers(job), shared, name, store.fingerprint(), files[0])
+        plugin = RunPlugin(title, self._of_workers(job), shared, name, store.fingerprint(), _one_here(files))
         return self._send(plugin, Crew(self._client, self._note, title, report))
 
     def comparers(self, name: str, job: Job, results: EarlierResults, files: Sequence[ImageFile]) -> Crew[Verified]:
@@ -161,7 +161,7 @@ class DaskCluster:
             See `crew`.
         """
         shared, title = results.for_other_machines(), f"nuclei-infer --verify {name}"
-        plugin = VerifyPlugin(title, self._of_workers(job), shared, name, results.fingerprint(), files[0])
+        plugin = VerifyPlugin(title, self._of_workers(job), shared, name, results.fingerprint(), _one_here(files))
         return self._send(plugin, Crew(self._client, self._note, title, report_nothing, _killed))
 
     def _of_workers(self, job: Job) -> Job:
@@ -179,7 +179,8 @@ class DaskCluster:
         return crew
 
     def _refuse_other_versions(self) -> None:
-        here, differing = installed(), {}
+        here = installed()
+        differing: dict[str, str | Exception] = {}
         found = self._ask(installed)
         try:  # the scheduler unpickles what it hands on, and makes no results
             version = self._client.run_on_scheduler(installed)["nuclei-edge"]
@@ -187,7 +188,9 @@ class DaskCluster:
         except Exception as error:
             found["the scheduler"] = error
         for who, there in found.items():
-            if isinstance(there, Exception):  # Dask does not keep the type of what is raised while it unpickles
+            if isinstance(there, OSError):
+                differing[who] = there
+            elif isinstance(there, Exception):  # Dask does not keep the type of what is raised while it unpickles
                 differing[who] = (
                     f"lacks nuclei-edge, or has another version of it ({there}); install version "
                     f"{here['nuclei-edge']} with the extra dask there"
@@ -202,9 +205,24 @@ class DaskCluster:
         answers: dict[str, Any] = self._client.run(question, *arguments, on_error="return")
         return {f"worker {address}": answer for address, answer in answers.items()}
 
-    def _refuse(self, reasons: dict[str, str]) -> None:
+    def _refuse(self, reasons: dict[str, str | Exception]) -> None:
         if reasons:
-            raise RuntimeEnvironmentError("\n".join(f"{who}: {why}" for who, why in reasons.items()))
+            raise RuntimeEnvironmentError("\n".join(f"{who}: {_told(why)}" for who, why in reasons.items()))
+
+
+def _told(why: str | Exception) -> str:
+    if isinstance(why, OSError):  # a connection that was lost
+        return f"does not answer ({why}); it may have been killed: see its log, and try again"
+    return str(why)
+
+
+def _one_here(files: Sequence[ImageFile]) -> ImageFile | None:
+    """Return an image that this process finds: others may be links that lead nowhere, and fail alone."""
+    for file in files:
+        with suppress(OSError):
+            if file.origin is not None or file.path.exists():
+                return file
+    return None
 
 
 def _killed(file: ImageFile) -> Verified:

@@ -66,8 +66,8 @@ class RunPlugin(WorkerPlugin):  # type: ignore[misc]
         The results folder, for messages.
     fingerprint : str
         `ResultStore.fingerprint`.
-    first : ImageFile
-        One of the images.
+    one : ImageFile, optional
+        One of the images, if the client sees any.
     failure : str, optional
         Why this worker can do nothing for the run.
     worker : Worker, optional
@@ -81,7 +81,7 @@ class RunPlugin(WorkerPlugin):  # type: ignore[misc]
     store: AnyStore | EarlierResults
     out: str
     fingerprint: str
-    first: ImageFile
+    one: ImageFile | None
     failure: str | None = None
 
     def setup(self, worker: DaskWorker) -> None:
@@ -120,10 +120,10 @@ class RunPlugin(WorkerPlugin):  # type: ignore[misc]
         return process_file(file, worker, self.store, obstacle=obstacle)
 
     def _check(self) -> None:
-        origin = self.first.origin
-        if origin is None and not self.first.path.exists():
+        origin = None if self.one is None else self.one.origin
+        if self.one is not None and origin is None and not self.one.path.exists():
             raise RuntimeEnvironmentError(
-                f"cannot see the images, because there is no {self.first.path} on its machine; all workers need them "
+                f"cannot see the images, because there is no {self.one.path} on its machine; all workers need them "
                 "under the same path"
             )
         if origin is not None:

@@ -253,8 +253,6 @@ def test_a_worker_that_cannot_take_part_is_named_before_the_run(
     local: Any, config: RunConfig, fault: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def crew(self: Any, name: str, job: Any, store: ResultStore, files: Any, report: Any) -> Any:
-        if fault == "images":
-            files = [replace(files[0], path=tmp_path / "gone.png")]
         if fault == "model":
             job = replace(job, options=replace(job.options, model=tmp_path / "gone.onnx"))
         return real(self, name, job, store, files, report)
@@ -262,6 +260,8 @@ def test_a_worker_that_cannot_take_part_is_named_before_the_run(
     real = cluster_module.DaskCluster.crew
     with monkeypatch.context() as patch:
         patch.setattr(cluster_module.DaskCluster, "crew", crew)
+        if fault == "images":
+            patch.setattr(cluster_module, "_one_here", lambda files: replace(files[0], path=tmp_path / "gone.png"))
         if fault == "version":
             patch.setattr(cluster_module, "installed", other_versions)
         if fault == "results":
@@ -278,6 +278,31 @@ def test_a_worker_that_cannot_take_part_is_named_before_the_run(
     assert contents(config.out) == {}
     with FolderRun(config) as run:  # neither locked nor taken for a run
         list(run.outcomes())
+
+
+@pytest.mark.parametrize("question", ["installed", "failure_of"])
+def test_a_worker_that_dies_before_the_run_lacks_nothing(
+    local: Any, config: RunConfig, question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(self: Any, asked: Any, *arguments: str) -> dict[str, Any]:
+        answers = real(self, asked, *arguments)
+        if asked.__name__ == question:
+            answers |= {next(iter(answers)): distributed.comm.CommClosedError("connection closed")}
+        return answers
+
+    real = cluster_module.DaskCluster._ask
+    monkeypatch.setattr(cluster_module.DaskCluster, "_ask", ask)
+    with pytest.raises(
+        RuntimeEnvironmentError, match=r"worker tcp://.*: does not answer \(.*closed.*\); it may"
+    ) as raised:
+        do(config, local)
+    assert "nuclei-edge" not in str(raised.value)
+
+
+def test_a_link_that_leads_nowhere_fails_alone(local: Any, config: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "in/0.png").symlink_to(tmp_path / "gone.png")
+    outcomes = do(config, local)
+    assert [name for name, outcome in sorted(outcomes.items()) if not outcome.is_ok] == ["0.png", "broken.png"]
 
 
 @pytest.mark.parametrize(
