@@ -58,7 +58,7 @@ def data(tmp_path: Path, make_dsb_zip: MakeZip, make_label_zip: MakeZip) -> Path
     make_dsb_zip(folder / "stage1_train.zip", [0, 1, 2])
     make_dsb_zip(folder / "stage1_test.zip", [7], with_masks=False, size=(64, 80))
     make_label_zip(folder / "stardist_test.zip", [0])
-    table = "image_id,modality,split\nfield_000,fluorescence,train\nfield_001,histology_pink_HE,val\n"
+    table = "image_id,modality,split\nfield_000,fluorescence,train\nfield_001,histology_pink_HE,val\nfield_002,,\n"
     (folder / "splits.csv").write_text(table, encoding="utf-8")
     return folder
 

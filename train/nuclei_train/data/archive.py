@@ -11,6 +11,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path, PureWindowsPath
 
 from nuclei_runtime.readers.formats import image_suffixes
+from nuclei_train.data.composed import composed
 from nuclei_train.errors import ArchiveError, DatasetError
 
 MAX_ENTRY_BYTES = 1 << 30
@@ -34,7 +35,7 @@ def data_zips(data: Path) -> list[Path]:
     if not data.is_dir():
         return [data] if _is_zip(data) else []
     files = list(data.iterdir())
-    images = {path.stem for path in files if path.name.lower().endswith(image_suffixes())}
+    images = {composed(path.stem) for path in files if path.name.lower().endswith(image_suffixes())}
     return sorted(path for path in files if _is_zip(path) and not _holds_rois(path, images))
 
 
@@ -44,7 +45,7 @@ def _is_zip(path: Path) -> bool:
 
 def _holds_rois(path: Path, images: Collection[str]) -> bool:
     """Whether a zip belongs to an image: by its name or, if it can be read, because it contains ROIs."""
-    if path.stem in images or path.stem.removesuffix("_rois") in images:
+    if composed(path.stem) in images or composed(path.stem).removesuffix("_rois") in images:
         return True
     try:
         with zipfile.ZipFile(path) as archive:

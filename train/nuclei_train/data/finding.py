@@ -6,10 +6,12 @@ Kaggle's, or a file made by `nuclei-pack`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from nuclei_runtime.results.layout import PROVENANCE_FILE
 from nuclei_train.data.archive import data_zips
+from nuclei_train.data.composed import composed
 from nuclei_train.data.layouts.pairing import Pair
 from nuclei_train.data.layouts.registry import LAYOUTS, find_all
 from nuclei_train.data.packed import is_pack, open_pack
@@ -88,8 +90,8 @@ def training_set(datasets: list[Dataset]) -> Dataset:
     unpaired = [name for dataset in datasets for name in dataset.unpaired]
     if not candidates and unpaired:
         raise DatasetError(
-            f"{datasets[0].path}: none of the annotations has the name of an image: {_some(unpaired)}; images: "
-            f"{_some([sample.image_name for dataset in datasets for sample in dataset.samples])}; give both "
+            f"{datasets[0].path}: none of the annotations has the name of an image: {some(unpaired)}; images: "
+            f"{some([sample.image_name for dataset in datasets for sample in dataset.samples])}; give both "
             "the same name"
         )
     found = ", ".join(f"{dataset.name} ({dataset.path})" for dataset in candidates) or "none"
@@ -107,13 +109,14 @@ def describe_unpaired(dataset: Dataset) -> str | None:
     alone = [sample.image_name for sample in dataset.samples if not sample.has_truth]
     parts = []
     if alone and (dataset.has_truth or dataset.unpaired):
-        parts.append(f"images without an annotation: {len(alone)} of {len(dataset.samples)} ({_some(alone)})")
+        parts.append(f"images without an annotation: {len(alone)} of {len(dataset.samples)} ({some(alone)})")
     if dataset.unpaired:
-        parts.append(f"annotations without an image: {len(dataset.unpaired)} ({_some(dataset.unpaired)})")
+        parts.append(f"annotations without an image: {len(dataset.unpaired)} ({some(dataset.unpaired)})")
     return f"{dataset.path}: {'; '.join(parts)}" if parts else None
 
 
-def _some(names: list[str] | tuple[str, ...]) -> str:
+def some(names: Sequence[str]) -> str:
+    """Return the first of some names for a message."""
     return ", ".join([*names[:_SHOWN], "..."] if len(names) > _SHOWN else names)
 
 
@@ -134,7 +137,7 @@ def _find_datasets(path: Path, name: str, store: Store) -> list[Dataset]:
         unpaired.setdefault(level if level in levels else first, []).append(annotation)
     return [
         Dataset(
-            level.name or name,
+            composed(level.name or name),
             path,
             _samples(path, pairs, store),
             unpaired=tuple(unpaired.get(level, ())),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from nuclei_runtime.wording import counted
-from nuclei_train.data.finding import describe_unpaired, open_data, training_set
+from nuclei_train.data.finding import describe_unpaired, open_data, some, training_set
 from nuclei_train.data.samples import Dataset
+from nuclei_train.data.split import SIDES
 from nuclei_train.data.split_table import FORMER_SPLIT_FILE, SPLIT_FILE, SplitTable, read_split_table, split_of_folders
 
 
@@ -20,8 +21,8 @@ def open_with_splits(data: Path, say: Callable[[str], None]) -> tuple[list[Datas
     data : Path
         See `nuclei_train.data.finding.open_data`.
     say : callable
-        Takes a sentence for the user: which images and annotations belong to nothing, and where the split comes from
-        if that is not ``splits.csv``.
+        Takes a sentence for the user: which images and annotations belong to nothing, where the split comes from if
+        that is not ``splits.csv``, and which images are in the table or in the data alone.
 
     Raises
     ------
@@ -46,7 +47,26 @@ def open_with_splits(data: Path, say: Callable[[str], None]) -> tuple[list[Datas
         say(f"{table.path}: used as the split table, whose name is now {SPLIT_FILE}")
     if table is not None and folders is not None:
         say(f"{table.path}: gives the split; the folders train, val and test are not used for it")
+    if table is not None:
+        for sentence in _differing(datasets, table):
+            say(sentence)
     return datasets, table
+
+
+def _differing(datasets: Sequence[Dataset], table: SplitTable) -> Iterator[str]:
+    """Yield what a split table and the data do not have in common: a name may be mistyped, or a folder missing."""
+    found = {sample.image_id for dataset in datasets for sample in dataset.samples}
+    fitted = [image_id for image_id, side in table.split.items() if side in SIDES]
+    absent = [image_id for image_id in fitted if image_id not in found]
+    if absent:
+        n = counted(len(fitted), "image")
+        yield f"{table.path}: {len(absent)} of {n} in train or val are not in the data ({some(absent)})"
+    for dataset in datasets:
+        annotated = [sample.image_id for sample in dataset.samples if sample.has_truth]
+        unlisted = [image_id for image_id in annotated if image_id not in table.split]
+        if 0 < len(unlisted) < len(annotated):  # a table may be of other data sets alone
+            n = counted(len(annotated), "annotated image")
+            yield f"{table.path}: {len(unlisted)} of {n} are not listed, and in no split ({some(unlisted)})"
 
 
 def open_for_training(data: Path, say: Callable[[str], None]) -> tuple[Dataset, SplitTable | None]:

@@ -15,6 +15,9 @@ from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.data.split_table import COLUMNS, SPLIT_FILE, SplitTable
 from nuclei_train.errors import DatasetError
 
+SIDES = ("train", "val")
+"""The splits of a table that a training reads; it ignores ``test`` and any others."""
+
 RANDOM_SPLIT_WARNING = (
     "There is no splits.csv next to the data and no folder val, so a random {percent:.0f}% of the images is used for "
     "validation. Images of one microscope field often end up on both sides of such a split (in DSB2018, most of the "
@@ -88,7 +91,7 @@ def select(dataset: Dataset, table: SplitTable | None) -> list[Sample]:
     with_truth = [sample for sample in dataset.samples if sample.has_truth]
     if table is None:
         return [sample for sample in with_truth if sample.split != "test"]
-    return [sample for sample in with_truth if table.split.get(sample.image_id) in ("train", "val")]
+    return [sample for sample in with_truth if table.split.get(sample.image_id) in SIDES]
 
 
 def split_samples(dataset: Dataset, table: SplitTable | None, seed: int, validation_fraction: float) -> Split:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from nuclei_train.data.archive import data_zips
+from nuclei_train.data.composed import composed
 from nuclei_train.data.packed import read_packed
 from nuclei_train.data.samples import Dataset
 from nuclei_train.errors import DatasetError
@@ -77,7 +77,7 @@ def read_split_table(data: Path) -> SplitTable | None:
         reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), restval="")
         header = reader.fieldnames or ()
         missing = set(COLUMNS) - set(header)
-        rows = [{name: _composed(row.get(name, "").strip()) for name in COLUMNS} for row in reader]
+        rows = [{name: composed(row.get(name, "").strip()) for name in COLUMNS} for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: cannot be read as a split table: {error}; expected CSV in UTF-8") from error
     if missing:
@@ -145,8 +145,3 @@ def _find_file(data: Path) -> tuple[Path, bytes] | None:
         return path, path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read as a split table: {error}; expected CSV in UTF-8") from error
-
-
-def _composed(text: str) -> str:
-    """Return a text with accents composed (NFC), as in identifiers: a Mac may write them decomposed."""
-    return unicodedata.normalize("NFC", text)

@@ -149,6 +149,54 @@ def test_names_may_be_typed_on_a_mac(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("names", ALIKE.values(), ids=ALIKE)
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_table_finds_the_images_of_every_layout_however_accents_are_written(
+    tmp_path: Path, names: list[str], form: str
+) -> None:
+    image_ids = ["ü", "b", "c"]
+    data = write(
+        tmp_path / "data", *(name.format(unicodedata.normalize(form, one)) for one in image_ids for name in names)
+    )
+    suffix = "_img" if names == ALIKE["Cellpose, as in its data"] else ".ome" if "{}.ome.tif" in names[0] else ""
+    rows = [f"{image_id}{suffix},{side}," for image_id, side in zip(image_ids, ("train", "train", "val"), strict=True)]
+    (tmp_path / "splits.csv").write_text("\n".join(["image_id,split,modality", *rows]), encoding="utf-8")
+    said: list[str] = []
+    (dataset,), table = open_with_splits(data, said.append)
+    split = split_samples(dataset, table, 42, 0.1)
+    assert [sample.image_id for sample in split.train] == [f"b{suffix}", f"ü{suffix}"]
+    assert said == []
+
+
+@pytest.mark.parametrize(("on_disk", "listed"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_coco_file_lists_images_however_accents_are_written(tmp_path: Path, on_disk: str, listed: str) -> None:
+    write(tmp_path, f"images/{unicodedata.normalize(on_disk, 'ü')}.png")
+    coco(tmp_path / "all.json", f"{unicodedata.normalize(listed, 'ü')}.png")
+    (sample,) = opened(tmp_path).samples
+    assert sample.image_id == unicodedata.normalize("NFC", "ü")
+    np.testing.assert_array_equal(sample.read_labels() > 0, LABELS > 0)
+
+
+def test_results_are_paired_however_accents_are_written(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "größe/ü") for form in ("NFC", "NFD"))
+    write(tmp_path, f"{decomposed}.tif")
+    results(tmp_path / "my_results", composed)
+    (sample,) = opened(tmp_path).samples
+    assert (sample.image_id, sample.has_truth) == (composed.replace("/", "_"), True)
+
+
+def test_what_the_table_and_the_data_do_not_have_in_common_is_said(tmp_path: Path) -> None:
+    data = write(tmp_path, *(f"{folder}/{one}.tif" for one in ("a", "b", "new") for folder in ("images", "masks")))
+    table = tmp_path / "splits.csv"
+    table.write_text("image_id,split,modality\na,train,\nb,val,\nB2,train,\ntest_1,test,\n")
+    said: list[str] = []
+    open_with_splits(data, said.append)
+    assert said == [
+        f"{table}: 1 of 3 images in train or val are not in the data (B2)",
+        f"{table}: 1 of 3 annotated images are not listed, and in no split (new)",
+    ]
+
+
 def test_half_of_the_masks_misnamed_is_said_with_their_names(tmp_path: Path) -> None:
     names = [name.format(n) for n in "ab" for name in ("images/{}.tif", "masks/{}.tif")]
     dataset = opened(write(tmp_path, *names, "images/c.tif", "masks/c_final.tif"))

@@ -20,6 +20,7 @@ from nuclei_runtime.readers.outlines.drawing import Outline
 from nuclei_train.data.annotations.drawing import NO_OUTLINE, AnnotationFile, Drawing, LeftOut, Nucleus, bounds
 from nuclei_train.data.annotations.json_text import parse_json
 from nuclei_train.data.annotations.outlines import draw_nucleus, smallest_first
+from nuclei_train.data.composed import composed
 from nuclei_train.errors import DatasetError
 
 MIN_CORNERS = 3
@@ -53,7 +54,7 @@ def is_coco(document: Any) -> bool:
 
 def find_image(images: Sequence[CocoImage], image_name: str) -> CocoImage | None:
     """Return the listed image that an image file is: its name ends with the listed one; the longest wins."""
-    parts = PurePosixPath(image_name).parts
+    parts = PurePosixPath(composed(image_name)).parts
     fitting = []
     for image in images:
         listed = _listed_parts(image.file_name)
@@ -122,7 +123,7 @@ def list_images(content: bytes, name: str) -> tuple[CocoImage, ...]:
             annotations.setdefault(annotation["image_id"], []).append(annotation)
         by_id = {image["id"]: image for image in document["images"]}
         listed = [
-            CocoImage(image["file_name"].replace("\\", "/"), _size(image), tuple(annotations.get(key, ())))
+            CocoImage(composed(image["file_name"]).replace("\\", "/"), _size(image), tuple(annotations.get(key, ())))
             for key, image in by_id.items()
         ]
         ids = [image["id"] for image in document["images"] if by_id[image["id"]] != image]

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from nuclei_train.data.annotations.formats import MASK_PER_NUCLEUS
+from nuclei_train.data.composed import composed
 from nuclei_train.data.layouts.pairing import Found, Pair
-from nuclei_train.data.layouts.places import is_image, split_of
+from nuclei_train.data.layouts.places import identifier_of, is_image, split_of
 from nuclei_train.data.stores import Store
 
 
@@ -16,7 +17,9 @@ def find_folder_per_image(files: Sequence[PurePosixPath], name: str, store: Stor
     images = [
         file
         for file in files
-        if file.parent.name == "images" and is_image(file) and (file.parent.parent.name or name) == file.stem
+        if file.parent.name == "images"
+        and is_image(file)
+        and composed(file.parent.parent.name or name) == identifier_of(file)
     ]
     folders = {image.parent.parent for image in images}
     masks: dict[PurePosixPath, list[PurePosixPath]] = {}
@@ -29,5 +32,5 @@ def find_folder_per_image(files: Sequence[PurePosixPath], name: str, store: Stor
         split = split_of(folder.parent.name.lower())
         level = folder.parent.parent if split else folder.parent
         own = tuple(sorted(masks.get(folder, ()), key=str))
-        pairs.append(Pair(level, split, image.stem, image, own, MASK_PER_NUCLEUS))
+        pairs.append(Pair(level, split, identifier_of(image), image, own, MASK_PER_NUCLEUS))
     return Found(pairs, used={*images, *(mask for own in masks.values() for mask in own)})

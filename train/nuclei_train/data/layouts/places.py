@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from nuclei_runtime.readers.formats import image_suffixes
 from nuclei_train.data.annotations.formats import FORMATS, AnnotationFormat
+from nuclei_train.data.composed import composed
 
 IMAGES, ANNOTATIONS = "images", "annotations"
 
@@ -81,8 +81,8 @@ def is_image(path: PurePosixPath) -> bool:
 
 
 def identifier_of(path: PurePosixPath) -> str:
-    """Return the identifier of an image: its name without the suffix, with accents composed as in a split table."""
-    return unicodedata.normalize("NFC", path.stem)
+    """Return the identifier of an image: its name without the suffix."""
+    return composed(path.stem)
 
 
 def image_keys(path: PurePosixPath) -> Iterator[str]:
@@ -117,7 +117,7 @@ def annotation_keys(path: PurePosixPath, *, beside: bool) -> Iterator[tuple[str,
 
 def _without_suffixes(name: str) -> str:
     """Return a file's name without the suffixes of images: ``a`` for ``a.ome.tif``, and for ``a.svs`` of a QuPath."""
-    path = PurePosixPath(unicodedata.normalize("NFC", name))
+    path = PurePosixPath(composed(name))
     while path.suffix and path.stem and path.suffix.lower() in (*image_suffixes(), *_PART_SUFFIXES):
         path = path.with_suffix("")
     return path.name

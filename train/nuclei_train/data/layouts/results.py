@@ -11,6 +11,7 @@ from typing import NamedTuple
 from nuclei_runtime.results.layout import PROVENANCE_FILE, RECORDS_FOLDER, result_stem
 from nuclei_runtime.writers.outputs import LABEL_FORMS, LABELS
 from nuclei_train.data.annotations.formats import FORMATS
+from nuclei_train.data.composed import composed
 from nuclei_train.data.layouts.pairing import Found, Pair, twice
 from nuclei_train.data.layouts.places import identifier_of, is_image
 from nuclei_train.data.stores import Store
@@ -64,8 +65,8 @@ def _corrected(
             inner = image.relative_to(folder.parent)
             for parts in (inner.parts, inner.with_suffix("").parts):
                 for start in range(len(parts)):
-                    by_stem.setdefault(result_stem("/".join(parts[start:])), []).append(image)
-    known, names = set(files), {image.name for image in images}
+                    by_stem.setdefault(composed(result_stem("/".join(parts[start:]))), []).append(image)
+    known, names = set(files), {composed(image.name) for image in images}
     written = _written(folder, files, store)
     n_unchanged = n_outlines = 0
 
@@ -77,10 +78,10 @@ def _corrected(
         if folder / LABELS.folder not in label.parents or not is_image(label):
             continue
         stem = str(label.relative_to(folder / LABELS.folder).with_suffix(""))
-        fitting = list(dict.fromkeys(by_stem.get(stem, ())))
+        fitting = list(dict.fromkeys(by_stem.get(composed(stem), ())))
         made = written.get(str(label.relative_to(folder)))
         if made is not None and made.image in names:  # the label image of a frame may have the name of another image
-            fitting = [image for image in fitting if image.name == made.image]
+            fitting = [image for image in fitting if composed(image.name) == made.image]
         if len(fitting) > 1:
             raise twice(fitting[0], fitting[1])
         if not fitting:
@@ -97,7 +98,7 @@ def _corrected(
             )
         truth = corrected[0] if corrected else label
         form = next(form for form in FORMATS if form.reader is not None and truth.suffix.lower() in form.suffixes)
-        found.pairs.append(Pair(folder.parent, "", stem.replace("/", "_"), fitting[0], (truth,), form))
+        found.pairs.append(Pair(folder.parent, "", composed(stem.replace("/", "_")), fitting[0], (truth,), form))
         found.used.update((label, *outlines, fitting[0]))
         n_unchanged += not corrected and str(label.relative_to(folder)) in written
         n_outlines += truth != label
@@ -126,7 +127,7 @@ def _written(folder: PurePosixPath, files: Sequence[PurePosixPath], store: Store
         if file.parent == folder / RECORDS_FOLDER and file.suffix == ".json":
             try:
                 record = json.loads(store.read(str(file)).decode("utf-8", "replace"))
-                image = PurePosixPath(record["image"]).name if "image" in record else None
+                image = composed(PurePosixPath(record["image"]).name) if "image" in record else None
                 written |= {name: _Written(sha256, image) for name, sha256 in record["results"].items()}
             except (ValueError, KeyError, TypeError, AttributeError):  # a damaged record says nothing
                 continue
