@@ -26,6 +26,10 @@ from nuclei_runtime.stores.remote import RemoteFolder
 from nuclei_runtime.stores.remote_files import RemoteFiles
 from nuclei_runtime.wording import counted
 
+_NO_FIELD = (
+    "the index of the plate names no field; it may be of a run that was stopped, or damaged: copy the plate again"
+)
+
 
 @dataclass(frozen=True)
 class ImageFile:
@@ -80,7 +84,7 @@ class Inputs:
     n_skipped : int
         Files that are no images by `format_in_folder`. Hidden files and earlier results are not counted.
     unreadable : tuple of str
-        Folders that could not be listed, each with the reason.
+        Folders that could not be listed, and plates without fields, each with the reason.
     """
 
     root: Path | RemoteFolder
@@ -114,8 +118,8 @@ def find_images(
     Raises
     ------
     InputsError
-        A source does not exist, no image was found or none of a format that can be read, a well or field that was
-        chosen is on no plate, or the sources are on several drives.
+        A source does not exist, no image was found or none of a format that can be read, there are only plates without
+        fields, a well or field that was chosen is on no plate, or the sources are on several drives.
     """
     named = [_whole(path) for source in sources for path in _expand(os.fspath(source))]
     search = _Search(out)
@@ -134,12 +138,15 @@ def find_images(
         raise InputsError("the inputs are on several drives; segment those of each drive in a separate run") from error
     paths = sorted(search.images.values(), key=lambda path: path.parts)
     fields = {path: found for path in paths if (found := _fields(path)) is not None}
+    empty = [] if may_be_none else [f"{path}: {_NO_FIELD}" for path, found in fields.items() if not found]
+    if empty and len(empty) == len(paths):
+        raise InputsError("; ".join(empty))
     if not may_be_none:
         choice.check([field for found in fields.values() for field in found])
     images = name_images(root, paths, {path: choice.of(found) for path, found in fields.items()})
     stems = stems_of(images, {name for name, (_, field) in images.items() if field is not None})
     files = tuple(ImageFile(path, name, stems[name], field) for name, (path, field) in images.items())
-    return Inputs(root, files, len(search.skipped), tuple(search.unreadable))
+    return Inputs(root, files, len(search.skipped), (*search.unreadable, *empty))
 
 
 def _fields(path: Path) -> Sequence[Field] | None:

@@ -71,9 +71,10 @@ def find_remote_images(sources: Sequence[str], *, out: Path | RemoteFolder, choi
             raise InputsError(str(error).replace(str(tree), base.url)) from None
         files = tuple(_from_store(file, tree, base, listing, sorted_names) for file in inputs.files)
         root = Path(str(inputs.root)).relative_to(tree).as_posix()
+        unreadable = [note.replace(str(tree), base.url) for note in inputs.unreadable]
     notes = (f"{base.at(name)}: has a name that no file beside the others can have; rename it" for name in refused)
     root_folder = base if root == "." else base.folder(root)
-    return replace(inputs, root=root_folder, files=files, unreadable=(*inputs.unreadable, *notes))
+    return replace(inputs, root=root_folder, files=files, unreadable=(*unreadable, *notes))
 
 
 @contextmanager

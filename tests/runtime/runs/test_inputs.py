@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nuclei_runtime.errors import InputsError
+from nuclei_runtime.readers.plates.field import ALL_FIELDS, PlateChoice
 from nuclei_runtime.runs.inputs import Inputs, find_images
 
 
@@ -217,3 +219,24 @@ def test_an_ome_zarr_folder_is_one_image(tmp_path: Path) -> None:
     assert (names(alone), alone.root) == (["b.ome.zarr"], tmp_path / "in")
     well = find_images([tmp_path / "in/b.ome.zarr/0"], out=tmp_path / "out")
     assert (names(well), well.root) == (["0"], tmp_path / "in/b.ome.zarr")
+
+
+def test_a_plate_without_fields_is_no_success_over_nothing(plates: Any, tmp_path: Path) -> None:
+    nothing_selected = {f"WellsSelection{row}": ", ".join(["FALSE"] * 12) for row in range(1, 9)}
+    plates.imagexpress(tmp_path / "in/htd", changes=nothing_selected)
+    touch(tmp_path, "in/p.zarr/.zattrs")
+    (tmp_path / "in/p.zarr/.zattrs").write_text('{"plate": {"wells": []}}', encoding="utf-8")
+    for choice in (ALL_FIELDS, PlateChoice(wells=("A01",))):
+        with pytest.raises(InputsError, match=r"htd: the index of the plate names no field.*p.zarr: the index"):
+            find_images([tmp_path / "in"], out=tmp_path / "out", choice=choice)
+    with pytest.raises(InputsError, match=r"p\.zarr: the index"):
+        find_images([tmp_path / "in/p.zarr"], out=tmp_path / "out")
+    waiting = find_images([tmp_path / "in"], out=tmp_path / "out", may_be_none=True)  # the plate may still be copied
+    assert (waiting.files, waiting.unreadable) == ((), ())
+    touch(tmp_path / "in", "a.png")
+    inputs = find_images([tmp_path / "in"], out=tmp_path / "out")
+    assert [file.name for file in inputs.files] == ["a.png"]
+    assert [note.partition(": ")[0] for note in inputs.unreadable] == [
+        str(tmp_path / "in/htd"),
+        str(tmp_path / "in/p.zarr"),
+    ]

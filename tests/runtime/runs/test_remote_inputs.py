@@ -86,6 +86,13 @@ def test_names_are_relative_to_the_deepest_common_folder(store: RemoteFolder) ->
         names(store, "x")
 
 
+def test_a_plate_without_fields_is_named_by_its_url(store: RemoteFolder) -> None:
+    store.write("in/a.png", b"")
+    store.write("in/p.zarr/.zattrs", b'{"plate": {"wells": []}}')
+    (note,) = find_remote_images([store.at("in")], out=OUT).unreadable
+    assert note.startswith(f"{store.at('in/p.zarr')}: the index of the plate names no field")
+
+
 @pytest.mark.usefixtures("s3")
 def test_the_version_of_a_field_covers_what_the_index_of_its_plate_says(plates: Any, tmp_path: Path) -> None:
     plates.harmony(tmp_path / "P", [(1, 1, 1, 0, 1, 1), (1, 1, 2, 0, 1, 1)])
