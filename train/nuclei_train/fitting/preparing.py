@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from nuclei_train.data.split import START_WARNING, split_samples, write_split_ta
 from nuclei_train.data.split_table import SPLIT_FILE
 from nuclei_train.data.stopping import check_oddities
 from nuclei_train.errors import DatasetError
+from nuclei_train.fitting.replaying import open_replay, without_own
 from nuclei_train.fitting.reporter import Reporter
 from nuclei_train.fitting.run_description import defaults_of, describe_run, resumable_paths
 from nuclei_train.fitting.start import BUNDLED, Start, read_start, recorded_start
-from nuclei_train.recipes.recipe import Recipe, Replay, Sources
+from nuclei_train.recipes.recipe import Recipe, Sources
 
 TEST_SET = "stage1_test"
 
@@ -98,7 +99,7 @@ def prepare(config: TrainingConfig, reporter: Reporter, if_random: str) -> Prepa
     Raises
     ------
     DatasetError
-        DATA is not understood, or there are grave oddities.
+        DATA or the data to replay are not understood, or there are grave oddities.
     RunFolderError
         See `nuclei_train.run_folder.prepare` and `nuclei_train.fitting.start.read_start`.
     ModelError
@@ -119,14 +120,19 @@ def prepare(config: TrainingConfig, reporter: Reporter, if_random: str) -> Prepa
         for name, path in named.items()
     }
     teacher = Teacher(paths["teacher"]) if paths["teacher"] is not None else None
-    replay = _open_replay(paths["replay"], recipe, reporter) if paths["replay"] is not None else None
+    old, replay = open_replay(paths["replay"], recipe, reporter.say) if paths["replay"] is not None else (None, None)
     sources = recipe.choose(Sources(split, table.modality if table is not None else {}, test, teacher, replay))
-    split = sources.split
-    refuse_binary_masks((*split.train, *split.val))
-    if not recorded:  # a run that is resumed began with the same data
-        samples = (*split.train, *split.val)
-        with reporter.checking(len(samples)) as advance:
-            check_oddities(dataset, samples, advance, reporter.say, accept=config.accept_oddities)
+    split, replay = sources.split, sources.replay
+    learned = [(dataset, (*split.train, *split.val))]
+    if old is not None and replay is not None:
+        replay = without_own(replay, dataset, reporter.say)
+        sources = replace(sources, replay=replay)
+        learned.append((old, (*replay.train, *replay.val)))
+    for one, samples in learned:
+        refuse_binary_masks(samples)
+        if not recorded:  # a run that is resumed began with the same data
+            with reporter.checking(len(samples)) as advance:
+                check_oddities(one, samples, advance, reporter.say, accept=config.accept_oddities)
     n_train, n_val = len(split.train), len(split.val)
     reporter.say(
         f"{dataset.path}: {counted(n_train, 'image')} to fit, {n_val} to validate, "
@@ -174,14 +180,3 @@ def load(prepared: Prepared, reporter: Reporter) -> Any:
     if sources.split.source == "random":
         write_split_table(config.run / SPLIT_FILE, sources.split)
     return material
-
-
-def _open_replay(path: Path, recipe: Recipe, reporter: Reporter) -> Replay:
-    """Open the data to replay; without a split, all of its images are fitted."""
-    datasets, table = open_with_splits(path, reporter.say)
-    dataset = training_set(datasets)
-    split = split_samples(dataset, table, recipe.seed, recipe.validation_fraction)
-    modality = table.modality if table is not None else {}
-    if split.source == "random":
-        return Replay(dataset.name, split.digest, (*split.train, *split.val), (), modality)
-    return Replay(dataset.name, split.digest, split.train, split.val, modality)
