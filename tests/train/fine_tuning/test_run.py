@@ -173,7 +173,7 @@ def test_replayed_data_are_fitted_and_scored(data: Path, old: Path, native_run: 
     assert document["export"]["card"]["provenance"]["replayed_data"] == "old"
     assert document["paths"] == {"start": str(native_run), "replay": str(old)}
     with pytest.raises(RunFolderError, match="cannot resume this run, because it differs from this command in data"):
-        fine_tune(replace(config, data=old, resume=True), Reporter())
+        fine_tune(replace(config, data=old, replay=data, resume=True), Reporter())
 
 
 def test_a_start_without_a_card_is_refused(data: Path, native_run: Path, tmp_path: Path) -> None:

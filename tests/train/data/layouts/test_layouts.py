@@ -130,7 +130,7 @@ def test_every_layout_gives_each_image_its_nuclei(tmp_path: Path, names: list[st
                 archive.write(file, file.relative_to(data))
         data = tmp_path / "data.zip"
     dataset = opened(data)
-    assert dataset.unpaired == ()
+    assert dataset.unpaired == dataset.notes == ()
     assert describe_unpaired(dataset) is None
     assert len(dataset.samples) == 2
     expected = LABELS > 0 if names == ALIKE["Kaggle"] else LABELS
@@ -204,6 +204,18 @@ def test_half_of_the_masks_misnamed_is_said_with_their_names(tmp_path: Path) -> 
     assert describe_unpaired(dataset) == (
         f"{tmp_path}: images without an annotation: 1 of 3 (images/c.tif); annotations without an image: 1 "
         "(masks/c_final.tif)"
+    )
+
+
+@pytest.mark.parametrize("place", ["", "train/"])
+def test_images_in_subfolders_that_no_layout_has_are_named(tmp_path: Path, place: str) -> None:
+    names = [f"{place}{kind}/{name}.png" for kind in ("images", "masks") for name in ("a", "day2/b", "day2/c")]
+    dataset = opened(write(tmp_path / "data", *names))
+    assert [sample.image_id for sample in dataset.samples] == ["a"]
+    (note,) = dataset.notes
+    assert note.startswith(
+        "data: 4 image files not used, because no layout has a place for them: "
+        f"{place}images/day2/b.png, {place}images/day2/c.png, {place}masks/day2/b.png, ..."
     )
 
 

@@ -12,8 +12,7 @@ from nuclei_train.data.layouts.pairing import Found, pair_by_name
 from nuclei_train.data.layouts.places import ANNOTATIONS, annotation_keys, is_image, place_of
 from nuclei_train.data.stores import Store
 
-_NO_IMAGE = ("_flows", "_cp_output", "_outlines", "_cp_outlines")
-"""Ends of the names of pictures that Cellpose writes beside its masks."""
+_BY_PRODUCTS = ("_flows", "_cp_output", "_outlines", "_cp_outlines")
 
 
 def find_side_by_side(files: Sequence[PurePosixPath], name: str, store: Store) -> Found:  # noqa: ARG001
@@ -33,7 +32,7 @@ def find_side_by_side(files: Sequence[PurePosixPath], name: str, store: Store) -
         images, annotations = folders.setdefault(file.parent, ([], []))
         if any(annotation_keys(file, beside=True)):
             annotations.append(file)
-        elif is_image(file) and not file.stem.lower().endswith(_NO_IMAGE):
+        elif is_image(file) and not is_by_product(file):
             images.append(file)
     found = Found()
     for folder, (images, annotations) in folders.items():
@@ -42,3 +41,8 @@ def find_side_by_side(files: Sequence[PurePosixPath], name: str, store: Store) -
             found.add(pair_by_name(place.level, place.split, images, annotations, beside=True))
     # A folder of pictures in which only a JSON or a zip of something else lies is no data set.
     return found if any(pair.annotations for pair in found.pairs) or found.unpaired else Found()
+
+
+def is_by_product(file: PurePosixPath) -> bool:
+    """Whether a picture is, by its name, one that Cellpose writes beside its masks."""
+    return file.stem.lower().endswith(_BY_PRODUCTS)

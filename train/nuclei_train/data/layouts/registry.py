@@ -10,13 +10,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from nuclei_train.data.layouts.beside import find_side_by_side
+from nuclei_runtime.wording import counted
+from nuclei_train.data.layouts.beside import find_side_by_side, is_by_product
 from nuclei_train.data.layouts.coco import find_listed
 from nuclei_train.data.layouts.folders import find_images_alone, find_two_folders
 from nuclei_train.data.layouts.kaggle import find_folder_per_image
 from nuclei_train.data.layouts.pairing import Found
+from nuclei_train.data.layouts.places import is_image
 from nuclei_train.data.layouts.results import find_results, is_within, results_folders
 from nuclei_train.data.stores import Store
+
+_SHOWN = 3
 
 Finder = Callable[[Sequence[PurePosixPath], str, Store], Found]
 """Takes the files that no earlier layout uses, the name of the folder or zip, and the store to read them from."""
@@ -74,6 +78,18 @@ def find_all(names: Iterable[str], name: str, store: Store) -> Found:
         if not layout.of_results:
             offered = [file for file in offered if not is_within(file, results)]
         found.add(layout.find(offered, name, store))
+    unused = [
+        str(file)
+        for file in files
+        if is_image(file) and not is_by_product(file) and file not in found.used and not is_within(file, results)
+    ]
+    if found.pairs and unused:
+        shown = ", ".join([*unused[:_SHOWN], "..."] if len(unused) > _SHOWN else unused)
+        found.notes.append(
+            f"{name}: {counted(len(unused), 'image file')} not used, because no layout has a place for them: {shown}. "
+            "If these belong to the data, move them: annotated images are not searched for in subfolders of a folder "
+            "with images or masks"
+        )
     return found
 
 
