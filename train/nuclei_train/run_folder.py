@@ -41,6 +41,9 @@ IDENTITY = ("recipe", "backend", "data", "split", "data_digests", "start", "teac
 _INCIDENTAL = {"split.source"}
 """Part of them that may differ: the same images on the same sides are the same split, however it was drawn."""
 
+_ADDED = {"data.modalities_sha256", "replay.modalities_sha256", "replay.images_sha256"}
+"""Part of them that runs of earlier versions lack; these are resumed without a comparison of it."""
+
 
 def prepare(folder: Path, identity: dict[str, Any], defaults: dict[str, Any], *, resume: bool) -> None:
     """Make a run folder, or check that the run in it can be resumed.
@@ -74,7 +77,7 @@ def prepare(folder: Path, identity: dict[str, Any], defaults: dict[str, Any], *,
     differing = [
         difference(name, there.get(name), here.get(name))
         for name in {**there, **here}
-        if there.get(name) != here.get(name) and name not in _INCIDENTAL
+        if there.get(name) != here.get(name) and name not in _INCIDENTAL and (name in there or name not in _ADDED)
     ]
     if differing:
         raise RunFolderError(

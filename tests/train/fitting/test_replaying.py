@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from nuclei_train.errors import DatasetError
+from nuclei_train import run_folder
+from nuclei_train.errors import DatasetError, RunFolderError
 from nuclei_train.fitting.preparing import TrainingConfig, prepare
 from nuclei_train.recipes.fine_tuning import FineTuning
 from tests.train.conftest import Listener
@@ -61,3 +62,35 @@ def test_replayed_data_are_checked_like_ones_own(tmp_path: Path) -> None:
     (old / "images/7.tif").unlink()
     with pytest.raises(DatasetError, match=r"old: annotation without image \(masks/7\.tif\)"):
         prepared(own, old, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ("own/splits.csv", "data.modalities_sha256"),
+        ("old/splits.csv", "replay.modalities_sha256"),
+        ("old/masks/7.tif", "replay.images_sha256"),
+    ],
+)
+def test_a_run_is_not_resumed_with_other_modalities_or_replayed_images(
+    tmp_path: Path, changed: str, field: str
+) -> None:
+    """They decide which crops are drawn; a run of an earlier version, which does not mention them, is resumed."""
+    for name, numbers in (("own", (1, 2, 3)), ("old", (5, 6, 7))):
+        rows = [f"{number},{'val' if number in (3, 6) else 'train'},blue" for number in numbers]
+        (write(tmp_path / name, *numbers) / "splits.csv").write_text("\n".join(["image_id,split,modality", *rows]))
+    config = TrainingConfig(tmp_path / "own", tmp_path / "run", FineTuning(), resume=True, replay=tmp_path / "old")
+    prepare(config, Listener(), "")
+    prepare(config, Listener(), "")
+    run = run_folder.read_run(config.run)
+    path = tmp_path / changed
+    if path.suffix == ".csv":
+        path.write_text(path.read_text().replace("train,blue", "train,brown", 1))
+    else:
+        tifffile.imwrite(path, tifffile.imread(path) * 2)
+    with pytest.raises(RunFolderError, match=rf"it differs from this command in {field} \("):
+        prepare(config, Listener(), "")
+    section, name = field.split(".")
+    del run[section][name]
+    run_folder.write_run(config.run, run)
+    prepare(config, Listener(), "")

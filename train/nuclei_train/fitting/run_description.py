@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 import keras
 
 from nuclei_train.batches.teacher import SHARE
-from nuclei_train.data.samples import Dataset, combined_digest
+from nuclei_train.data.samples import Dataset, Sample, combined_digest
 from nuclei_train.fitting.start import BUNDLED, Start
-from nuclei_train.recipes.recipe import Recipe, Sources, TrainedModel
+from nuclei_train.recipes.recipe import Recipe, Replay, Sources, TrainedModel
 
 
 def defaults_of(recipe: Recipe) -> dict[str, Any]:
@@ -32,7 +33,11 @@ def describe_run(recipe: Recipe, dataset: Dataset, sources: Sources, start: Star
     return {
         "recipe": asdict(recipe),  # type: ignore[call-overload]  # each recipe is a dataclass
         "backend": keras.backend.backend(),
-        "data": {"name": dataset.name, "images": dataset.n_images},
+        "data": {
+            "name": dataset.name,
+            "images": dataset.n_images,
+            "modalities_sha256": _modalities_digest((*split.train, *split.val), sources.modality),
+        },
         "split": {
             "source": split.source,
             "digest": split.digest,
@@ -45,8 +50,24 @@ def describe_run(recipe: Recipe, dataset: Dataset, sources: Sources, start: Star
         },
         **({"start": {"checkpoint_sha256": start.digest}} if start is not None else {}),
         **({"teacher": {"model_sha256": teacher.digest, "share": SHARE}} if teacher is not None else {}),
-        **({"replay": {"data": replay.name, "split_sha256": replay.split_digest}} if replay is not None else {}),
+        **({"replay": _describe_replay(replay)} if replay is not None else {}),
     }
+
+
+def _describe_replay(replay: Replay) -> dict[str, str]:
+    samples = (*replay.train, *replay.val)
+    return {
+        "data": replay.name,
+        "split_sha256": replay.split_digest,
+        "images_sha256": combined_digest(sample.digest() for sample in samples),
+        "modalities_sha256": _modalities_digest(samples, replay.modality),
+    }
+
+
+def _modalities_digest(samples: Sequence[Sample], modality: Mapping[str, str]) -> str:
+    """Return the SHA-256 of the modality of each image, which says how often it is drawn."""
+    rows = [f"{sample.image_id}\t{modality.get(sample.image_id, '')}" for sample in samples]
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
 def resumable_paths(paths: Mapping[str, Path | None]) -> dict[str, str]:

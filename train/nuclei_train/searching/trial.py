@@ -18,7 +18,7 @@ from nuclei_train.fitting.reporter import Reporter
 from nuclei_train.searching.space import Space
 from nuclei_train.searching.study import DATA, EPOCHS, MINUTES, refuse_other
 
-_DATA_FIELDS = ("backend", "data_digests", "start", "teacher")
+_DATA_FIELDS = ("backend", "data", "data_digests", "start", "teacher")
 """The fields of run.json that must be the same in all trials, apart from the recipe."""
 
 
@@ -104,4 +104,5 @@ class TrialReporter(Reporter):
         if recorded is None:
             self._study.set_user_attr(DATA, found)
         else:
-            refuse_other(self._run.parent, "data", recorded, found)
+            # A search of an earlier version does not mention `data`.
+            refuse_other(self._run.parent, "data", {"data": found["data"], **recorded}, found)
