@@ -426,6 +426,24 @@ def test_the_result_of_a_frame_is_not_taken_for_another_image(tmp_path: Path) ->
     assert dataset.unpaired == ("my_results/labels/a_t003.tif",)
 
 
+@pytest.mark.parametrize("given", ["my", "my/sub"], ids=["the folder", "a subfolder"])
+def test_results_of_images_with_one_name_go_to_the_image_that_was_segmented(tmp_path: Path, given: str) -> None:
+    """The label image of `my/sub/a.tif` is `labels/sub/a.tif`, or `labels/a.tif` if the run was of `my/sub`."""
+    write(tmp_path, "my/a.tif", "my/sub/a.tif")
+    tifffile.imwrite(tmp_path / "my/sub/a.tif", IMAGE + 1)
+    expected = {}
+    for image in (tmp_path / given).rglob("*.tif"):
+        stem = image.relative_to(tmp_path / given).with_suffix("").as_posix()
+        results(tmp_path / "results", stem, written=True)
+        record = tmp_path / "results/records" / f"{stem.replace('/', '_')}.json"
+        source = {"sha256": hashlib.sha256(image.read_bytes()).hexdigest()}
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"image": f"{stem}.tif", "source": source}))
+        expected[image.relative_to(tmp_path).as_posix()] = (f"results/labels/{stem}.tif",)
+    dataset = opened(tmp_path)
+    assert {sample.image_name: sample.mask_names for sample in dataset.samples if sample.has_truth} == expected
+    assert len(expected) == (2 if given == "my" else 1)
+
+
 def test_results_never_replace_masks(tmp_path: Path) -> None:
     """Whoever segments an annotated folder has predictions beside the truth."""
     write(tmp_path, "images/a.tif", "masks/a.tif")

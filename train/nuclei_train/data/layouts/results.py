@@ -72,7 +72,7 @@ def _corrected(
 
     def is_changed(result: PurePosixPath) -> bool:
         found = written.get(str(result.relative_to(folder)))
-        return found is not None and hashlib.sha256(store.read(str(result))).hexdigest() != found.sha256
+        return found is not None and _digest(store, result) != found.sha256
 
     for label in files:
         if folder / LABELS.folder not in label.parents or not is_image(label):
@@ -82,6 +82,10 @@ def _corrected(
         made = written.get(str(label.relative_to(folder)))
         if made is not None and made.image in names:  # the label image of a frame may have the name of another image
             fitting = [image for image in fitting if composed(image.name) == made.image]
+        if len(fitting) > 1 and made is not None:  # the same name in several folders
+            of_run = [image for image in fitting if _digest(store, image) == made.source]
+            depth = min((len(image.parts) for image in of_run), default=0)
+            fitting = [image for image in of_run if len(image.parts) == depth] or fitting
         if len(fitting) > 1:
             raise twice(fitting[0], fitting[1])
         if not fitting:
@@ -114,10 +118,18 @@ def _corrected(
 
 
 class _Written(NamedTuple):
-    """The SHA-256 of what nuclei-infer wrote, and the name of its image without the folders; None if unknown."""
+    """The SHA-256 of what nuclei-infer wrote, and of its image the name without the folders and the SHA-256.
+
+    The name and the SHA-256 of the image are None if they are unknown.
+    """
 
     sha256: str
     image: str | None
+    source: str | None
+
+
+def _digest(store: Store, file: PurePosixPath) -> str:
+    return hashlib.sha256(store.read(str(file))).hexdigest()
 
 
 def _written(folder: PurePosixPath, files: Sequence[PurePosixPath], store: Store) -> dict[str, _Written]:
@@ -128,7 +140,8 @@ def _written(folder: PurePosixPath, files: Sequence[PurePosixPath], store: Store
             try:
                 record = json.loads(store.read(str(file)).decode("utf-8", "replace"))
                 image = composed(PurePosixPath(record["image"]).name) if "image" in record else None
-                written |= {name: _Written(sha256, image) for name, sha256 in record["results"].items()}
+                source = (record.get("source") or {}).get("sha256")
+                written |= {name: _Written(sha256, image, source) for name, sha256 in record["results"].items()}
             except (ValueError, KeyError, TypeError, AttributeError):  # a damaged record says nothing
                 continue
     return written
