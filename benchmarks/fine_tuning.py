@@ -63,10 +63,12 @@ class Asked:
     alone: bool
 
 
-def samples_of(data: Path, splits: Sequence[str]) -> tuple[list[Sample], dict[str, str]]:
-    """Return the images with truth of some splits, and the modality of each image."""
+def samples_of(data: Path, splits: Sequence[str], *, or_all: bool = False) -> tuple[list[Sample], dict[str, str]]:
+    """Return the images with truth of some splits, or all if there is no table and `or_all`; and their modalities."""
     dataset, table = open_for_training(data, lambda _sentence: None)
     if table is None:
+        if not or_all:
+            raise SystemExit(f"{data} has no split table, but the images of {', '.join(splits)} are wanted")
         return [sample for sample in dataset.samples if sample.has_truth], {}
     chosen = [sample for sample in dataset.samples if sample.has_truth and table.split.get(sample.image_id) in splits]
     return chosen, table.modality
@@ -74,9 +76,10 @@ def samples_of(data: Path, splits: Sequence[str]) -> tuple[list[Sample], dict[st
 
 def load(asked: Asked, recipe: FineTuning) -> FineTuningMaterial:
     """Read the images to draw from, those held out, and the original ones."""
-    pool, modality = samples_of(asked.data, asked.draw)
-    held_out, _ = samples_of(asked.data, asked.score)
-    if not asked.score:
+    pool, modality = samples_of(asked.data, asked.draw, or_all=not asked.score)
+    if asked.score:
+        held_out, _ = samples_of(asked.data, asked.score)
+    else:
         order = np.random.default_rng(HELD_OUT_SEED).permutation(len(pool))
         held_out, pool = ([pool[one] for one in sorted(part)] for part in np.split(order, [asked.held_out]))
     original, original_modality = samples_of(asked.original, ("train",))

@@ -24,15 +24,13 @@ COMMAND = "python -m benchmarks.run DATA --peers FOLDER"
 Results = dict[str, Any]
 
 
-def render(results: Results, before: Results, plots: dict[str, str]) -> str:
+def render(results: Results, plots: dict[str, str]) -> str:
     """Return the page.
 
     Parameters
     ----------
     results : dict
         See `benchmarks.run.measure`.
-    before : dict
-        ``what`` distinguishes the earlier state, and ``rows``, its stages on the same images.
     plots : dict of str to str
         Title and path of each plot, relative to the page.
     """
@@ -43,7 +41,7 @@ def render(results: Results, before: Results, plots: dict[str, str]) -> str:
         ("The network alone", _network(results)),
         ("Keras and ONNX Runtime", _keras(results)),
         ("Speed and accuracy", _variants(results)),
-        ("Where the time goes", _stages(results, before)),
+        ("Where the time goes", _stages(results)),
         ("Libraries for instances", _libraries(results)),
         ("Cold start", _cold(results)),
         ("How it grows", [*_area(results), "", *_nuclei(results)]),
@@ -230,27 +228,23 @@ def _variants(results: Results) -> list[str]:
     ]
 
 
-def _stages(results: Results, before: Results) -> list[str]:
-    states = [(row, "now") for row in rows_of(results["own"], "stages")]
-    states += [(row, "before") for row in rows_of(before, "stages")]
-    names = list(states[0][0]["reference_seconds"])
-    body = []
-    for row, when in states:
-        shares = [times(row, name) for name in names]
-        body.append(
-            (
-                f"{row['params']['precision']}, {when}",
-                f"{median(row):.2f}",
-                *(f"{share:.1%}" for share in shares),
-                f"{1 - sum(shares):.1%}",
-            )
-        )
+def _stages(results: Results) -> list[str]:
+    rows = list(rows_of(results["own"], "stages"))
+    shares = [{name: times(row, name) for name in row["reference_seconds"]} for row in rows]
+    names = [*shares[0], "all else"]
+    for one in shares:
+        one["all else"] = 1 - sum(one.values())
     return [
-        "Shares of CPU time on the same images, with one thread. Each stage was also run alone; *rest* is what these",
-        "runs do not account for. It is negative if the processor was slower in them.",
-        f"*Before* is an earlier run on such a machine, {before['what']}.",
+        "Shares of CPU time on the same images, with one thread, each clocked while whole images were segmented and",
+        "measured. What the network does for views that are not taken counts as network.",
         "",
-        *table(("precision", "CPU seconds", *names, "rest"), body),
+        *table(
+            ("part", *(row["params"]["precision"] for row in rows)),
+            (
+                ("together", *(f"{median(row):.2f} s" for row in rows)),
+                *((name, *(f"{one[name]:.1%}" for one in shares)) for name in names),
+            ),
+        ),
     ]
 
 

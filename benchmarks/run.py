@@ -28,8 +28,6 @@ from nuclei_runtime.resources import cpu_count
 
 HERE = Path(__file__).parent
 RESULTS = "results.json"
-BEFORE = "before.json"
-"""Stages of an earlier state of the project, which the page compares with the present ones."""
 
 LIBRARIES = "benchmarks/test_libraries.py"
 
@@ -105,10 +103,9 @@ def main() -> None:
         given.out.mkdir(parents=True, exist_ok=True)
         path.write_text(_json(measure(given)), encoding="utf-8")
     results = json.loads(path.read_text(encoding="utf-8"))
-    before = json.loads((HERE / "results" / BEFORE).read_text(encoding="utf-8"))
     plots = draw(results, given.out)
     links = {title: os.path.relpath(plot, HERE).replace(os.sep, "/") for title, plot in plots.items()}
-    (HERE / "README.md").write_text(render(results, before, links), encoding="utf-8")
+    (HERE / "README.md").write_text(render(results, links), encoding="utf-8")
 
 
 def _json(results: dict[str, Any]) -> str:

@@ -82,8 +82,8 @@ class Clock:
         return call
 
 
-def watch(clock: Clock) -> None:
-    """Have a clock count the functions of `PARTS` from now on."""
+def watch(clock: Clock, replace: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Have a clock count the functions of `PARTS` from now on, or until what `replace` does is undone."""
     for part, names in PARTS.items():
         for name in names:
             module, path = name.split(":")
@@ -91,7 +91,7 @@ def watch(clock: Clock) -> None:
             owner: Any = import_module(f"nuclei_runtime.{module}")
             for one in owners:
                 owner = getattr(owner, one)
-            setattr(owner, last, clock.timed(part, getattr(owner, last)))
+            replace(owner, last, clock.timed(part, getattr(owner, last)))
 
 
 def run(arguments: list[str], clock: Clock) -> dict[str, float]:

@@ -4,7 +4,13 @@ process NUCLEIEDGE_INFER {
     label 'process_medium'
 
     conda "${moduleDir}/environment.yml"
+    // The image starts nuclei-infer by itself, as a user who may not write here; Nextflow starts a shell. It has no ps,
+    // which Nextflow needs for -with-trace and -with-report.
     container "${params.nucleiedge_container ?: 'nuclei-edge:0.1.0'}"
+    containerOptions {
+        [docker: '--entrypoint= --user $(id -u):$(id -g)',
+         podman: '--entrypoint= --user $(id -u):$(id -g) --userns keep-id'][workflow.containerEngine] ?: ''
+    }
 
     input:
     tuple val(meta), path(images, stageAs: 'images/*')
