@@ -15,12 +15,7 @@ from nuclei_runtime.readers.plane import Plane, Read
 from nuclei_runtime.results.differing import Differing, differing_results
 from nuclei_runtime.results.layout import result_path, token_of
 from nuclei_runtime.results.outcome import PlaneOutcome, Segmented, segmented
-from nuclei_runtime.results.records import (
-    FileDigest,
-    Record,
-    digest_file,
-    record_of,
-)
+from nuclei_runtime.results.records import FileDigest, Record, digest_file, record_of
 from nuclei_runtime.results.remote_store import AnyStore
 from nuclei_runtime.results.writing import writing
 from nuclei_runtime.runs.given import AnyWorker
@@ -116,8 +111,8 @@ def _process(
 ) -> FileOutcome:
     redone = None
     may_have_results = not is_new and (earlier is None or bool(earlier.results))
-    if may_have_results and (unread := _unread(file, source, worker)) is not None:
-        return unread
+    if may_have_results and (reason := _unread(file, source, worker)) is not None:
+        return _failed_and_kept(_failure(file, worker, source, reason))
     if not is_new:
         differing = Differing() if earlier is None else differing_results(store.path, earlier)
         redone = why_redone(earlier, file, worker, source, differing)
@@ -127,28 +122,38 @@ def _process(
         record, made = make_results(file, source, worker, work, store)
         if not record.is_ok and not record_failure:
             return FileOutcome(record.planes)
-        # The drive may just have gone.
-        unread = _unread(file, digest_source(file), worker) if may_have_results and not record.is_ok else None
-        if unread is not None:
-            return unread
+        if may_have_results and not made and _is_as_before(file, worker, earlier):
+            return _failed_and_kept(record)
         try:
             store.place(record, made, work)
         except ResultsExistError as error:
             record = _failure(file, worker, source, str(error))
+            if may_have_results:
+                return _failed_and_kept(record)
             store.place(record, {}, work)
         store.remove_kept_blocks(token_of(file.name).__eq__)
     return FileOutcome(record.planes, redone=redone)
 
 
-def _unread(file: ImageFile, source: FileDigest | str, worker: AnyWorker) -> FileOutcome | None:
-    """Return the failure of an image that cannot be read, or whose labels cannot; None if they can.
+def _unread(file: ImageFile, source: FileDigest | str, worker: AnyWorker) -> str | None:
+    """Return why the image or its labels cannot be read, such as a drive that is not mounted; None if they can."""
+    read = source if isinstance(source, str) else digest_labels(file, worker)
+    return read if isinstance(read, str) else None
 
-    It may only be out of reach, as on a drive that is not mounted. So it gets no record: that would remove its results.
-    """
-    reason = source if isinstance(source, str) else digest_labels(file, worker)
-    if not isinstance(reason, str):
-        return None
-    return FileOutcome(_failure(file, worker, source, f"{reason}; its earlier results are kept").planes)
+
+def _is_as_before(file: ImageFile, worker: AnyWorker, earlier: Record | None) -> bool:
+    """Whether nothing shows that an image or its labels are others than those that the earlier results are of."""
+    source = digest_source(file)
+    if earlier is None or _unread(file, source, worker) is not None:  # the drive may just have gone
+        return True
+    return (earlier.source, earlier.labels_from) == (source, digest_labels(file, worker))
+
+
+def _failed_and_kept(record: Record) -> FileOutcome:
+    """Return the outcome of an image that failed, with nothing to replace its earlier results and their record."""
+    return FileOutcome(
+        tuple(replace(plane, reason=f"{plane.reason}; its earlier results are kept") for plane in record.planes)
+    )
 
 
 def _keep(record: Record, source: FileDigest | str, changed: tuple[str, ...], store: AnyStore) -> FileOutcome:

@@ -30,6 +30,7 @@ from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.runs.run import FolderRun
 from nuclei_runtime.runs.verify import verify
 from nuclei_runtime.segmentation.options import SegmenterOptions
+from nuclei_runtime.writers.outputs import OutputOptions
 
 NAMES = ["a.png", "b.png", "plate 1/a.png", "plate 1/a.tif", "plate 1/c.png", "z.png"]
 
@@ -260,6 +261,44 @@ def test_an_image_that_goes_out_of_reach_while_it_is_read_keeps_its_results(
     for outcome in do(resumed).values():
         assert (outcome.planes[0].reason or "").endswith("; its earlier results are kept")
     assert contents(on_drive.out)["labels/a.tif"] == before["labels/a.tif"]
+
+
+def test_an_image_that_fails_with_other_options_keeps_its_results(config: RunConfig) -> None:
+    """A slip in an option must not cost the results of a whole folder."""
+    do(config)
+    before = contents(config.out)
+    outcomes = do(replace(config, selection=Selection(channel="DAPI2"), mode="resume"))
+    assert not any(outcome.is_ok for outcome in outcomes.values())
+    reason = outcomes["a.png"].planes[0].reason or ""
+    assert reason.startswith("there is no channel DAPI2")
+    assert reason.endswith("; its earlier results are kept")
+    after = contents(config.out)
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    assert not {name for name in changed if name.startswith(("labels", "overlays", "tables", "nuclei.csv"))}
+    assert {name: outcome.is_kept for name, outcome in do(replace(config, mode="resume")).items()} == {
+        name: name != "broken.png" for name in outcomes
+    }
+    assert contents(config.out) == before
+
+
+def test_a_file_of_the_users_in_the_way_of_a_new_result_does_not_cost_the_others(config: RunConfig) -> None:
+    labels_only = replace(config, outputs=OutputOptions(("labels",)))
+    do(labels_only)
+    before = (config.out / "labels/a.tif").read_bytes()
+    (config.out / "overlays").mkdir()
+    (config.out / "overlays/a.png").write_bytes(b"mine")
+    outcome = do(replace(config, mode="resume"))["a.png"]
+    assert "overlays/a.png: is in the way" in (outcome.planes[0].reason or "")
+    assert (config.out / "overlays/a.png").read_bytes() == b"mine"
+    assert (config.out / "labels/a.tif").read_bytes() == before
+
+
+def test_an_image_that_was_replaced_by_a_broken_one_loses_its_results(config: RunConfig, tmp_path: Path) -> None:
+    do(config)
+    (tmp_path / "in/a.png").write_bytes(b"")
+    outcome = do(replace(config, mode="resume"))["a.png"]
+    assert (outcome.is_ok, outcome.redone) == (False, "the image has changed")
+    assert not (config.out / "labels/a.tif").exists()
 
 
 @pytest.mark.parametrize("mode", ["resume", "overwrite"])
