@@ -137,10 +137,11 @@ def holds_results(out: Path) -> list[str]:
 
 
 def is_own_report(path: Path) -> bool:
-    """Whether a file is a report of nuclei-edge; no, if it does not exist."""
+    """Whether a file is a report of nuclei-edge, or one that a power cut left blank; no, if it does not exist."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
-            return REPORT_MARK in file.read(_MARK_WITHIN)
+            start = file.read(_MARK_WITHIN)
+            return REPORT_MARK in start or not start.strip("\0")
     except FileNotFoundError:
         return False
 

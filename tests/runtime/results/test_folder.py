@@ -24,7 +24,7 @@ from nuclei_runtime.results.conditions import Conditions
 from nuclei_runtime.results.differing import Differing, differing_results
 from nuclei_runtime.results.folder import Mode, ResultsFolder
 from nuclei_runtime.results.joined_tables import refuse_foreign_tables
-from nuclei_runtime.results.layout import result_path, token_of
+from nuclei_runtime.results.layout import is_own_report, result_path, token_of
 from nuclei_runtime.results.outcome import IMAGES_COLUMNS, PlaneOutcome, Segmented, segmented
 from nuclei_runtime.results.read_tables import read_rows
 from nuclei_runtime.results.records import FileDigest, Record, digest_file, record_of
@@ -450,6 +450,12 @@ def test_conditions_stay_until_others_are_given(tmp_path: Path, style: CsvStyle)
         add(results, "a.png")
         results.join(["a.png"], "key")
     assert "condition" not in read_rows(tmp_path / "images.csv")[0]
+
+
+@pytest.mark.parametrize(("left", "is_own"), [(b"", True), (bytes(9000), True), (b"<html>", False)])
+def test_a_report_that_a_power_cut_left_blank_is_not_the_users(tmp_path: Path, left: bytes, is_own: bool) -> None:
+    (tmp_path / "report.html").write_bytes(left)
+    assert is_own_report(tmp_path / "report.html") is is_own
 
 
 def test_a_table_of_the_users_is_refused_however_long_its_first_line(tmp_path: Path) -> None:
