@@ -330,6 +330,22 @@ def test_what_was_asked_for_last_is_what_a_canvas_shows(scripts: Any) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([3], [2.5, 3.5]), ([1, 2], [1, 2]), (range(999), [0, 998]), (range(3000), [3, 2996])],
+    ids=["one", "two", "few", "many"],
+)
+def test_charts_leave_out_the_outermost_thousandth_and_nothing_of_a_few(
+    scripts: Any, values: list[int], expected: list[float]
+) -> None:
+    source = (files("nuclei_runtime") / "report" / "page" / "charts.js").read_text(encoding="utf-8")
+    scripts.add_script_tag(content=source)
+    groups = f"[{{ name: 'all', values: Float32Array.from({list(values)}) }}]"
+    assert scripts.evaluate(f"rangeOf({groups})") == expected
+    for chart in ("histogram", "boxPlots"):
+        assert "NaN" not in scripts.evaluate(f"{chart}({groups}, 'area_px').outerHTML")
+
+
 def test_limits_are_rounded_like_values(scripts: Any) -> None:
     values = np.array([0.9, 0.1, 123.456, 1999.5, 1e-7, 0, -3.3], np.float64)
     for n_dropped_bits in (0, dropped_bits(MAX_EXACT_VALUES + 1)):

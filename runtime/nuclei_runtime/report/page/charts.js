@@ -50,9 +50,12 @@ function ticks(low, high) {
   return found;
 }
 
-// The range that a chart shows: all but the outermost thousandth on each side.
+// The range that a chart shows: all but the outermost thousandth on each side, so all of fewer than a thousand.
 function rangeOf(groups) {
-  const ends = groups.flatMap(({ values }) => [quantile(values, 0.001), quantile(values, 0.999)]);
+  const ends = groups.flatMap(({ values }) => {
+    const nOutside = Math.floor(values.length / 1000);
+    return [values[nOutside], values[values.length - 1 - nOutside]];
+  });
   const low = Math.min(...ends), high = Math.max(...ends);
   return high > low ? [low, high] : [low - 0.5, high + 0.5];
 }
