@@ -48,6 +48,9 @@ class Stack:
     taken : callable, optional
         For an image of which channels may lack planes: ``taken(channel)`` returns the times and depths that the channel
         has, in order. Only these are segmented. None if every channel has all.
+    of_channel : callable, optional
+        For an image whose channels may differ in size: ``of_channel(channel)`` returns the stack with the size, type
+        and pixel size of this one. None if all channels are alike.
     """
 
     axes: str
@@ -59,6 +62,7 @@ class Stack:
     reads_blocks: bool
     coarser: tuple[Stack, ...] = ()
     taken: Callable[[int], Sequence[tuple[int, int]]] | None = None
+    of_channel: Callable[[int], Stack] | None = None
 
     @property
     def found(self) -> str:
@@ -83,6 +87,8 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
     names = stack.channels if len(stack.channels) == n_channels else ()
     channels = Channels(n_channels, length.get("S", 1), names, are_colours, stack.dtype, stack.found)
     chosen = channels.choose(selection.channel)
+    every, stack = stack, _of_channel(stack, chosen.indices[0])
+    length = dict(zip(axes, stack.shape, strict=True))
     measured, absent = channels.measured(selection.measure or ())
     depths = _depths(stack, length, chosen.indices[0])
     n_z = max(map(len, depths.values()))
@@ -100,6 +106,7 @@ def find_planes(stack: Stack, selection: Selection) -> list[Plane]:
     of_measured: dict[str, dict[int, list[int]]] = {}
     for name, one in measured.items():
         try:
+            _check_alike(_of_channel(every, one.indices[0]), stack)
             of_measured[name] = _depths(stack, length, one.indices[0])
         except ImageShapeError as error:
             absent[name] = error
@@ -149,6 +156,20 @@ def _depths(stack: Stack, length: Mapping[str, int], channel: int) -> dict[int, 
     if not depths:
         raise ImageShapeError(f"there is no plane of this channel ({stack.found})")
     return depths
+
+
+def _of_channel(stack: Stack, channel: int) -> Stack:
+    """Return the stack as one of its channels has it."""
+    return stack if stack.of_channel is None else stack.of_channel(channel)
+
+
+def _check_alike(other: Stack, stack: Stack) -> None:
+    """Check that the pixels of another channel lie on those of the one that is segmented."""
+    found, expected = (" x ".join(str(one.shape[one.axes.index(axis)]) for axis in "YX") for one in (other, stack))
+    if found != expected:
+        raise ImageShapeError(
+            f"it has {found} pixels, the segmented channel {expected}; measure one of other binning in a run of its own"
+        )
 
 
 def _in_planes(depths: Mapping[int, Sequence[int]], *, projected: bool) -> Iterator[tuple[int, Sequence[int]]]:

@@ -124,9 +124,16 @@ def test_a_field_that_fails_leaves_the_others(config: RunConfig) -> None:
     assert [found[name]["status"] for name in NAMES[1:]] == ["ok", "ok"]
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "of another size"])
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        ("missing", "Images/r01c01f02p01-ch2sk1fk1fl1"),
+        ("empty", "Images/r01c01f02p01-ch2sk1fk1fl1"),
+        ("of another size", "it has 8 x 8 pixels, the segmented channel 64 x 80"),
+    ],
+)
 def test_a_channel_that_cannot_be_read_costs_a_field_its_measurements_but_not_its_nuclei(
-    config: RunConfig, damage: str
+    config: RunConfig, damage: str, reason: str
 ) -> None:
     measuring = replace(config, selection=Selection(channel=0, measure=("all",)))
     path = Path(config.sources[0]) / "P/Images/r01c01f02p01-ch2sk1fk1fl1.tiff"
@@ -140,7 +147,7 @@ def test_a_channel_that_cannot_be_read_costs_a_field_its_measurements_but_not_it
     do(measuring)
     found = {row["image"]: row for row in read_table(config.out / "images.csv")}
     assert {row["status"] for row in found.values()} == {"ok"}
-    assert found["P_A01_f02"]["note"].startswith("channel Alexa 488 was not measured: Images/r01c01f02p01-ch2sk1fk1fl1")
+    assert found["P_A01_f02"]["note"].startswith(f"channel Alexa 488 was not measured: {reason}")
     assert {found[name]["note"] for name in found if name != "P_A01_f02"} == {""}
     of_field = [row for row in read_table(config.out / "nuclei.csv") if row["image"] == "P_A01_f02"]
     assert len(of_field) == int(found["P_A01_f02"]["n_nuclei"]) > 0

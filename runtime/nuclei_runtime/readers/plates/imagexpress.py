@@ -78,8 +78,9 @@ def imagexpress_fields(folder: Path) -> Sequence[Field]:
             name = found[i].get((well, site, wave)) or _expected(indexes[0].stem, values, well, site, wave)
             yield (time, channel, depth), f"{folders[i]}{name}"
 
+    sizes = (None,) * len(names)
     return [
-        FieldOfPlanes(folder, well, str(site), dict(planes(well, site)), names, n_times, n_depths, None, repeats=True)
+        FieldOfPlanes(folder, well, str(site), dict(planes(well, site)), names, n_times, n_depths, sizes, repeats=True)
         for well, site in product(wells, sites)
     ]
 

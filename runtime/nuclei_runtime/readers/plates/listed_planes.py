@@ -73,8 +73,6 @@ def fields_of(
             )
         files[position] = plane.path
     check_number(len(grouped))
-    known = {sizes.get(channel) for channel in channels}
-    size = known.pop() if len(known) == 1 else None  # of channels with different binning there is none
     in_order = tuple(names.get(channel) or f"C{channel:02d}" for channel in channels)
     return tuple(
         FieldOfPlanes(
@@ -85,7 +83,7 @@ def fields_of(
             in_order,
             len(times),
             len(depths),
-            size,
+            tuple(sizes.get(channel) for channel in channels),
         )
         for (row, column, number), files in sorted(grouped.items())
     )

@@ -6,7 +6,8 @@ import filecmp
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,8 @@ class FieldOfPlanes(Field):
     channels : tuple of str
     n_times, n_depths : int
         Of the whole plate.
-    pixel_size_um : (float, float), optional
-        As the index states it; the files themselves may state it too.
+    pixel_sizes_um : tuple of (float, float), each optional
+        One per channel, as the index states it; the files themselves may state it too.
     repeats : bool
         Whether the microscope copies a plane to each time and depth at which it did not take its channel.
     """
@@ -46,7 +47,7 @@ class FieldOfPlanes(Field):
     channels: tuple[str, ...]
     n_times: int
     n_depths: int
-    pixel_size_um: PixelSize | None = None
+    pixel_sizes_um: tuple[PixelSize | None, ...]
     repeats: bool = False
 
     @property
@@ -57,10 +58,10 @@ class FieldOfPlanes(Field):
     @property
     def described(self) -> str:
         """What the index says of it."""
-        return repr((sorted(self.files.items()), self.channels, self.n_times, self.n_depths, self.pixel_size_um))
+        return repr((sorted(self.files.items()), self.channels, self.n_times, self.n_depths, self.pixel_sizes_um))
 
     def open(self, open_file: OpenFile, resources: ExitStack) -> Stack:
-        """Return the planes as one stack; a file is opened when it is needed.
+        """Return the planes as one stack; a file is opened when it is needed. Channels may be binned differently.
 
         Raises
         ------
@@ -69,15 +70,25 @@ class FieldOfPlanes(Field):
         """
         opened = _OpenFiles(open_file)
         resources.callback(opened.close)
-        first = self._first(opened)
+        stack = self._stack(opened, 0)
+        is_one_size = len(set(self.pixel_sizes_um)) == 1
+        return replace(
+            stack,
+            pixel_size_um=stack.pixel_size_um if is_one_size else None,
+            of_channel=partial(self._stack, opened),
+        )
+
+    def _stack(self, opened: _OpenFiles, channel: int) -> Stack:
+        """Return the planes as one stack of the size of a channel, or of another one if no file of it can be opened."""
+        first = self._first(opened, channel)
 
         def read(index: tuple[int, ...], rows: slice, columns: slice) -> Image:
-            time, channel, depth = index
-            stack = self._opened(opened, (time, channel, depth))
+            time, of, depth = index
+            stack = self._opened(opened, (time, of, depth))
             if (stack.shape, np.dtype(stack.dtype)) != (first.shape, np.dtype(first.dtype)):
                 raise ImageReadError(
-                    f"{self.files[time, channel, depth]}: is {_form(stack)}, but another file of the field is "
-                    f"{_form(first)}; copy the plate again"
+                    f"{self.files[time, of, depth]}: is {_form(stack)}, but another file of the field is "
+                    f"{_form(first)}; {'copy the plate again' if of == channel else 'these channels differ'}"
                 )
             return stack.read((0,) * (len(stack.axes) - 2), rows, columns)
 
@@ -86,7 +97,7 @@ class FieldOfPlanes(Field):
             shape=(self.n_times, len(self.channels), self.n_depths, *_size(first)),
             dtype=first.dtype,
             channels=self.channels,
-            pixel_size_um=self.pixel_size_um or first.pixel_size_um,
+            pixel_size_um=self.pixel_sizes_um[channel] or first.pixel_size_um,
             read=read,
             reads_blocks=first.reads_blocks,
             taken=self.taken,
@@ -113,9 +124,10 @@ class FieldOfPlanes(Field):
     def _path(self, channel: int, time: int, depth: int) -> Path:
         return self.plate / self.files[time, channel, depth]
 
-    def _first(self, opened: _OpenFiles) -> Stack:
-        """Return the first plane that can be opened; the others should be like it."""
-        present = [at for at, name in sorted(self.files.items()) if name and (self.plate / name).is_file()]
+    def _first(self, opened: _OpenFiles, channel: int) -> Stack:
+        """Return the first plane that can be opened, of this channel if possible; its others should be like it."""
+        in_order = sorted(self.files.items(), key=lambda plane: (plane[0][1] != channel, plane[0]))
+        present = [at for at, name in in_order if name and (self.plate / name).is_file()]
         if not present:
             names = [name for name in self.files.values() if name]
             example = f", such as {names[0]}" if names else ""

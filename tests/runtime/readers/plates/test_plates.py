@@ -186,6 +186,29 @@ class TestHarmony:
             with pytest.raises(ImageReadError, match=r"holds shape .* a file of a plate holds one grey plane"):
                 whole(planes[2])
 
+    def test_channels_that_were_binned_differently_are_read_each_in_its_size(self, plates: Any, tmp_path: Path) -> None:
+        folder = plates.harmony(tmp_path / "P", [(1, 1, 1, 0, channel, 1) for channel in (1, 2, 3)], names="abc")
+        index = folder / "Images/Index.idx.xml"
+        first, *others = index.read_text(encoding="utf-8").split("<ChannelName>b<")
+        others = [part.replace("6.5E-07", "1.3E-06", 2) for part in others]
+        index.write_text("<ChannelName>b<".join([first, *others]), encoding="utf-8")
+        binned = plates.pixels(7)[::2, ::2]
+        tifffile.imwrite(folder / "Images/r01c01f01p01-ch2sk1fk1fl1.tiff", binned)
+        (field,) = fields_of(folder)
+        for channel, um, pixels in (("a", 0.65, plates.pixels(1, 1, 1, 0, 1, 1)), ("b", 1.3, binned)):
+            with open_planes(field, Selection(channel=channel)) as (plane,):
+                assert plane.pixel_size_um == pytest.approx((um, um))
+                assert np.array_equal(whole(plane), pixels)
+        with open_planes(field, Selection(channel="a", measure=("b", "c"))) as (plane,):
+            by_name = {one.name: one for one in plane.measured}
+            pixels = by_name["c"].read(slice(0, 24), slice(0, 32))
+            assert np.array_equal(pixels, plates.pixels(1, 1, 1, 0, 3, 1))
+            assert "it has 12 x 16 pixels, the segmented channel 24 x 32" in str(by_name["b"].absent)
+        with open_planes(field, Selection(channel="rgb")) as (plane,), pytest.raises(ImageReadError, match=r"differ$"):
+            whole(plane)
+        with pytest.raises(ImageShapeError, match="does not state the size"), open_planes(field, Selection(mpp=1.3)):
+            pass
+
     @pytest.mark.parametrize(
         ("old", "new", "message"),
         [
