@@ -41,6 +41,8 @@ def segment_all(config: RunConfig, *, as_json: bool, with_report: bool, dask: st
                 FolderRun(config, update.report_blocks, cluster) as run,
             ):
                 n_files = len(run.files)
+                for note in run.view_notes:
+                    print_stderr(note)
                 if config.same_view:
                     print_stderr(f"all images are shown in one view: --view {run.view}")
                 if run.changes is not None:

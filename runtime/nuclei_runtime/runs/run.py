@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -86,7 +86,7 @@ def load_worker(
     return Worker(job, segmenter, Admission(n_at_once, config.max_memory), report=report)
 
 
-def with_same_view(config: RunConfig, files: Sequence[ImageFile]) -> RunConfig:
+def with_same_view(config: RunConfig, files: Sequence[ImageFile], note: Callable[[str], object]) -> RunConfig:
     """Return the configuration with the view that is chosen for all these files, if one is asked for.
 
     Raises
@@ -97,7 +97,7 @@ def with_same_view(config: RunConfig, files: Sequence[ImageFile]) -> RunConfig:
     if not config.same_view:
         return config
     with Segmenter.from_options(config.options) as segmenter:
-        view = common_view(files, segmenter.network, config.selection, config.max_memory)
+        view = common_view(files, segmenter.network, config.selection, config.max_memory, note)
     options = replace(config.options, view=view, diameter_px=None, stain=None)
     return replace(config, options=options, same_view=False)
 
@@ -170,6 +170,8 @@ class FolderRun:
         If the nuclei are given.
     view : View, optional
         In which all images are shown, if it is fixed.
+    view_notes : list of str
+        Which images the view was chosen without, and why.
     files : tuple of ImageFile
         Those of this shard.
     changes : str, optional
@@ -189,7 +191,8 @@ class FolderRun:
         self, config: RunConfig, report: ReportBlocks = report_nothing, cluster: Cluster | None = None
     ) -> None:
         self.inputs, self.labels = find_inputs(config)
-        config = with_same_view(config, self.inputs.files)
+        self.view_notes: list[str] = []
+        config = with_same_view(config, self.inputs.files, self.view_notes.append)
         self.view = config.options.view
         self.files = tuple(file for file in self.inputs.files if config.shard.owns(token_of(file.name)))
         self.joined: Joined | None = None

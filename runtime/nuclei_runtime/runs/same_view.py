@@ -5,11 +5,12 @@ A few of the images are looked at as if they were parts of one image, and the vi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 
 from nuclei_runtime.arrays import Labels, Maps
 from nuclei_runtime.errors import ImageError
+from nuclei_runtime.faults import image_failure, reading_error
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Selection
 from nuclei_runtime.runs.inputs import ImageFile
@@ -27,11 +28,16 @@ MAX_FILES = 16
 
 
 def common_view(
-    files: Sequence[ImageFile], network: Network, selection: Selection, max_memory: int | None = None
+    files: Sequence[ImageFile],
+    network: Network,
+    selection: Selection,
+    max_memory: int | None,
+    note: Callable[[str], object],
 ) -> View:
     """Choose one view for all images.
 
-    Files that cannot be read or segmented are left out here; the run reports them.
+    Files that cannot be read or segmented are left out here; the run reports them. It may find those that could only
+    not be fetched just now, so that these are named.
 
     Parameters
     ----------
@@ -41,25 +47,38 @@ def common_view(
     selection : Selection
     max_memory : int, optional
         See `nuclei_runtime.segmentation.blocks.segment_plane`.
+    note : callable
+        Takes a sentence on each file that could not be fetched.
+
+    Raises
+    ------
+    RuntimeEnvironmentError
+        The machine is at fault.
     """
     choice = network.card.views
     if choice is None or not network.others:
         return network.view
     n_files = min(len(files), MAX_FILES)
-    looked_at = [files[index * len(files) // n_files] for index in range(n_files)]
+    with ExitStack() as opened:
+        looked_at: list[ImageFile] = []  # the same for each view
+        for file in (files[index * len(files) // n_files] for index in range(n_files)):
+            try:
+                looked_at.append(opened.enter_context(fetched(file)))
+            except OSError as error:
+                note(f"{file.name}: the view was chosen without it: {image_failure(reading_error(error))}")
 
-    def look(view: View) -> Look | None:
-        parts: list[tuple[Maps, Labels]] = []
-        any_stained = False
-        for file in looked_at:
-            with suppress(ImageError, OSError), fetched(file) as local, open_planes(local.source, selection) as planes:
-                every = list(planes)
-                plane = every[len(every) // 2]
-                plane = without_glass(plane) if network.skips_glass else plane
-                eye = Eye(plane, network, Budget(plane, max_memory, network), GRID.core_px)
-                any_stained |= view.stain != AS_IS and eye.is_colour
-                parts += eye.find(view)
-        return look_at(parts) if view.stain in (AS_IS, network.view.stain) or any_stained else None
+        def look(view: View) -> Look | None:
+            parts: list[tuple[Maps, Labels]] = []
+            any_stained = False
+            for file in looked_at:
+                with suppress(ImageError), open_planes(file.source, selection) as planes:
+                    every = list(planes)
+                    plane = every[len(every) // 2]
+                    plane = without_glass(plane) if network.skips_glass else plane
+                    eye = Eye(plane, network, Budget(plane, max_memory, network), GRID.core_px)
+                    any_stained |= view.stain != AS_IS and eye.is_colour
+                    parts += eye.find(view)
+            return look_at(parts) if view.stain in (AS_IS, network.view.stain) or any_stained else None
 
-    view, _ = choose(choice, (network.view, *network.others), network.card.training_nucleus_diameter_px, look)
-    return view
+        views = (network.view, *network.others)
+        return choose(choice, views, network.card.training_nucleus_diameter_px, look)[0]

@@ -57,9 +57,11 @@ def verify(config: RunConfig, cluster: Cluster | None = None) -> Generator[Verif
         if not (folder / PROVENANCE_FILE).is_file():
             raise InputsError(f"{config.out}: holds no results to verify, because there is no {PROVENANCE_FILE} in it")
         inputs, labels = find_inputs(config)
-        config = with_same_view(config, inputs.files)
+        notes: list[str] = []
+        config = with_same_view(config, inputs.files, notes.append)
         worker = load_worker(config, labels=labels)
-        yield Verified(PROVENANCE_FILE, tuple(_compare_provenance(folder / PROVENANCE_FILE, worker.describe())))
+        differences = _compare_provenance(folder / PROVENANCE_FILE, worker.describe())
+        yield Verified(PROVENANCE_FILE, (*differences, *notes))
     files = [file for file in inputs.files if config.shard.owns(token_of(file.name))]
     if cluster is None or not files:
         yield from (compare_file(file, worker, config.out) for file in files)

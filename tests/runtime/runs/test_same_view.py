@@ -6,6 +6,8 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -14,6 +16,13 @@ from skimage.transform import resize
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.cli.infer import main as infer_main
+from nuclei_runtime.readers.plane import Selection
+from nuclei_runtime.runs import same_view
+from nuclei_runtime.runs.remote_inputs import find_remote_images
+from nuclei_runtime.segmentation.options import SegmenterOptions
+from nuclei_runtime.segmentation.segmenter import Segmenter
+from nuclei_runtime.stores.remote import RemoteFolder
+from nuclei_runtime.stores.remote_files import RemoteFiles
 
 RunMain = Callable[..., tuple[int, str, str]]
 
@@ -84,3 +93,38 @@ def test_options_that_exclude_each_other_are_refused(
     assert code == 2
     assert reason in " ".join(printed.replace("│", " ").split())
     assert not (tmp_path / "out").exists()
+
+
+def test_images_in_a_store_are_fetched_once_and_one_that_cannot_be_is_left_out_of_all_views(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fsspec")
+    store = RemoteFolder(f"memory://{uuid4().hex}")
+    rng = np.random.default_rng(5)
+    for name in "abc":  # noise: the network looks at it in several views
+        Image.fromarray(rng.integers(0, 255, (48, 48, 3), np.uint8)).save(tmp_path / f"{name}.png")
+        store.put(tmp_path / f"{name}.png", f"{name}.png")
+    fetched: list[str] = []
+    looks: list[int] = []
+    fetch, choose_by_parts = RemoteFiles.fetch, same_view.look_at
+
+    def fetch_but_one(self: RemoteFiles, target: Path) -> None:
+        fetched.append(self.sizes[0][0])
+        if fetched[-1] == "b.png" and fetched.count("b.png") == 1:  # it would be there the next time
+            raise PermissionError(13, "access is denied")
+        fetch(self, target)
+
+    def look_at(parts: list[Any]) -> Any:
+        looks.append(len(parts))
+        return choose_by_parts(parts)
+
+    monkeypatch.setattr(RemoteFiles, "fetch", fetch_but_one)
+    monkeypatch.setattr(same_view, "look_at", look_at)
+    files = find_remote_images([store.url], out=tmp_path / "out").files
+    notes: list[str] = []
+    with Segmenter.from_options(SegmenterOptions()) as segmenter:
+        same_view.common_view(files, segmenter.network, Selection(), None, notes.append)
+    assert fetched == ["a.png", "b.png", "c.png"]
+    assert len(looks) > 1
+    assert set(looks) == {2}
+    assert notes == ["b.png: the view was chosen without it: cannot be read: access is denied"]
