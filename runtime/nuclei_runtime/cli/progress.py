@@ -219,12 +219,12 @@ class OutcomeReporter:
     def summary(self, n_files: int, n_skipped: int, n_unreadable: int) -> str:
         """Return the totals of a run over `n_files` images that skipped `n_skipped` other files.
 
-        `n_unreadable` folders could not be listed: nobody knows how many images they hold.
+        `n_unreadable` folders and plates could not be listed: nobody knows how many images they hold.
         """
         complete = " complete" if self.n_in_part else ""
         kept = f" ({self.n_kept} done before)" if self.n_kept else ""
         in_part = f", {self.n_in_part} {self._done} in part" if self.n_in_part else ""
-        unreadable = f"; folders that could not be listed: {n_unreadable}" if n_unreadable else ""
+        unreadable = f"; folders and plates that could not be listed: {n_unreadable}" if n_unreadable else ""
         return (
             f"{self.n_segmented - self.n_in_part} of {counted(n_files, 'image')}{complete}{kept}{in_part}, "
             f"{self._counts()}, {self.n_failed} failed; other files skipped: {n_skipped}{unreadable}"

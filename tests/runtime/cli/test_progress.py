@@ -85,7 +85,7 @@ def test_durations_are_said_as_people_say_them(seconds: float, said: str) -> Non
 def test_the_totals_count_the_folders_that_nobody_could_list() -> None:
     reporter = OutcomeReporter(as_json=False)
     assert reporter.summary(0, 2, 0) == "0 of 0 images, 0 nuclei, 0 failed; other files skipped: 2"
-    assert reporter.summary(0, 2, 1).endswith("other files skipped: 2; folders that could not be listed: 1")
+    assert reporter.summary(0, 2, 1).endswith("other files skipped: 2; folders and plates that could not be listed: 1")
 
 
 def planes(*n_nuclei: int, times: int = 0, depths: int = 0) -> FileOutcome:
