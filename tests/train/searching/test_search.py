@@ -36,7 +36,7 @@ class Trainer:
     """Stands in for a training: the lower the weight decay, the better."""
 
     def __init__(self, data: str = "a") -> None:
-        self.data = data
+        self.data, self.modalities = data, "a"
         self.configs: list[TrainingConfig] = []
         self.interrupt_at: tuple[int, int] | None = None
         """Number of the training, from 1, and epoch."""
@@ -49,7 +49,8 @@ class Trainer:
         epochs = json.loads(state.read_text()) if config.resume else []
         assert config.run.exists() == config.resume
         config.run.mkdir(exist_ok=True)
-        run_folder.write_run(config.run, {"backend": "none", "data_digests": {"train": self.data}})
+        data = {"data": {"modalities_sha256": self.modalities}, "data_digests": {"train": self.data}}
+        run_folder.write_run(config.run, {"backend": "none", **data})
         quality = 1 / (1 + recipe.weight_decay)
         with reporter.fitting():
             for epoch in range(len(epochs) + 1, EPOCHS + 1):
@@ -146,14 +147,20 @@ def test_an_interrupted_search_goes_on_within_the_trial_and_becomes_the_same(tmp
     assert len(search(config(tmp_path, resume=True), 8, Reporter()).trials) == 8
 
 
+def test_oddities_that_were_accepted_are_accepted_in_later_trials(tmp_path: Path, trainer: Trainer) -> None:
+    search(replace(config(tmp_path), accept_oddities=True), 1, Reporter())
+    search(config(tmp_path, resume=True), 2, Reporter())
+    assert [one.accept_oddities for one in trainer.configs] == [True, True]
+
+
 def test_a_search_is_not_mixed_with_another(tmp_path: Path, trainer: Trainer) -> None:
     search(config(tmp_path), 2, Reporter())
     with pytest.raises(RunFolderError, match="already contains a search; add --resume"):
         search(config(tmp_path), 3, Reporter())
     with pytest.raises(RunFolderError, match=r"differs from this command in recipe\.epochs \(5 in the run, 6 in"):
         search(config(tmp_path, resume=True, recipe=replace(Native(), epochs=6)), 3, Reporter())
-    trainer.data = "b"
-    with pytest.raises(RunFolderError, match=r"differs from this command in data\.data_digests\.train"):
+    trainer.data = trainer.modalities = "b"
+    with pytest.raises(RunFolderError, match=r"command in data\.data\.modalities_sha256 .*, data\.data_digests\.train"):
         search(config(tmp_path, resume=True), 3, Reporter())
     (tmp_path / "other").mkdir()
     (tmp_path / "other/notes.txt").write_text("mine")

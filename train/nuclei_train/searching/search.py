@@ -80,7 +80,12 @@ def search(config: TrainingConfig, n_trials: int, reporter: Reporter) -> SearchR
     study = open_study(config, space, own)
     begun_with = study.user_attrs[BEGUN_WITH]
     paths = {name: Path(path) for name, path in begun_with["paths"].items()}
-    config = replace(config, start=config.start or paths.get("start"), teacher=config.teacher or paths.get("teacher"))
+    config = replace(
+        config,
+        start=config.start or paths.get("start"),
+        teacher=config.teacher or paths.get("teacher"),
+        accept_oddities=config.accept_oddities or begun_with.get("accept_oddities", False),
+    )
     folder = config.run / TRIAL_FOLDER
     continues = take_up_interrupted(study) and (folder / run_folder.RUN_FILE).is_file()
     while len(done := study.get_trials(states=DONE)) < n_trials:

@@ -69,6 +69,7 @@ def open_study(config: TrainingConfig, space: Space, own: Mapping[str, float]) -
     begun_with = {
         "recipe": asdict(config.recipe),  # type: ignore[call-overload]  # each recipe is a dataclass
         "paths": resumable_paths({"start": config.start, "teacher": config.teacher}),
+        "accept_oddities": config.accept_oddities,
     }
     exists = (run / STUDY_FILE).is_file()
     if not exists and run.exists() and (not run.is_dir() or any(run.iterdir())):
