@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -320,6 +321,22 @@ def test_several_data_sets_become_one(data: Path, make_dsb_zip: MakeZip, run_mai
     for one, before in zip(split.val, alone.val, strict=True):
         for array, again in zip(read_with_truth(one), read_with_truth(before), strict=True):
             np.testing.assert_array_equal(array, again)
+
+
+def test_what_a_joined_file_leaves_out_is_said_by_reason(data: Path, run_main: RunMain, tmp_path: Path) -> None:
+    other = half_paired(tmp_path / "other")
+    for kind in ("images", "masks"):
+        (other / "test" / kind).mkdir(parents=True)
+        shutil.copy(other / kind / "a.tif", other / "test" / kind / "z.tif")
+    (other / "masks/d.tif").unlink()
+    code, printed, err = run_main(pack_main, data, other, tmp_path / "joint.zip")
+    assert code == 0, err
+    assert [line for line in printed.splitlines() if line.startswith("left out")] == [
+        "left out: 1 image without masks",
+        "left out: 3 images in neither train nor val of splits.csv",
+        "left out: 1 image in neither train nor val of the folders",
+    ]
+    assert "other_z" not in {one.image_id for one in open_data(tmp_path / "joint.zip")[0].samples}
 
 
 def test_data_sets_that_cannot_be_joined_are_named(make_dsb_zip: MakeZip, run_main: RunMain, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,7 +21,7 @@ from nuclei_train.data.opening import open_for_training
 from nuclei_train.data.packed import PACK_FILE, VERSION
 from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.data.split import select
-from nuclei_train.data.split_table import SPLIT_FILE
+from nuclei_train.data.split_table import SPLIT_FILE, SplitTable
 from nuclei_train.data.stopping import check_oddities
 from nuclei_train.data.truth import read_with_truth
 from nuclei_train.errors import DatasetError
@@ -103,7 +104,7 @@ def pack(
             for done, sample in enumerate(samples, start=1):
                 entries.append(_pack_sample(writer, dataset, sample))
                 progress(done, len(samples))
-            left_out = _left_out(dataset, samples)
+            left_out = _left_out(sources)
             writer.add(PACK_FILE, _manifest(dataset.name, sum(left_out.values()), entries, writer.digests))
         part.replace(file)
     finally:
@@ -113,14 +114,16 @@ def pack(
     return Packed(len(samples), left_out, file.stat().st_size, digest)
 
 
-def _left_out(dataset: Dataset, packed: Sequence[Sample]) -> dict[str, int]:
-    """Return how many images were not packed, by reason."""
-    n_with_truth = sum(sample.has_truth for sample in dataset.samples)
-    reasons = {
-        "without masks": len(dataset.samples) - n_with_truth,
-        f"in neither train nor val of {SPLIT_FILE}": n_with_truth - len(packed),
-        "that an earlier packing had left out": dataset.n_images - len(dataset.samples),
-    }
+def _left_out(sources: Sequence[tuple[Dataset, SplitTable | None]]) -> dict[str, int]:
+    """Return how many images of the data sets are not packed, by reason."""
+    reasons: Counter[str] = Counter()
+    for dataset, table in sources:
+        n_with_truth = sum(sample.has_truth for sample in dataset.samples)
+        divided_by = SPLIT_FILE if table is not None and table.source == SPLIT_FILE else "the folders"
+        where = f"in neither train nor val of {divided_by}"
+        reasons["without masks"] += len(dataset.samples) - n_with_truth
+        reasons[where] += n_with_truth - len(select(dataset, table))
+        reasons["that an earlier packing had left out"] += dataset.n_left_out
     return {reason: n for reason, n in reasons.items() if n}
 
 
