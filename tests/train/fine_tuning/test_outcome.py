@@ -56,11 +56,14 @@ def test_a_loss_keeps_the_weights_and_says_so() -> None:
 
 
 def test_a_gain_on_the_mean_that_the_other_images_do_not_confirm_keeps_the_weights() -> None:
-    """One image gains much and chooses the epoch; the other images, without it, would not."""
+    """One image gains much and chooses the epoch; the other half of the images would not, and lose by it."""
     before, after = [0.5] * 10, [0.48] * 9 + [0.9]
     found = outcome(before, after)
     assert found.held_out.best_epoch == 1
     assert not found.is_recommended
+    assert found.epochs == 0
+    assert found.sentences[0].startswith("Not better: a number of epochs that was best for one half")
+    assert "This run keeps the weights of the bundled model" in found.sentences[0]
 
 
 def test_noise_shows_no_difference() -> None:

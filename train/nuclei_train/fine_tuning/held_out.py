@@ -105,16 +105,22 @@ class HeldOut:
 
     @property
     def after(self) -> tuple[Score, ...]:
-        """The images' scores after it, each after the number of epochs that is best for the *other* images.
+        """The images' scores after it, each after the number of epochs that is best for the *other half* of them.
 
         A number of epochs chosen on an image flatters the score of that image: the largest of several numbers that
-        differ by chance alone is more than the first of them.
+        differ by chance alone is more than the first of them. Choosing on all images but one is not fair either: of
+        epochs that are nearly equal, it gives each image the one that is bad for it. Simulated with 20 images and three
+        epochs without any gain, 14 to 20% of the runs then looked worse than before, and with halves 4 to 6%. The
+        halves are not mixed: neighbours in the order of the images often show the same field.
         """
         aps = self.mean_aps
         n_images = aps.shape[1]
         if n_images == 1:
             return self.scores[self.best_epoch]
-        chosen = [best_epoch(np.delete(aps, image, axis=1)) for image in range(n_images)]
+        halves = np.array_split(np.arange(n_images), 2)
+        chosen = np.empty(n_images, int)
+        for half, other in (halves, halves[::-1]):
+            chosen[half] = best_epoch(aps[:, other])
         return tuple(self.scores[epoch][image] for image, epoch in enumerate(chosen))
 
 

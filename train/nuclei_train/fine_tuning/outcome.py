@@ -65,6 +65,12 @@ class Outcome:
     @property
     def verdict(self) -> str:
         """The first sentence of the report."""
+        if self.held_out.best_epoch > 0 and self.epochs == 0:
+            return (
+                f"Not better: a number of epochs that was best for one half of the held-out images made the other half "
+                f"worse. This run keeps the weights of {self.start}. Do not use it instead; annotate more images, or "
+                "other ones."
+            )
         if self.epochs == 0:
             return (
                 f"Not better: no fitting gave the held-out images a higher mean AP than {self.start}, whose weights "

@@ -30,6 +30,11 @@ COLUMNS = (
     "mean_ap_after",
 )
 
+_AFTER = (
+    "*After* is the score of an image after the number of epochs that is best for the other half of the held-out "
+    "images, so that the choice does not flatter it."
+)
+
 
 def write_report(folder: Path, outcome: Outcome) -> None:
     """Write the three files."""
@@ -115,11 +120,10 @@ def _how(outcome: Outcome) -> str:
         f"{outcome.start}."
     )
     if outcome.n_rounds == 1:
-        return f"{scored} The split table says which images are held out; they are never fitted."
+        return f"{scored} {_AFTER} The split table says which images are held out; they are never fitted."
     return (
         f"{scored} Each image was held out once: in {outcome.n_rounds} rounds, the network was fitted to the other "
-        "images and scored on these. *After* is the score of an image after the number of epochs that is best for all "
-        "other images, so that the choice does not flatter it. The final model is fitted to all images, and is "
+        f"images and scored on these. {_AFTER} The final model is fitted to all images, and is "
         "therefore scored on none of them."
     )
 
