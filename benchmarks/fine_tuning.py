@@ -36,7 +36,7 @@ from nuclei_train.data.split import Split
 from nuclei_train.evaluation.comparison import Comparison, compare
 from nuclei_train.fine_tuning.held_out import Score
 from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
-from nuclei_train.fitting.start import BUNDLED, card_of, read_start
+from nuclei_train.fitting.start import BUNDLED, card_of, read_card, read_start
 from nuclei_train.recipes.fine_tuning import FineTuning, FineTuningMaterial
 from nuclei_train.recipes.recipe import Replay, Sources
 
@@ -96,7 +96,7 @@ def measure(asked: Asked) -> None:
     recipe = FineTuning(max_original=asked.n_original)
     start = read_start(asked.start, recipe)
     assert start.weights is not None
-    tuner = Tuner(recipe, start.weights, card_of(start.read_card()))
+    tuner, card = Tuner(recipe, start.weights), card_of(read_card(start.path))
     material = load(asked, recipe)
     n_pool = material.n_to_fit
     held_out = range(n_pool, len(material.images.ids))
@@ -106,8 +106,8 @@ def measure(asked: Asked) -> None:
         images = material.images.select(held_out)
         assert material.original is not None
         scored = {
-            "held out": tuner.score([material.samples[place] for place in held_out], images),
-            "original": tuner.score(material.original_samples, material.original),
+            "held out": tuner.score([material.samples[place] for place in held_out], images, card),
+            "original": tuner.score(material.original_samples, material.original, card),
         }
         return {name: [vars_of(one) for one in scores] for name, scores in scored.items()}
 

@@ -40,7 +40,7 @@ from nuclei_train.exploration.ruler import ruler_of
 from nuclei_train.exploration.suggest import coordinates_of, doubts
 from nuclei_train.fine_tuning.tuner import Tuner
 from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
-from nuclei_train.fitting.start import card_of, read_start
+from nuclei_train.fitting.start import card_of, read_card, read_start
 from nuclei_train.recipes.fine_tuning import FineTuning, FineTuningMaterial
 from nuclei_train.recipes.recipe import Replay, Sources
 
@@ -136,14 +136,14 @@ def measure(asked: Asked, images: Images, selections: dict[str, list[int]]) -> N
     recipe = FineTuning()
     start = read_start(asked.start, recipe)
     assert start.weights is not None
-    tuner = Tuner(recipe, start.weights, card_of(start.read_card()))
+    tuner, card = Tuner(recipe, start.weights), card_of(read_card(start.path))
     split = Split(images.samples[: images.n_pool], images.samples[images.n_pool :], "benchmark", "")
     replay = Replay("original", "", tuple(original_images(asked, images)), (), {})
     sources = recipe.choose(Sources(split, {}, (), None, replay))
     material: FineTuningMaterial = recipe.load(sources, lambda: None)
 
     def score(places: Sequence[int]) -> dict[str, dict[str, float]]:
-        scores = tuner.score([material.samples[place] for place in places], material.images.select(places))
+        scores = tuner.score([material.samples[place] for place in places], material.images.select(places), card)
         return {
             material.images.ids[place]: {"mean AP": round(one.mean_ap, 5), "AP@0.5": round(one.ap_50, 5)}
             for place, one in zip(places, scores, strict=True)

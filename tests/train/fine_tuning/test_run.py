@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -16,21 +17,24 @@ import pytest
 from nuclei_runtime import Segmenter
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.metrics import match
+from nuclei_runtime.model.card import ModelCard
 from nuclei_runtime.steps.flags import FlagLimits
 from nuclei_runtime.steps.novelty import Appearance, Familiar
 from nuclei_train.cli.train import main as train_main
 from nuclei_train.data.finding import open_data, training_set
-from nuclei_train.data.split import split_samples
+from nuclei_train.data.split import START_WARNING, split_samples
 from nuclei_train.errors import DatasetError, RunFolderError
 from nuclei_train.evaluation.keras_network import find_nuclei, keras_network
-from nuclei_train.fine_tuning.run import FineTuningResult, describe_flags, fine_tune
+from nuclei_train.fine_tuning.held_out import Score
+from nuclei_train.fine_tuning.run import FineTuningResult, _FineTuning, describe_flags, fine_tune
 from nuclei_train.fine_tuning.tuner import Tuner
 from nuclei_train.fitting.preparing import TrainingConfig
 from nuclei_train.fitting.reporter import Reporter
-from nuclei_train.fitting.start import BUNDLED, card_of, read_start
+from nuclei_train.fitting.start import BUNDLED, Start, read_card, read_start
 from nuclei_train.recipes import registry
-from nuclei_train.recipes.fine_tuning import FineTuning
+from nuclei_train.recipes.fine_tuning import FineTuning, FineTuningMaterial
 from nuclei_train.recipes.native import Native, keep_maps
+from nuclei_train.recipes.native_material import LabelledImages
 from nuclei_train.recipes.recipe import Sources
 from nuclei_train.run_folder import read_run
 from tests.train.conftest import Listener
@@ -96,6 +100,7 @@ def test_the_run_folder_is_complete(done: tuple[Path, FineTuningResult, Listener
         "round 1 of 2: 2 images to fit, 2 held out",
         "round 2 of 2: 2 images to fit, 2 held out",
     ]
+    assert START_WARNING in listener.sentences  # the images held out in turn may be those that the start was fitted on
     assert sorted(result.outcome.ids) == [f"field_{seed:03d}" for seed in range(4)]
     assert result.outcome.own.n_images == 4
 
@@ -181,6 +186,16 @@ def test_a_start_without_a_card_is_refused(data: Path, native_run: Path, tmp_pat
     config = TrainingConfig(data, tmp_path / "run", SMALL, resume=False, start=tmp_path / "alone.keras")
     with pytest.raises(RunFolderError, match=r"keeps the card of the model that it begins with.* --recipe native"):
         fine_tune(config, Reporter())
+    assert not config.run.exists()
+
+
+def test_a_fine_tuning_without_a_start_leaves_no_run_folder(data: Path, tmp_path: Path) -> None:
+    """So that what the message says, to add --start, works."""
+    for resume in (False, True):
+        config = TrainingConfig(data, tmp_path / "run", SMALL, resume=resume)
+        with pytest.raises(RunFolderError, match="needs weights to begin with; add --start bundled"):
+            fine_tune(config, Reporter())
+        assert not config.run.exists()
 
 
 def test_one_image_is_refused(native_run: Path, tmp_path: Path, make_dsb_zip: MakeZip) -> None:
@@ -206,8 +221,8 @@ def test_the_command_prints_the_outcome(
     ("options", "expected"),
     [
         (("--recipe", "native", "--replay", "old"), "--replay requires --start and the recipe fine-tuning"),
-        (("--start", "bundled", "--search", "2"), "--search requires --recipe native"),
-        (("--start", "bundled", "--teacher", "model.onnx"), "--teacher requires --recipe native"),
+        (("--start", "bundled", "--search", "2"), "--search requires --recipe native, native-wide or baseline"),
+        (("--start", "bundled", "--teacher", "model.onnx"), "--teacher requires --recipe native or native-wide"),
         (("--recipe", "fine-tuning"), "a fine-tuning needs weights to begin with; add --start bundled"),
     ],
 )
@@ -240,7 +255,7 @@ def test_the_weights_are_the_means_of_the_fitted_ones_and_those_of_the_start(dat
     material = SMALL.load(SMALL.choose(Sources(split, {}, ())), lambda: None)
     found = []
     for recipe in recipes:
-        tuner = Tuner(recipe, start.weights, card_of(start.read_card()))
+        tuner = Tuner(recipe, start.weights)
         tuner.fit(material.batches(material.to_fit, 0), 1, lambda: False)
         found.append(tuner.model.get_weights())
         np.testing.assert_array_equal(tuner.inference.get_weights()[0], found[-1][0])
@@ -249,6 +264,46 @@ def test_the_weights_are_the_means_of_the_fitted_ones_and_those_of_the_start(dat
     for one, mean, none, old in zip(fitted, half, unchanged, start.weights, strict=True):
         np.testing.assert_allclose(mean, (one + old) / 2, rtol=1e-5, atol=1e-7)
         np.testing.assert_array_equal(none, old)
+
+
+def test_what_was_fitted_is_scored_with_the_card_that_is_exported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The size of nuclei in the card decides the view: with the start's, another model would be scored."""
+    known: list[float] = []
+
+    class Recorder:
+        model = inference = SimpleNamespace(save=lambda _path: None)
+
+        def __init__(self, *_: Any) -> None: ...
+
+        def reset(self) -> None: ...
+
+        def fit(self, _batches: Any, epochs: int, _stop: Any, after: Any = lambda _loss: None) -> None:
+            for _ in range(epochs):
+                after(0.0)
+
+        def score(self, samples: Any, _images: Any, card: ModelCard) -> list[Score]:
+            known.append(card.training_nucleus_diameter_px)
+            return [Score(1, 1, 0.5, 0.1 * len(known)) for _ in samples]
+
+    monkeypatch.setattr("nuclei_train.fine_tuning.tuner.Tuner", Recorder)
+    images = [np.zeros((64, 64, 3), np.uint8)] * 2
+    labels = [np.pad(np.ones((36, 36), np.int32), 14)] * 2
+    own = LabelledImages(("a", "b"), ("", ""), tuple(images), tuple(labels))
+    samples = (None, None)
+    material = FineTuningMaterial(own, samples, 1, None, own, samples, SMALL)  # type: ignore[arg-type]
+    config = TrainingConfig(tmp_path, tmp_path, SMALL, resume=False)
+    start, described = Start(BUNDLED, "00000", []), read_card(BUNDLED)
+    prepared = SimpleNamespace(config=config)
+    tuning = _FineTuning(prepared, start, described, material, Reporter())  # type: ignore[arg-type]
+    outcome = tuning.finish(tuning.hold_out(lambda: False), lambda: False)
+    before, after = (
+        described["training_nucleus_diameter_px"],
+        tuning.describe(outcome).card["training_nucleus_diameter_px"],
+    )
+    assert after == 40.6
+    assert known == [before, after, after, before, after]
 
 
 def test_images_that_were_fitted_are_familiar() -> None:

@@ -17,7 +17,7 @@ import pytest
 from nuclei_runtime.model.session import load_session
 from nuclei_train.errors import RunFolderError
 from nuclei_train.fitting.fit import TrainingConfig, train
-from nuclei_train.fitting.start import BUNDLED, read_start
+from nuclei_train.fitting.start import BUNDLED, read_card, read_start
 from nuclei_train.recipes.baseline import Baseline
 from nuclei_train.recipes.native import Native, keep_maps
 from nuclei_train.run_folder import read_run
@@ -41,7 +41,7 @@ def test_the_bundled_checkpoint_and_the_bundled_model_have_the_same_weights() ->
     batch = np.random.default_rng(0).random((2, 64, 96, 3), np.float32)
     difference = np.abs(np.asarray(inference.predict_on_batch(batch)) - session.run(batch)).max()
     assert difference < session.card.tolerance
-    assert start.read_card()["postprocessing"] == json.loads(session.card.to_json())["postprocessing"]
+    assert read_card(start.path)["postprocessing"] == json.loads(session.card.to_json())["postprocessing"]
 
 
 def test_its_weights_are_those_of_the_best_checkpoint(native_run: Path) -> None:
@@ -132,9 +132,7 @@ def test_a_run_that_began_so_resumes_without_them(finished_run: Path, make_dsb_z
     for run in (whole, part):
         listener = Listener()
         train(TrainingConfig(data, run, two, resume=False, start=finished_run), listener)
-    assert any(
-        "may have been fitted on some of the images now used for validation" in one for one in listener.sentences
-    )
+    assert any("may have been fitted on some of the images that are now held out" in one for one in listener.sentences)
     expected = (whole / "history.csv").read_text(encoding="utf-8").splitlines()
 
     # As after a kill in the second epoch: the first one is saved, and the folder of the start no longer exists.

@@ -77,7 +77,8 @@ def train(
             metavar="N",
             min=1,
             help="Train N times with different settings, and keep the best run in RUN/best. For native and "
-            "native-wide: learning rate, weight decay, and how strongly images are changed.",
+            "native-wide: learning rate, weight decay, and how strongly images are changed. For baseline: learning "
+            "rate and batch size.",
         ),
     ] = None,
     accept_oddities: AcceptOdditiesOption = False,
@@ -115,8 +116,10 @@ def train(
         config = TrainingConfig(data, run, chosen, resume, start, teacher, accept_oddities, replay)
         reporter = _CommandLineReporter(signals)
         is_fine_tuning = isinstance(chosen, FineTuning)
-        if is_fine_tuning and (search is not None or teacher is not None):
-            raise typer.BadParameter(f"{'--search' if teacher is None else '--teacher'} requires --recipe native")
+        if is_fine_tuning and teacher is not None:
+            raise typer.BadParameter("--teacher requires --recipe native or native-wide")
+        if is_fine_tuning and search is not None:
+            raise typer.BadParameter("--search requires --recipe native, native-wide or baseline")
         if replay is not None and not is_fine_tuning:
             raise typer.BadParameter("--replay requires --start and the recipe fine-tuning")
         if search is not None:

@@ -28,8 +28,8 @@ RANDOM_SPLIT_WARNING = (
 )
 
 START_WARNING = (
-    "The weights that this training starts from may have been fitted on some of the images now used for validation, "
-    "so the validation scores may be too good. A table splits.csv with the split of that training keeps them apart."
+    "The weights that this training starts from may have been fitted on some of the images that are now held out, so "
+    "their scores may be too good. A table splits.csv with the split of that training keeps them apart."
 )
 
 

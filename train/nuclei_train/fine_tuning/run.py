@@ -19,7 +19,7 @@ from nuclei_train.fine_tuning.report import write_report
 from nuclei_train.fitting.preparing import Prepared, TrainingConfig, load, prepare
 from nuclei_train.fitting.reporter import Reporter
 from nuclei_train.fitting.run_description import describe_export
-from nuclei_train.fitting.start import BUNDLED, Start, card_of
+from nuclei_train.fitting.start import BUNDLED, Start, card_of, read_card, recorded_path
 from nuclei_train.recipes.fine_tuning import FineTuning, FineTuningMaterial
 from nuclei_train.recipes.model_description import describe_training
 from nuclei_train.recipes.native import INFERENCE_CHECKPOINT, QUANTISATION_FILE
@@ -70,11 +70,14 @@ def fine_tune(config: TrainingConfig, reporter: Reporter) -> FineTuningResult:
         See `nuclei_train.fitting.fit.train`.
     """
     began = time.perf_counter()
+    # Before there is a run folder: with the right start, the same command works.
+    path = config.start or recorded_path(run_folder.recorded_run(config.run) if config.resume else {})
+    if path is None:
+        raise RunFolderError(f"{config.run}: a fine-tuning needs weights to begin with; add --start {BUNDLED}")
+    described = read_card(path)
     prepared = prepare(config, reporter, IN_TURN)
     start = prepared.start
-    if start is None:
-        raise RunFolderError(f"{config.run}: a fine-tuning needs weights to begin with; add --start {BUNDLED}")
-    described = start.read_card()
+    assert start is not None
     material: FineTuningMaterial = load(prepared, reporter)
     material.draw(config.run / "sanity_check.png")
     reporter.say(f"starting from the weights of {start.name}")
@@ -126,8 +129,10 @@ class _FineTuning:
         assert start.weights is not None
         self._recipe, self._run = prepared.config.recipe, prepared.config.run
         self._start, self._described = start, described
+        self._start_card = card_of(described)
+        self._tuned_card = card_of(describe_tuned(described, material))
         self._material, self._reporter = material, reporter
-        self._tuner = Tuner(self._recipe, start.weights, card_of(described))
+        self._tuner = Tuner(self._recipe, start.weights)
 
     def hold_out(self, stop_requested: Callable[[], bool]) -> HeldOut:
         """Fit and score all rounds, apart from those of an earlier, interrupted command."""
@@ -153,10 +158,10 @@ class _FineTuning:
         began = time.perf_counter()
         samples, images = [material.samples[place] for place in held_out], material.images.select(held_out)
         tuner.reset()
-        scores, losses = [tuple(tuner.score(samples, images))], []
+        scores, losses = [tuple(tuner.score(samples, images, self._start_card))], []
 
         def score(loss: float) -> None:
-            scores.append(tuple(tuner.score(samples, images)))
+            scores.append(tuple(tuner.score(samples, images, self._tuned_card)))
             losses.append(loss)
 
         batches = material.batches(fitted, self._start.skipped_epochs)
@@ -170,7 +175,8 @@ class _FineTuning:
         outcome = Outcome(self._start.name, ids, held_out, len(material.rounds))
         tuner.reset()
         original = material.original
-        before = tuple(tuner.score(material.original_samples, original)) if original is not None else ()
+        samples = material.original_samples
+        before = tuple(tuner.score(samples, original, self._start_card)) if original is not None else ()
         if outcome.epochs:
             self._reporter.say(
                 f"final fit of {counted(outcome.epochs, 'epoch')} to {counted(material.n_to_fit, 'image')}"
@@ -181,7 +187,7 @@ class _FineTuning:
         tuner.inference.save(self._run / INFERENCE_CHECKPOINT)
         if original is None:
             return outcome
-        after = tuple(tuner.score(material.original_samples, original)) if outcome.epochs else before
+        after = tuple(tuner.score(samples, original, self._tuned_card)) if outcome.epochs else before
         return replace(outcome, original_ids=original.ids, original_before=before, original_after=after)
 
     def describe(self, outcome: Outcome) -> TrainedModel:
@@ -191,8 +197,7 @@ class _FineTuning:
         if outcome.epochs:
             n_images = counted(material.n_to_fit, "image")
             described = {
-                **described,
-                **describe_training(material.areas_px),
+                **describe_tuned(described, material),
                 "description": f"{described['description']} Fine-tuned to {n_images}.",
                 **describe_flags(card_of(described).flags, material.as_native().appearances),
             }
@@ -202,6 +207,14 @@ class _FineTuning:
             name: {"mean AP": value} for name, value in (("before", outcome.own.before), ("after", outcome.own.after))
         }
         return TrainedModel(INFERENCE_CHECKPOINT, card, scores, [], quantisation)
+
+
+def describe_tuned(described: dict[str, Any], material: FineTuningMaterial) -> dict[str, Any]:
+    """Return the card of a start after a fit: the size of nuclei that the network knows is that of the user's own.
+
+    The choice of views depends on this size, so what was fitted is scored with it, as it is exported.
+    """
+    return {**described, **describe_training(material.areas_px)}
 
 
 def describe_flags(limits: FlagLimits | None, appearances: Sequence[Appearance]) -> dict[str, Any]:

@@ -31,8 +31,6 @@ class Tuner:
     recipe : FineTuning
     weights : sequence of ndarray
         Of the start.
-    card : ModelCard
-        Says how the network is run when it is scored.
 
     Attributes
     ----------
@@ -42,14 +40,13 @@ class Tuner:
         That which is scored: with the weights after the last epoch, or of the start.
     """
 
-    def __init__(self, recipe: FineTuning, weights: Sequence[NDArray[Any]], card: ModelCard) -> None:
+    def __init__(self, recipe: FineTuning, weights: Sequence[NDArray[Any]]) -> None:
         make_deterministic(recipe.seed)
         self._recipe, self._weights = recipe, weights
         self.model = recipe.build()
         self.model.optimizer.build(self.model.trainable_variables)
         self._fresh = [keras.ops.convert_to_numpy(variable) for variable in self.model.optimizer.variables]
         self.inference = recipe.build_inference()
-        self._network = keras_network(self.inference, card)
         self.reset()
 
     def reset(self) -> None:
@@ -94,18 +91,18 @@ class Tuner:
         share = 1 - self._recipe.start_share
         return [old + share * (new - old) for old, new in zip(self._weights, self.model.get_weights(), strict=True)]
 
-    def score(self, samples: Sequence[Sample], images: LabelledImages) -> list[Score]:
-        """Score the current weights on images, as `nuclei-infer` would show them to the network.
+    def score(self, samples: Sequence[Sample], images: LabelledImages, card: ModelCard) -> list[Score]:
+        """Score the current weights on images, as `nuclei-infer` would show them to a network with this card.
 
         Raises
         ------
         DatasetError
             An image cannot be segmented; the message names it.
         """
-        scores = []
+        network, scores = keras_network(self.inference, card), []
         for sample, truth in zip(samples, images.labels, strict=True):
             with naming(sample):
-                matching = match(truth, find_nuclei(sample.read_image(), self._network))
+                matching = match(truth, find_nuclei(sample.read_image(), network))
             ap = matching.ap()
             scores.append(Score(matching.n_true, matching.n_predicted, float(ap[AT_50]), float(ap.mean())))
         return scores

@@ -111,7 +111,8 @@ def prepare(config: TrainingConfig, reporter: Reporter, if_random: str) -> Prepa
     datasets, table = open_with_splits(config.data, reporter.say)
     dataset = training_set(datasets)
     split = split_samples(dataset, table, recipe.seed, recipe.validation_fraction)
-    if split.source == "random":
+    is_random = split.source == "random"  # a fine-tuning holds each image out in turn instead
+    if is_random:
         reporter.say(if_random)
     test = next((d.samples for d in datasets if d.name == TEST_SET), ())
     named = {"teacher": config.teacher, "replay": config.replay}
@@ -143,7 +144,7 @@ def prepare(config: TrainingConfig, reporter: Reporter, if_random: str) -> Prepa
         if config.start is not None
         else recorded_start(recorded, recipe, has_state=has_state)
     )
-    if split.source == "random" and start is not None and start.path != BUNDLED:
+    if is_random and start is not None and start.path != BUNDLED:
         reporter.say(START_WARNING)
     identity = describe_run(recipe, dataset, sources, start)
     run_folder.prepare(config.run, identity, defaults_of(recipe), resume=config.resume)

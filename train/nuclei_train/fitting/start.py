@@ -69,27 +69,6 @@ class Start:
         """
         return 1 + int(self.digest[:5], 16)
 
-    def read_card(self) -> dict[str, Any]:
-        """Return the part of the model card that describes these weights; see `TrainedModel.card`.
-
-        Raises
-        ------
-        RunFolderError
-            There is no complete run next to the checkpoint, or it describes no card.
-        """
-        card = json.loads(load_session().card.to_json()) if self.path == BUNDLED else self._read_card_of_run()
-        return {key: value for key, value in card.items() if key not in EXPORTED_FIELDS}
-
-    def _read_card_of_run(self) -> dict[str, Any]:
-        folder = self.checkpoint.parent
-        try:
-            return dict(read_run(folder)["export"]["card"])
-        except (RunFolderError, KeyError, TypeError, ValueError) as error:
-            raise RunFolderError(
-                f"{self.path}: fine-tuning keeps the card of the model that it begins with, and {folder} contains no "
-                "complete run that describes one; start from such a run folder, or train with --recipe native"
-            ) from error
-
 
 def read_start(path: Path, recipe: Recipe) -> Start:
     """Read the weights of an earlier training's best checkpoint.
@@ -106,12 +85,7 @@ def read_start(path: Path, recipe: Recipe) -> Start:
     RunFolderError
         The checkpoint does not exist, cannot be read, or belongs to another network.
     """
-    checkpoint = checkpoint_of(path)
-    if not checkpoint.is_file():
-        raise RunFolderError(
-            f"{checkpoint}: there is no such checkpoint; name a run folder that contains one, a .keras or .h5 "
-            f"file, or {BUNDLED} for the bundled model"
-        )
+    checkpoint = _existing_checkpoint(path)
     network = load_network(checkpoint, "copy it again, or start from another one")
     expected_network = recipe.build()
     weights = widen(network, expected_network)
@@ -145,10 +119,43 @@ def recorded_start(recorded: Mapping[str, Any], recipe: Recipe, *, has_state: bo
     RunFolderError
         See `read_start`.
     """
-    if "start" not in recorded.get("paths", {}):
+    path = recorded_path(recorded)
+    if path is None:
         return None
-    path = Path(recorded["paths"]["start"])
     return Start(path, recorded["start"]["checkpoint_sha256"], None) if has_state else read_start(path, recipe)
+
+
+def recorded_path(recorded: Mapping[str, Any]) -> Path | None:
+    """Return where a run began, as its run.json says; None if it began with random weights."""
+    return Path(recorded["paths"]["start"]) if "start" in recorded.get("paths", {}) else None
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """Return the part of the model card that describes the weights of a start; see `TrainedModel.card`.
+
+    Parameters
+    ----------
+    path : Path
+        See `read_start`.
+
+    Raises
+    ------
+    RunFolderError
+        The checkpoint does not exist, or there is no complete run next to it that describes a card.
+    """
+    card = json.loads(load_session().card.to_json()) if path == BUNDLED else _read_card_of_run(path)
+    return {key: value for key, value in card.items() if key not in EXPORTED_FIELDS}
+
+
+def _read_card_of_run(path: Path) -> dict[str, Any]:
+    folder = _existing_checkpoint(path).parent
+    try:
+        return dict(read_run(folder)["export"]["card"])
+    except (RunFolderError, KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(
+            f"{path}: fine-tuning keeps the card of the model that it begins with, and {folder} contains no "
+            "complete run that describes one; start from such a run folder, or train with --recipe native"
+        ) from error
 
 
 def checkpoint_of(path: Path) -> Path:
@@ -158,8 +165,18 @@ def checkpoint_of(path: Path) -> Path:
     return path / BEST_CHECKPOINT if path.is_dir() else path
 
 
+def _existing_checkpoint(path: Path) -> Path:
+    checkpoint = checkpoint_of(path)
+    if not checkpoint.is_file():
+        raise RunFolderError(
+            f"{checkpoint}: there is no such checkpoint; name a run folder that contains one, a .keras or .h5 "
+            f"file, or {BUNDLED} for the bundled model"
+        )
+    return checkpoint
+
+
 def card_of(described: dict[str, Any]) -> ModelCard:
-    """Return the card that `Start.read_card` describes, with placeholders for what an export writes, to run a network.
+    """Return the card that `read_card` describes, with placeholders for what an export writes, to run a network.
 
     Raises
     ------
