@@ -52,9 +52,9 @@ def results(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     return folder / "results"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A Chromium without a window."""
+    """A Chromium without a window. While it is there, no test can run an event loop of its own."""
     path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if path is None:
         pytest.skip(f"NOT RUN: no browser; the report was not opened in any of {', '.join(BROWSERS)}")

@@ -138,7 +138,7 @@ def test_another_split_is_not_resumed(small_data: Path, small_run: tuple[Path, L
     shutil.copy(small_data / "stage1_train.zip", tmp_path)
     write_table(tmp_path, lambda seed: by_number((seed + 1) % len(SEEDS)))
     before = (small_run[0] / "run.json").read_bytes()
-    with pytest.raises(RunFolderError, match=r"differs from this command in split\.digest .* data_digests\.train"):
+    with pytest.raises(RunFolderError, match=r"differs from this command in .*split\.digest .* data_digests\.train"):
         run(tmp_path, small_run[0], resume=True)
     assert (small_run[0] / "run.json").read_bytes() == before
 
