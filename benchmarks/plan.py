@@ -63,7 +63,7 @@ def main(
     images: Annotated[int, typer.Option()] = 1_000_000,
     megapixels: Annotated[float, typer.Option(help="Of an image.")] = 1.05,
     bytes_per_pixel: Annotated[float, typer.Option(help="Of the stored images.")] = 2.0,
-    speed: Annotated[float, typer.Option(help="Megapixels per second and processor, with writing.")] = 0.9,
+    speed: Annotated[float, typer.Option(help="Megapixels per second and processor, with writing.")] = 1.0,
     overlay_bytes: Annotated[float, typer.Option(help="Written per pixel of an image.")] = 1.0,
     label_bytes: Annotated[float, typer.Option(help="Labels, tables and records, per pixel of an image.")] = 0.17,
     nuclei: Annotated[float, typer.Option(help="Per megapixel.")] = 285.0,

@@ -245,7 +245,7 @@ def test_the_plan_page_has_the_figures_of_its_script() -> None:
     text = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
     cells = dict(re.findall(r"^\| ([^|]+) \| (.+) \|$", text.partition("The assumptions:")[0], re.MULTILINE))
     defaults = {name: one.default for name, one in inspect.signature(plan_main).parameters.items()}
-    both = [figures(**{**defaults, "speed": speed}) for speed in (0.9, 1.2)]
+    both = [figures(**{**defaults, "speed": speed}) for speed in (1.0, 1.5)]
     for row, what, unit in (
         ("processor time", "processor time", " hours"),
         ("duration on 800 processors", "duration on all processors", " minutes"),
