@@ -50,7 +50,7 @@ def test_stages(
             timed_measure(image, segmenter.segment(image).labels)
         found.append(dict(clock.seconds))
 
-    side_by_side(segment_all, rounds=ROUNDS, timer=time.process_time)
+    side_by_side(segment_all, rounds=ROUNDS)
     benchmark.extra_info["reference_seconds"] = {
         part: [seconds[part] for seconds in found[-ROUNDS:]] for part in PARTS if part in found[-1]
     }

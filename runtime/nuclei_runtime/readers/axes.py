@@ -168,7 +168,7 @@ def _check_alike(other: Stack, stack: Stack) -> None:
     found, expected = (" x ".join(str(one.shape[one.axes.index(axis)]) for axis in "YX") for one in (other, stack))
     if found != expected:
         raise ImageShapeError(
-            f"it has {found} pixels, the segmented channel {expected}; measure one of other binning in a run of its own"
+            f"it has {found} pixels, the segmented channel {expected}; measure it in a run that segments it"
         )
 
 

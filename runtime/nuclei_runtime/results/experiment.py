@@ -93,7 +93,8 @@ def conditions_of_table(out: Path) -> Conditions | None:
         }
         return Conditions(IMAGES_TABLE, WELL, of, {})
     of = {name: cell for name, (cell,) in cells.items() if cell}
-    return Conditions(IMAGES_TABLE, IMAGE, of, {name: well for name, (well, *more) in wells.items() if not more}, True)
+    of_images = {name: well for name, (well, *more) in wells.items() if not more}
+    return Conditions(IMAGES_TABLE, IMAGE, of, of_images, is_exact=True)
 
 
 def _condition_of(row: Row) -> str:

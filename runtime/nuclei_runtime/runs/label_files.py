@@ -13,13 +13,7 @@ from nuclei_runtime.readers.formats import format_in_folder, format_of_folder
 from nuclei_runtime.readers.outlines.opening import is_outline_file
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.results.differing import Differing, differing_results
-from nuclei_runtime.results.layout import (
-    PROVENANCE_FILE,
-    RECORDS_FOLDER,
-    record_path,
-    recorded_tokens,
-    result_path,
-)
+from nuclei_runtime.results.layout import PROVENANCE_FILE, RECORDS_FOLDER, record_path, recorded_tokens, result_path
 from nuclei_runtime.results.records import Record, read_record
 from nuclei_runtime.runs.inputs import ImageFile
 from nuclei_runtime.runs.label_names import images_of_labels

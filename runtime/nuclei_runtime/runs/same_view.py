@@ -36,8 +36,8 @@ def common_view(
 ) -> View:
     """Choose one view for all images.
 
-    Files that cannot be read or segmented are left out here; the run reports them. It may find those that could only
-    not be fetched just now, so that these are named.
+    Files that cannot be read or segmented are left out here; the run reports them. Those that could not be fetched are
+    named here, because the run may succeed in fetching them.
 
     Parameters
     ----------

@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 ROUNDING = 1e-9
-"""By how much of itself a product in float64 may miss the number that a user has written, and far more."""
+"""Relative tolerance. The rounding of such a product in float64 is smaller by several orders of magnitude."""

@@ -6,20 +6,17 @@ Kaggle's, or a file made by `nuclei-pack`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from nuclei_runtime.results.layout import PROVENANCE_FILE
 from nuclei_train.data.archive import data_zips
 from nuclei_train.data.composed import composed
-from nuclei_train.data.layouts.pairing import Pair
+from nuclei_train.data.layouts.pairing import Pair, some
 from nuclei_train.data.layouts.registry import LAYOUTS, find_all
 from nuclei_train.data.packed import is_pack, open_pack
 from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.data.stores import FolderStore, Store, ZipStore
 from nuclei_train.errors import DatasetError
-
-_SHOWN = 3
 
 
 def open_data(data: Path) -> list[Dataset]:
@@ -113,11 +110,6 @@ def describe_unpaired(dataset: Dataset) -> str | None:
     if dataset.unpaired:
         parts.append(f"annotations without an image: {len(dataset.unpaired)} ({some(dataset.unpaired)})")
     return f"{dataset.path}: {'; '.join(parts)}" if parts else None
-
-
-def some(names: Sequence[str]) -> str:
-    """Return the first of some names for a message."""
-    return ", ".join([*names[:_SHOWN], "..."] if len(names) > _SHOWN else names)
 
 
 def _open_zip(path: Path) -> list[Dataset]:

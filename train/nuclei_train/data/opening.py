@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from nuclei_runtime.wording import counted
-from nuclei_train.data.finding import describe_unpaired, open_data, some, training_set
+from nuclei_train.data.finding import describe_unpaired, open_data, training_set
+from nuclei_train.data.layouts.pairing import some
 from nuclei_train.data.samples import Dataset
 from nuclei_train.data.split import SIDES
 from nuclei_train.data.split_table import FORMER_SPLIT_FILE, SPLIT_FILE, SplitTable, read_split_table, split_of_folders

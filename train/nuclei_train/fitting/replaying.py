@@ -9,13 +9,12 @@ from pathlib import Path
 
 from nuclei_runtime.wording import counted
 from nuclei_train.data.finding import training_set
+from nuclei_train.data.layouts.pairing import some
 from nuclei_train.data.opening import open_with_splits
 from nuclei_train.data.samples import Dataset, Sample
 from nuclei_train.data.split import split_samples
 from nuclei_train.errors import DatasetError
 from nuclei_train.recipes.recipe import Recipe, Replay
-
-_SHOWN = 3
 
 
 def open_replay(path: Path, recipe: Recipe, say: Callable[[str], None]) -> tuple[Dataset, Replay]:
@@ -55,7 +54,7 @@ def without_own(replay: Replay, own: Dataset, say: Callable[[str], None]) -> Rep
     if not same:
         return replay
     train, val = (tuple(one for one in side if one not in same) for side in (replay.train, replay.val))
-    shown = ", ".join([sample.image_id for sample in same[:_SHOWN]] + ["..."] * (len(same) > _SHOWN))
+    shown = some([sample.image_id for sample in same])
     if not train:
         raise DatasetError(
             f"{replay.name}: every image to replay is also in {own.path} ({shown}); name the data that the starting "

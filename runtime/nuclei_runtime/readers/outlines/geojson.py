@@ -2,7 +2,7 @@
 
 QuPath counts pixels as `Outline` does: whole numbers are corners. A cell has its nucleus beside its own outline
 (``nucleusGeometry``). What QuPath's own measurements ignore is ignored here too: classes whose names end in ``*``.
-QuPath names the plane of each object, but for the first plane of a stack (ROITypeAdapter in io/ROITypeAdapters.java).
+QuPath states the plane of each object except on the first plane of a stack (ROITypeAdapter in io/ROITypeAdapters.java).
 """
 
 from __future__ import annotations

@@ -127,21 +127,21 @@ class FieldOfPlanes(Field):
     def _first(self, opened: _OpenFiles, channel: int) -> Stack:
         """Return the first plane that can be opened, of this channel if possible; its others should be like it."""
         in_order = sorted(self.files.items(), key=lambda plane: (plane[0][1] != channel, plane[0]))
-        present = [at for at, name in in_order if name and (self.plate / name).is_file()]
-        if not present:
-            names = [name for name in self.files.values() if name]
-            example = f", such as {names[0]}" if names else ""
-            raise ImageReadError(
-                f"none of the {len(self.files)} files that the index of the plate names for this field "
-                f"exists{example}; copy the whole plate, or choose other wells with --well"
-            )
         error: ImageError | None = None
-        for at in present:
-            try:
-                return self._opened(opened, at)
-            except ImageError as damage:
-                error = error or damage
-        raise error or ImageReadError("the field has no files")
+        for at, name in in_order:
+            if name and (self.plate / name).is_file():
+                try:
+                    return self._opened(opened, at)
+                except ImageError as damage:
+                    error = error or damage
+        if error is not None:
+            raise error
+        names = [name for name in self.files.values() if name]
+        example = f", such as {names[0]}" if names else ""
+        raise ImageReadError(
+            f"none of the {len(self.files)} files that the index of the plate names for this field exists{example}; "
+            "copy the whole plate, or choose other wells with --well"
+        )
 
     def _opened(self, opened: _OpenFiles, at: Position) -> Stack:
         name = self.files.get(at)

@@ -69,7 +69,7 @@ function setUpCharts() {
   document.getElementById("rounding").textContent =
     "Boxes reach from the lower to the upper quartile, whiskers to the last nucleus within 1.5 times that length. " +
     "The charts leave out the outermost thousandth of each group on both sides; the table does not." +
-    (!report.n_dropped_bits ? "" : " So many values are rounded in this report, each by at most 0.05 %; nuclei.csv has them in full.") +
+    (report.n_dropped_bits ? " So many values are rounded in this report, each by at most 0.05 %; nuclei.csv has them in full." : "") +
     missing;
 }
 

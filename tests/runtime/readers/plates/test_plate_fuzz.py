@@ -121,7 +121,12 @@ def test_any_metadata_of_an_ome_zarr_plate(tmp_path: Path, plate: Any, well: Any
     (folder / "A/1").mkdir(parents=True, exist_ok=True)
     (folder / ".zattrs").write_text(json.dumps({"plate": plate}), encoding="utf-8")
     (folder / "A/1/.zattrs").write_text(json.dumps({"well": well}), encoding="utf-8")
-    for file in find_images([folder], out=tmp_path / "out").files:
+    other = tmp_path / "other.png"
+    other.write_bytes(b"no picture")
+    # Alone, a plate without fields would be refused: there is nothing to segment.
+    found = find_images([folder, other], out=tmp_path / "out")
+    assert other in [file.path for file in found.files]
+    for file in found.files:
         with pytest.raises(ImageError), open_planes(file.source, Selection()):
             pass
 

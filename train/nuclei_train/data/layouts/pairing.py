@@ -10,6 +10,8 @@ from nuclei_train.data.annotations.formats import LABEL_IMAGE, AnnotationFormat
 from nuclei_train.data.layouts.places import annotation_keys, identifier_of, image_keys
 from nuclei_train.errors import DatasetError
 
+_SHOWN = 3
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -123,3 +125,8 @@ def pair_by_name(
 def twice(one: PurePosixPath, other: PurePosixPath) -> DatasetError:
     """Return the error that two files stand for the same."""
     return DatasetError(f"{one} and {other} have the same identifier; expected one file, remove the other")
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first of some names for a message."""
+    return ", ".join([*names[:_SHOWN], "..."] if len(names) > _SHOWN else names)

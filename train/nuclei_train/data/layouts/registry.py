@@ -15,12 +15,10 @@ from nuclei_train.data.layouts.beside import find_side_by_side, is_by_product
 from nuclei_train.data.layouts.coco import find_listed
 from nuclei_train.data.layouts.folders import find_images_alone, find_two_folders
 from nuclei_train.data.layouts.kaggle import find_folder_per_image
-from nuclei_train.data.layouts.pairing import Found
+from nuclei_train.data.layouts.pairing import Found, some
 from nuclei_train.data.layouts.places import is_image
 from nuclei_train.data.layouts.results import find_results, is_within, results_folders
 from nuclei_train.data.stores import Store
-
-_SHOWN = 3
 
 Finder = Callable[[Sequence[PurePosixPath], str, Store], Found]
 """Takes the files that no earlier layout uses, the name of the folder or zip, and the store to read them from."""
@@ -84,11 +82,10 @@ def find_all(names: Iterable[str], name: str, store: Store) -> Found:
         if is_image(file) and not is_by_product(file) and file not in found.used and not is_within(file, results)
     ]
     if found.pairs and unused:
-        shown = ", ".join([*unused[:_SHOWN], "..."] if len(unused) > _SHOWN else unused)
         found.notes.append(
-            f"{name}: {counted(len(unused), 'image file')} not used, because no layout has a place for them: {shown}. "
-            "If these belong to the data, move them: annotated images are not searched for in subfolders of a folder "
-            "with images or masks"
+            f"{name}: {counted(len(unused), 'image file')} not used, because no layout has a place for them: "
+            f"{some(unused)}. If these belong to the data, move them: annotated images are not searched for in "
+            "subfolders of a folder with images or masks"
         )
     return found
 
