@@ -38,7 +38,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def n_kept(out: Path) -> int:
-    """Return how many blocks are kept whole. A copy is read: opening the file cuts off an entry that is being written."""
+    """Return how many blocks are kept whole. A copy is read, because opening the file cuts off an unfinished entry."""
     copy = out.with_suffix(".blocks")
     copy.write_bytes(b"".join(path.read_bytes() for path in (out / BLOCKS_FOLDER).glob("*")))
     with KeptBlocks(copy) as kept:
