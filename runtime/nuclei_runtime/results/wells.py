@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from string import ascii_uppercase
 
-from nuclei_runtime.results.read_tables import Row, image_name
+from nuclei_runtime.readers.plates.field import field_label
+from nuclei_runtime.results.read_tables import Row, image_name, unescaped
 
 MAX_ROWS, MAX_COLUMNS = 32, 48
 """Of a plate with 1536 wells (ANSI SLAS 4-2004)."""
@@ -27,7 +28,8 @@ class Well:
     Attributes
     ----------
     plate : str
-        The file that holds the plate, or the folder of its images; empty for the folder that was segmented.
+        The plate whose field an image is, the file that holds the plate, or the folder of its images; empty for the
+        folder that was segmented.
     row, column : int
         From 0.
     """
@@ -71,7 +73,7 @@ def find_wells(images: Sequence[Row]) -> list[Well | None]:
         folder = "" if parent == "." else parent
         if row.get("well"):
             place = parse_well(row["well"])
-            plate = name if len(in_one_file[name]) > 1 else folder
+            plate = name if len(in_one_file[name]) > 1 else _plate_of_field(row) or folder
             wells[index] = None if place is None else Well(plate, *place)
         else:
             unnamed[folder].append(index)
@@ -80,6 +82,15 @@ def find_wells(images: Sequence[Row]) -> list[Well | None]:
         for index, place in zip(members, _places(names), strict=False):
             wells[index] = Well(folder, *place)
     return wells
+
+
+def _plate_of_field(row: Row) -> str | None:
+    """Return the plate that an image is a field of, as the image's name says it; None if it is none."""
+    if not row.get("field"):
+        return None
+    name = image_name(row)
+    plate = name.removesuffix(f"_{field_label(row['well'], unescaped(row['field']))}")
+    return None if plate == name else plate
 
 
 def _places(names: Sequence[str]) -> list[tuple[int, int]]:

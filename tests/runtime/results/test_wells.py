@@ -73,3 +73,13 @@ def test_the_column_well_comes_first() -> None:
 def test_a_file_with_several_wells_is_a_plate() -> None:
     rows = [{"image": "x/plate.zarr", "well": "A1"}, {"image": "x/plate.zarr", "well": "A2"}]
     assert find_wells(rows) == [Well("x/plate.zarr", 0, 0), Well("x/plate.zarr", 0, 1)]
+
+
+def test_plates_in_one_folder_are_plates_of_their_own() -> None:
+    fields = {"P1_B02_f01": "1", "P1_B02_f12": "12", "P2_B02_f01": "1", "x/P1_B02_f-1": "'-1"}
+    rows = [{"image": image, "well": "B02", "field": field} for image, field in fields.items()]
+    assert find_wells(rows) == [Well(plate, 1, 1) for plate in ("P1", "P1", "P2", "x/P1")]
+
+
+def test_an_image_that_is_no_field_lies_on_the_plate_of_its_folder() -> None:
+    assert find_wells([{"image": "x/P1_B02_f00", "well": "B02", "field": ""}]) == [Well("x", 1, 1)]
