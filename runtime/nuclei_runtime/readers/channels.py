@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -145,9 +146,7 @@ class Channels:
         names = self.names or (COLOURS if self.are_colours and self.n == len(COLOURS) else ("",) * self.n)
         # Names become those of columns, on one line.
         plain = ["".join(c if c.isprintable() else " " for c in name).strip() for name in names]
-        return [
-            str(i) if not name else f"{name} {i}" if plain.count(name) > 1 else name for i, name in enumerate(plain)
-        ]
+        return told_apart(plain)
 
     def _of_several(self, asked: str | int | None) -> Chosen:
         names = [name.casefold() for name in self.names]
@@ -201,3 +200,12 @@ def _index(asked: str | int) -> int | None:
     """Return the index that a number or its digits stand for; None if it is a name."""
     is_index = isinstance(asked, int) or (asked.isascii() and asked.isdigit() and len(asked) < 10)
     return int(asked) if is_index else None
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """Return names of which no two are equal: without a name, the index stands for it; equal names get their index."""
+    apart = [name or str(i) for i, name in enumerate(names)]
+    while len(set(apart)) < len(apart):  # with its index, a name may be another's
+        n_called = Counter(apart)
+        apart = [f"{name} {i}" if names[i] and n_called[name] > 1 else name for i, name in enumerate(apart)]
+    return apart

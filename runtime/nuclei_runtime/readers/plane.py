@@ -170,8 +170,8 @@ class Plane:
         How many channels or colours are decoded for each that `read` returns, as the file interleaves them.
     scene : int, optional
         Index of the image in a file that holds several, from 0.
-    scene_name : str, optional
-        What the file calls the image.
+    scene_label : str, optional
+        What the tables call the image in its file, unlike any other: its name, or its index if it has none, or both.
     well, field : str, optional
         Where on a plate it was taken: ``B02`` and what the plate's index calls the field, such as ``1``.
     channel : str, optional
@@ -196,7 +196,7 @@ class Plane:
     reads_blocks: bool
     channels_together: int = 1
     scene: int | None = None
-    scene_name: str | None = None
+    scene_label: str | None = None
     well: str | None = None
     field: str | None = None
     channel: str | None = None
@@ -235,11 +235,6 @@ class Plane:
         measured = tuple(replace(channel, read=wrap(channel.read)) for channel in self.measured)
         coarser = tuple(level.reading(wrap) for level in self.coarser)
         return replace(self, read=wrap(self.read), measured=measured, coarser=coarser)
-
-    @property
-    def scene_label(self) -> str | None:
-        """What the tables call the image in its file: its name, or its index if it has none."""
-        return self.scene_name or (None if self.scene is None else str(self.scene))
 
     @property
     def suffix(self) -> str:

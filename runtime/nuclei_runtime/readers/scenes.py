@@ -11,7 +11,7 @@ import numpy as np
 
 from nuclei_runtime.errors import ImageError, ImageShapeError
 from nuclei_runtime.readers.axes import Stack, find_planes
-from nuclei_runtime.readers.channels import UndecidedError
+from nuclei_runtime.readers.channels import UndecidedError, told_apart
 from nuclei_runtime.readers.plane import EACH_SCENE, Plane, Selection, raising
 
 _MAX_LISTED = 12
@@ -118,8 +118,10 @@ def _readable_planes(scenes: Sequence[Scene], index: int, selection: Selection) 
 
 
 def _named(planes: list[Plane], scenes: Sequence[Scene], index: int) -> list[Plane]:
-    number, name = index if len(scenes) > 1 else None, scenes[index].name or None
-    return [replace(plane, scene=number, scene_name=name) for plane in planes]
+    if len(scenes) == 1:
+        return [replace(plane, scene_label=scenes[0].name or None) for plane in planes]
+    label = told_apart([scene.name for scene in scenes])[index]
+    return [replace(plane, scene=index, scene_label=label) for plane in planes]
 
 
 def _index(scenes: Sequence[Scene], asked: str | int | None) -> int:

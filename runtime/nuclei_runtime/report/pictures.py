@@ -13,10 +13,10 @@ from PIL import Image as PillowImage
 from nuclei_runtime.errors import ImageError, InputsError
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Plane, Selection
-from nuclei_runtime.readers.plates.field import field_label
 from nuclei_runtime.results.layout import is_result, leads_out
 from nuclei_runtime.results.read_tables import PlaneKey, Row, image_name, plane_key
 from nuclei_runtime.results.records import record_of
+from nuclei_runtime.results.wells import plate_of_field
 from nuclei_runtime.runs.inputs import ImageFile, find_images
 from nuclei_runtime.runs.sources import digest_source
 from nuclei_runtime.writers.csv_cells import csv_cell
@@ -61,7 +61,7 @@ class Pictures:
         """Return the picture of a row of ``images.csv``, and what it shows; None if there is neither file."""
         name = image_name(row)
         if self._read[0] != name:  # the planes of an image follow each other
-            self._read = name, self._read_image(name, _plate_of(row))
+            self._read = name, self._read_image(name, plate_of_field(row))
         picture = self._read[1].get(plane_key(row))
         if picture is not None:
             return picture, "image"
@@ -121,12 +121,6 @@ def _key(name: str, plane: Plane) -> PlaneKey:
     place = csv_cell(name), csv_cell(plane.scene_label), plane.time, plane.z
     image, scene, time, z = ("" if value is None else str(value) for value in place)
     return image, scene, time, z
-
-
-def _plate_of(row: Row) -> str | None:
-    """Return the name of the plate whose field a row is about; None for another image."""
-    name, ending = image_name(row), field_label(row.get("well", ""), row.get("field", ""))
-    return name.removesuffix(f"_{ending}") if name.endswith(f"_{ending}") else None
 
 
 def _images_folder(out: Path, provenance: dict[str, Any]) -> Path | None:

@@ -73,7 +73,7 @@ def find_wells(images: Sequence[Row]) -> list[Well | None]:
         folder = "" if parent == "." else parent
         if row.get("well"):
             place = parse_well(row["well"])
-            plate = name if len(in_one_file[name]) > 1 else _plate_of_field(row) or folder
+            plate = name if len(in_one_file[name]) > 1 else plate_of_field(row) or folder
             wells[index] = None if place is None else Well(plate, *place)
         else:
             unnamed[folder].append(index)
@@ -84,8 +84,8 @@ def find_wells(images: Sequence[Row]) -> list[Well | None]:
     return wells
 
 
-def _plate_of_field(row: Row) -> str | None:
-    """Return the plate that an image is a field of, as the image's name says it; None if it is none."""
+def plate_of_field(row: Row) -> str | None:
+    """Return the name of the plate whose field a row of ``images.csv`` is about; None for another image."""
     if not row.get("field"):
         return None
     name = image_name(row)

@@ -70,7 +70,12 @@ _MOMENTS = "of the ellipse with the same second moments as the nucleus, whose pi
 NUCLEI_COLUMNS = (
     Column("image", "", "name of the image file, relative to the folder that was named", kind=str),
     Column("condition", "", "condition of the image, from the table of conditions", kind=str),
-    Column("scene", "", "name or index of the image in a file that holds several", kind=str),
+    Column(
+        "scene",
+        "",
+        "name of the image in a file that holds several, or its index; both if the name is not its own",
+        kind=str,
+    ),
     Column("well", "", "well of the plate", kind=str),
     Column("field", "", "field (site) of the well", kind=str),
     Column("time", "", "index of the time point, from 0", kind=int),

@@ -58,6 +58,7 @@ def test_channels_without_names_are_called_by_their_index_and_equal_names_are_to
     assert names_of(write(tmp_path), "all") == ["0", "1", "2"]
     assert names_of(write(tmp_path), "2", "0", "2") == ["2", "0"]
     assert names_of(write(tmp_path, ("GFP", "GFP", "a\nb")), "all") == ["GFP 0", "GFP 1", "a b"]
+    assert names_of(write(tmp_path, ("GFP 1", "GFP", "GFP")), "all") == ["GFP 1 0", "GFP 1 1", "GFP 2"]
     assert names_of(write(tmp_path, ("all", "GFP", "b")), "all") == ["all"]
 
 

@@ -38,6 +38,22 @@ def test_each_scene_has_a_suffix_and_a_name() -> None:
         assert np.array_equal(whole(plane), image)
 
 
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (("pos", "A1", "pos"), ["pos 0", "A1", "pos 2"]),
+        (("pos 1", "pos", "pos"), ["pos 1 0", "pos 1 1", "pos 2"]),
+        (("1", "", "1"), ["1 0", "1", "1 2"]),
+    ],
+)
+def test_the_tables_call_no_two_scenes_alike(names: tuple[str, ...], labels: list[str]) -> None:
+    """Or else the nuclei of one could not be told from those of another."""
+    found = choose_planes(scenes(*names), Selection(scene="each"))
+    assert [plane.scene_label for plane in found] == labels
+    (one,) = choose_planes(scenes(*names), Selection(scene=2))
+    assert one.scene_label == labels[2]
+
+
 @pytest.mark.parametrize(("asked", "index"), [("A1", 0), ("b2", 1), ("1", 1), (2, 2), ("7", 2)])
 def test_a_scene_is_chosen_by_name_or_index(asked: str | int, index: int) -> None:
     """A name takes precedence over an index, and the suffix is the same as if each scene had been asked for."""
