@@ -97,11 +97,19 @@ def _plane_of(roi: Any) -> tuple[int | None, int | None, int | None]:
 
 
 def _rings(name: str, roi: Any) -> Any:
+    from roifile import ROI_OPTIONS
+
+    if roi.options & ROI_OPTIONS.SPLINE_FIT:  # only the points that the spline goes through are stored
+        raise _curved(name, "is a fitted spline")
+    if roi.roitype.name == "RECT" and roi.rounded_rect_arc_size > 0:
+        raise _curved(name, "is a rectangle with rounded corners")
     try:
         return roi.coordinates(multi=True)
     except NotImplementedError as error:
-        raise ImageReadError(
-            f"{name}: the ROI has curves, as combined ovals have; make it a polygon (Edit > Selection > Interpolate)"
-        ) from error
+        raise _curved(name, "has curves, as combined ovals have") from error
     except Exception as error:
         raise ImageReadError(f"{name}: the ROI is damaged: {error}") from error
+
+
+def _curved(name: str, what: str) -> ImageReadError:
+    return ImageReadError(f"{name}: the ROI {what}; make it a polygon (Edit > Selection > Interpolate)")

@@ -190,6 +190,17 @@ def test_a_composite_roi_has_its_hole(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.labels((8, 9)), expected)
 
 
+def test_curves_of_which_a_roi_stores_only_corners_are_refused(tmp_path: Path) -> None:
+    """ij.gui.PolygonRoi.fitSpline and Roi.setCornerDiameter: the polygon of what is stored has another area."""
+    spline = roifile.ImagejRoi.frompoints(np.array(SQUARE[:-1]))
+    spline.options = roifile.ROI_OPTIONS.SPLINE_FIT
+    rounded = roifile.ImagejRoi(roitype=roifile.ROI_TYPE.RECT, left=2, top=1, right=6, bottom=4)
+    rounded.rounded_rect_arc_size = 2
+    for roi, kind in ((spline, "a fitted spline"), (rounded, "a rectangle with rounded corners")):
+        with pytest.raises(ImageReadError, match=f"0.roi: the ROI is {kind}; make it a polygon"):
+            read_outlines(write_rois(tmp_path / "a.zip", roi))
+
+
 def test_outlines_of_another_image_are_refused(tmp_path: Path) -> None:
     path = write_geojson(tmp_path / "a.geojson", feature([SQUARE], name="8"))
     with pytest.raises(
