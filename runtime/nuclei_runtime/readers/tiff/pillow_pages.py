@@ -22,6 +22,8 @@ _DEEP_TYPES = ("uint16", "int16", "uint32", "int32", "float32")
 """For grey only: Pillow would reduce deep colour to 8 bits, and does not invert deep grey in which 0 is white."""
 _WEBP = 50001
 """The one codec that Pillow passes to libtiff although its wheels lack it; libtiff then writes to standard error."""
+_PREDICTED = (5, 8, 32946, 34925, 50000)
+"""LZW, deflate, LZMA and Zstandard: the compressions for which libtiff regards the tag Predictor."""
 _BYTE_ORDER = "<" if sys.byteorder == "little" else ">"
 
 
@@ -89,6 +91,8 @@ class PillowPages:
 def _would_be_misread(page: Any, photometric: int, is_plain_grey: bool) -> bool:
     """Whether Pillow would silently return values other than those that are stored, or would fail loudly."""
     if page.compression == _WEBP:
+        return True
+    if page.predictor != 1 and page.compression not in _PREDICTED:
         return True
     if _ASSOCIATED_ALPHA in page.extrasamples:  # Pillow would divide the colours by the alpha
         return True

@@ -12,6 +12,7 @@ from math import prod
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Image, check_form
 from nuclei_runtime.errors import ImageReadError, ImageShapeError
@@ -229,6 +230,13 @@ def _photometric(tiff: Any, page: Any) -> int:
     return _BLACK_IS_ZERO if is_display else photometric
 
 
+def inverted(image: NDArray[Any], bits: int) -> Image:
+    """Return values of so many bits, of which 0 is white, as values of which 0 is black, or the other way round."""
+    if image.dtype.kind == "u":  # of a type that may have more bits
+        return np.asarray(image.dtype.type((1 << bits) - 1) - image)
+    return np.asarray(-image if image.dtype.kind == "f" else np.invert(image))
+
+
 def _reader(
     file: BinaryIO, page: Any, photometric: int, *, contiguous: bool
 ) -> tuple[str, tuple[int, ...], Any, Callable[..., Image], bool]:
@@ -263,7 +271,7 @@ def _reader(
         else:
             image = segments.read(frame, n, 0, rows, columns, None if is_colour and together > 1 else at)
         if inverts:
-            image = -image if image.dtype.kind == "f" else np.invert(image)
+            image = inverted(image, page.bitspersample)
         return image
 
     axes, lengths = "YX", [height, width]

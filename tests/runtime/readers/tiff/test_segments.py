@@ -78,6 +78,14 @@ def test_any_region_equals_that_part_of_the_whole(case: str, tmp_path: Path) -> 
             assert np.array_equal(plane.read(rows, columns), image[rows, columns])
 
 
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_packed_pixels_in_which_0_is_white_are_inverted_within_their_bits(tmp_path: Path, bits: int) -> None:
+    """They are read into 16 bits, of which the rest would become 1."""
+    stored, path = GREY % (1 << bits), tmp_path / "a.tif"
+    tifffile.imwrite(path, stored, photometric="miniswhite", bitspersample=bits, byteorder="<")
+    assert np.array_equal(read_image(path), (1 << bits) - 1 - stored)
+
+
 def test_regions_of_jpeg_tiles_are_nearly_what_pillow_reads(tmp_path: Path) -> None:
     path = tmp_path / "slide.tif"
     tifffile.imwrite(path, RGB, photometric="rgb", tile=(64, 64), compression="jpeg", compressionargs={"level": 95})
@@ -100,11 +108,13 @@ def without_imagecodecs(code: str, *arguments: object) -> bytes:
 
 
 def test_without_imagecodecs_the_pixels_are_the_same(tmp_path: Path) -> None:
-    cases = [*STORED, "lzw rgb deep"]
+    cases = [*STORED, "lzw rgb deep", "packbits float"]
     for case in STORED:
         np.save(tmp_path / f"{case}.npy", write(tmp_path / f"{case}.tif", case))
     deep = {"photometric": "rgb", "compression": "lzw"}
     tifffile.imwrite(tmp_path / "lzw rgb deep.tif", RGB.astype(np.uint16) * 200, **deep)
+    differences = {"compression": "packbits", "predictor": 3}  # libtiff would take them for values
+    tifffile.imwrite(tmp_path / "packbits float.tif", GREY / np.float32(7), **differences)
     code = (
         "import numpy as np\nfrom pathlib import Path\n"
         "from nuclei_runtime.readers.opening import open_planes\nfrom nuclei_runtime.readers.plane import Selection\n"
@@ -119,10 +129,13 @@ def test_without_imagecodecs_the_pixels_are_the_same(tmp_path: Path) -> None:
     )
     lines = [line.split("|") for line in without_imagecodecs(code, tmp_path, *cases).decode().splitlines()]
     whole = {"lzw tiles", "zstd tiles"}  # by Pillow
-    assert lines[:-1] == [[case, str(case not in whole), "True"] for case in STORED]
-    assert lines[-1][:2] == ["lzw rgb deep", "ImageReadError"]
-    assert 'pip install "nuclei-edge[codecs]"' in lines[-1][2]
+    assert lines[:-2] == [[case, str(case not in whole), "True"] for case in STORED]
+    for case, *refused in lines[-2:]:
+        assert case in cases[-2:]
+        assert refused[0] == "ImageReadError"
+        assert 'pip install "nuclei-edge[codecs]"' in refused[1]
     assert np.array_equal(read_image(tmp_path / "lzw rgb deep.tif"), RGB.astype(np.uint16) * 200)
+    assert np.array_equal(read_image(tmp_path / "packbits float.tif"), GREY / np.float32(7))
 
 
 @pytest.mark.parametrize("planar", ["separate", "contig"])

@@ -57,6 +57,12 @@ def test_an_inverted_tiff_gives_its_values(dtype: type, writer: str) -> None:
     np.testing.assert_array_equal(read_stored(content), stored)
 
 
+def test_an_inverted_tiff_of_12_bits_gives_its_values() -> None:
+    stored = LABELS.astype(np.uint16) * 20
+    content = tiff(stored, photometric="miniswhite", bitspersample=12, byteorder="<")
+    np.testing.assert_array_equal(read_stored(content), stored)
+
+
 def test_grey_in_colour_is_grey_and_colours_are_refused() -> None:
     buffer = io.BytesIO()
     Image.fromarray(np.dstack([LABELS] * 3)).save(buffer, format="PNG")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nuclei_runtime.arrays import Image
 from nuclei_runtime.errors import ImageReadError, ImageShapeError, ImageValueError
 from nuclei_runtime.readers.opening import read_image
+from nuclei_runtime.readers.tiff.stack import inverted
 
 _JPEG = b"\xff\xd8\xff"
 _TIFF = (b"II", b"MM")
@@ -55,8 +56,8 @@ def _tiff(content: bytes, seen: Image) -> NDArray[Any]:
             except ValueError:  # a compression that needs imagecodecs, which may be missing
                 return _picture_in_tiff(content)
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and not tiff.is_imagej and seen.dtype != bool:
-            # `read_image` has inverted it, or negated it
-            return _grey(np.negative(seen) if seen.dtype.kind == "f" else np.invert(seen))
+            # `read_image` has inverted it; fewer than 8 bits are stretched to 8.
+            return _grey(inverted(seen, max(8, page.bitspersample)))
     return _grey(seen)
 
 
