@@ -27,7 +27,7 @@ class Outlines:
     Attributes
     ----------
     labels : (n,) ndarray of int32
-        Ascending.
+        Ascending; that of a nucleus in several pieces is there once for each.
     rows, columns : (n,) ndarray of int32
         The corner at which the outline starts: the pixel below it on the right has this row and column.
     turns : (t,) ndarray of uint8
@@ -50,19 +50,22 @@ class Outlines:
 
 
 def trace_turns(labels: Labels) -> Outlines:
-    """Follow the outer edge of all nuclei at once, a corner at a time.
-
-    A nucleus in several pieces is followed around its first piece only.
+    """Follow the outer edge of each 4-connected piece of all nuclei at once, a corner at a time.
 
     Parameters
     ----------
     labels : (H, W) ndarray of int32
         0 background. Numbers may be missing.
     """
+    from skimage.measure import label
+
     width = labels.shape[1] + 2
-    flat = np.pad(labels, 1).ravel()
+    padded = np.pad(labels, 1)
+    flat = label(padded, connectivity=1).ravel()
     numbers, first = np.unique(flat, return_index=True)
-    numbers, first = numbers[numbers > 0], first[numbers > 0]
+    of = padded.ravel()[first]
+    order = np.argsort(of, kind="stable")[1:]  # without the background, which has the lowest number
+    numbers, first, of = numbers[order], first[order], of[order]
     # From a corner, by heading (right, down, left, up): the next corner, and the pixels ahead on the right and left.
     # A corner has the number of the pixel below it on the right.
     step = np.array([1, width, -1, -width])
@@ -80,7 +83,7 @@ def trace_turns(labels: Labels) -> Outlines:
         active = active[(corner[active] != first[active]) | (heading[active] != 0)]
     turns = np.zeros(0, np.uint8)
     if taken:
-        of = np.concatenate([active for active, _ in taken])
-        turns = np.concatenate([turn for _, turn in taken])[np.argsort(of, kind="stable")]
+        outline = np.concatenate([active for active, _ in taken])
+        turns = np.concatenate([turn for _, turn in taken])[np.argsort(outline, kind="stable")]
     rows, columns = np.divmod(first, width)
-    return Outlines(numbers.astype(np.int32), (rows - 1).astype(np.int32), (columns - 1).astype(np.int32), turns)
+    return Outlines(of.astype(np.int32), (rows - 1).astype(np.int32), (columns - 1).astype(np.int32), turns)

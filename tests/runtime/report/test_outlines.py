@@ -51,6 +51,16 @@ def test_numbers_may_be_missing_and_pixels_touch_at_corners_and_edges() -> None:
     assert areas == [3, 4, 1]
 
 
+def test_each_piece_of_a_nucleus_is_outlined() -> None:
+    labels = np.zeros((6, 9), np.int32)
+    labels[0, 7:] = labels[4:, :3] = 2
+    labels[1:3, 1:3] = labels[3, 3] = 1  # they touch at a corner
+    outlines = trace_turns(labels)
+    assert outlines.labels.tolist() == [1, 1, 2, 2]
+    boxes = [[*corner.min(axis=0), *corner.max(axis=0)] for corner in corners(outlines)]
+    assert boxes == [[0.5, 0.5, 2.5, 2.5], [2.5, 2.5, 3.5, 3.5], [-0.5, 6.5, 0.5, 8.5], [3.5, -0.5, 5.5, 2.5]]
+
+
 def test_an_empty_image_has_no_outlines() -> None:
     assert trace_turns(np.zeros((3, 3), np.int32)).to_bytes() == b""
 
