@@ -178,6 +178,9 @@ class Plane:
         Which of the file's channels or colours it is: a name or an index, or `ALL_COLOURS`; None for a grey image.
     measured : tuple of MeasuredChannel
         The channels of the same place and time whose intensities are measured.
+    in_hyperstack : bool
+        Whether the file holds several planes along more than one of time, depth and channel. ImageJ then gives a plane
+        by its time and its depth, otherwise by its place in the stack.
     coarser : tuple of Plane
         The same plane at lower resolutions, from fine to coarse, if the file stores them.
     glass : (rows, columns) ndarray of bool, optional
@@ -201,6 +204,7 @@ class Plane:
     field: str | None = None
     channel: str | None = None
     measured: tuple[MeasuredChannel, ...] = ()
+    in_hyperstack: bool = False
     coarser: tuple[Plane, ...] = ()
     glass: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()

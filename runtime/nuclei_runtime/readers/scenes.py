@@ -98,8 +98,9 @@ def _planes_of(stack: Stack, selection: Selection) -> list[Plane]:
     stated = replace(selection, pixel_size_um=None)  # what is asked for is the size at the selected level
     # A pyramid may halve Z too: its levels then have other planes.
     smaller = [find_planes(one, stated) for one in coarser if _planes_in(one) == _planes_in(level)]
+    in_hyperstack = sum(n > 1 for axis, n in _planes_in(level) if axis != "S") > 1
     return [
-        replace(plane, coarser=tuple(planes[i] for planes in smaller))
+        replace(plane, in_hyperstack=in_hyperstack, coarser=tuple(planes[i] for planes in smaller))
         for i, plane in enumerate(find_planes(level, selection))
     ]
 

@@ -27,7 +27,8 @@ class ImageJRoiWriter(PlaneWriter):
 
     In ImageJ, whole numbers are the corners of pixels for the outlines of areas: an outline along these corners selects
     exactly the pixels of the nucleus, as the wand does (ij.process.PolygonFiller). A nucleus with holes, or in
-    pieces, becomes a composite ROI (ij.gui.ShapeRoi). In a stack, a ROI belongs to its time and Z.
+    pieces, becomes a composite ROI (ij.gui.ShapeRoi). A ROI belongs to its plane (ij.gui.Roi.setPosition): to its time
+    and Z in a hyperstack, and to its place in a stack of times or depths alone.
     """
 
     def __init__(self, path: Path, image: str, plane: Plane) -> None:
@@ -40,15 +41,20 @@ class ImageJRoiWriter(PlaneWriter):
             rings = [ring[:, ::-1] for polygon in polygons for ring in polygon]
             roi = _outline(rings[0]) if len(rings) == 1 else _composite(rings)
             roi.name = str(label)
-            if self.plane.time is not None:
-                roi.t_position = self.plane.time + 1
-            if self.plane.z is not None:
-                roi.z_position = self.plane.z + 1
+            self._place(roi)
             self._zip.writestr(zipfile.ZipInfo(f"{label}.roi", _EPOCH), roi.tobytes(), zipfile.ZIP_DEFLATED)
 
     def close(self) -> None:
         """Complete and close the zip."""
         self._zip.close()
+
+    def _place(self, roi: Any) -> None:
+        """Say on which plane of a stack a ROI lies; ImageJ shows it on all if this is said in the way of the other."""
+        time, z = self.plane.time, self.plane.z
+        if self.plane.in_hyperstack or None not in (time, z):
+            roi.t_position, roi.z_position = (0 if at is None else at + 1 for at in (time, z))
+        elif (time, z) != (None, None):
+            roi.position = (time or z or 0) + 1
 
 
 def _outline(ring: NDArray[np.intp]) -> Any:

@@ -54,6 +54,27 @@ def test_the_tables_call_no_two_scenes_alike(names: tuple[str, ...], labels: lis
     assert one.scene_label == labels[2]
 
 
+@pytest.mark.parametrize(
+    ("axes", "asked", "expected"),
+    [
+        ("TYX", {}, False),
+        ("TYXS", {}, False),
+        ("ZYX", {"z": "each"}, False),
+        ("TCYX", {"channel": 0}, True),
+        ("TZYX", {"z": "each"}, True),
+        ("TZYX", {"z": "max"}, True),
+        ("CYX", {"channel": 0}, False),
+    ],
+)
+def test_a_hyperstack_has_several_planes_along_more_than_one_axis(
+    axes: str, asked: dict[str, str | int], expected: bool
+) -> None:
+    """As in ImageJ (ij.ImagePlus.isHyperStack): colours are no channels."""
+    shape = tuple({"Y": 20, "X": 30, "S": 3}.get(axis, 2) for axis in axes)
+    image = Stack(axes, shape, np.uint8, (), None, lambda *_: np.zeros((20, 30), np.uint8), True)
+    assert {plane.in_hyperstack for plane in choose_planes(image, Selection(**asked))} == {expected}  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("asked", "index"), [("A1", 0), ("b2", 1), ("1", 1), (2, 2), ("7", 2)])
 def test_a_scene_is_chosen_by_name_or_index(asked: str | int, index: int) -> None:
     """A name takes precedence over an index, and the suffix is the same as if each scene had been asked for."""

@@ -65,3 +65,27 @@ def test_one_nucleus_is_a_zip_and_the_bytes_know_no_clock(write_output: Callable
     with zipfile.ZipFile(path) as file:
         assert [member.filename for member in file.infolist()] == ["1.roi"]
     assert read_roi_zip(path)["1"]["position"] == {"channel": 0, "slice": 1, "frame": 4}
+
+
+@pytest.mark.parametrize(
+    ("of_plane", "place", "channel_z_time"),
+    [
+        ({}, 0, (0, 0, 0)),
+        ({"time": 3}, 4, (0, 0, 0)),
+        ({"z": 0}, 1, (0, 0, 0)),
+        ({"time": 3, "in_hyperstack": True}, 0, (0, 0, 4)),
+        ({"z": 2, "in_hyperstack": True}, 0, (0, 3, 0)),
+    ],
+    ids=str,
+)
+def test_a_roi_lies_on_its_plane_alone(
+    write_output: Callable[..., Path], of_plane: dict[str, Any], place: int, channel_z_time: tuple[int, ...]
+) -> None:
+    """Tried in ImageJ 1.53t: of a stack that is no hyperstack, a ROI with a time or Z is shown on every plane."""
+    labels = np.zeros((9, 9), np.int32)
+    labels[2:5, 3:7] = 1
+    with zipfile.ZipFile(write_output("roi", labels, **of_plane)) as file:
+        data = file.read("1.roi")
+    (header2,) = struct.unpack_from(">i", data, 60)  # ij.io.RoiDecoder
+    assert struct.unpack_from(">i", data, 56) == (place,)
+    assert struct.unpack_from(">iii", data, header2 + 4) == channel_z_time
