@@ -64,7 +64,7 @@ def reading_error(error: Exception) -> NucleiError:
         return ImageReadError(str(error))
     if isinstance(error, NucleiError):
         return error
-    if (trouble := _behind(error)) is not None:
+    if (trouble := machine_trouble(error)) is not None:
         return machine_error(trouble, f"{trouble.filename or 'an image'}: cannot be read")
     # EINVAL comes from a seek to an offset that damaged bytes gave: the file system itself works.
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
@@ -76,8 +76,8 @@ def reading_error(error: Exception) -> NucleiError:
     return ImageReadError(f"cannot be decoded, the file may be truncated or damaged: {reason}")
 
 
-def _behind(error: BaseException | None) -> OSError | None:
-    """Return the machine's error behind an error: decoders replace read errors with errors of their own."""
+def machine_trouble(error: BaseException | None) -> OSError | None:
+    """Return the machine's error behind an error: libraries replace those of the file system with their own."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         if is_of_machine(error):

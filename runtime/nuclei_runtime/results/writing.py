@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nuclei_runtime.errors import NucleiError, ResultsExistError
-from nuclei_runtime.faults import is_of_name, machine_error
+from nuclei_runtime.faults import is_of_name, machine_error, machine_trouble
 from nuclei_runtime.stores.remote import RemoteFolder
 
 MAX_WINDOWS_PATH = 259
@@ -45,12 +45,15 @@ def writing(path: Path | RemoteFolder, *, of_one_image: bool = False) -> Iterato
         yield
     except NucleiError:
         raise
-    except OSError as error:
+    except Exception as found:
+        error = found if isinstance(found, OSError) else machine_trouble(found)
+        if error is None:
+            raise
         where = str(error.filename2 or error.filename or path)
         what = f"{where}: cannot be written{_advice(error, where)}"
         if of_one_image and (is_of_name(error) or _is_too_long(error, where)):
-            raise ResultsExistError(f"{what}: {error.strerror or error}") from error
-        raise machine_error(error, what, KEPT) from error
+            raise ResultsExistError(f"{what}: {error.strerror or error}") from found
+        raise machine_error(error, what, KEPT) from found
 
 
 def _is_too_long(error: OSError, path: str, platform: str = sys.platform) -> bool:

@@ -235,7 +235,7 @@ class FolderRun:
         finally:
             if error is None:
                 self._results.forget_blocks()
-            self._results.close(is_last=self.joined is not None)
+            self._results.close(is_last=self._shard == WHOLE or self.joined is not None)
 
     def outcomes(self) -> Iterator[FileOutcome]:
         """Segment the files and yield the outcome of each: in their order, or on a cluster as they are finished.

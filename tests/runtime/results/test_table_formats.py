@@ -16,11 +16,12 @@ import pytest
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
-from nuclei_runtime.errors import ResultsExistError
+from nuclei_runtime.errors import ResultsExistError, RuntimeEnvironmentError
 from nuclei_runtime.results import table_formats
 from nuclei_runtime.results.images_columns import describe_images_column
 from nuclei_runtime.results.outcome import IMAGES_COLUMNS
-from nuclei_runtime.results.table_formats import TableOptions, finish_tables, refuse_foreign_files
+from nuclei_runtime.results.table_formats import TABLE_FORMATS, TableOptions, finish_tables, refuse_foreign_files
+from nuclei_runtime.results.writing import writing
 from nuclei_runtime.writers import nuclei_parquet, nuclei_xlsx
 from nuclei_runtime.writers.csv_style import read_header
 
@@ -116,6 +117,18 @@ def test_equal_tables_give_equal_bytes(work: Path) -> None:
         finish_tables(work, TableOptions(("parquet", "xlsx")))
         contents.append([(work / name).read_bytes() for name in ("nuclei.parquet", "nuclei.xlsx")])
     assert contents[0] == contents[1]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="NOT RUN: this system has no disk that is always full")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the zip that could not be closed
+@pytest.mark.parametrize("word", ["parquet", "xlsx"])
+def test_a_full_disk_is_named_whatever_error_the_library_makes_of_it(work: Path, word: str) -> None:
+    (work / TABLE_FORMATS[word].file).symlink_to("/dev/full")
+    with (
+        pytest.raises(RuntimeEnvironmentError, match="No space left on device; free space on the disk"),
+        writing(work),
+    ):
+        finish_tables(work, TableOptions((word,)))
 
 
 def with_decimal_commas(path: Path, **types: str) -> pyarrow.Table:
