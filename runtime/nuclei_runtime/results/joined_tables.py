@@ -143,14 +143,14 @@ def write_tables(
     work : Path
         Folder to write the tables to.
     needed : collection of str
-        Images that must have a record: without one, no tables are written.
+        Images that this run must be done with: otherwise, no tables are written.
     conditions : Conditions, optional
         Of the images, for a column of both tables and for the summary.
 
     Returns
     -------
     Joined or None
-        None if an image of `needed` has no record of this run key.
+        None if an image of `needed` has no record that says so.
     """
     names, needed = list(names), set(needed)
     run_keys: list[str] = []
@@ -168,7 +168,7 @@ def write_tables(
         rows.writerow(IMAGES_COLUMNS)
         nuclei.write(header_of(columns))
         for name, record, is_damaged in _records(out, names):
-            if name in needed and (record is None or record.run_key != run_key):
+            if name in needed and (record is None or not record.is_tried(run_key)):
                 return None
             if record is None:
                 left_out += [name] * is_damaged

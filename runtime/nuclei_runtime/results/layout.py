@@ -6,6 +6,7 @@ DIR/original_labels/...   the same, for comparison when a person has corrected t
 DIR/cells/STEM.tif        label image of the cells, if nuclei grow into cells
 DIR/overlays/STEM.png     the image with its nuclei outlined
 DIR/records/TOKEN.json    the outcome of an image file; see `nuclei_runtime.results.records`
+DIR/records/conditions.csv the conditions that the last run was given; see `nuclei_runtime.results.conditions`
 DIR/nuclei.csv            one row per nucleus, joined from the tables
 DIR/images.csv            one row per image or plane, joined from the records
 DIR/summary.csv           counts and medians of groups of images; see `nuclei_runtime.results.summary`
@@ -35,6 +36,7 @@ NUCLEI_TABLE, IMAGES_TABLE, PROVENANCE_FILE = "nuclei.csv", "images.csv", "prove
 NUCLEI_PARQUET, NUCLEI_WORKBOOK = "nuclei.parquet", "nuclei.xlsx"
 
 SUMMARY_TABLE, REPORT_FILE = "summary.csv", "report.html"
+CONDITIONS_FILE = f"{RECORDS_FOLDER}/conditions.csv"
 
 TRIED_MARK = "tried-"
 """Begins the kind of the marks in `PARTIAL_FOLDER` that count how often an image was begun."""
@@ -94,6 +96,17 @@ def result_path(output: Output, stem: str, suffix: str = "") -> str:
         kept = PurePosixPath(safe).name.encode()[: _MAX_NAME_BYTES - len(ending)].decode(errors="ignore")
         path = path.with_name(kept + ending)
     return path.as_posix()
+
+
+def files_of(target: str, path: Path) -> dict[str, Path]:
+    """Return the files of a result that a writer made, by the names that they get.
+
+    Each file of a folder is a result of its own; the outermost are the last.
+    """
+    if not path.is_dir():
+        return {target: path}
+    files = sorted((file for file in path.rglob("*") if file.is_file()), key=lambda file: (-len(file.parts), file))
+    return {f"{target}/{file.relative_to(path).as_posix()}": file for file in files}
 
 
 def is_inside(path: str) -> bool:

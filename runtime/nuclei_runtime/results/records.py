@@ -59,6 +59,9 @@ class Record:
         The SHA-256 of each result, by its path relative to the results folder.
     labels_from : dict
         The SHA-256 of each file that gave the labels, or those before a correction; empty if a model found them.
+    kept_in : str, optional
+        The run key of the last run if it kept these results instead of making its own, because the image failed or
+        because somebody has changed a result.
     """
 
     image: str
@@ -68,6 +71,11 @@ class Record:
     planes: tuple[PlaneOutcome, ...]
     results: dict[str, str]
     labels_from: dict[str, str] = field(default_factory=dict)
+    kept_in: str | None = None
+
+    def is_tried(self, run_key: str) -> bool:
+        """Whether a run with this key is done with the image."""
+        return run_key in (self.run_key, self.kept_in)
 
     @property
     def is_ok(self) -> bool:
@@ -129,6 +137,7 @@ def parse_record(content: bytes, name: str) -> Record | None:
             planes=tuple(_known_fields(PlaneOutcome, plane) for plane in document["planes"]),
             results=document["results"],
             labels_from=dict(document.get("labels_from", {})),
+            kept_in=document.get("kept_in"),
         )
         texts = [record.image, record.stem, record.run_key, *record.results.values()]
         sound = bool(record.planes) and all(isinstance(value, str) for value in texts)

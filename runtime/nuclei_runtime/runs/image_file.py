@@ -13,7 +13,7 @@ from nuclei_runtime.faults import image_failure
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Plane, Read
 from nuclei_runtime.results.differing import Differing, differing_results
-from nuclei_runtime.results.layout import result_path, token_of
+from nuclei_runtime.results.layout import files_of, result_path, token_of
 from nuclei_runtime.results.outcome import PlaneOutcome, Segmented, segmented
 from nuclei_runtime.results.records import FileDigest, Record, digest_file, record_of
 from nuclei_runtime.results.remote_store import AnyStore
@@ -87,7 +87,7 @@ def process_file(
         differing = differing_results(store.path, earlier)
         told = earlier.source or ""
         if differing.changed or why_redone(earlier, file, worker, told, differing) is None:
-            return _keep(earlier, told, differing.changed, store)
+            return _keep(earlier, told, differing.changed, worker, store)
     with at_hand(file) if obstacle is None else nullcontext((file, obstacle)) as (local, source):
         return _process(local, source, worker, store, earlier, is_new=is_new, record_failure=record_failure)
 
@@ -112,24 +112,24 @@ def _process(
     redone = None
     may_have_results = not is_new and (earlier is None or bool(earlier.results))
     if may_have_results and (reason := _unread(file, source, worker)) is not None:
-        return _failed_and_kept(_failure(file, worker, source, reason))
+        return _failed_and_kept(_failure(file, worker, source, reason), earlier, store)
     if not is_new:
         differing = Differing() if earlier is None else differing_results(store.path, earlier)
         redone = why_redone(earlier, file, worker, source, differing)
         if earlier is not None and (redone is None or differing.changed):
-            return _keep(earlier, source, differing.changed, store)
+            return _keep(earlier, source, differing.changed, worker, store)
     with store.workspace(file.name) as work:
         record, made = make_results(file, source, worker, work, store)
         if not record.is_ok and not record_failure:
             return FileOutcome(record.planes)
         if may_have_results and not made and _is_as_before(file, worker, earlier):
-            return _failed_and_kept(record)
+            return _failed_and_kept(record, earlier, store)
         try:
             store.place(record, made, work)
         except ResultsExistError as error:
             record = _failure(file, worker, source, str(error))
             if may_have_results:
-                return _failed_and_kept(record)
+                return _failed_and_kept(record, earlier, store)
             store.place(record, {}, work)
         store.remove_kept_blocks(token_of(file.name).__eq__)
     return FileOutcome(record.planes, redone=redone)
@@ -149,23 +149,32 @@ def _is_as_before(file: ImageFile, worker: AnyWorker, earlier: Record | None) ->
     return (earlier.source, earlier.labels_from) == (source, digest_labels(file, worker))
 
 
-def _failed_and_kept(record: Record) -> FileOutcome:
-    """Return the outcome of an image that failed, with nothing to replace its earlier results and their record."""
+def _failed_and_kept(record: Record, earlier: Record | None, store: AnyStore) -> FileOutcome:
+    """Return the outcome of an image that failed, with nothing to replace its earlier results."""
+    if earlier is not None:
+        _leave(earlier, earlier, record.run_key, store)
     return FileOutcome(
         tuple(replace(plane, reason=f"{plane.reason}; its earlier results are kept") for plane in record.planes)
     )
 
 
-def _keep(record: Record, source: FileDigest | str, changed: tuple[str, ...], store: AnyStore) -> FileOutcome:
+def _keep(
+    record: Record, source: FileDigest | str, changed: tuple[str, ...], worker: AnyWorker, store: AnyStore
+) -> FileOutcome:
     """Leave the results of an image as they are; its rows name those that somebody has changed."""
     planes = tuple(replace(plane, changed_results=", ".join(changed) or None) for plane in record.planes)
-    kept = replace(record, planes=planes)
-    if isinstance(source, FileDigest) and source == record.source:
-        kept = replace(kept, source=source)  # its store may tell another version
-    if kept.to_json() != record.to_json():
-        with store.workspace(record.image) as work:
-            store.replace_record(kept, work)
+    told = source if isinstance(source, FileDigest) and source == record.source else record.source
+    kept = replace(record, planes=planes, source=told)  # its store may tell another version
+    _leave(record, kept, worker.job.run_key, store)
     return FileOutcome(planes, is_kept=True, changed=changed)
+
+
+def _leave(earlier: Record, kept: Record, run_key: str, store: AnyStore) -> None:
+    """Let the record of an image whose results stay say that a run of this key is done with it."""
+    kept = replace(kept, kept_in=None if kept.run_key == run_key else run_key)
+    if kept.to_json() != earlier.to_json():
+        with store.workspace(kept.image) as work:
+            store.replace_record(kept, work)
 
 
 def why_redone(
@@ -237,7 +246,7 @@ def make_results(
                     if output in to_join:
                         to_join[output].append(path)
                     else:
-                        made |= _files_of(result_path(output, file.stem, plane.suffix), path)
+                        made |= files_of(result_path(output, file.stem, plane.suffix), path)
         if digest_source(file) != source or digest_labels(file, worker) != labels_from:
             raise ImageReadError("the file changed while it was read; wait until it is completely written")
     except Exception as error:
@@ -250,14 +259,6 @@ def make_results(
                 made[result_path(output, file.stem)] = joined
         digests = {target: digest_file(path).sha256 for target, path in sorted(made.items())}
     return Record(file.name, file.stem, worker.job.run_key, source, tuple(planes), digests, labels_from), made
-
-
-def _files_of(target: str, path: Path) -> dict[str, Path]:
-    """Return the result that a writer made; each file of a folder is a result of its own, the outermost last."""
-    if not path.is_dir():
-        return {target: path}
-    files = sorted((file for file in path.rglob("*") if file.is_file()), key=lambda file: (-len(file.parts), file))
-    return {f"{target}/{file.relative_to(path).as_posix()}": file for file in files}
 
 
 def _make_plane(task: PlaneTask, worker: AnyWorker, work: Path, files: Mapping[Output, Path]) -> PlaneOutcome:

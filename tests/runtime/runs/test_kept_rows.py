@@ -134,6 +134,25 @@ def test_shares_join_only_when_all_of_their_images_are_made_alike_and_keep_other
     assert list(rows(tmp_path / "out")) == [*NAMES, "z.ome.tif"]
 
 
+@pytest.mark.parametrize("trouble", ["out of reach", "changed"])
+def test_shares_join_though_one_of_their_images_keeps_its_earlier_results(first: RunConfig, trouble: str) -> None:
+    if trouble == "changed":
+        tifffile.imwrite(first.out / "labels/a.tif", np.ones((64, 80), np.uint16))
+    else:
+        (Path(first.sources[0]) / "a.png").unlink()
+        (Path(first.sources[0]) / "a.png").symlink_to("not mounted.png")
+    other = replace(first, selection=Selection(z="each"), mode="resume")
+    assert do(replace(other, shard=Shard(1, 2))) is None
+    joined = do(replace(other, shard=Shard(2, 2)))
+    assert joined is not None
+    assert joined.n_made_otherwise == 1  # a.png
+    assert [rows(first.out)[name][0]["status"] for name in NAMES] == ["ok"] * 4
+    # In a third run, each share waits for the other again.
+    third = replace(first, selection=Selection(z="max"), mode="resume")
+    assert do(replace(third, shard=Shard(1, 2))) is None
+    assert do(replace(third, shard=Shard(2, 2))) is not None
+
+
 def test_a_watch_keeps_the_rows_of_other_runs_and_says_so(first: RunConfig, second: RunConfig, tmp_path: Path) -> None:
     pytest.importorskip("watchfiles")
     do(second)
