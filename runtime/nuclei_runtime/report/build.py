@@ -21,9 +21,9 @@ from nuclei_runtime.report.label_images import measured_labels, read_labels
 from nuclei_runtime.report.outlines import trace_turns
 from nuclei_runtime.report.page import Page
 from nuclei_runtime.report.pictures import Pictures
-from nuclei_runtime.results.conditions import Conditions
+from nuclei_runtime.results.conditions import Conditions, kept_conditions
 from nuclei_runtime.results.differing import differing_results
-from nuclei_runtime.results.experiment import conditions_of_table, read_experiment
+from nuclei_runtime.results.experiment import read_experiment
 from nuclei_runtime.results.joined_tables import write_tables
 from nuclei_runtime.results.layout import (
     IMAGES_TABLE,
@@ -97,7 +97,7 @@ def _write_report(out: Path, conditions: Conditions | None) -> tuple[str, ...]:
     names = with_recorded(out, ())
     if not names:
         raise InputsError(f"{out}: holds no results of nuclei-infer")
-    conditions = conditions or conditions_of_table(out)
+    conditions = conditions or kept_conditions(out)
     with writing(out), TemporaryDirectory(dir=out, prefix=".nuclei-report-") as folder:
         work = Path(folder)
         # Joined again, because those in the folder may be of another style or format, or may have been edited.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from nuclei_runtime.errors import InputsError
+from nuclei_runtime.results.layout import CONDITIONS_FILE
 from nuclei_runtime.results.read_tables import Row, image_name
 from nuclei_runtime.results.wells import Well, parse_well
 from nuclei_runtime.wording import counted, listed
@@ -29,21 +31,17 @@ class Conditions:
         The condition, by the image's name as the table writes it, or by the row and column of the well.
     wells : dict
         The well of an image, by its name, if the file says that too.
-    is_exact : bool
-        Whether an image must be called by its path, because the file calls all by theirs.
     """
 
     source: str
     key: str
     of: dict[str | tuple[int, int], str]
     wells: dict[str, str]
-    is_exact: bool = False
 
     def name_of(self, row: Row) -> str | None:
         """Return how the file calls an image: by its path, or by its name alone; None if it does not."""
         name = image_name(row)
-        names = (name,) if self.is_exact else (name, PurePosixPath(name).name)
-        return next((known for known in names if known in self.of), None)
+        return next((known for known in (name, PurePosixPath(name).name) if known in self.of), None)
 
     def with_wells(self, images: Iterable[Row]) -> list[Row]:
         """Return the rows of ``images.csv`` with the wells that the file gives to images without one."""
@@ -83,6 +81,33 @@ class Conditions:
         if unused:
             notes.append(f"{counted(len(unused), 'row')} of {self.source} without an image: {listed(sorted(unused))}")
         return conditions, notes
+
+    def to_csv(self) -> str:
+        """Return a table from which `read_conditions` reads the same."""
+        table = io.StringIO()
+        rows = csv.writer(table, lineterminator="\n")
+        rows.writerow((self.key, CONDITION, WELL) if self.wells else (self.key, CONDITION))
+        for key, condition in self.of.items():
+            name = key if isinstance(key, str) else Well("", *key).name
+            rows.writerow((name, condition, self.wells.get(name, "")) if self.wells else (name, condition))
+        return table.getvalue()
+
+
+def kept_conditions(out: Path) -> Conditions | None:
+    """Return the conditions that the last run of a results folder was given; None if it was given none.
+
+    Raises
+    ------
+    InputsError
+        They are damaged.
+    """
+    path = out / CONDITIONS_FILE
+    if not path.exists():
+        return None
+    try:
+        return replace(read_conditions(path), source="the conditions of the earlier run")
+    except InputsError as error:
+        raise InputsError(f"{error}; it held the conditions of the earlier run: give them with --conditions") from error
 
 
 def read_conditions(path: Path) -> Conditions:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nuclei_runtime.errors import InputsError
-from nuclei_runtime.results.conditions import CONDITION, IMAGE, WELL, Conditions
+from nuclei_runtime.results.conditions import CONDITION, WELL, Conditions
 from nuclei_runtime.results.layout import IMAGES_TABLE, NUCLEI_TABLE
 from nuclei_runtime.results.read_tables import (
     PlaneKey,
     Row,
-    image_name,
     keys_under,
     open_table,
     plane_key,
@@ -69,32 +66,6 @@ def read_experiment(out: Path, conditions: Conditions | None = None) -> Experime
     wells = find_wells(images)
     found, notes = conditions.assign(images, wells)
     return Experiment(images, found, wells, tuple(notes))
-
-
-def conditions_of_table(out: Path) -> Conditions | None:
-    """Return the conditions that an earlier run wrote into ``images.csv``; None if there are none."""
-    try:
-        rows = read_images(out)
-    except InputsError:
-        return None
-    if not any(map(_condition_of, rows)):
-        return None
-    cells: dict[str, set[str]] = defaultdict(set)
-    wells: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        cells[image_name(row)].add(_condition_of(row))
-        wells[image_name(row)].add(row.get(WELL, ""))
-    of: dict[str | tuple[int, int], str]
-    if any(len(of_image) > 1 for of_image in cells.values()):  # an image of several wells: these have the conditions
-        of = {
-            (well.row, well.column): _condition_of(row)
-            for row, well in zip(rows, find_wells(rows), strict=True)
-            if well is not None
-        }
-        return Conditions(IMAGES_TABLE, WELL, of, {})
-    of = {name: cell for name, (cell,) in cells.items() if cell}
-    of_images = {name: well for name, (well, *more) in wells.items() if not more}
-    return Conditions(IMAGES_TABLE, IMAGE, of, of_images, is_exact=True)
 
 
 def _condition_of(row: Row) -> str:

@@ -6,14 +6,14 @@ import filecmp
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 from nuclei_runtime.errors import ResultsExistError
-from nuclei_runtime.results.conditions import Conditions
-from nuclei_runtime.results.experiment import conditions_of_table
+from nuclei_runtime.results.conditions import Conditions, kept_conditions
 from nuclei_runtime.results.joined_tables import Joined, refuse_foreign_tables, write_tables
 from nuclei_runtime.results.layout import (
+    CONDITIONS_FILE,
     PARTIAL_FOLDER,
     PROVENANCE_FILE,
     RECORDS_FOLDER,
@@ -35,7 +35,7 @@ from nuclei_runtime.results.table_formats import (
     refuse_foreign_files,
     remove_other_formats,
 )
-from nuclei_runtime.results.writing import move, writing
+from nuclei_runtime.results.writing import move, write_through, writing
 
 Mode = Literal["new", "resume", "overwrite"]
 """What to do if there already are results: refuse to run, continue with them, or remove them first."""
@@ -54,7 +54,7 @@ class ResultsFolder:
     tables : TableOptions
         Which joined tables to write.
     conditions : Conditions, optional
-        Of the images, for these tables. Without them, those in the tables of an earlier run are kept.
+        Of the images, for these tables. With ``resume``, by default those of the earlier run.
 
     Attributes
     ----------
@@ -99,6 +99,8 @@ class ResultsFolder:
                     self._refuse_results()
                 else:
                     self._refuse_unknown_records()
+                if mode == "resume" and conditions is None:
+                    self._conditions = kept_conditions(self.path)
                 self._remove_leftovers()
                 if mode != "resume":
                     self.store.remove_kept_blocks(self._owns)
@@ -109,14 +111,21 @@ class ResultsFolder:
                 raise
 
     def write_provenance(self, text: str) -> None:
-        """Write how the run segments. From then on, a missing file means that the folder has vanished."""
+        """Write how the run segments, and the conditions of its images for a run that continues it.
+
+        From then on, a missing file means that the folder has vanished.
+        """
         with writing(self.path), self.store.new_workspace("provenance") as work:
+            if self._conditions is not None:
+                write_through(work / PurePath(CONDITIONS_FILE).name, self._conditions.to_csv())
+                move(work / PurePath(CONDITIONS_FILE).name, self.path / CONDITIONS_FILE)
             (work / PROVENANCE_FILE).write_text(text, encoding="utf-8", newline="\n")
             move(work / PROVENANCE_FILE, self.path / PROVENANCE_FILE)
 
     def remove_provenance(self) -> None:
         """Remove what `write_provenance` wrote, before a run that cannot begin."""
         (self.path / PROVENANCE_FILE).unlink(missing_ok=True)
+        (self.path / CONDITIONS_FILE).unlink(missing_ok=True)
 
     def forget_blocks(self) -> None:
         """Remove the blocks that were kept of images, after a run that was not interrupted."""
@@ -139,7 +148,7 @@ class ResultsFolder:
         run_key : str
             Of the run.
         only_whole : bool
-            Leave the tables alone unless there is a record of this run key for each of these images.
+            Leave the tables alone unless a run of this key is done with each of these images.
 
         Returns
         -------
@@ -161,7 +170,7 @@ class ResultsFolder:
                 run_key,
                 work=work,
                 needed=needed if only_whole else (),
-                conditions=self._conditions or conditions_of_table(self.path),
+                conditions=self._conditions,
             )
             if joined is not None:
                 kept = finish_tables(work, self._tables)
@@ -204,6 +213,7 @@ class ResultsFolder:
     def _remove_recorded(self) -> None:
         for token in filter(self._shard.owns, recorded_tokens(self.path)):
             self.store.remove_recorded(token)
+        (self.path / CONDITIONS_FILE).unlink(missing_ok=True)
         remove_other_formats(self.path, ())
         self._remove_report()
 

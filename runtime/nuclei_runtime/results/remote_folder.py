@@ -16,6 +16,7 @@ from nuclei_runtime.results.conditions import Conditions
 from nuclei_runtime.results.folder import Mode, ResultsFolder
 from nuclei_runtime.results.joined_tables import Joined
 from nuclei_runtime.results.layout import (
+    CONDITIONS_FILE,
     JOINED_FILES,
     PARTIAL_FOLDER,
     PROVENANCE_FILE,
@@ -39,7 +40,7 @@ from nuclei_runtime.stores.remote import RemoteFolder
 from nuclei_runtime.stores.scratch import scratch_folder
 from nuclei_runtime.writers.outputs import TABLES
 
-_OF_THE_RUN = (PROVENANCE_FILE, *JOINED_FILES, REPORT_FILE)
+_OF_THE_RUN = (PROVENANCE_FILE, CONDITIONS_FILE, *JOINED_FILES, REPORT_FILE)
 """Files that belong to no single image."""
 
 

@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from nuclei_runtime.errors import InputsError
+from nuclei_runtime.results.conditions import kept_conditions
 from nuclei_runtime.results.differing import differing_results
 from nuclei_runtime.results.earlier import EarlierResults
-from nuclei_runtime.results.experiment import conditions_of_table
 from nuclei_runtime.results.joined_tables import write_tables
 from nuclei_runtime.results.layout import IMAGES_TABLE, PROVENANCE_FILE, RECORDS_FOLDER, token_of
 from nuclei_runtime.results.mirror import mirrored
@@ -72,7 +72,7 @@ def verify(config: RunConfig, cluster: Cluster | None = None) -> Generator[Verif
         parts = (RECORDS_FOLDER, TABLES.folder)
         with mirrored(config.out, config.tables.files, parts) as folder, TemporaryDirectory() as work:
             names = with_recorded(folder, (file.name for file in inputs.files))
-            conditions = config.conditions or conditions_of_table(folder)
+            conditions = config.conditions or kept_conditions(folder)
             write_tables(folder, names, worker.job.run_key, work=Path(work), conditions=conditions)
             for name in finish_tables(Path(work), config.tables):
                 same = (folder / name).is_file() and digest_file(folder / name) == digest_file(work + "/" + name)

@@ -47,15 +47,16 @@ def test_a_run_writes_conditions_a_summary_and_a_report(
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(images / "c.png")
     again = run_here("nuclei-infer", images, "--out", out, "--model", tiny_model, "--resume")
     assert not (out / "report.html").exists()  # it would show other tables
-    assert "note: 1 image without a condition in images.csv: c.png" in again.stderr
-    assert [row["condition"] for row in read_rows(out / "images.csv")] == ["P1", "P2", ""]
+    assert "without" not in again.stderr  # the table that the first run was given names it
+    assert [row["condition"] for row in read_rows(out / "images.csv")] == ["P1", "P2", "P3"]
     verified = run_here("nuclei-infer", images, "--out", out, "--model", tiny_model, "--verify")
     assert verified.returncode == 0, verified.stdout
 
+    table.write_text("image,patient\na.png,control\nb.png,control\nc.png,control\n", encoding="utf-8")
     made = run_script("nuclei-report", out, "--conditions", table)
     assert (made.returncode, made.stdout) == (0, f"report in {out / 'report.html'}\n")
-    assert '"condition":"P3"' in (out / "report.html").read_text(encoding="utf-8")
-    assert [row["condition"] for row in read_rows(out / "images.csv")] == ["P1", "P2", ""]
+    assert '"condition":"control"' in (out / "report.html").read_text(encoding="utf-8")
+    assert [row["condition"] for row in read_rows(out / "images.csv")] == ["P1", "P2", "P3"]
 
 
 @pytest.mark.parametrize("others", [("--watch",), ("--shard", "1/2")])

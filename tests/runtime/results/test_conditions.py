@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nuclei_runtime.errors import InputsError
-from nuclei_runtime.results.conditions import read_conditions
+from nuclei_runtime.results.conditions import kept_conditions, read_conditions
 from nuclei_runtime.results.wells import find_wells
 
 IMAGES = [{"image": name} for name in ("day 1/a.tif", "day 1/b.tif", "c.tif", "'=d.tif")]
@@ -40,6 +40,26 @@ def test_what_does_not_match_is_named(tmp_path: Path) -> None:
     assert all(row["image"] in without for row in IMAGES[1:])
     assert unused.startswith("2 rows of ")
     assert unused.endswith("without an image: y.tif, z.tif")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'image;condition;dose\nday 1\\a.tif;"Wirkstoff ""Ä"", 5 µM";1\n=d.tif;=x;2\nb.tif;;3\n',
+        "Image,Well,Patient\na.tif,A1,x\nb.tif,,y\n",
+        "image,well\na.tif,A1\n",
+        "well\tdose\nA1\t1.5\nAA12\t2\n",
+    ],
+)
+def test_what_is_kept_for_the_next_run_reads_the_same(tmp_path: Path, text: str) -> None:
+    (tmp_path / "table.csv").write_text(text, encoding="utf-8-sig")
+    given = read_conditions(tmp_path / "table.csv")
+    assert kept_conditions(tmp_path) is None
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records/conditions.csv").write_text(given.to_csv(), encoding="utf-8")
+    kept = kept_conditions(tmp_path)
+    assert kept is not None
+    assert (kept.key, kept.of, kept.wells) == (given.key, given.of, given.wells)
 
 
 def test_wells_have_conditions_on_every_plate(tmp_path: Path) -> None:

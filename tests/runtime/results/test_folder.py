@@ -18,7 +18,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from nuclei_runtime.errors import NucleiError, ResultsExistError, RuntimeEnvironmentError
+from nuclei_runtime.errors import InputsError, NucleiError, ResultsExistError, RuntimeEnvironmentError
 from nuclei_runtime.readers.plane import plane_of
 from nuclei_runtime.results.conditions import Conditions
 from nuclei_runtime.results.differing import Differing, differing_results
@@ -433,23 +433,50 @@ def test_conditions_stay_until_others_are_given(tmp_path: Path, style: CsvStyle)
     assert joined is not None
     assert (joined.of_conditions, contents(tmp_path)) == ((), before)
     with open_conditioned(tmp_path, "resume", None, style) as results:
-        add(results, "plate/a.png")  # not the image that has a condition
-        joined = results.join([*given, "plate/a.png"], "key")
+        add(results, "plate/c.png")
+        joined = results.join([*given, "plate/c.png"], "key")
     assert joined is not None
-    assert joined.of_conditions == ("1 image without a condition in images.csv: plate/a.png",)
+    assert joined.of_conditions == ("1 image without a condition in the conditions of the earlier run: plate/c.png",)
     assert [(row["image"], row["condition"], row["well"]) for row in read_rows(tmp_path / "images.csv")] == [
         ("a.png", "'=drug", "A01"),
         ("b.png", "1.5", "B02"),
-        ("plate/a.png", "", ""),
+        ("plate/c.png", "", ""),
     ]
     others = Conditions("table.csv", "image", {"a.png": "control"}, {})
     with open_conditioned(tmp_path, "resume", others, style) as results:
         results.join(given, "key")
-    assert [row["condition"] for row in read_rows(tmp_path / "images.csv")] == ["control", "", "control"]  # by its name
+    assert [row["condition"] for row in read_rows(tmp_path / "images.csv")] == ["control", "", ""]
     with open_conditioned(tmp_path, "overwrite", None, style) as results:
         add(results, "a.png")
         results.join(["a.png"], "key")
     assert "condition" not in read_rows(tmp_path / "images.csv")[0]
+
+
+@pytest.mark.parametrize("left", [None, b"", bytes(900)])
+def test_conditions_stay_whatever_is_left_of_the_tables(tmp_path: Path, left: bytes | None) -> None:
+    """A killed run has written no tables yet, and a power cut may leave blank ones."""
+    conditions = Conditions("table.csv", "image", {"a.png": "drug"}, {})
+    with open_conditioned(tmp_path, "new", conditions, "comma") as results:
+        add(results, "a.png")
+    for name in ("images.csv", "nuclei.csv", "summary.csv") if left is not None else ():
+        (tmp_path / name).write_bytes(left)
+    with open_conditioned(tmp_path, "resume", None, "comma") as results:
+        results.join(["a.png"], "key")
+    for name in ("images.csv", "nuclei.csv"):
+        assert {row["condition"] for row in read_rows(tmp_path / name)} == {"drug"}
+
+
+def test_damaged_conditions_of_an_earlier_run_stop_the_next_one_before_it_loses_them(tmp_path: Path) -> None:
+    conditions = Conditions("table.csv", "image", {"a.png": "drug"}, {})
+    with open_conditioned(tmp_path, "new", conditions, "comma") as results:
+        add(results, "a.png")
+    (tmp_path / "records/conditions.csv").write_bytes(bytes(9))
+    with pytest.raises(InputsError, match="it held the conditions of the earlier run: give them with --conditions"):
+        ResultsFolder(tmp_path, "resume")
+    with open_conditioned(tmp_path, "resume", conditions, "comma") as results:
+        joined = results.join(["a.png"], "key")
+    assert joined is not None
+    assert [row["condition"] for row in read_rows(tmp_path / "images.csv")] == ["drug"]
 
 
 @pytest.mark.parametrize(("left", "is_own"), [(b"", True), (bytes(9000), True), (b"<html>", False)])

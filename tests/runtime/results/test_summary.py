@@ -10,7 +10,7 @@ import pytest
 
 from nuclei_runtime.errors import InputsError
 from nuclei_runtime.results.conditions import Conditions
-from nuclei_runtime.results.experiment import conditions_of_table, read_experiment, write_conditions
+from nuclei_runtime.results.experiment import read_experiment, write_conditions
 from nuclei_runtime.results.read_tables import read_rows
 from nuclei_runtime.results.summary import write_summary
 
@@ -90,14 +90,6 @@ def test_conditions_are_groups_and_a_column_of_both_tables(tmp_path: Path, areas
         "",
         "'=drug",
     ]
-
-
-def test_the_conditions_of_a_table_are_those_of_its_wells_where_an_image_has_several(tmp_path: Path) -> None:
-    table = "image,condition,status,well\np.czi,x,ok,A01\np.czi,,ok,A02\nq.czi,y,ok,B01\n"
-    (tmp_path / "images.csv").write_text(table, encoding="utf-8", newline="")
-    conditions = conditions_of_table(tmp_path)
-    assert conditions is not None
-    assert read_experiment(tmp_path, conditions).conditions == ["x", "", "y"]
 
 
 def test_a_damaged_table_is_refused(tmp_path: Path, areas: Areas) -> None:  # noqa: ARG001
