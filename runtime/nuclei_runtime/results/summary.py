@@ -27,6 +27,7 @@ QUARTILES = {"q25": 25, "median": 50, "q75": 75}
 
 _MEASURED = ("area_um2", "area_px", "cell_area_um2", "cell_area_px")
 _INTENSITY = ("intensity_mean", "cell_intensity_mean", "ring_intensity_mean")
+_RING, _CELL = "ring_", "cell_"
 
 _FIRST_COLUMNS = (
     Column("by", "", "what the group is: condition, folder or well", kind=str),
@@ -160,8 +161,25 @@ class _Spooled:
                     file.write(np.ascontiguousarray(column).tobytes())
 
     def quartiles(self, column: str, keys: Iterable[PlaneKey]) -> Iterator[float | None]:
-        """Yield the quartiles of some planes' nuclei; None unless each nucleus has a value, or if there are none."""
+        """Yield the quartiles of some planes' nuclei; None unless each nucleus has a value, or if there are none.
+
+        Neighbours may leave a nucleus no ring: then its cell must have a value, and the others have the quartiles.
+        """
         places = [place for key in keys for place in self._places.get(key, ())]
+        values = self._values(column, places)
+        is_missing = np.isnan(values)
+        is_known = not is_missing.any()
+        if not is_known and column.startswith(_RING):
+            cell = _CELL + column.removeprefix(_RING)
+            is_known = cell in self._paths and not np.isnan(self._values(cell, places)).any()
+            values = values[~is_missing]
+        if is_known and values.size:
+            yield from map(float, np.percentile(values, list(QUARTILES.values()), overwrite_input=True))
+        else:
+            yield from [None] * len(QUARTILES)
+
+    def _values(self, column: str, places: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
+        """Return the values of the nuclei at some places, each the number of the first one and how many there are."""
         values = np.empty(sum(n for _, n in places))
         end = 0
         with self._paths[column].open("rb") as file:
@@ -169,7 +187,4 @@ class _Spooled:
                 file.seek(start * values.itemsize)
                 values[end : end + n] = np.fromfile(file, np.float64, n)
                 end += n
-        if not values.size or np.isnan(values).any():
-            yield from [None] * len(QUARTILES)
-        else:
-            yield from map(float, np.percentile(values, list(QUARTILES.values()), overwrite_input=True))
+        return values

@@ -71,6 +71,30 @@ def test_what_is_not_known_of_all_nuclei_is_empty(tmp_path: Path, areas: Areas) 
     assert found["well", "C03"]["area_px_median"] == found["well", "C03"]["nuclei_per_megapixel"] == ""
 
 
+def test_nuclei_without_a_ring_are_left_out_of_its_quartiles_and_those_that_were_not_measured_are_not(
+    tmp_path: Path,
+) -> None:
+    images = "image,status,n_nuclei,height,width\n" + "".join(f"{name}/x.tif,ok,4,9,9\n" for name in "abc")
+    (tmp_path / "images.csv").write_text(images, encoding="utf-8", newline="")
+    rings = {
+        "a": ["1", "", "2", "6"],
+        "b": ["1", "", "2", ""],
+        "c": [""] * 4,
+    }  # of one nucleus of b not the cell either
+    rows = [
+        f"{name}/x.tif,{label},{'' if (name, label) == ('b', 4) else 5},{ring}\n"
+        for name, of_image in rings.items()
+        for label, ring in enumerate(of_image, 1)
+    ]
+    header = "image,label,cell_intensity_mean:GFP,ring_intensity_mean:GFP\n"
+    (tmp_path / "nuclei.csv").write_text(header + "".join(rows), encoding="utf-8", newline="")
+    found = [
+        [row[f"ring_intensity_mean:GFP_{name}"] for name in ("q25", "median", "q75")]
+        for row in summarised(tmp_path).values()
+    ]
+    assert found == [["1.5", "2", "4"], ["", "", ""], ["", "", ""]]
+
+
 def test_conditions_are_groups_and_a_column_of_both_tables(tmp_path: Path, areas: Areas) -> None:
     conditions = Conditions("table.csv", "image", {"A01.tif": "=drug", "x.tif": "=drug", "B02.tif": "control"}, {})
     experiment = read_experiment(tmp_path, conditions)
