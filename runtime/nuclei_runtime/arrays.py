@@ -23,6 +23,10 @@ Labels = NDArray[np.int32]
 
 MAX_LABEL = int(np.iinfo(np.int32).max)
 
+MAX_GIVEN_LABEL = (1 << 24) - 1
+"""The largest number of a nucleus in a file that a person gives: up to it, every whole number is a 32-bit float, as
+Fiji stores many labels. Counting takes memory for each number up to the largest."""
+
 _ROUNDING = 1e-3
 """How far a map may be outside 0 to 1: whoever stored it in 16 bits, or resized it, may have rounded."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nuclei_runtime.arrays import Labels
+from nuclei_runtime.arrays import MAX_GIVEN_LABEL, Labels
 from nuclei_runtime.errors import ImageShapeError, ImageValueError
 from nuclei_runtime.readers.bounds import CACHE_BYTES
 from nuclei_runtime.readers.channels import UndecidedError
@@ -21,10 +21,6 @@ from nuclei_runtime.readers.outlines.of_planes import outlines_of_plane
 from nuclei_runtime.readers.outlines.opening import is_outline_file, read_outlines
 from nuclei_runtime.readers.plane import EACH_SCENE, Plane, Selection
 from nuclei_runtime.wording import counted
-
-MAX_NUMBER = (1 << 24) - 1
-"""The largest number of a nucleus: up to it, every whole number is a 32-bit float, as Fiji stores many labels. Counting
-takes memory for each number up to the largest."""
 
 _OUTLINE_BYTES_PER_FILE_BYTE = 24
 """Memory for reading a file of outlines, per byte of the file: at most 14 were measured for GeoJSON without
@@ -173,9 +169,9 @@ def _as_labels(found: NDArray[Any]) -> Labels:
             "a label image, or an image of intensities or probabilities?"
         )
     least, most = found.min(), found.max()
-    if least < 0 or most > MAX_NUMBER:
+    if least < 0 or most > MAX_GIVEN_LABEL:
         raise ImageValueError(
-            f"found the label {least if least < 0 else most:.0f}, expected 0 for the background and 1 to {MAX_NUMBER} "
-            "for nuclei; number the nuclei anew"
+            f"found the label {least if least < 0 else most:.0f}, expected 0 for the background and 1 to "
+            f"{MAX_GIVEN_LABEL} for nuclei; number the nuclei anew"
         )
     return found.astype(np.int32)

@@ -10,11 +10,11 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from nuclei_runtime.arrays import Labels
+from nuclei_runtime.arrays import MAX_GIVEN_LABEL, Labels
 from nuclei_runtime.errors import ImageValueError
 from nuclei_runtime.wording import counted
 
-_NUMBER = re.compile("[1-9][0-9]{0,8}")
+_NUMBER = re.compile("[1-9][0-9]{0,7}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,11 +112,13 @@ class Outlines:
         """The number of each outline.
 
         A name that is a number is the nucleus's number, as this project's own files have it. Any other outline, and a
-        second one with the same name, gets a number above all these, in the order of the file.
+        second one with the same name, gets a number above all these, in the order of the file. So does one whose name
+        is no number of a nucleus but, for example, a date: none is above `MAX_GIVEN_LABEL`.
         """
+        largest = MAX_GIVEN_LABEL - self.n_outlines
         numbers: dict[int, int] = {}  # the place of each
         for place, outline in enumerate(self.outlines):
-            if _NUMBER.fullmatch(outline.name):
+            if _NUMBER.fullmatch(outline.name) and int(outline.name) <= largest:
                 numbers.setdefault(int(outline.name), place)
         by_place = {place: number for number, place in numbers.items()}
         following = count(max(numbers, default=0) + 1)

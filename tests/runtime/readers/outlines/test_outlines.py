@@ -122,6 +122,13 @@ def test_numbers_are_kept_and_new_outlines_get_new_ones(tmp_path: Path) -> None:
     assert found.labels((1, 5)).tolist() == [[12, 13, 4, 14, 15]]
 
 
+def test_a_name_that_is_a_date_is_no_number_of_a_nucleus() -> None:
+    """Counting takes memory for each number, and the report shows numbers as 32-bit floats."""
+    square = (np.array(SQUARE),)
+    found = Outlines(tuple(Outline(square, name) for name in ("20261128", "16777211", "16777215", "999999999")))
+    assert found.numbers == (16_777_212, 16_777_211, 16_777_213, 16_777_214)
+
+
 def test_what_is_no_nucleus_is_left_out_and_named(tmp_path: Path) -> None:
     around = [[0, 0], [90, 0], [90, 80], [0, 80]]
     nuclei = [[[[x, 2], [x + 4, 2], [x + 4, 7], [x, 7]]] for x in (5, 20, 35)]
