@@ -31,6 +31,8 @@ class Outline:
         The plane that it was drawn on, from 0; None if the file does not say.
     place : int, optional
         Instead of these, the place of this plane in a stack, from 0, of whatever dimension the planes are.
+    place_in_name : int, optional
+        This place where only the name of the outline tells it. In a hyperstack, it counts over all dimensions.
     """
 
     rings: tuple[NDArray[np.float64], ...]
@@ -38,6 +40,7 @@ class Outline:
     time: int | None = None
     z: int | None = None
     place: int | None = None
+    place_in_name: int | None = None
 
     @cached_property
     def box(self) -> tuple[float, float, float, float]:

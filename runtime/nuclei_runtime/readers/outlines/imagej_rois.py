@@ -6,6 +6,7 @@ For the outlines of areas, ImageJ counts pixels as `Outline` does: whole numbers
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ from nuclei_runtime.wording import counted
 
 _MAX_ROI_BYTES = 64 << 20
 """A ROI of a million corners has 8 MB."""
+
+_SLICE_NAME = re.compile(r"(\d{4,6})-\d{4,6}-\d{4,6}(?:-\d+)?")
+"""How ImageJ names a ROI: the place in the stack, row and column, and a number if there is another of this name."""
 
 _AREAS = {"POLYGON", "RECT", "OVAL", "FREEHAND", "TRACED"}
 """The types of ROIs that have an area. A composite one is stored as a rectangle."""
@@ -49,7 +53,8 @@ def read_rois(name: str, content: bytes) -> Outlines:
         rings = tuple(np.asarray(ring, np.float64)[:, ::-1] for ring in _rings(member, roi) if len(ring) > 2)
         if not rings:
             raise ImageReadError(f"{member}: the ROI has no corners")
-        outlines.append(Outline(rings, roi.name or Path(member).stem, *_plane_of(roi)))
+        outlined = roi.name or Path(member).stem
+        outlines.append(Outline(rings, outlined, *_plane_of(roi), _place_in_name(roi, outlined)))
     sentences = (f"left out {counted(n, 'ROI')}: {what}" for what, n in left_out.items())
     return Outlines(tuple(outlines), tuple(sentences), left_out.total())
 
@@ -94,6 +99,16 @@ def _plane_of(roi: Any) -> tuple[int | None, int | None, int | None]:
     """
     time, z, place = (at - 1 if at > 0 else None for at in (roi.t_position, roi.z_position, roi.position))
     return time, z, place if (time, z) == (None, None) and roi.c_position <= 0 else None
+
+
+def _place_in_name(roi: Any, name: str) -> int | None:
+    """Return the place in the stack that the name of a ROI tells, if the ROI has no position.
+
+    ImageJ 1.53t adds the ROIs of a stack to the ROI Manager in this way (ij.plugin.frame.RoiManager.getSliceNumber).
+    """
+    found = _SLICE_NAME.fullmatch(name)
+    has_position = max(roi.position, roi.c_position, roi.z_position, roi.t_position) > 0
+    return None if has_position or found is None or int(found[1]) < 1 else int(found[1]) - 1
 
 
 def _rings(name: str, roi: Any) -> Any:

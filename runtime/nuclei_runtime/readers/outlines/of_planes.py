@@ -37,6 +37,8 @@ def outlines_of_plane(
     ImageValueError
         It is unknown to which plane an outline belongs, or the image has no such plane.
     """
+    if planes is not None and len(planes) > 1:
+        outlines = replace(outlines, outlines=tuple(_placed(outline, plane) for outline in outlines.outlines))
     _check(outlines.outlines, planes or (plane,), is_of_all=planes is not None)
     own = [outline for outline in outlines.outlines if _is_on(outline, plane)]
     remarks = list(_of_no_dimension(own, plane))
@@ -48,6 +50,18 @@ def outlines_of_plane(
     if planes is not None and len(planes) > 1 and everywhere:
         remarks.append(f"{counted(len(everywhere), 'outline')} drawn on no plane in particular: counted on each")
     return replace(outlines, outlines=tuple(own)), tuple(remarks)
+
+
+def _placed(outline: Outline, plane: Plane) -> Outline:
+    """Take the place that a name tells, unless it may count over the channels or the other dimension of the image."""
+    if outline.place_in_name is None:
+        return outline
+    if plane.in_hyperstack:
+        raise ImageValueError(
+            f"only the name of the outline {outline.name} tells where it was drawn, as a place in a stack, and the "
+            f"image has several dimensions; {_ONE_FILE_EACH}"
+        )
+    return replace(outline, place=outline.place_in_name)
 
 
 def _is_on(outline: Outline, plane: Plane) -> bool:

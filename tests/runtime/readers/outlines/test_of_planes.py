@@ -66,6 +66,33 @@ def test_a_place_in_a_stack_is_the_plane_of_its_only_dimension(tmp_path: Path, p
     assert [remarks(path, one, planes) for one in planes] == [(), (), ()]
 
 
+NAMES = ["0001-0002-0003", "00003-00002-00003", "0001-0002-0003-1", "0002-0003", "12"]
+"""Of the ROI Manager, in a stack or not, and of a person."""
+
+
+def named_rois(path: Path) -> Path:
+    with zipfile.ZipFile(path / "a.zip", "w") as archive:
+        for name in NAMES:
+            archive.writestr(f"{name}.roi", roifile.ImagejRoi.frompoints(SQUARE, name=name).tobytes())
+    return path / "a.zip"
+
+
+@pytest.mark.parametrize("planes", [TIMES, DEPTHS], ids=["times", "depths"])
+def test_the_place_in_the_name_of_a_roi_is_its_plane(tmp_path: Path, planes: list[Plane]) -> None:
+    """All that ImageJ 1.53t stores when a ROI of a stack is added to its ROI Manager."""
+    path = named_rois(tmp_path)
+    first, second, third, *everywhere = NAMES
+    assert found(path, planes) == [[first, third, *everywhere], everywhere, [second, *everywhere]]
+    own, _ = outlines_of_plane(read_outlines(path), planes[1])  # the file is for this plane
+    assert own.n_outlines == len(NAMES)
+
+
+def test_a_place_in_a_name_says_nothing_in_a_hyperstack(tmp_path: Path) -> None:
+    planes = [replace(plane, in_hyperstack=True) for plane in TIMES]
+    with pytest.raises(ImageValueError, match=r"only the name of the outline 0001-0002-0003 tells where .* of its own"):
+        found(named_rois(tmp_path), planes)
+
+
 def test_hyperstacks_and_qupath_tell_times_and_depths_apart(tmp_path: Path) -> None:
     expected = [["1"], [], [], [], ["2"], []]
     assert found(rois(tmp_path, {"c": 0, "z": 0, "t": 0}, {"c": 1, "z": 1, "t": 1}), BOTH) == expected

@@ -127,6 +127,16 @@ def test_rois_on_several_slices_are_refused(axis: str) -> None:
         read("a_rois.zip", roi_zip(*rois))
 
 
+def test_rois_whose_names_tell_several_slices_are_refused() -> None:
+    names = ("0001-0004-0004", "0002-0004-0004", "a")
+    rois = [square_roi(2 + 6 * i, 2, 4) for i in range(len(names))]
+    for roi, name in zip(rois, names, strict=True):
+        roi.name = name
+    with pytest.raises(DatasetError, match="its outlines lie on 2 planes of a stack"):
+        read("a_rois.zip", roi_zip(*rois))
+    assert painted(read("a_rois.zip", roi_zip(*rois[1:]))).max() == 2
+
+
 @pytest.mark.parametrize("name", ["a.geojson", "a_rois.zip", "a.roi"])
 @pytest.mark.parametrize("content", [b"", b"{", b"PK\3\4 cut off", b'{"shapes": []}', b"\0" * 99])
 def test_damaged_files_are_refused_by_name(name: str, content: bytes) -> None:

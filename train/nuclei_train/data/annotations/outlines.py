@@ -42,9 +42,10 @@ def read_outline_file(file: AnnotationFile) -> Drawing:
     except ImageError as error:
         raise type(error)(f"{file.name}: {error}") from error
     planes = {(outline.time or 0, outline.z or 0, outline.place or 0) for outline in found.outlines}
-    if len(planes) > 1:
+    in_names = {outline.place_in_name for outline in found.outlines} - {None}
+    if (n := max(len(planes), len(in_names))) > 1:
         raise DatasetError(
-            f"{file.name}: its outlines lie on {len(planes)} planes of a stack, expected those of one image; save each "
+            f"{file.name}: its outlines lie on {n} planes of a stack, expected those of one image; save each "
             "plane as an image of its own, with its own outlines"
         )
     size = file.image_size()
