@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from string import ascii_uppercase
@@ -60,7 +60,8 @@ def find_wells(images: Sequence[Row]) -> list[Well | None]:
 
     The column ``well`` comes first. A folder without any is taken for a plate only if the names of all its images hold
     exactly one well each, in the same way, and these lie in at least two rows and two columns. The ways are ``r01c01``,
-    with or without a field, and A01 to P24 set apart from other letters and digits.
+    with or without a field, and A01 to P24 set apart from other letters and digits. What the names begin with must not
+    look like the names of several plates.
     """
     wells: list[Well | None] = [None] * len(images)
     unnamed: dict[str, list[int]] = defaultdict(list)
@@ -99,9 +100,18 @@ def _places(names: Sequence[str]) -> list[tuple[int, int]]:
         found = [pattern.findall(name) for name in names]
         if all(len(marks) == 1 for marks in found):
             places = [_place(*marks[0]) for marks in found]
-            if all(len(set(along)) > 1 for along in zip(*places, strict=True)) and all(map(_is_on_plate, places)):
+            is_plate = all(len(set(along)) > 1 for along in zip(*places, strict=True)) and all(
+                map(_is_on_plate, places)
+            )
+            beginnings = [pattern.split(name)[0] for name in names]
+            if is_plate and not _is_crossed(zip(beginnings, places, strict=True)):
                 return places
     return []
+
+
+def _is_crossed(pairs: Iterable[tuple[str, tuple[int, int]]]) -> bool:
+    """Whether a beginning has several wells, and a well several beginnings: then these may be plates, or fields."""
+    return all(max(Counter(ones).values()) > 1 for ones in zip(*set(pairs), strict=True))
 
 
 def _place(row: str, column: str) -> tuple[int, int]:

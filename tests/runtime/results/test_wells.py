@@ -32,6 +32,7 @@ def test_other_names_are_not_wells(text: str) -> None:
         ("exp_A01_s1.tif", "exp_A01_s2.tif", "exp_H12_s1.tif"),
         ("r01c01f01p01-ch1.tiff", "r02c02f03p01-ch1.tiff"),
         ("plate B - C03(fld 1).tif", "plate B - D04(fld 1).tif"),
+        ("001_A01.tif", "002_A01.tif", "003_B02.tif"),  # a counter
     ],
 )
 def test_names_of_files_give_wells(names: tuple[str, ...]) -> None:
@@ -54,6 +55,7 @@ def test_the_two_ways_to_name_a_well_give_the_same() -> None:
         ("A01b.tif", "A012.tif"),
         ("Q01.tif", "R02.tif"),  # not on a plate with 384 wells
         ("r00c01.tif", "r01c02.tif"),
+        ("P1_A01.tif", "P1_B02.tif", "P2_A01.tif", "P2_B02.tif"),  # two plates, or the fields of one
     ],
 )
 def test_names_that_leave_a_doubt_give_none(names: tuple[str, ...]) -> None:
