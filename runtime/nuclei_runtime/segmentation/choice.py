@@ -224,7 +224,9 @@ class Eye:
         if stain != AS_IS and not self.is_colour:
             return self._input(AS_IS)
         if stain not in self._inputs:
-            self._inputs[stain] = PlaneInput(shown_plane(self._plane, stain), self._network.card.preprocessing)
+            contrast = None if stain == AS_IS else self._input(AS_IS).contrast
+            shown = shown_plane(self._plane, stain, contrast)
+            self._inputs[stain] = PlaneInput(shown, self._network.card.preprocessing)
         return self._inputs[stain]
 
     def _find_whole(self, view: View) -> tuple[Maps, Labels]:

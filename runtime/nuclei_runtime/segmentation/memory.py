@@ -21,7 +21,7 @@ from nuclei_runtime.resources import format_memory
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import contrast_bytes
 from nuclei_runtime.segmentation.process_memory import default_max_memory, release_memory, resident_bytes
-from nuclei_runtime.steps.stains import AS_IS
+from nuclei_runtime.steps.stains import AS_IS, stained_type
 from nuclei_runtime.steps.tiling import Tiling, computed_px, tile_side
 
 NETWORK_BYTES_PER_PX = 400
@@ -33,8 +33,8 @@ SCALING_BYTES_PER_PX = 36
 """Per pixel of a tile that is reduced before the network sees it, in addition to the stored pixels: what is read for
 the tile, and the maps at the scale of the image."""
 
-STAINING_BYTES_PER_PX = 20
-"""Per pixel of a tile of a stain: the optical densities of three colours, and their sum twice."""
+STAINING_COPIES = 5
+"""Values of a stain for each pixel of a tile: the optical densities of three colours, and their sum twice."""
 
 LABELLING_BYTES_PER_PX = 100
 """Per pixel of a window: at most 77 for a watershed in a window full of foreground, 12 for the maps, and the rest for
@@ -137,7 +137,7 @@ class Budget:
             pixel_bytes = math.prod(plane.shape[2:]) * np.dtype(plane.dtype).itemsize
             self._network_bytes_per_px += SCALING_BYTES_PER_PX + pixel_bytes
         if network is not None and network.view.stain != AS_IS:
-            self._network_bytes_per_px += STAINING_BYTES_PER_PX
+            self._network_bytes_per_px += STAINING_COPIES * stained_type(plane.dtype).itemsize
 
     @property
     def in_memory_bytes(self) -> int:

@@ -15,7 +15,7 @@ from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.steps.contrast import Contrast
 from nuclei_runtime.steps.percentiles import COUNTING_BYTES, are_counted, limits_of
 from nuclei_runtime.steps.preprocess import STEPS, as_input, colours_of, contrast_of
-from nuclei_runtime.steps.stains import AS_IS, STAINED, is_colour, stained
+from nuclei_runtime.steps.stains import AS_IS, is_colour, stained, stained_type, white_of
 from nuclei_runtime.steps.step import Pixels, Step
 from nuclei_runtime.steps.structure import BLOCK_PX, MAX_SAMPLED_BLOCKS
 
@@ -96,7 +96,9 @@ def _apply(colours: NDArray[Any], applied: Sequence[Applied]) -> NDArray[Any]:
 def contrast_bytes(plane: Plane) -> int:
     """Return the most memory that fitting the contrast to a plane, or to a stain of it, takes beside reading it."""
     of_plane = _fitting_bytes(plane.shape, np.dtype(plane.dtype))
-    return max(of_plane, _fitting_bytes(plane.shape[:2], STAINED)) if len(plane.shape) > 2 else of_plane
+    if len(plane.shape) == 2:
+        return of_plane
+    return max(of_plane, _fitting_bytes(plane.shape[:2], stained_type(plane.dtype)))
 
 
 def _fitting_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
@@ -119,7 +121,7 @@ def input_in(plane: Plane, steps: Sequence[Step], stain: str) -> PlaneInput:
     as_it_is = PlaneInput(plane, steps)
     if stain == AS_IS or not may_be_stained(plane, as_it_is.contrast):
         return as_it_is
-    return PlaneInput(shown_plane(plane, stain), steps)
+    return PlaneInput(shown_plane(plane, stain, as_it_is.contrast), steps)
 
 
 def may_be_stained(plane: Plane, contrast: Contrast | None) -> bool:
@@ -127,7 +129,7 @@ def may_be_stained(plane: Plane, contrast: Contrast | None) -> bool:
     return (contrast is None or contrast.channel is None) and has_colours(plane)
 
 
-def shown_plane(plane: Plane, stain: str) -> Plane:
+def shown_plane(plane: Plane, stain: str, contrast: Contrast | None) -> Plane:
     """Return a plane as the network is shown it.
 
     Parameters
@@ -136,14 +138,18 @@ def shown_plane(plane: Plane, stain: str) -> Plane:
         One that may be stained, unless it is shown as it is.
     stain : str
         See `nuclei_runtime.steps.view.View`.
+    contrast : Contrast, optional
+        Of the plane as it is. If it does not say how bright the plane is, a stain reads the plane once for that.
     """
     if stain == AS_IS:
         return plane
+    known = None if contrast is None else contrast.brightest
+    white = white_of(plane.dtype, plane_limits(plane, 0, 100)[1] if known is None else known)
 
     def read(rows: slice, columns: slice) -> Image:
-        return stained(plane.read(rows, columns), stain)
+        return stained(plane.read(rows, columns), stain, white)
 
-    return replace(plane, shape=plane.shape[:2], dtype=STAINED, read=read)
+    return replace(plane, shape=plane.shape[:2], dtype=stained_type(plane.dtype), read=read)
 
 
 def as_grey(plane: Plane) -> Plane:

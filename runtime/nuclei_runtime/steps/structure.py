@@ -89,7 +89,7 @@ def find_contrast(pixels: Pixels, *, lower: float, upper: float) -> Contrast:
     low, high = found.limits(lower, upper)
     in_order = np.sort(contrasts[has_structure])
     (reference,) = ranks_of(n_blocks, REFERENCE_PERCENT)
-    span = MAX_SPAN_IN_CONTRASTS * in_order[reference]
+    span = MAX_SPAN_IN_CONTRASTS * float(in_order[reference])  # may be infinite
     if high / 2 - low / 2 > span:
         low, high = found.up_to(low / 2 + span).limits(lower, upper)
     return Contrast(low, high, n_blocks / contrasts.size, channel, brightest, has_structure)

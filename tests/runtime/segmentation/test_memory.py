@@ -361,7 +361,8 @@ def test_what_fitting_the_contrast_takes_is_counted(
     monkeypatch.setattr(plane_input, "REGION_PX", 512)
     image = repeated_field(1000, n_nuclei=60).astype(dtype)
     image[200:230, 300:330] = 255 if np.dtype(dtype).itemsize == 1 else 30_000
-    plane = shown_plane(plane_of(image if channels == 1 else np.dstack([image, image // 2, image[::-1]])), stain)
+    plane = plane_of(image if channels == 1 else np.dstack([image, image // 2, image[::-1]]))
+    plane = shown_plane(plane, stain, None)
     tracemalloc.start()
     try:
         PlaneInput(plane, Segmenter(threads=1).card.preprocessing)

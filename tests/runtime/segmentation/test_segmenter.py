@@ -65,6 +65,30 @@ def test_the_same_picture_gives_the_same_nuclei(model: Path) -> None:
         assert np.array_equal(segmenter.segment(image).labels, expected), kind
 
 
+SECTION = np.dstack([235 - FIELD // 2, 215 - FIELD // 3 * 2, 230 - FIELD // 4])
+SAME_SECTION = {
+    "8 bits in 16": SECTION.astype(np.uint16),
+    "8 bits in 64": SECTION.astype(np.int64),
+    "12 bits in 16": SECTION.astype(np.uint16) * 16,
+    "16 bits": SECTION.astype(np.uint16) * 257,
+    "0 to 1": SECTION / 255,
+    "0 to 255": SECTION.astype(np.float32),
+    "beyond float32": SECTION * 1e300,
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"stain": "he"}, {"stain": "hdab"}], ids=str)
+def test_the_same_colours_give_the_same_nuclei(options: dict[str, str]) -> None:
+    """Whatever range their type has: where 8 bits in 16 counted as almost black, there were no nuclei."""
+    segmenter = Segmenter(threads=1, **options)
+    expected = segmenter.segment(SECTION)
+    assert expected.count >= 4
+    for kind, image in SAME_SECTION.items():
+        result = segmenter.segment(image)
+        assert (result.view, result.flags) == (expected.view, expected.flags), kind
+        assert np.array_equal(result.labels, expected.labels), kind
+
+
 def test_the_nuclei_lie_where_they_are(either: Segmenter) -> None:
     found = either.segment(FIELD).labels > 0
     overlap = (found & (TRUTH > 0)).sum() / (found | (TRUTH > 0)).sum()

@@ -47,7 +47,7 @@ def restained(rng: np.random.Generator, picture: NDArray[np.float32]) -> NDArray
 
 def haematoxylin(picture: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the amount of haematoxylin in a stained section as a grey picture, in which nuclei are bright."""
-    return np.repeat(stretched(stained(picture, "he")[..., np.newaxis]), 3, axis=-1)
+    return np.repeat(stretched(stained(picture, "he", 1.0)[..., np.newaxis]), 3, axis=-1)
 
 
 def shows_fluorescence(picture: NDArray[np.float32], labels: Labels) -> bool:
