@@ -188,6 +188,8 @@ class Plane:
         see `nuclei_runtime.segmentation.glass`. None if glass was not looked for.
     notes : tuple of str
         What is to be known about how it was read, such as a pixel size that was asked for and is not used.
+    check : callable
+        Raises an error if its segmentation is to end; see `nuclei_runtime.segmentation.cancelling`.
     """
 
     time: int | None
@@ -208,6 +210,7 @@ class Plane:
     coarser: tuple[Plane, ...] = ()
     glass: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
+    check: Callable[[], None] = lambda: None
 
     @property
     def is_large(self) -> bool:

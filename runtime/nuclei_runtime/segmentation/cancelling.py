@@ -1,7 +1,8 @@
-"""A flag that ends a segmentation early. It is checked whenever pixels are read, which happens once per tile."""
+"""A flag that ends a segmentation early. It is checked whenever pixels are read, and before each tile."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 from nuclei_runtime.arguments import check_argument
@@ -18,7 +19,7 @@ class CancelFlag(Protocol):
 
 
 def cancellable(plane: Plane, cancel: CancelFlag | None) -> Plane:
-    """Return a plane whose reads raise `SegmentationCancelledError` once the flag is set.
+    """Return a plane whose `check` and whose reads raise `SegmentationCancelledError` once the flag is set.
 
     Raises
     ------
@@ -30,12 +31,16 @@ def cancellable(plane: Plane, cancel: CancelFlag | None) -> Plane:
     is_flag = callable(getattr(cancel, "is_set", None)) and not isinstance(cancel, type)
     check_argument(is_flag, "cancel", "an object with an is_set method, such as a threading.Event", cancel)
 
+    def check() -> None:
+        plane.check()  # it may have a flag already
+        if cancel.is_set():
+            raise SegmentationCancelledError("the segmentation was cancelled before it was complete")
+
     def unless_set(read: Read) -> Read:
         def checked(rows: slice, columns: slice) -> Image:
-            if cancel.is_set():
-                raise SegmentationCancelledError("the segmentation was cancelled before it was complete")
+            check()
             return read(rows, columns)
 
         return checked
 
-    return plane.reading(unless_set)
+    return replace(plane.reading(unless_set), check=check)

@@ -244,6 +244,7 @@ class Eye:
         budget = self._budget.of(network, shape)
 
         def read_part(part_rows: slice, part_columns: slice) -> NDArray[np.float32]:
+            self._plane.check()  # what an earlier view has read is not read again
             return as_input(self._shown(view.stain, (moved(part_rows, rows.start), moved(part_columns, columns.start))))
 
         assert network.tiling is not None  # the networks that choose are for images of any size
