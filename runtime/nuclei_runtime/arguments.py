@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,9 @@ Valid = Mapping[str, tuple[Callable[[Any], bool], str]]
 """For each field of a dataclass whether a value is valid, and what is expected."""
 
 _SHOWN_CHARACTERS = 80
+
+_MOST_VALUES = sys.maxsize // 8
+"""In an array of the largest type that is an image's."""
 
 
 def check_argument(is_valid: bool, name: str, expected: str, found: object) -> None:
@@ -57,16 +61,19 @@ def check_fields(given: DataclassInstance, valid: Valid) -> None:
         check_argument(is_valid(found) or (found is None and field.default is None), field.name, expected, found)
 
 
-def is_whole(value: object, least: int = 0) -> bool:
-    """Whether this is a whole number and not too small. True and False are none."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= least
+def is_whole(value: object, least: int = 0, most: float = math.inf) -> bool:
+    """Whether this is a whole number in a range. True and False are none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and least <= int(value) <= most
 
 
 def is_number(value: object, low: float = -math.inf, high: float = math.inf) -> bool:
     """Whether this is a finite number in a range. True and False are none."""
     if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
         return False
-    return math.isfinite(value) and low <= float(value) <= high
+    try:
+        return math.isfinite(value) and low <= float(value) <= high
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 def is_flag(value: object) -> bool:
@@ -90,15 +97,19 @@ def is_path(value: object) -> bool:
 
 
 def is_shape(value: object) -> bool:
-    """Whether this may be the shape of an array."""
-    return isinstance(value, tuple | list | np.ndarray) and all(map(is_whole, value))
+    """Whether this may be the shape of an array that NumPy can address, whether there is memory for it or not."""
+    return (
+        isinstance(value, tuple | list | np.ndarray)
+        and all(map(is_whole, value))
+        and math.prod(map(int, value)) <= _MOST_VALUES
+    )
 
 
 def is_dtype(value: Any) -> bool:
     """Whether this is a type of the values of an array, or its name."""
     try:
         np.dtype(value)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # NumPy parses texts
         return False
     return True
 

@@ -42,14 +42,16 @@ LABELS = np.zeros((64, 64), np.int32)
 MASKED = np.ma.masked_equal(LABELS, 1)
 
 NO_TEXTS: tuple[Any, ...] = (5, b"x", True, ["x"])
+BEYOND_FLOATS = 10**400
 NO_NUMBERS: tuple[Any, ...] = ("1", True, math.nan, math.inf, [1], np.array([1, 2]))
 NO_COUNTS: tuple[Any, ...] = (*NO_NUMBERS, -1, 1.5)
-NO_SIZES: tuple[Any, ...] = (*NO_NUMBERS, 0, -0.325)
+NO_SIZES: tuple[Any, ...] = (*NO_NUMBERS, 0, -0.325, BEYOND_FLOATS)
 NO_FLAGS: tuple[Any, ...] = ("no", "False", 0, 1.0, None)
 NO_PATHS: tuple[Any, ...] = (5, b"x", True, ["x"], 1.5)
-NO_SHARES: tuple[Any, ...] = (*NO_NUMBERS, -0.1, 50)
+NO_SHARES: tuple[Any, ...] = (*NO_NUMBERS, -0.1, 50, BEYOND_FLOATS)
 NO_BYTES: tuple[Any, ...] = ("1GiB", *NO_NUMBERS, -1, 1e12)
 NO_PIXELS: tuple[Any, ...] = (0.3, "0.3", (0.3,), (0.3, 0), (-0.3, 0.3), (math.nan, 0.3), (0.3, math.inf), ("a", "b"))
+NO_PIXELS += ((0.3, BEYOND_FLOATS),)
 NO_IMAGES: tuple[Any, ...] = (None, "a.png", [[1]], np.ma.masked_equal(IMAGE, 0), IMAGE[:0], IMAGE.astype("U3"))
 NO_LABELS: tuple[Any, ...] = (None, "a.tif", [[1]], MASKED, LABELS * 1.0, LABELS - 1, LABELS > 0, COLOURS)
 
@@ -58,7 +60,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "precision": (*NO_TEXTS, None, "fp16"),
     "sha256": NO_TEXTS,
     "provider": (*NO_TEXTS, None),
-    "threads": (*NO_COUNTS, 0),
+    "threads": (*NO_COUNTS, 0, 1025, 1 << 40),
     "tta": NO_FLAGS,
     "diameter_px": NO_SIZES,
     "stain": (*NO_TEXTS, "pas"),
@@ -105,8 +107,13 @@ def calls(segmenter: Segmenter, folder: Path) -> Iterator[tuple[str, Callable[[A
     (maps,) = segmenter.predict([IMAGE])
     several = (None, 5, "ab", IMAGE, COLOURS)
     yield "options", Segmenter.from_options, (None, {}, "model.onnx")
-    yield "shape", lambda value: segmenter.warm_up(value, np.uint8), (None, 5, "64", (64, "64"), (64, -1), (1.5, 2))
-    yield "dtype", lambda value: segmenter.warm_up((8, 8), value), ("grey", 8, object())
+    yield (
+        "shape",
+        lambda value: segmenter.warm_up(value, np.uint8),
+        (None, 5, "64", (64, "64"), (64, -1), (1.5, 2)),
+    )
+    yield "shape", lambda value: segmenter.warm_up(value, np.uint8), ((9, 1 << 70),)
+    yield "dtype", lambda value: segmenter.warm_up((8, 8), value), ("grey", 8, object(), ",")
     yield "found", segmenter.segment, NO_IMAGES
     yield "images", segmenter.segment_batch, several
     yield "images", lambda value: list(segmenter.predict(value)), several

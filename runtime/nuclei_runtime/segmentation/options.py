@@ -16,6 +16,9 @@ from nuclei_runtime.steps.sieve import Sieve, parse_area
 from nuclei_runtime.steps.stains import STAIN_NAMES
 from nuclei_runtime.steps.view import View
 
+MAX_THREADS = 1024
+"""More than a machine has processors. ONNX Runtime starts them all when a model is loaded."""
+
 _AREA = is_text, "an area with its unit, such as '50px' or '30um2'"
 _FLAG = is_flag, "True or False"  # "no" would mean yes
 _SHARE = partial(is_number, low=0, high=1), "a number from 0 to 1"
@@ -25,7 +28,7 @@ _VALID: Valid = {
     "precision": (partial(is_one_of, tuple(BUNDLED_MODELS)), f"one of {', '.join(BUNDLED_MODELS)}"),
     "sha256": (is_text, "the SHA-256 of the model in hexadecimal"),
     "provider": (is_text, "the name of an execution provider"),
-    "threads": (partial(is_whole, least=1), "a whole number, 1 or more"),
+    "threads": (partial(is_whole, least=1, most=MAX_THREADS), f"a whole number, 1 to {MAX_THREADS}"),
     "tta": _FLAG,
     "diameter_px": (
         partial(is_number, low=MIN_DIAMETER_PX, high=MAX_DIAMETER_PX),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
+from nuclei_runtime.faults import machine_error
 from nuclei_runtime.model.session import release_sessions
 from nuclei_runtime.resources import memory_limit_bytes
 
@@ -15,16 +17,39 @@ rest."""
 
 
 def default_max_memory() -> int:
-    """Return the default ceiling: `SHARE` of the memory of the container or the machine."""
-    return int(memory_limit_bytes() * SHARE)
+    """Return the default ceiling: `SHARE` of the memory of the container or the machine.
+
+    Raises
+    ------
+    RuntimeEnvironmentError
+        See `resident_bytes`.
+    """
+    with _measuring():
+        return int(memory_limit_bytes() * SHARE)
 
 
 def resident_bytes() -> int:
-    """Return the resident memory of this process, with the packages that finding nuclei loads."""
+    """Return the resident memory of this process, with the packages that finding nuclei loads.
+
+    Raises
+    ------
+    RuntimeEnvironmentError
+        The system does not tell: for example, the process may open no more files.
+    """
     import psutil
     from skimage.segmentation import watershed  # noqa: F401  # loaded here, so that it counts for the first plane too
 
-    return int(psutil.Process().memory_info().rss)
+    with _measuring():
+        return int(psutil.Process().memory_info().rss)
+
+
+@contextmanager
+def _measuring() -> Iterator[None]:
+    """Say what an operating system error is about."""
+    try:
+        yield
+    except OSError as error:
+        raise machine_error(error, "the memory cannot be measured") from error
 
 
 def has_room(n_bytes: int, max_memory: int | None) -> bool:

@@ -50,7 +50,7 @@ class Scale:
     def __post_init__(self) -> None:
         for name in ("enlarged", "reduced"):
             factor = getattr(self, name)
-            check_argument(is_whole(factor, 1) and factor <= MAX_FACTOR, name, f"1 to {MAX_FACTOR}, whole", factor)
+            check_argument(is_whole(factor, 1, MAX_FACTOR), name, f"1 to {MAX_FACTOR}, whole", factor)
         if 1 not in (self.enlarged, self.reduced):
             raise ArgumentError(f"one of enlarged and reduced must be 1, found {self}")
 

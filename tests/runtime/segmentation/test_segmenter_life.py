@@ -17,6 +17,7 @@ from weakref import ref
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from nuclei_runtime import (
     BUNDLED_MODELS,
@@ -32,6 +33,7 @@ from nuclei_runtime import (
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.model.session import Session
 from nuclei_runtime.segmentation import memory
+from nuclei_runtime.steps.view import SCALES
 
 FIELD, _ = fluorescence_field(11, height=128, width=150, n_nuclei=12)
 
@@ -171,6 +173,20 @@ def test_a_call_that_is_cancelled_runs_no_further_tile(
     assert len(shapes) == n_tiles
 
 
+def test_a_choice_among_views_is_cancelled_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All scales of one stain are computed from pixels that are read once."""
+    clouds = gaussian_filter(np.random.default_rng(0).normal(0, 1, (96, 96)), 3)
+    segmenter, shapes = Segmenter(threads=1), shapes_run(monkeypatch)
+    segmenter.segment(clouds)
+    n_views = len(shapes)
+    assert n_views == len(SCALES)
+    for n_tiles in range(n_views):
+        shapes.clear()
+        with pytest.raises(SegmentationCancelledError):
+            segmenter.segment(clouds, cancel=SetAfter(n_tiles, shapes))
+        assert len(shapes) == n_tiles
+
+
 def test_a_network_of_fixed_size_is_cancelled_before_it_runs(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cancel, shapes = threading.Event(), shapes_run(monkeypatch)
     cancel.set()
@@ -254,5 +270,33 @@ def test_a_call_in_another_thread_outlives_the_closing(tiled_model: Path, monkey
 
 
 def test_options_out_of_range_name_what_was_found() -> None:
-    with pytest.raises(ValueError, match="threads must be a whole number, 1 or more, found 0"):
+    with pytest.raises(ValueError, match="threads must be a whole number, 1 to 1024, found 0"):
         replace(SegmenterOptions(), threads=0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="NOT RUN: elsewhere no file is opened to measure the memory")
+def test_a_loop_that_leaks_files_is_told_so() -> None:
+    """Not by an `OSError` about a file in /proc."""
+    code = (
+        "import os, resource, numpy as np\n"
+        "from nuclei_runtime import RuntimeEnvironmentError, Segmenter, plane_of, segment_plane\n"
+        "segmenter, image = Segmenter(threads=1), np.zeros((64, 64), np.uint8)\n"
+        "uses = (\n"
+        "    lambda: segmenter.segment(image),\n"
+        "    lambda: list(segment_plane(plane_of(image), segmenter.network)),\n"
+        "    lambda: list(segment_plane(plane_of(image), segmenter.network, max_memory=1 << 40)),\n"
+        ")\n"
+        "for use in uses: use()\n"
+        "limits = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "next_file = os.open(os.devnull, os.O_RDONLY)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (next_file + 1, limits[1]))\n"
+        "for use in uses:\n"
+        "    try: use()\n"
+        "    except RuntimeEnvironmentError as error: print(error)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, limits)\n"
+        "for use in uses: use()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    reason = "the memory cannot be measured: Too many open files; raise the limit on open files"
+    assert [line.startswith(reason) for line in done.stdout.splitlines()] == [True] * 3, done.stdout + done.stderr
+    assert done.returncode == 0
