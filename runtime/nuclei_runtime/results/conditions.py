@@ -14,7 +14,7 @@ from nuclei_runtime.results.read_tables import Row, image_name
 from nuclei_runtime.results.wells import Well, parse_well
 from nuclei_runtime.wording import counted, listed
 
-CONDITION, WELL, IMAGE = "condition", "well", "image"
+CONDITION, WELL, IMAGE, PLATE = "condition", "well", "image", "plate"
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,15 @@ class Conditions:
     key : str
         What its rows name: ``image`` or ``well``.
     of : dict
-        The condition, by the image's name as the table writes it, or by the row and column of the well.
+        The condition, by the image's name as the table writes it, or by the well, whose plate is empty if it stands
+        for the well of every plate.
     wells : dict
         The well of an image, by its name, if the file says that too.
     """
 
     source: str
     key: str
-    of: dict[str | tuple[int, int], str]
+    of: dict[str | Well, str]
     wells: dict[str, str]
 
     def name_of(self, row: Row) -> str | None:
@@ -64,15 +65,15 @@ class Conditions:
         notes : list of str
             A sentence that names the images without a condition, and one for the rows that fit no image.
         """
-        keys: list[str | tuple[int, int] | None]
+        keys: list[str | Well | None]
         if self.key == IMAGE:
             keys = [self.name_of(row) for row in images]
         else:
-            keys = [None if well is None else (well.row, well.column) for well in wells]
+            keys = [None if well is None else self._well_of(well) for well in wells]
         conditions = ["" if key is None else self.of.get(key, "") for key in keys]
         without = list(dict.fromkeys(row[IMAGE] for row, found in zip(images, conditions, strict=True) if not found))
         unused = [
-            key if isinstance(key, str) else Well("", *key).name
+            key if isinstance(key, str) else "/".join(filter(None, (key.plate, key.name)))
             for key in self.of.keys() - {key for key in keys if key}
         ]
         notes = []
@@ -82,14 +83,20 @@ class Conditions:
             notes.append(f"{counted(len(unused), 'row')} of {self.source} without an image: {listed(sorted(unused))}")
         return conditions, notes
 
+    def _well_of(self, well: Well) -> Well | None:
+        """Return the well as the file has it: of a plate called by its path, or by its name alone, or of all plates."""
+        plates = (well.plate, PurePosixPath(well.plate).name, "")
+        return next((known for plate in plates if (known := replace(well, plate=plate)) in self.of), None)
+
     def to_csv(self) -> str:
         """Return a table from which `read_conditions` reads the same."""
         table = io.StringIO()
         rows = csv.writer(table, lineterminator="\n")
-        rows.writerow((self.key, CONDITION, WELL) if self.wells else (self.key, CONDITION))
+        more = WELL if self.key == IMAGE else PLATE
+        rows.writerow((self.key, CONDITION, more))
         for key, condition in self.of.items():
-            name = key if isinstance(key, str) else Well("", *key).name
-            rows.writerow((name, condition, self.wells.get(name, "")) if self.wells else (name, condition))
+            name, of = (key, self.wells.get(key, "")) if isinstance(key, str) else (key.name, key.plate)
+            rows.writerow((name, condition, of))
         return table.getvalue()
 
 
@@ -114,7 +121,8 @@ def read_conditions(path: Path) -> Conditions:
     """Read a CSV table, with commas, semicolons or tabs, whose first row names its columns.
 
     A column ``image`` or ``well`` says what a row is about. The other column is the condition, whatever it is called;
-    if there are several, the one called ``condition``. With ``image``, a column ``well`` gives the well.
+    if there are several, the one called ``condition``. With ``image``, a column ``well`` gives the well; with
+    ``well``, a column ``plate`` beside that of the condition gives the plate.
 
     Raises
     ------
@@ -133,11 +141,14 @@ def read_conditions(path: Path) -> Conditions:
     except csv.Error as error:
         raise InputsError(f"{path}: cannot be read as a table: {error}; save it as CSV UTF-8") from error
     header = [name.lower() for name in header]
-    twice = sorted({name for name in header if name in (IMAGE, WELL, CONDITION) and header.count(name) > 1})
+    twice = sorted({name for name in header if name in (IMAGE, WELL, CONDITION, PLATE) and header.count(name) > 1})
     if twice:
         raise InputsError(f"{path}: has two columns called {' and '.join(twice)}; leave one of the two")
     key = next((name for name in (IMAGE, WELL) if name in header), None)
     others = [name for name in header if name not in (IMAGE, WELL)]
+    has_plates = key == WELL and PLATE in others and len(others) > 1
+    if has_plates:
+        others.remove(PLATE)
     value = CONDITION if CONDITION in others else others[0] if len(others) == 1 else None
     if value is None and key == IMAGE and WELL in header and not others:
         value = WELL
@@ -146,15 +157,18 @@ def read_conditions(path: Path) -> Conditions:
             f"{path}: found the columns {', '.join(header) or 'none'}; expected a column image or well, and a column "
             "condition"
         )
-    of: dict[str | tuple[int, int], str] = {}
+    of: dict[str | Well, str] = {}
     wells: dict[str, str] = {}
     for number, row in enumerate(rows, 2):
         cells = dict(zip(header, row, strict=False))
         if not cells.get(key):
             continue
-        name = cells[key].replace("\\", "/") if key == IMAGE else parse_well(cells[key])
-        if name is None:
-            raise InputsError(f"{path}: line {number}: found the well {cells[key]!r}, expected one such as A01")
+        name: str | Well = cells[key].replace("\\", "/")
+        if key == WELL:
+            place = parse_well(cells[key])
+            if place is None:
+                raise InputsError(f"{path}: line {number}: found the well {cells[key]!r}, expected one such as A01")
+            name = Well(cells.get(PLATE, "").replace("\\", "/") if has_plates else "", *place)
         if of.setdefault(name, cells.get(value, "")) != cells.get(value, ""):
             raise InputsError(
                 f"{path}: line {number}: {cells[key]} was {of[name]!r} in an earlier line and is "

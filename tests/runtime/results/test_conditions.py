@@ -49,6 +49,7 @@ def test_what_does_not_match_is_named(tmp_path: Path) -> None:
         "Image,Well,Patient\na.tif,A1,x\nb.tif,,y\n",
         "image,well\na.tif,A1\n",
         "well\tdose\nA1\t1.5\nAA12\t2\n",
+        "plate,well,dose\nx\\1,A1,1\n,A1,2\n",
     ],
 )
 def test_what_is_kept_for_the_next_run_reads_the_same(tmp_path: Path, text: str) -> None:
@@ -67,6 +68,23 @@ def test_wells_have_conditions_on_every_plate(tmp_path: Path) -> None:
     rows = [{"image": name} for name in ("1/A01.tif", "1/B02.tif", "2/A01.tif", "2/B02.tif")]
     conditions = read_conditions(tmp_path / "table.csv")
     assert conditions.assign(rows, find_wells(rows)) == (["drug", "control", "drug", "control"], [])
+
+
+def test_wells_of_a_plate_that_is_named_have_conditions_there_alone(tmp_path: Path) -> None:
+    table = "Plate,Well,Dose\n1,A1,drug\nx/2,A1,control\n,B2,none\n3,C3,none\n"
+    (tmp_path / "table.csv").write_text(table, encoding="utf-8")
+    names = [f"{plate}/{well}.tif" for plate in ("1", "x/2", "4") for well in ("A01", "B02")]
+    rows = [{"image": name} for name in names]
+    found, (without, unused) = read_conditions(tmp_path / "table.csv").assign(rows, find_wells(rows))
+    assert found == ["drug", "none", "control", "none", "", "none"]
+    assert without.startswith("1 image without a condition")
+    assert without.endswith("4/A01.tif")
+    assert unused.endswith("without an image: 3/C03")
+
+
+def test_a_plate_alone_may_be_the_condition(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("well,plate\nA1,first\n", encoding="utf-8")
+    assert list(read_conditions(tmp_path / "table.csv").of.values()) == ["first"]
 
 
 def test_the_table_can_say_the_well_of_an_image(tmp_path: Path) -> None:
