@@ -5,6 +5,7 @@ As in `nuclei_runtime.errors`, each class is also a subclass of the matching bui
     NucleiError
     ├── DatasetError (ValueError)         training or truth data in an unknown form
     │   └── ArchiveError (OSError)        a damaged or unsafe zip
+    ├── DivergedError (ArithmeticError)   a training whose loss is no longer a number
     └── RunFolderError (ValueError)       a run folder that cannot be started or resumed
 """
 
@@ -17,6 +18,10 @@ class DatasetError(NucleiError, ValueError):
 
 class ArchiveError(DatasetError, OSError):
     """A zip is damaged or would write outside its target."""
+
+
+class DivergedError(NucleiError, ArithmeticError):
+    """The loss of a training is infinite or not a number: its weights are lost, and no further epoch mends them."""
 
 
 class RunFolderError(NucleiError, ValueError):

@@ -6,6 +6,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import pytest
 from PIL import Image
 
 from nuclei_train.data.pack import pack
-from nuclei_train.errors import DatasetError, RunFolderError
+from nuclei_train.errors import DatasetError, DivergedError, RunFolderError
 from nuclei_train.fitting.fit import TrainingConfig, TrainingResult, train
+from nuclei_train.fitting.stopping import EndIfDiverged
 from nuclei_train.recipes.baseline import Baseline
 from nuclei_train.recipes.recipe import Recipe
 from nuclei_train.run_folder import read_run
@@ -241,3 +243,18 @@ def test_masks_without_a_nucleus_are_refused_before_anything_is_fitted(tmp_path:
     with pytest.raises(DatasetError, match="the masks of all 5 images to fit contain no nucleus"):
         run(data, folder)
     assert list(folder.iterdir()) == []
+
+
+def test_a_training_whose_loss_is_no_number_ends_at_once(small_data: Path, tmp_path: Path) -> None:
+    """It would go on for all epochs, keep weights that are no numbers, and call itself complete."""
+    with pytest.raises(DivergedError, match=r"training loss is (nan|inf).*--learning-rate below 1e\+20"):
+        run(small_data, tmp_path / "run", recipe=replace(TWO_EPOCHS, learning_rate=1e20))
+    assert read_run(tmp_path / "run")["status"] == "running"
+    assert not (tmp_path / "run/best.keras").exists()
+
+
+@pytest.mark.parametrize(("loss", "ends"), [(float("nan"), True), (float("inf"), True), (1e9, False)])
+def test_a_validation_loss_that_is_no_number_is_not_kept(loss: float, ends: bool) -> None:
+    callback = EndIfDiverged(1e-3)
+    with pytest.raises(DivergedError, match="validation loss") if ends else nullcontext():
+        callback.on_epoch_end(0, {"loss": 1.0, "val_loss": loss})

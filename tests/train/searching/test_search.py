@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from nuclei_train import run_folder
 from nuclei_train.cli.searching import what_is_kept
 from nuclei_train.cli.train import main
-from nuclei_train.errors import DatasetError, RunFolderError
+from nuclei_train.errors import DatasetError, DivergedError, RunFolderError
 from nuclei_train.fitting.fit import TrainingResult
 from nuclei_train.fitting.preparing import TrainingConfig
 from nuclei_train.fitting.reporter import Reporter
@@ -184,10 +183,9 @@ def test_after_an_error_before_the_first_epoch_the_same_command_works(
 def test_a_loss_that_is_no_number_ends_the_trial_not_the_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def diverge(one: TrainingConfig, reporter: Reporter) -> TrainingResult:
+    def diverge(one: TrainingConfig, reporter: Reporter) -> TrainingResult:  # noqa: ARG001
         one.run.mkdir()
-        reporter.epoch({"epoch": 1, "val_loss": math.nan, "seconds": 1.0})
-        raise AssertionError("not ended")
+        raise DivergedError
 
     monkeypatch.setattr(trial_module, "train", diverge)
     with pytest.raises(RunFolderError, match=r"no trial was completed; see .*trials\.csv"):

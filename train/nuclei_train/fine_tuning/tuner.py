@@ -17,7 +17,7 @@ from nuclei_train.evaluation.keras_network import find_nuclei, keras_network
 from nuclei_train.evaluation.scores import AT_50
 from nuclei_train.fine_tuning.held_out import Score
 from nuclei_train.fitting.determinism import make_deterministic
-from nuclei_train.fitting.stopping import StopBetweenBatches
+from nuclei_train.fitting.stopping import EndIfDiverged, StopBetweenBatches
 from nuclei_train.recipes.fine_tuning import FineTuning
 from nuclei_train.recipes.native import keep_maps
 from nuclei_train.recipes.native_material import LabelledImages
@@ -67,6 +67,11 @@ class Tuner:
         """Fit from the start for some epochs of the recipe's schedule; `after_epoch` gets the loss of each.
 
         What is scored after each epoch, and kept after the last, are the means of the fitted weights and the start's.
+
+        Raises
+        ------
+        DivergedError
+            The loss is no longer a number.
         """
 
         def on_epoch_end(_epoch: int, logs: dict[str, float]) -> None:
@@ -81,6 +86,7 @@ class Tuner:
             shuffle=False,  # the batches are already shuffled
             verbose=1 if sys.stdout.isatty() else 2,
             callbacks=[
+                EndIfDiverged(self._recipe.learning_rate),
                 StopBetweenBatches(stop_requested),
                 keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end),
             ],

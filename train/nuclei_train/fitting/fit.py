@@ -58,6 +58,8 @@ def train(config: TrainingConfig, reporter: Reporter) -> TrainingResult:
         another network.
     ModelError
         See `nuclei_train.batches.teacher.Teacher`; or the recipe cannot use a teacher.
+    DivergedError
+        The loss is no longer a number.
     """
     if_random = RANDOM_SPLIT_WARNING.format(percent=100 * config.recipe.validation_fraction)
     prepared = prepare(config, reporter, if_random)
@@ -101,7 +103,7 @@ def _fit(
 
     from nuclei_train.fitting.determinism import make_deterministic
     from nuclei_train.fitting.resume import ResumableEarlyStopping, SaveProgress, load_state
-    from nuclei_train.fitting.stopping import StopBetweenBatches
+    from nuclei_train.fitting.stopping import EndIfDiverged, StopBetweenBatches
 
     recipe, run = config.recipe, config.run
     make_deterministic(recipe.seed)
@@ -128,6 +130,7 @@ def _fit(
                 shuffle=False,  # the batches are already shuffled
                 verbose=1 if sys.stdout.isatty() else 2,  # a bar, or one line per epoch
                 callbacks=[
+                    EndIfDiverged(recipe.learning_rate),
                     keras.callbacks.ModelCheckpoint(
                         run / run_folder.BEST_CHECKPOINT,
                         monitor="val_loss",

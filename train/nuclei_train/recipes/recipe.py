@@ -152,6 +152,10 @@ class Recipe(Protocol):
         """Images per batch."""
 
     @property
+    def learning_rate(self) -> float:
+        """Of the optimiser; the largest, if it changes."""
+
+    @property
     def validation_fraction(self) -> float:
         """Share of the images drawn at random for validation if there is no split table."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ import keras
 import optuna
 
 from nuclei_train import run_folder
+from nuclei_train.errors import DivergedError
 from nuclei_train.fitting.fit import train
 from nuclei_train.fitting.preparing import TrainingConfig
 from nuclei_train.fitting.progress import read_progress
@@ -35,6 +35,9 @@ def run_trial(
         result = train(config, following)
     except optuna.TrialPruned:
         reporter.say(f"ended after epoch {trial.user_attrs[EPOCHS]}: worse than the median of the earlier trials")
+        return None
+    except DivergedError:
+        reporter.say("ended, because its loss is no longer a number")
         return None
     score = result.scores["val"][space.metric]
     reporter.say(f"{space.metric} {score:.4f}")
@@ -85,7 +88,7 @@ class TrialReporter(Reporter):
     def epoch(self, row: Mapping[str, float]) -> None:
         """Note an epoch, and end the training if it is worse than the median of the earlier trials."""
         self.note(row)
-        if not math.isfinite(row["val_loss"]) or self._trial.should_prune():
+        if self._trial.should_prune():
             raise optuna.TrialPruned
 
     def note(self, row: Mapping[str, float]) -> None:
@@ -93,8 +96,7 @@ class TrialReporter(Reporter):
         self._minutes += row["seconds"] / 60
         self._trial.set_user_attr(EPOCHS, int(row["epoch"]))
         self._trial.set_user_attr(MINUTES, round(self._minutes, 2))
-        if math.isfinite(row["val_loss"]):
-            self._trial.report(self._sign * row["val_loss"], int(row["epoch"]))
+        self._trial.report(self._sign * row["val_loss"], int(row["epoch"]))
 
     def _check_data(self) -> None:
         """Refuse other data than those of the earlier trials."""
