@@ -69,6 +69,15 @@ def test_a_wider_network_begins_with_what_the_checkpoint_computes(native_run: Pa
     np.testing.assert_allclose(wide.predict_on_batch(batch), expected, atol=0.02 * np.abs(expected).max())
 
 
+def test_a_wider_network_begins_with_the_same_numbers_each_time(native_run: Path) -> None:
+    """Its additional channels keep random weights, whatever was drawn before."""
+    one, same, other = (
+        read_start(native_run, replace(NATIVE, filters=12, seed=seed)).weights or [] for seed in (1, 1, 2)
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(one, same, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
 @pytest.mark.parametrize(
     ("recipe", "expected"),
     [

@@ -85,8 +85,11 @@ def read_start(path: Path, recipe: Recipe) -> Start:
     RunFolderError
         The checkpoint does not exist, cannot be read, or belongs to another network.
     """
+    import keras
+
     checkpoint = _existing_checkpoint(path)
     network = load_network(checkpoint, "copy it again, or start from another one")
+    keras.utils.set_random_seed(recipe.seed)  # a wider network keeps some of the weights that it is built with
     expected_network = recipe.build()
     weights = widen(network, expected_network)
     if weights is None:
