@@ -60,6 +60,17 @@ def test_at_most_one_ordinary_image_in_twenty_is_flagged() -> None:
     assert Flag.NUCLEUS_SIZE not in counts
 
 
+def test_images_that_are_all_sharpened_give_limits_that_a_card_may_hold() -> None:
+    """Their edges overshoot: an export would refuse the card."""
+    sharpened = [
+        [one if one.sharpness is None else replace(one, sharpness=1.0 + one.sharpness) for one in images]
+        for images in (TRAINING, VALIDATION)
+    ]
+    limits = fit_flags(*sharpened)
+    assert limits is not None
+    assert limits.min_sharpness == 1.0
+
+
 def test_what_is_beyond_all_of_them_is_flagged() -> None:
     limits, ordinary = fitted(), VALIDATION[np.argsort([one.expected_ap or 0 for one in VALIDATION])[100]]
     assert seen(ordinary, limits) == ()

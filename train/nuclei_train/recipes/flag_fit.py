@@ -61,7 +61,8 @@ def fit_flags(training: Sequence[Evidence], validation: Sequence[Evidence]) -> F
         min_size=_down(sizes[0] / (1 + MARGIN)),
         max_size=_up(sizes[-1] * (1 + MARGIN)),
         max_saturation=_up(saturation[-1 - int(SATURATED_SHARE * len(saturation))]),
-        min_sharpness=max(_down(sharpness[int(BLURRED_SHARE * len(sharpness))]), 0.0),
+        # Beyond 1, as edges of sharpened images are, all is sharp.
+        min_sharpness=min(max(_down(sharpness[int(BLURRED_SHARE * len(sharpness))]), 0.0), 1.0),
         max_novelty=_up(novelty[-1 - int(UNLIKE_SHARE * len(novelty))]),
         familiar=familiar,
     )
