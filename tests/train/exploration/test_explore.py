@@ -15,6 +15,7 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
@@ -22,6 +23,7 @@ from nuclei_train.cli.explore import main as explore_main
 from nuclei_train.data.split_table import read_split_table
 from nuclei_train.errors import DatasetError
 from nuclei_train.exploration.explore import explore
+from nuclei_train.exploration.figures import draw_histograms
 from nuclei_train.exploration.summary import format_summary
 from tests.contents import png_bytes
 
@@ -112,6 +114,31 @@ def test_a_folder_of_zips_is_unpacked_tabulated_and_drawn(
         assert expected in done.stdout
     assert str(out / "oddities.csv") in done.stdout
     assert "stage1_train.zip: unpacked into" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("counts", "label", "text"),
+    [
+        ([7, 10, 20], "nuclei (log scale)", "median 10"),
+        ([0, 0, 10], "nuclei (log scale, without 2 images at 0)", "median 0"),
+        ([0, 0], "nuclei (log scale, without 2 images at 0)", "no nuclei"),
+        ([], "nuclei (log scale)", "no truth"),
+    ],
+)
+def test_images_without_nuclei_count_in_the_median_and_are_mentioned(
+    counts: list[int], label: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A logarithmic scale has no place for them: the figure would show a median without them, unlike the summary."""
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_args, **_options: drawn.append(self))
+    images = pd.DataFrame({"height": 9, "width": 9, "mean_intensity": 1.0, "modality_guess": "x"}, range(len(counts)))
+    images["n_nuclei"] = pd.array(counts, "Int64")
+    draw_histograms(tmp_path / "histograms.png", images, np.zeros(0, np.int64))
+    axes = drawn[0].axes[1]
+    assert axes.get_xlabel() == label
+    legend = axes.get_legend()
+    shown = [one.get_text() for one in (axes.texts if legend is None else legend.get_texts())]
+    assert shown == [text]
 
 
 def test_a_second_run_unpacks_nothing_and_writes_the_same(data: Path, tmp_path: Path) -> None:

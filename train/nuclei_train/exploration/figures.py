@@ -75,8 +75,10 @@ def draw_histograms(path: Path, images: pd.DataFrame, areas_px: NDArray[np.int64
     figure = Figure(figsize=(11, 8), layout="constrained")
     (sizes, counts), (areas, intensities) = figure.subplots(2, 2)
     _draw_sizes(sizes, images)
-    _draw_logarithmic(counts, images["n_nuclei"].dropna().to_numpy(np.int64), "Nuclei per image", "nuclei", "images")
-    _draw_logarithmic(areas, areas_px, "Area of nuclei", "area in px", "nuclei")
+    n_nuclei = images["n_nuclei"].dropna().to_numpy(np.int64)
+    if_none = "no nuclei" if len(n_nuclei) else "no truth"
+    _draw_logarithmic(counts, n_nuclei, "Nuclei per image", "nuclei", "images", if_none)
+    _draw_logarithmic(areas, areas_px, "Area of nuclei", "area in px", "nuclei", if_none)
     _draw_intensities(intensities, images)
     figure.savefig(path, dpi=DPI)
 
@@ -104,16 +106,23 @@ def _draw_sizes(axes: Axes, images: pd.DataFrame) -> None:
     axes.set(title="Image sizes, height x width in px", xlabel="images")
 
 
-def _draw_logarithmic(axes: Axes, values: NDArray[np.int64], title: str, label: str, counted: str) -> None:
-    axes.set(title=title, xlabel=f"{label} (log scale)", ylabel=counted)
+def _draw_logarithmic(
+    axes: Axes, values: NDArray[np.int64], title: str, label: str, counted: str, if_none: str
+) -> None:
+    """Draw a histogram on a logarithmic scale, which has no place for 0: how often that occurs is said in words."""
     positive = values[values > 0]
+    n_zero = len(values) - len(positive)
+    scale = f"log scale, without {n_zero:,} {counted} at 0" if n_zero else "log scale"
+    axes.set(title=title, xlabel=f"{label} ({scale})", ylabel=counted)
     if not len(positive):
-        axes.text(0.5, 0.5, "no truth", transform=axes.transAxes, ha="center")
+        axes.text(0.5, 0.5, if_none, transform=axes.transAxes, ha="center")
         return
     axes.hist(positive, bins=np.geomspace(positive.min() - 0.5, positive.max() + 0.5, 41).tolist())
     axes.set_xscale("log")
-    median = float(np.median(positive))
-    axes.axvline(median, color="black", linestyle=":", label=f"median {median:g}")
+    median = float(np.median(values))
+    if median > 0:
+        axes.axvline(median, color="black", linestyle=":")
+    axes.plot([], [], color="black", linestyle=":", label=f"median {median:g}")
     axes.legend()
 
 
