@@ -77,7 +77,9 @@ def _draw_scores(axes: Axes, trials: Sequence[SearchedTrial], space: Space) -> N
     if scores:
         best = (np.minimum if space.is_loss else np.maximum).accumulate(scores)
         axes.step([one.number for one in done], best, where="post", color="C0", alpha=0.5, label="best so far")
-        axes.axhline(scores[0], color="grey", linestyle=":", label=f"trial {done[0].number}: the recipe's own")
+        own = trials[0]
+        if own.score is not None:  # it may have diverged
+            axes.axhline(own.score, color="grey", linestyle=":", label=f"trial {own.number}: the recipe's own")
         axes.legend(fontsize=8)
     axes.set(title=f"{space.metric} on the validation images", xlabel="trial")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
