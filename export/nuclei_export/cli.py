@@ -87,6 +87,8 @@ def export(
         raise typer.BadParameter("name the run folder and the ONNX file to write")
     if bioimageio is None and author:
         raise typer.BadParameter("--author requires --bioimageio")
+    if bioimageio is not None and model is not None and not author:  # known before the export, which takes a while
+        raise typer.BadParameter("a package of a run requires --author: name who made the model, once for each person")
     if model is not None and model.suffix.lower() != ".onnx":  # the names of sample and report derive from it
         raise typer.BadParameter(f"found {model.name!r}, expected a file name ending in .onnx", param_hint="'model'")
     if reduce_range and precision is not Precision.INT8:

@@ -238,6 +238,12 @@ def test_an_export_needs_a_run_and_a_model_and_takes_no_authors(run_main: RunMai
     assert "--author requires --bioimageio" in err
 
 
+def test_a_package_of_a_run_without_authors_is_refused_before_the_export(tmp_path: Path, run_main: RunMain) -> None:
+    code, _, err = run_main(export_main, "run", tmp_path / "model.onnx", "--bioimageio", tmp_path / "package")
+    assert code == 2
+    assert "a package of a run requires --author" in re.sub(r"[\s│]+", " ", err)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [({"name": "tin"}, "name: .* at least 5"), ({"license": "mine"}, "license"), ({"tolerance": 0.1}, "fp32")],
