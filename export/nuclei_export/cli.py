@@ -55,7 +55,7 @@ def export(
     ] = OPSETS[-1],
     precision: Annotated[
         Precision,
-        typer.Option(help="int8 for CPUs, with its accuracy checked on the validation images; fp16 for GPUs."),
+        typer.Option(help="int8 for CPUs, with its accuracy checked on images of the run; fp16 for GPUs."),
     ] = Precision.FP32,
     reduce_range: Annotated[
         bool, typer.Option("--reduce-range", help="For int8: 7-bit weights, for other runtimes on CPUs without VNNI.")
@@ -128,7 +128,7 @@ def _export_run(config: ExportConfig) -> None:
     for finding in result.findings:
         print(f"lint: {finding.what}: {', '.join(finding.nodes)}", file=sys.stderr)
     print(
-        f"{config.model}: ONNX Runtime and Keras differ by at most {result.difference:.2g} in fp32 "
+        f"{config.model}: ONNX Runtime and Keras differ by at most {result.difference:.2g} in {result.compared} "
         f"(tolerance {result.tolerance:g})"
     )
     if result.quantisation is not None:

@@ -75,7 +75,6 @@ def export(config: ExportConfig) -> ExportResult:
     keras_model = convert.load_checkpoint(run.checkpoint)
     proto = convert.convert(keras_model, config.opset)
     card = _build_card(config, run, proto, Precision.FP32)
-    tolerance = card.tolerance
     findings = lint.lint(proto)
 
     config.model.parent.mkdir(parents=True, exist_ok=True)
@@ -84,13 +83,8 @@ def export(config: ExportConfig) -> ExportResult:
     quantisation = None
     try:
         write_model(proto, card, temporary)
-        comparisons = parity.compare(keras_model, load_session(temporary))
-        worst = max(comparisons, key=lambda comparison: comparison.difference)
-        if worst.difference > tolerance:
-            raise ParityError(
-                f"{config.run}: ONNX Runtime and Keras differ by {worst.difference:.2g} on {worst.batch} "
-                f"{worst.shape}, more than the declared tolerance of {tolerance:g}; nothing was written"
-            )
+        compared, tolerance = Precision.FP32, card.tolerance
+        comparisons = _compare(config.run, keras_model, temporary)
         if config.precision is not Precision.FP32:
             if config.precision is Precision.FP16:
                 proto = to_fp16(proto)
@@ -99,6 +93,9 @@ def export(config: ExportConfig) -> ExportResult:
                 proto = quantisation.proto
             card = _build_card(config, run, proto, config.precision)
             write_model(proto, card, temporary)
+        if config.precision is Precision.FP16:  # what int8 loses is measured by its AP
+            compared, tolerance = Precision.FP16, card.tolerance
+            comparisons = _compare(config.run, keras_model, temporary)
         record_sample(temporary, temporary_sample)
         temporary.replace(config.model)
         temporary_sample.replace(sample_path(config.model))
@@ -106,9 +103,24 @@ def export(config: ExportConfig) -> ExportResult:
         temporary.unlink(missing_ok=True)
         temporary_sample.unlink(missing_ok=True)
     report = config.model.with_suffix(".report.md")
-    result = ExportResult(card, comparisons, tolerance, findings, quantisation, report, run.caveats)
+    result = ExportResult(card, compared, comparisons, tolerance, findings, quantisation, report, run.caveats)
     write_report(config.model, proto, result)
     return result
+
+
+def _compare(run: Path, keras_model: Any, model: Path) -> list[parity.Comparison]:
+    """Compare a model with the checkpoint, or raise a ParityError if they differ by more than its card allows."""
+    session = load_session(model)
+    comparisons = parity.compare(keras_model, session)
+    worst = max(comparisons, key=lambda comparison: comparison.difference)
+    precision, tolerance = session.card.provenance["precision"], session.card.tolerance
+    if worst.difference > tolerance:
+        raise ParityError(
+            f"{run}: ONNX Runtime in {precision} and Keras differ by {worst.difference:.2g} on {worst.batch} "
+            f"{worst.shape}, more than the declared tolerance of {tolerance:g}; nothing was written"
+            + ("; export in fp32" if precision != Precision.FP32 else "")
+        )
+    return comparisons
 
 
 def _build_card(config: ExportConfig, run: FinishedRun, proto: Any, precision: Precision) -> ModelCard:

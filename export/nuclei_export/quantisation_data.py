@@ -20,11 +20,14 @@ class QuantisationData:
     crops : (N, H, W, 3) ndarray of uint8
         Of training images, to calibrate with.
     images : tuple of (H, W, 3) ndarray of uint8
-        The validation images, to choose on.
+        The images to choose on.
     labels : tuple of (H, W) ndarray of int32
         Their truth.
+    scored_on : str
+        What these images are, for the report: a fine-tuning has too few to set some aside.
     """
 
     crops: NDArray[np.uint8]
     images: Sequence[NDArray[np.uint8]]
     labels: Sequence[Labels]
+    scored_on: str

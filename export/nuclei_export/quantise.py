@@ -48,7 +48,7 @@ class Trial:
     left_out : tuple of str
         Their names.
     ap : (2, T) ndarray of float
-        On the validation images, at each of `nuclei_runtime.metrics.IOU_THRESHOLDS`: mean over images, then pooled.
+        On the images to choose on, at each of `nuclei_runtime.metrics.IOU_THRESHOLDS`: mean over images, then pooled.
     """
 
     left_out: tuple[str, ...]
@@ -69,6 +69,8 @@ class Quantisation:
     fp32 : Trial
     trials : tuple of Trial
         In order; the last one is the model.
+    scored_on : str
+        What the images to choose on are.
     limits : (2,) ndarray of float
         The loss allowed in AP, averaged over the thresholds: mean over images, then pooled.
     speed : float
@@ -79,6 +81,7 @@ class Quantisation:
     sensitivity: tuple[tuple[str, float, float], ...]
     fp32: Trial
     trials: tuple[Trial, ...]
+    scored_on: str
     limits: NDArray[np.float64]
     speed: float
 
@@ -90,8 +93,8 @@ class Quantisation:
     def __str__(self) -> str:
         left_out = self.trials[-1].left_out
         return (
-            f"loses at most {float(self.ap_lost.mean(axis=1).max()):.4f} in AP, averaged over IoU thresholds, on the "
-            f"validation images; {self.speed:.1f} times as fast as fp32 on one batch; besides the last one, "
+            f"loses at most {float(self.ap_lost.mean(axis=1).max()):.4f} in AP, averaged over IoU thresholds, on "
+            f"{self.scored_on}; {self.speed:.1f} times as fast as fp32 on one batch; besides the last one, "
             f"{len(left_out)} of {len(self.sensitivity)} convolutions remain in fp32"
         )
 
@@ -101,7 +104,7 @@ def quantise(proto: Any, card: ModelCard, data: QuantisationData, *, reduce_rang
 
     Channels are equalised (`nuclei_export.equalise`). Ranges are the smallest and largest values for the crops. Then
     convolutions are returned to fp32, the most sensitive relative to their compute first, until neither AP is more than
-    `MAX_AP_LOSS` below that of fp32 or, with few nuclei in the validation images, more than one nucleus costs.
+    `MAX_AP_LOSS` below that of fp32 or, with few nuclei in the images to choose on, more than one nucleus costs.
 
     Parameters
     ----------
@@ -134,16 +137,15 @@ def quantise(proto: Any, card: ModelCard, data: QuantisationData, *, reduce_rang
             session = quantiser.session(quantised)
             trials.append(Trial(left_out, _score(session, card, data)))
             if (_losses(fp32, trials[-1]) <= limits).all():
-                return Quantisation(
-                    quantised, tuple(sensitivity), fp32, tuple(trials), limits, _speed(reference, session, data.crops)
-                )
+                speed = _speed(reference, session, data.crops)
+                return Quantisation(quantised, tuple(sensitivity), fp32, tuple(trials), data.scored_on, limits, speed)
             share += sensitivity[n_left_out][2]
             if share > 0.5:
                 break
     losses = ", ".join(f"{float(_losses(fp32, trial).max()):.4f}" for trial in trials)
     n_nuclei = sum(map(_n_nuclei, data.labels))
     raise ParityError(
-        f"int8 loses more than {limits.max():.3f} in AP on the {n_nuclei} nuclei of the validation images, however "
+        f"int8 loses more than {limits.max():.3f} in AP on the {n_nuclei} nuclei of {data.scored_on}, however "
         f"many of the most sensitive convolutions remain in fp32 (largest losses: {losses}); export in fp32, or use "
         "more images for validation; nothing was written"
     )
@@ -158,10 +160,13 @@ def _largest_losses(labels: Sequence[Labels]) -> NDArray[np.float64]:
     """Return the allowed losses in AP, mean over images and pooled, (2,): at least the cost of one nucleus.
 
     If all of n nuclei match and one of them then no longer does, TP / (TP + FP + FN) falls from 1 to
-    (n - 1) / (n + 1), that is by 2 / (n + 1). The mean over N images falls by an N-th of this, here of its average.
+    (n - 1) / (n + 1), that is by 2 / (n + 1). The mean over N images falls by an N-th of this, here of its average over
+    the images with nuclei: the others have no match to lose.
     """
     n_nuclei = np.array([_n_nuclei(one) for one in labels])
-    of_one_nucleus = [np.mean(2 / (n_nuclei + 1)) / len(n_nuclei), 2 / (n_nuclei.sum() + 1)]
+    if not n_nuclei.any():
+        return np.full(2, MAX_AP_LOSS)
+    of_one_nucleus = [np.mean(2 / (n_nuclei[n_nuclei > 0] + 1)) / len(n_nuclei), 2 / (n_nuclei.sum() + 1)]
     return np.maximum(MAX_AP_LOSS, of_one_nucleus)
 
 

@@ -60,7 +60,7 @@ def write_report(model: Path, proto: Any, result: ExportResult) -> None:
         *([] if card.flags is None else [f"Ordinary images: {_limits_of(card.flags)}", ""]),
         "## Parity of ONNX Runtime (CPU) and Keras",
         "",
-        f"In fp32. Tolerance {result.tolerance:g}, largest difference "
+        f"In {result.compared}. Tolerance {result.tolerance:g}, largest difference "
         f"{max(comparison.difference for comparison in comparisons):.2g} in any map.",
         "",
         "| batch | shape | largest difference | standard deviation of the maps |",
@@ -101,7 +101,7 @@ def _quantisation(quantisation: Quantisation) -> list[str]:
         f"int8 {quantisation}. Each trial leaves one more convolution in fp32, until AP, averaged over the thresholds, "
         f"loses no more than {of_means:.3g} (mean over images) and {of_pooled:.3g} (pooled).",
         "",
-        f"| AP on the validation images at IoU |{thresholds}",
+        f"| AP on {quantisation.scored_on} at IoU |{thresholds}",
         f"|---|{'---|' * len(IOU_THRESHOLDS)}",
         *(
             f"| {name}, {kind} |{''.join(f' {value:.4f} |' for value in row)}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nuclei_export.lint import Finding
 from nuclei_export.parity import Comparison
+from nuclei_export.precision import Precision
 from nuclei_export.quantise import Quantisation
 from nuclei_runtime.model.card import ModelCard
 
@@ -19,8 +20,9 @@ class ExportResult:
     Attributes
     ----------
     card : ModelCard
+    compared : Precision
+        Of the graph that was compared with Keras: that of the file, except that of int8 the fp32 graph is compared.
     comparisons : list of Comparison
-        Of the fp32 graph.
     tolerance : float
         For these comparisons; the tolerance of the exported file is in its card.
     findings : list of Finding
@@ -32,6 +34,7 @@ class ExportResult:
     """
 
     card: ModelCard
+    compared: Precision
     comparisons: Sequence[Comparison]
     tolerance: float
     findings: Sequence[Finding]
@@ -41,5 +44,5 @@ class ExportResult:
 
     @property
     def difference(self) -> float:
-        """Largest absolute difference in probability between ONNX Runtime and Keras, in fp32."""
+        """Largest absolute difference in probability between ONNX Runtime and Keras."""
         return max(comparison.difference for comparison in self.comparisons)

@@ -5,7 +5,8 @@ and arrays are decided in one place, the training:
 
 checkpoint      name of the Keras file to convert
 card            the part of the model card that the training knows, in the card's vocabulary
-quantisation    null, or: file (name of an .npz) and the names of its arrays: crops, images (list), labels (list)
+quantisation    null, or: file (name of an .npz), the names of its arrays: crops, images (list), labels (list), and,
+                unless they are the validation images, what the images are: scored_on
 caveats         may be missing: sentences for whoever exports the run, such as that its model is not recommended
 """
 
@@ -69,7 +70,8 @@ class FinishedRun:
                 images, labels = (
                     tuple(arrays[one] for one in self.quantisation[kind]) for kind in ("images", "labels")
                 )
-                return QuantisationData(arrays[self.quantisation["crops"]], images, labels)
+                scored_on = str(self.quantisation.get("scored_on", "the validation images"))
+                return QuantisationData(arrays[self.quantisation["crops"]], images, labels, scored_on)
         except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise RunFolderError(
                 f"{self.folder}: the images to measure int8 on cannot be read ({error}); write them again with "

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import onnx
 import onnxruntime
@@ -123,6 +124,37 @@ def test_the_cost_of_one_nucleus_may_be_lost() -> None:
     assert limits == pytest.approx([(one_of_three + one_of_one) / 2 / 2, 1 - 3 / 5])
     many = [np.arange(2000).reshape(40, 50)] * 10
     assert quantise._largest_losses(many) == pytest.approx([quantise.MAX_AP_LOSS] * 2)
+
+
+def test_an_image_without_nuclei_has_no_match_to_lose() -> None:
+    """It would have counted as if losing one cost 2, so that four such images allowed a loss of 0.3."""
+    empty = [np.zeros((1, 4), int)] * 4
+    images = [np.array([[0, 2, 5, 9]]), *empty]
+    assert quantise._largest_losses(images) == pytest.approx([(1 - 2 / 4) / 5, 1 - 2 / 4])
+    assert quantise._largest_losses(empty) == pytest.approx([quantise.MAX_AP_LOSS] * 2)
+
+
+def test_numbers_beyond_fp16_are_refused(
+    native_run: Path, models: dict[Precision, tuple[Path, ExportResult]], tmp_path: Path
+) -> None:
+    """One convolution gives a million times larger numbers, and the next takes them back: the same in fp32 only."""
+    run = tmp_path / "run"
+    shutil.copytree(native_run, run)
+    network = keras.models.load_model(run / "inference.keras", compile=False)
+    normalisation = network.get_layer("contraction_1_convolution_1_normalisation")
+    gamma, beta, *statistics = normalisation.get_weights()
+    normalisation.set_weights([1e6 * gamma, 1e6 * beta, *statistics])
+    following = network.get_layer("contraction_1_convolution_2")
+    following.set_weights([kernel / 1e6 for kernel in following.get_weights()])
+    network.save(run / "inference.keras")
+    assert export_as(run, tmp_path / "fp32.onnx", Precision.FP32).difference < 1e-4
+    with pytest.raises(ParityError, match=r"in fp16 and Keras differ by .* nothing was written; export in fp32"):
+        export_as(run, tmp_path / "fp16.onnx", Precision.FP16)
+    assert not list(tmp_path.glob("fp16*"))
+    _, fine = models[Precision.FP16]
+    assert fine.compared is Precision.FP16
+    assert 1e-6 < fine.difference < fine.tolerance == 0.02
+    assert f"In fp16. Tolerance 0.02, largest difference {fine.difference:.2g}" in fine.report.read_text("utf-8")
 
 
 def test_what_loses_too_much_is_not_written(native_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

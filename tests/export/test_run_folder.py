@@ -47,6 +47,7 @@ def test_the_training_writes_what_the_export_reads(native_run: Path, training_da
     split = split_samples(training_set(open_data(training_data)), None, Native().seed, 0.1)
     expected = Native().load(Sources(split, {}, ()), lambda: None).val
     data = read_finished_run(native_run).read_quantisation_data()
+    assert data.scored_on == "the validation images"
     assert len(data.images) == len(data.labels) == len(split.val)
     for kept, loaded in ((data.images, expected.images), (data.labels, expected.labels)):
         for one, other in zip(kept, loaded, strict=True):

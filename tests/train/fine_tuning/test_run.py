@@ -95,6 +95,7 @@ def test_the_run_folder_is_complete(done: tuple[Path, FineTuningResult, Listener
     assert document["status"] == "complete"
     assert document["recipe"]["name"] == "fine-tuning"
     assert document["split"] | {"digest": ""} == {"source": "cross-validation", "digest": "", "train": 4, "val": 0}
+    assert document["export"]["quantisation"]["scored_on"] == "the images that were fitted or held out"
     assert document["fine_tuning"] == json.loads(json.dumps(result.outcome.to_dict()))
     assert [one for one in listener.sentences if one.startswith("round")] == [
         "round 1 of 2: 2 images to fit, 2 held out",

@@ -92,7 +92,10 @@ class FineTuningMaterial:
 
     def save_for_quantisation(self, path: Path) -> dict[str, Any]:
         """See `NativeMaterial.save_for_quantisation`: the images to fit give the crops, and all are scored."""
-        return self.as_native().save_for_quantisation(path)
+        return {
+            **self.as_native().save_for_quantisation(path),
+            "scored_on": "the images that were fitted or held out",
+        }
 
     def as_native(self) -> NativeMaterial:
         """Return the user's own images as the recipe `native` has them."""
