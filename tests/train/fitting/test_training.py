@@ -76,6 +76,14 @@ def test_the_run_folder_holds_all(finished_run: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("trained", ["finished_run", "native_run"])
+def test_the_page_on_training_names_every_file_in_it(trained: str, request: pytest.FixtureRequest) -> None:
+    page = (Path(__file__).parents[3] / "docs/train.md").read_text(encoding="utf-8")
+    table = page[page.index("## What a run folder contains") :]
+    run = request.getfixturevalue(trained)
+    assert [path.name for path in run.iterdir() if f"`{path.name}{'/' * path.is_dir()}`" not in table] == []
+
+
 def test_its_json_says_what_was_done_with_what(finished_run: Path, training_data: Path) -> None:
     run = read_run(finished_run)
     assert run["status"] == "complete"
