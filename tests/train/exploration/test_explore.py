@@ -120,8 +120,8 @@ def test_a_folder_of_zips_is_unpacked_tabulated_and_drawn(
     ("counts", "label", "text"),
     [
         ([7, 10, 20], "nuclei (log scale)", "median 10"),
-        ([0, 0, 10], "nuclei (log scale, without 2 images at 0)", "median 0"),
-        ([0, 0], "nuclei (log scale, without 2 images at 0)", "no nuclei"),
+        ([0, 0, 10], "nuclei (log scale; 2 at 0 not shown)", "median 0"),
+        ([0, 0], "nuclei (log scale; 2 at 0 not shown)", "no nuclei"),
         ([], "nuclei (log scale)", "no truth"),
     ],
 )

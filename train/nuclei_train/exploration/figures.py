@@ -112,7 +112,7 @@ def _draw_logarithmic(
     """Draw a histogram on a logarithmic scale, which has no place for 0: how often that occurs is said in words."""
     positive = values[values > 0]
     n_zero = len(values) - len(positive)
-    scale = f"log scale, without {n_zero:,} {counted} at 0" if n_zero else "log scale"
+    scale = f"log scale; {n_zero:,} at 0 not shown" if n_zero else "log scale"
     axes.set(title=title, xlabel=f"{label} ({scale})", ylabel=counted)
     if not len(positive):
         axes.text(0.5, 0.5, if_none, transform=axes.transAxes, ha="center")
