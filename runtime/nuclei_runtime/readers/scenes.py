@@ -10,9 +10,10 @@ from typing import NoReturn
 import numpy as np
 
 from nuclei_runtime.errors import ImageError, ImageShapeError
-from nuclei_runtime.readers.axes import Stack, find_planes
+from nuclei_runtime.readers.axes import Stack
 from nuclei_runtime.readers.channels import UndecidedError, told_apart
 from nuclei_runtime.readers.plane import EACH_SCENE, Plane, Selection, raising
+from nuclei_runtime.readers.stack_planes import find_planes
 
 _MAX_LISTED = 12
 """How many scenes a message names."""

@@ -10,9 +10,10 @@ import tifffile
 from PIL import Image
 
 from nuclei_runtime.errors import ArgumentError, ImageShapeError
-from nuclei_runtime.readers.axes import Stack, find_planes
+from nuclei_runtime.readers.axes import Stack
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.plane import Plane, Selection
+from nuclei_runtime.readers.stack_planes import find_planes
 
 STACK = np.random.default_rng(3).integers(0, 4095, (2, 3, 3, 20, 24), dtype=np.uint16)
 """T, C, Z, Y, X."""

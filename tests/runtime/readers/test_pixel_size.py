@@ -154,4 +154,4 @@ def test_a_file_keeps_the_pixel_size_that_it_states_and_a_note_says_if_another_w
         assert plane.pixel_size_um == stated
         assert len(plane.notes) == is_noted
         for note in plane.notes:
-            assert f"a pixel is {stated[0]} x {stated[1]} um, as the file says, and not --pixel-size {asked}" in note
+            assert f"a pixel is {stated[0]} x {stated[1]} um, so --pixel-size {asked} was not used" in note
