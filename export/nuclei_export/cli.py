@@ -35,7 +35,7 @@ def export(
     run: Annotated[
         Path | None,
         typer.Argument(
-            help="Run folder made by nuclei-train; with --bioimageio alone, it may be an ONNX model.",
+            help="Run folder written by nuclei-train. For --bioimageio alone, an ONNX model also works.",
             show_default=False,
         ),
     ] = None,
@@ -43,35 +43,35 @@ def export(
         Path | None,
         typer.Argument(
             dir_okay=False,
-            help="ONNX file to write; its sample and its report are written next to it.",
+            help="ONNX file to write, with a sample and a report next to it.",
             show_default=False,
         ),
     ] = None,
-    name: Annotated[str, typer.Option(help="Name of the model, for its card.")] = "nuclei-unet",
-    model_version: Annotated[str, typer.Option(help="Version of the model, for its card.")] = "1.0.0",
-    model_license: Annotated[str, typer.Option(help="SPDX identifier of the licence of the weights.")] = "BSD-3-Clause",
-    opset: Annotated[
-        int, typer.Option(min=OPSETS[0], max=OPSETS[-1], help="Version of the ONNX operator set.")
-    ] = OPSETS[-1],
+    name: Annotated[str, typer.Option(help="Model name for the card.")] = "nuclei-unet",
+    model_version: Annotated[str, typer.Option(help="Model version for the card.")] = "1.0.0",
+    model_license: Annotated[str, typer.Option(help="SPDX identifier of the weights' licence.")] = "BSD-3-Clause",
+    opset: Annotated[int, typer.Option(min=OPSETS[0], max=OPSETS[-1], help="ONNX opset version.")] = OPSETS[-1],
     precision: Annotated[
         Precision,
-        typer.Option(help="int8 for CPUs, with its accuracy checked on images of the run; fp16 for GPUs."),
+        typer.Option(help="int8 is for CPUs, and its accuracy is checked on images of the run; fp16 is for GPUs."),
     ] = Precision.FP32,
     reduce_range: Annotated[
-        bool, typer.Option("--reduce-range", help="For int8: 7-bit weights, for other runtimes on CPUs without VNNI.")
+        bool,
+        typer.Option("--reduce-range", help="With int8: use 7-bit weights, for other runtimes on CPUs without VNNI."),
     ] = False,
     evaluation: Annotated[
-        Path | None, typer.Option(help="evaluation.json of this model; its scores are added to the card.")
+        Path | None, typer.Option(help="Add the scores in this model's evaluation.json to the card.")
     ] = None,
     bioimageio: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Package for bioimage.io, a folder to write. It ends with the network's maps."
+            metavar="DIR",
+            help="Write a package for bioimage.io to this folder. It contains the network without the watershed.",
         ),
     ] = None,
     author: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="With --bioimageio: who made the model; once for each person."),
+        typer.Option(metavar="NAME", help="With --bioimageio: an author of the model. Repeat for each person."),
     ] = None,
 ) -> None:
     """Export the best checkpoint of a run as one self-contained ONNX file.
@@ -84,7 +84,7 @@ def export(
     RUN, without MODEL. Without both, the bundled model is packaged.
     """
     if bioimageio is None and (run is None or model is None):
-        raise typer.BadParameter("name the run folder and the ONNX file to write")
+        raise typer.BadParameter("give the run folder and the ONNX file to write")
     if bioimageio is None and author:
         raise typer.BadParameter("--author requires --bioimageio")
     if bioimageio is not None and model is not None and not author:  # known before the export, which takes a while

@@ -91,9 +91,9 @@ def read_finished_run(folder: Path) -> FinishedRun:
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RunFolderError(f"{path}: is missing; name a folder that nuclei-train made") from None
+        raise RunFolderError(f"{path}: missing; give a run folder written by nuclei-train") from None
     except (OSError, ValueError) as error:
-        raise RunFolderError(f"{path}: cannot be read ({error}); name a folder that nuclei-train made") from error
+        raise RunFolderError(f"{path}: cannot be read ({error}); give a run folder written by nuclei-train") from error
     status = run.get("status") if isinstance(run, dict) else None
     if status != "complete":
         raise RunFolderError(

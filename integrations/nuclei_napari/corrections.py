@@ -157,7 +157,7 @@ def _read_changes(path: Path) -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         return {}
     if rows is None:
-        raise FolderError(f"{path}: is not a table of corrections; move it away, or choose another folder")
+        raise FolderError(f"{path}: not a table of corrections; move it away, or choose another folder")
     return dict(rows)
 
 

@@ -86,7 +86,7 @@ def list_planes(folder: Path) -> list[ResultPlane]:
     """
     if not _is_results(folder):
         raise FolderError(
-            f"{folder}: is not a results folder of nuclei-infer; expected {IMAGES_TABLE} and {PROVENANCE} in it"
+            f"{folder}: not a results folder of nuclei-infer; expected {IMAGES_TABLE} and {PROVENANCE} in it"
         )
     rows = _read_table(folder / IMAGES_TABLE, all_text=True).fillna("").to_dict("records")
     planes = [ResultPlane(folder, row) for row in rows if row.get("labels")]

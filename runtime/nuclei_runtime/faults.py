@@ -23,9 +23,9 @@ from nuclei_runtime.errors import (
 _REMEDIES = {
     errno.EMFILE: "raise the limit on open files (ulimit -n), or use fewer threads",
     errno.ENFILE: "the whole system has too many files open: close other programs",
-    errno.ENOMEM: "the system has no memory left: close other programs",
+    errno.ENOMEM: "the system is out of memory: close other programs",
     errno.ENOSPC: "free space on the disk",
-    errno.EDQUOT: "free space, or have the quota raised",
+    errno.EDQUOT: "free space, or have your quota raised",
     errno.EROFS: "make the file system writable",
 }
 """What to do about errors for which the machine is at fault whatever was being read or written. An input/output error
@@ -73,7 +73,7 @@ def reading_error(error: Exception) -> NucleiError:
         return ImageReadError("there is not enough memory for the size that the file claims")
     # Damaged bytes make decoders raise all kinds of exceptions, including OSErrors without a number.
     reason = str(error) or type(error).__name__
-    return ImageReadError(f"cannot be decoded, the file may be truncated or damaged: {reason}")
+    return ImageReadError(f"cannot be decoded; the file may be truncated or damaged: {reason}")
 
 
 def machine_trouble(error: BaseException | None) -> OSError | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
+from itertools import islice
 
 _MOST_LISTED = 10
 
@@ -12,7 +13,7 @@ def counted(n: int, noun: str, plural: str | None = None) -> str:
     return f"{n} {noun if n == 1 else plural or noun + 's'}"
 
 
-def listed(names: Sequence[object]) -> str:
+def listed(names: Collection[object]) -> str:
     """Return the first names and how many more there are: ``a, b, c and 3 more``."""
     n_more = len(names) - _MOST_LISTED
-    return ", ".join(map(str, names[:_MOST_LISTED])) + (f" and {n_more} more" if n_more > 0 else "")
+    return ", ".join(map(str, islice(names, _MOST_LISTED))) + (f" and {n_more} more" if n_more > 0 else "")

@@ -255,8 +255,8 @@ def spoil(run: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "expected"),
     [
-        ("no folder", r"run\.json: is missing; name a folder that nuclei-train made"),
-        ("no run.json", r"run\.json: is missing; name a folder that nuclei-train made"),
+        ("no folder", r"run\.json: missing; give a run folder written by nuclei-train"),
+        ("no run.json", r"run\.json: missing; give a run folder written by nuclei-train"),
         ("half a run.json", r"run\.json: cannot be read"),
         ("a list", r"the training is not complete \(status None\)"),
         ("unfinished", r"the training is not complete \(status 'running'\); finish it with nuclei-train --resume"),
@@ -297,11 +297,11 @@ def test_a_description_of_another_graph_is_refused(copied_run: Path, run_main: R
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["nowhere", "m.onnx"], "nuclei-train made"),
+        (["nowhere", "m.onnx"], "written by nuclei-train"),
         (["nowhere", "model.v2"], "'model.v2'"),
         (["nowhere", "m.onnx", "--opset", "19"], "18"),
         (["nowhere", "."], "is a directory"),
-        (["nowhere"], "name the run folder and the ONNX file to write"),
+        (["nowhere"], "give the run folder and the ONNX file to write"),
     ],
 )
 def test_wrong_usage_is_said(arguments: list[str], expected: str, run_main: RunMain) -> None:

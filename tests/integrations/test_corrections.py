@@ -117,6 +117,6 @@ def test_what_cannot_be_saved_is_named(tmp_path: Path) -> None:
     with pytest.raises(FolderError, match="cannot be written"):
         save_corrections(tmp_path / "file", origin_of(FIELD), LABELS)
     (tmp_path / "label_changes.csv").write_text("mine\n1\n")
-    with pytest.raises(FolderError, match="is not a table of corrections"):
+    with pytest.raises(FolderError, match="not a table of corrections"):
         save_corrections(tmp_path, origin_of(FIELD), LABELS)
     assert (tmp_path / "label_changes.csv").read_text() == "mine\n1\n"

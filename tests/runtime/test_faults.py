@@ -39,7 +39,7 @@ OF_THE_MACHINE = {
     errno.ENFILE: "close other programs",
     errno.ENOMEM: "close other programs",
     errno.ENOSPC: "free space on the disk",
-    errno.EDQUOT: "have the quota raised",
+    errno.EDQUOT: "have your quota raised",
     errno.EROFS: "make the file system writable",
 }
 
@@ -63,9 +63,9 @@ def test_trouble_of_the_machine_while_reading_says_what_to_do(number: int, remed
     [
         (os_error(errno.EIO), "cannot be read: Input/output error"),
         (os_error(errno.EACCES), "cannot be read: Permission denied"),
-        (os_error(errno.EINVAL), "cannot be decoded, the file may be truncated or damaged: [Errno 22]"),
-        (OSError("image file is truncated"), "cannot be decoded, the file may be truncated or damaged: image file is"),
-        (IndexError(), "cannot be decoded, the file may be truncated or damaged: IndexError"),
+        (os_error(errno.EINVAL), "cannot be decoded; the file may be truncated or damaged: [Errno 22]"),
+        (OSError("image file is truncated"), "cannot be decoded; the file may be truncated or damaged: image file is"),
+        (IndexError(), "cannot be decoded; the file may be truncated or damaged: IndexError"),
         (MemoryError(), "there is not enough memory for the size that the file claims"),
         (MissingExtraError("zarr", "zarr"), "zarr is not installed; install it with: pip install"),
     ],

@@ -98,7 +98,7 @@ def test_a_file_or_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
 )
 def test_a_damaged_run_file_is_a_sentence(tmp_path: Path, content: bytes, expected: str) -> None:
     (tmp_path / "run.json").write_bytes(content)
-    with pytest.raises(RunFolderError, match=rf"run\.json: {expected}.*name a folder that nuclei-train made"):
+    with pytest.raises(RunFolderError, match=rf"run\.json: {expected}.*give a run folder written by nuclei-train"):
         prepare(tmp_path, IDENTITY, {}, resume=True)
 
 

@@ -66,11 +66,11 @@ def prepare(folder: Path, identity: dict[str, Any], defaults: dict[str, Any], *,
     recorded = recorded_run(folder)
     if not recorded:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise RunFolderError(f"{folder}: not empty and not a run folder; name a new folder")
+            raise RunFolderError(f"{folder}: not empty and not a run folder; choose a new folder")
         folder.mkdir(parents=True, exist_ok=True)
         return
     if not resume:
-        raise RunFolderError(f"{folder}: already contains a run; add --resume to resume it, or name a new folder")
+        raise RunFolderError(f"{folder}: already contains a run; add --resume to resume it, or choose a new folder")
     asked = json.loads(json.dumps(identity))
     known = _filled(recorded, json.loads(json.dumps(defaults)))
     there, here = (flat({key: run.get(key) for key in IDENTITY}) for run in (known, asked))
@@ -82,7 +82,7 @@ def prepare(folder: Path, identity: dict[str, Any], defaults: dict[str, Any], *,
     if differing:
         raise RunFolderError(
             f"{folder}: cannot resume this run, because it differs from this command in {', '.join(differing)}; "
-            "use the data and the options that it was started with, or name a new folder"
+            "use the data and the options that it was started with, or choose a new folder"
         )
 
 
@@ -128,12 +128,12 @@ def read_run(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RunFolderError(f"{path}: is missing; name a folder that nuclei-train made") from None
+        raise RunFolderError(f"{path}: missing; give a run folder written by nuclei-train") from None
     except (OSError, ValueError) as error:
-        raise RunFolderError(f"{path}: cannot be read ({error}); name a folder that nuclei-train made") from error
+        raise RunFolderError(f"{path}: cannot be read ({error}); give a run folder written by nuclei-train") from error
     if not isinstance(content, dict):
         raise RunFolderError(
-            f"{path}: expected a JSON object, found something else; name a folder that nuclei-train made"
+            f"{path}: expected a JSON object, found something else; give a run folder written by nuclei-train"
         )
     return content
 

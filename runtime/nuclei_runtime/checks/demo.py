@@ -49,7 +49,7 @@ def write_demo(folder: str | os.PathLike[str]) -> list[Path]:
 
     root = Path(folder)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise ResultsExistError(f"{root}: is not empty; name a new or empty folder")
+        raise ResultsExistError(f"{root}: not empty; choose a new or empty folder")
     images, truth = root / "images", root / "truth"
     images.mkdir(parents=True)
     truth.mkdir()

@@ -19,7 +19,7 @@ _PACKAGES = ("nuclei-edge", "numpy", "scipy", "scikit-image", "pillow", "tifffil
 
 _PIP_LINE_OF_PROVIDER = {
     # The wheel brings no CUDA libraries of its own, only through these extras.
-    "CUDAExecutionProvider": 'pip install "onnxruntime-gpu[cuda,cudnn]", and an NVIDIA driver that fits',
+    "CUDAExecutionProvider": 'pip install "onnxruntime-gpu[cuda,cudnn]", and a matching NVIDIA driver',
 }
 """Providers that must load if the build lists them, and the fix if they do not. A GPU build lists others as well, such
 as TensorRT's, that need more software: if those do not load, they are shown but not reported as a problem."""
@@ -78,7 +78,7 @@ def _onnxruntime() -> tuple[str, str | None]:
         return "not installed", 'onnxruntime is not installed; pip install "nuclei-edge[cpu]"'
     if len(wheels) > 1:
         return listed, (
-            f"{' and '.join(wheels)} are installed together, and each overwrites the other's files; "
+            f"{' and '.join(wheels)} are installed together, and each overwrites files of the other; "
             f'pip uninstall -y {" ".join(wheels)}, then pip install "nuclei-edge[cpu]" or "nuclei-edge[gpu]"'
         )
     try:
@@ -122,11 +122,11 @@ def _try_providers(model: Path, lines: list[str], problems: list[str]) -> None:
         )
         if replay.difference > replay.tolerance:
             problems.append(
-                f"{provider} computes probabilities that differ from the model's; use another provider, "
+                f"{provider} computes probabilities that differ from those of the sample; use another provider, "
                 "update its driver, or pip install --force-reinstall onnxruntime"
             )
         if not replay.labels_equal:
             problems.append(
-                "the sample's labels come out differently; install nuclei-edge again, and "
+                "the labels differ from those of the sample; install nuclei-edge again, and "
                 "pip install --force-reinstall scipy"
             )

@@ -115,7 +115,7 @@ def read_sample(path: str | os.PathLike[str]) -> ReplaySample:
             sample = ReplaySample(arrays["image"], arrays["maps"], arrays["labels"])
     except FileNotFoundError:
         raise ModelNotFoundError(
-            f"{path}: there is no sample for this model; copy the one that belongs to it, or export the model again"
+            f"{path}: this model has no sample; copy its sample next to it, or export the model again"
         ) from None
     except ModelFormatError:
         raise

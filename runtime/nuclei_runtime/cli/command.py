@@ -44,7 +44,7 @@ StainOption = Annotated[
         "--stain",
         metavar="|".join((AS_IS, *STAINS)),
         parser=known_stain,
-        help="Show the network colour images as they are (rgb) or as a stain. Default: chosen for each image.",
+        help="How the network sees colour images: as they are (rgb), or as one stain. Default: chosen for each image.",
     ),
 ]
 ViewOption = Annotated[
@@ -52,7 +52,7 @@ ViewOption = Annotated[
     typer.Option(
         "--view",
         metavar="as-is|SCALE,STAIN",
-        help="Show the network every image in the same way: as-is, or in a scale and a stain, such as 1/2,he.",
+        help="Use the same view for every image: as-is, or a scale and a stain, such as 1/2,he.",
     ),
 ]
 """Options of the commands that segment."""

@@ -82,11 +82,11 @@ def infer(
         Precision,
         typer.Option(
             "--precision",
-            help="Bundled model. int8 is faster on CPUs with VNNI instructions and may shift outlines by a pixel.",
+            help="Bundled model. int8 is faster on CPUs with VNNI instructions; it may shift outlines by a pixel.",
         ),
     ] = Precision.FP32,
     sha256: Annotated[
-        str | None, typer.Option("--sha256", metavar="HEX", help="Required SHA-256 of the model file.")
+        str | None, typer.Option("--sha256", metavar="HEX", help="Refuse the model file unless it has this SHA-256.")
     ] = None,
     provider: Annotated[
         str,
@@ -101,7 +101,7 @@ def infer(
         bool,
         typer.Option(
             "--tta",
-            help="Test-time augmentation: usually better for small nuclei that touch; the network takes five times "
+            help="Test-time augmentation: usually better for small touching nuclei, but the network takes five times "
             "as long.",
         ),
     ] = False,
@@ -119,7 +119,7 @@ def infer(
     view: ViewOption = None,
     same_view: Annotated[
         bool,
-        typer.Option("--same-view", help="Choose one scale and stain for all images together, as for an experiment."),
+        typer.Option("--same-view", help="Choose one scale and stain for all images, as an experiment needs."),
     ] = False,
     min_quality: Annotated[
         float | None,
@@ -128,12 +128,12 @@ def infer(
             metavar="AP",
             min=0,
             max=1,
-            help="Flag images with a lower expected_ap, 0 to 1. Default: the limit of the model.",
+            help="Flag images whose expected_ap is lower than this, 0 to 1. Default: the limit of the model.",
         ),
     ] = None,
     no_tissue_mask: Annotated[
         bool,
-        typer.Option("--no-tissue-mask", help="Segment the glass of large stained slides too. Slower."),
+        typer.Option("--no-tissue-mask", help="Also segment the bare glass of large stained slides; slower."),
     ] = False,
     axes: AxesOption = None,
     channel: ChannelOption = None,
@@ -160,7 +160,7 @@ def infer(
     verify: VerifyOption = False,
     shard: Annotated[
         str | None,
-        typer.Option("--shard", metavar="i/n", help="Segment only part i of n, for array jobs; i from 1."),
+        typer.Option("--shard", metavar="i/n", help="Segment only part i of n, for array jobs; i counts from 1."),
     ] = None,
     dask: Annotated[
         str | None,
@@ -235,21 +235,21 @@ def infer(
         sources=tuple(images),
         out=results_at(out),
         options=SegmenterOptions(
-            model,
-            precision.value,
-            sha256,
-            provider,
-            threads,
-            tta,
-            diameter,
-            stain,
-            None if view is None else parse_view(view),
-            exclude_border,
-            min_area,
-            max_area,
-            min_score,
-            not no_tissue_mask,
-            min_quality,
+            model=model,
+            precision=precision.value,
+            sha256=sha256,
+            provider=provider,
+            threads=threads,
+            tta=tta,
+            diameter_px=diameter,
+            stain=stain,
+            view=None if view is None else parse_view(view),
+            exclude_border=exclude_border,
+            min_area=min_area,
+            max_area=max_area,
+            min_score=min_score,
+            tissue_mask=not no_tissue_mask,
+            min_quality=min_quality,
         ),
         max_memory=None if max_memory is None else parse_memory(max_memory),
         selection=Selection(axes, channel, z, scene, level, mpp, pixel_size, measured),

@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 def segment_all(config: RunConfig, *, as_json: bool, with_report: bool, dask: str | None = None) -> None:
     """Segment or measure all images, on a Dask cluster if one is named, report on each and print the totals."""
     from nuclei_runtime.report.build import refuse_foreign_report, write_report
-    from nuclei_runtime.results.layout import REPORT_FILE
     from nuclei_runtime.runs.run import FolderRun
-    from nuclei_runtime.writers.outputs import BEHIND, OUTPUTS
 
     if with_report:
         refuse_foreign_report(config.out)  # before the work, not after it
@@ -44,7 +42,7 @@ def segment_all(config: RunConfig, *, as_json: bool, with_report: bool, dask: st
                 for note in run.view_notes:
                     print_stderr(note)
                 if config.same_view:
-                    print_stderr(f"all images are shown in one view: --view {run.view}")
+                    print_stderr(f"the same view is used for all images: --view {run.view}")
                 if run.changes is not None:
                     print_stderr(run.changes)
                 for folder in run.inputs.unreadable:
@@ -67,41 +65,48 @@ def segment_all(config: RunConfig, *, as_json: bool, with_report: bool, dask: st
     if with_report:
         write_report(config.out, config.conditions)
     if not as_json:
-        print(reporter.summary(n_files, run.inputs.n_skipped, len(run.inputs.unreadable)))
-        if reporter.n_touching_border:
-            print(
-                f"nuclei that touch the edge of their image, which may cut them: {reporter.n_touching_border} of "
-                f"{reporter.n_nuclei}; --exclude-border leaves them out"
-            )
-        if reporter.changes:
-            print(f"compared with the labels before: {reporter.changes}")
-        if reporter.n_left_out:
-            print(f"left out: {counted(reporter.n_left_out, 'nucleus', 'nuclei')}; see n_left_out in images.csv")
-        for line in reporter.flagged():
-            print(line)
-        if run.joined is not None:
-            folders = run.joined.folders
-        else:
-            folders = frozenset(output.folder for output in config.outputs.outputs if reporter.n_segmented)
-        written = [output.folder for output in OUTPUTS if output.folder in folders and output not in BEHIND]
-        written += () if run.joined is None else config.tables.files
-        written += [REPORT_FILE] * with_report
-        print(f"results in {config.out}: {', '.join(written) or 'none of this shard'}")
-        if reporter.n_changed:
-            print(
-                f"changed after the run, and kept: results of {counted(reporter.n_changed, 'image')}; the tables show "
-                "what was there before"
-            )
-            print(
-                "measure corrected labels with nuclei-measure; to make a result again, delete the changed file and use "
-                "--resume, or replace all with --overwrite"
-            )
-        if run.joined is None:
-            files = ", ".join(config.tables.files)
-            print(f"the last shard writes {files}, or a run with --resume and without --shard")
+        _print_totals(config, run, reporter, with_report=with_report)
     unpaired = run.labels is not None and run.labels.without_image
     if reporter.n_failed or reporter.n_in_part or reporter.n_changed or run.inputs.unreadable or unpaired:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _print_totals(config: RunConfig, run: FolderRun, reporter: OutcomeReporter, *, with_report: bool) -> None:
+    from nuclei_runtime.results.layout import REPORT_FILE
+    from nuclei_runtime.writers.outputs import BEHIND, OUTPUTS
+
+    print(reporter.summary(len(run.files), run.inputs.n_skipped, len(run.inputs.unreadable)))
+    if reporter.n_touching_border:
+        print(
+            f"nuclei that touch the edge of their image and may be cut: {reporter.n_touching_border} of "
+            f"{reporter.n_nuclei}; --exclude-border leaves them out"
+        )
+    if reporter.changes:
+        print(f"compared with the labels before the correction: {reporter.changes}")
+    if reporter.n_left_out:
+        print(f"left out: {counted(reporter.n_left_out, 'nucleus', 'nuclei')}; see n_left_out in images.csv")
+    for line in reporter.flagged():
+        print(line)
+    if run.joined is not None:
+        folders = run.joined.folders
+    else:
+        folders = frozenset(output.folder for output in config.outputs.outputs if reporter.n_segmented)
+    written = [output.folder for output in OUTPUTS if output.folder in folders and output not in BEHIND]
+    written += () if run.joined is None else config.tables.files
+    written += [REPORT_FILE] * with_report
+    print(f"results in {config.out}: {', '.join(written) or 'none of this shard'}")
+    if reporter.n_changed:
+        print(
+            f"kept, because somebody changed them after the run: results of {counted(reporter.n_changed, 'image')}; "
+            "the tables show what was there before"
+        )
+        print(
+            "measure corrected labels with nuclei-measure; to make a result again, delete the changed file and use "
+            "--resume, or replace all with --overwrite"
+        )
+    if run.joined is None:
+        files = ", ".join(config.tables.files)
+        print(f"the last shard writes {files}, or a run with --resume and without --shard")
 
 
 def _cluster(dask: str | None) -> AbstractContextManager[DaskCluster | None]:
@@ -118,9 +123,9 @@ def _name_unpaired(labels: LabelSet | None) -> None:
     if labels is None:
         return
     for name in labels.without_image:
-        print_stderr(f"failed: {name}: there is no image of this name")
+        print_stderr(f"failed: {name}: no image has this name")
     if labels.without_labels:
-        print_stderr(f"not measured, because there are no labels: {listed(labels.without_labels)}")
+        print_stderr(f"not measured, because they have no labels: {listed(labels.without_labels)}")
 
 
 def _print_notes(run: FolderRun | None) -> None:

@@ -118,7 +118,7 @@ def measure_labels(
     for folder in (labels, before):
         if folder is not None and isinstance(results, Path) and folder.resolve() == results.resolve():
             raise InputsError(
-                f"--out {out}: contains the labels, or those from before the correction; name another folder"
+                f"--out {out}: contains the labels, or those from before the correction; choose another folder"
             )
     measured = None if measure is None else tuple(name.strip() for name in measure.split(","))
     outputs, tables = output_options(save, overlay, csv_style, expand)

@@ -15,7 +15,7 @@ MeasureOption = Annotated[
     typer.Option(
         "--measure",
         metavar="all|NAME[,NAME...]",
-        help="Channels whose intensities are measured in each nucleus, by name or by index from 0. The channel that is "
+        help="Measure intensities in these channels too, by name or by index from 0. The channel that is "
         "segmented is always measured.",
     ),
 ]
@@ -30,13 +30,15 @@ ExpandOption = Annotated[
 ]
 MinAreaOption = Annotated[
     str | None,
-    typer.Option("--min-area", metavar="50px|30um2", help="Leave out smaller nuclei."),
+    typer.Option("--min-area", metavar="50px|30um2", help="Leave out nuclei smaller than this."),
 ]
 MinScoreOption = Annotated[
     float | None,
-    typer.Option("--min-score", metavar="P", min=0, max=1, help="Leave out nuclei with a lower score, 0 to 1."),
+    typer.Option(
+        "--min-score", metavar="P", min=0, max=1, help="Leave out nuclei with a score lower than this, 0 to 1."
+    ),
 ]
 MaxAreaOption = Annotated[
     str | None,
-    typer.Option("--max-area", metavar="900px|400um2", help="Leave out larger nuclei."),
+    typer.Option("--max-area", metavar="900px|400um2", help="Leave out nuclei larger than this."),
 ]

@@ -45,7 +45,7 @@ class ProgressBar:
         if begun is None or done < begun.shown:
             self._begun[image] = _Begun(done, now, done, now)
             if done:
-                print_stderr(f"continued: {image}: {done} of {total} blocks were done before")
+                print_stderr(f"continued: {image}: {done} of {total} blocks were already done")
         elif done == total:
             del self._begun[image]
         elif done > begun.done and now - begun.shown_at >= SECONDS_PER_LINE:
@@ -76,7 +76,7 @@ class _TerminalBar(ProgressBar):
     def report_blocks(self, image: str, done: int, total: int) -> None:
         if image not in self._of_image:
             if done:
-                print_stderr(f"continued: {image}: {done} of {total} blocks were done before")
+                print_stderr(f"continued: {image}: {done} of {total} blocks were already done")
             self._of_image[image] = self._progress.add_task(f"{printable(image)}, blocks")
         self._progress.update(self._of_image[image], completed=done, total=total)
         if done == total:

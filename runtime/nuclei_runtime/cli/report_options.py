@@ -12,9 +12,10 @@ ConditionsOption = Annotated[
     typer.Option(
         "--conditions",
         metavar="TABLE.csv",
-        help="A table that says which image, or which well, belongs to which condition or patient.",
+        help="A table that assigns each image or well to a condition or patient.",
     ),
 ]
 ReportOption = Annotated[
-    bool, typer.Option("--report", help="Write DIR/report.html too: one file that shows all results in a browser.")
+    bool,
+    typer.Option("--report", help="Also write DIR/report.html, a single file that shows all results in a browser."),
 ]

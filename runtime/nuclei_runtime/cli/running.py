@@ -32,21 +32,22 @@ MaxMemoryOption = Annotated[
 ]
 ResumeOption = Annotated[
     bool,
-    typer.Option(
-        "--resume", help="Continue an earlier run in DIR. Images that are done with the same options are skipped."
-    ),
+    typer.Option("--resume", help="Continue an earlier run in DIR: skip images that were done with the same options."),
 ]
 OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Delete the results of an earlier run in DIR first.")
+    bool, typer.Option("--overwrite", help="First delete the results of an earlier run in DIR.")
 ]
 VerifyOption = Annotated[
-    bool, typer.Option("--verify", help="Do it all again, compare with the results in DIR, and change nothing there.")
+    bool,
+    typer.Option(
+        "--verify", help="Compute everything again and compare it with the results in DIR, without changing them."
+    ),
 ]
 JsonOption = Annotated[
     bool,
     typer.Option(
         "--json",
-        help="Print one JSON object per image or plane to standard output, one per line, and nothing else.",
+        help="Print nothing but JSON to standard output: one object per image or plane, one per line.",
     ),
 ]
 

@@ -25,8 +25,8 @@ SaveOption = Annotated[
     typer.Option(
         "--save",
         metavar="LIST",
-        help="What to write, separated by commas: labels, overlays, table; geojson (QuPath), roi (ImageJ), ome-zarr, "
-        "parquet, xlsx (Excel).",
+        help="What to write, as a comma-separated list: labels, overlays, table; geojson (QuPath), roi (ImageJ), "
+        "ome-zarr, parquet, xlsx (Excel).",
     ),
 ]
 OverlayOption = Annotated[
@@ -34,14 +34,15 @@ OverlayOption = Annotated[
     typer.Option(
         "--overlay",
         metavar="LIST",
-        help="How to draw overlays, separated by commas: stretched (contrast) or natural, width=PIXELS, "
+        help="How to draw overlays, as a comma-separated list: stretched (contrast) or natural, width=PIXELS, "
         "colour=COLUMN, range=LOW:HIGH (of the colours), numbers, scale-bar.",
     ),
 ]
 CsvStyleOption = Annotated[
     CsvStyleName,
     typer.Option(
-        "--csv-style", help="semicolon: for Excel with decimal commas, as in German and French. Not for programs."
+        "--csv-style",
+        help="semicolon: for Excel in languages with decimal commas, such as German. Other programs expect comma.",
     ),
 ]
 

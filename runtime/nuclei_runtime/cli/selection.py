@@ -9,7 +9,9 @@ import typer
 AxesOption = Annotated[
     str | None,
     typer.Option(
-        "--axes", metavar="LETTERS", help="Dimensions of the files, if they do not state them: letters from TZCYXS."
+        "--axes",
+        metavar="LETTERS",
+        help="Order of the dimensions, for files that do not state it: letters from TZCYXS.",
     ),
 ]
 ChannelOption = Annotated[
@@ -28,7 +30,7 @@ ZOption = Annotated[
 SceneOption = Annotated[
     str | None,
     typer.Option(
-        "--scene", metavar="each|NAME|INDEX", help="For files of several images: all, or one by name or index."
+        "--scene", metavar="each|NAME|INDEX", help="For files with several images: each, or one by name or index."
     ),
 ]
 WellOption = Annotated[
@@ -40,11 +42,11 @@ FieldOption = Annotated[
     typer.Option("--field", metavar="N,N", help="For plates: only these fields of each well."),
 ]
 LevelOption = Annotated[
-    int | None, typer.Option("--level", metavar="N", min=0, help="Level of a pyramid: 0 (default) is the finest.")
+    int | None, typer.Option("--level", metavar="N", min=0, help="Use this level of a pyramid. Default: 0, the finest.")
 ]
 MppOption = Annotated[
     float | None,
-    typer.Option("--mpp", metavar="UM", help="The level whose pixels have about this size in micrometres."),
+    typer.Option("--mpp", metavar="UM", help="Use the level whose pixels have about this size, in micrometres."),
 ]
 PixelSizeOption = Annotated[
     float | None,

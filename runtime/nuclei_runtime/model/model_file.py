@@ -60,7 +60,7 @@ def read_model_file(path: str | os.PathLike[str], sha256: str | None = None) -> 
     if sha256 is not None and not is_digest(sha256):
         raise ModelDigestError(f"sha256 {sha256!r}: expected the digest of the model: 64 hexadecimal digits")
     if not Path(path).is_file():  # reading a pipe or a device might never end
-        raise ModelNotFoundError(f"{path}: no model file there; name an ONNX file that nuclei-export wrote")
+        raise ModelNotFoundError(f"{path}: no such model file; give an ONNX file written by nuclei-export")
     try:
         with Path(path).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -72,13 +72,13 @@ def read_model_file(path: str | os.PathLike[str], sha256: str | None = None) -> 
     if size > MAX_MODEL_BYTES:
         raise ModelFormatError(
             f"{path}: {size} bytes, expected at most {MAX_MODEL_BYTES}: no model of nuclei-edge is larger; "
-            "name an ONNX file that nuclei-export wrote"
+            "give an ONNX file written by nuclei-export"
         )
     found = hashlib.sha256(content).hexdigest()
     if sha256 is not None and found != sha256.lower():
         raise ModelDigestError(
             f"{path}: its SHA-256 is {found}, expected {sha256.lower()}; "
-            "do not use this file before you know where it comes from: download the model again from its source"
+            "do not use this file unless you know where it comes from; download the model again from its source"
         )
     check_contents(content, str(path))
     return ModelFile(content, found)

@@ -78,7 +78,7 @@ def check_contents(content: bytes, source: str) -> None:
     except _DamagedError as error:
         raise ModelFormatError(
             f"{source}: not an ONNX model that this ONNX Runtime can load: {error}; "
-            "name an ONNX file that nuclei-export wrote"
+            "give an ONNX file written by nuclei-export"
         ) from None
     except _RefusedError as error:
         raise ModelFormatError(

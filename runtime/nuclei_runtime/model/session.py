@@ -227,7 +227,7 @@ def load_session(
     obtained = inference.get_providers()[0]
     if obtained != provider:
         raise ProviderError(
-            f"{provider} was asked for and {obtained} was obtained; check its drivers with nuclei-doctor"
+            f"asked for {provider}, but ONNX Runtime uses {obtained}; check its drivers with nuclei-doctor"
         )
     try:
         text = inference.get_modelmeta().custom_metadata_map.get(METADATA_KEY)

@@ -94,7 +94,7 @@ def named_axes(stack: Stack, asked: str | None) -> tuple[str, bool]:
         if UNKNOWN in found or len(set(found)) < len(found):
             raise UndecidedError(
                 f"a stack of {stack.found} and does not say what {UNKNOWN} is",
-                f"name all axes with --axes {_choices(found)} (T time, C channels, Z depth), or save each image as a "
+                f"name every axis with --axes {_choices(found)} (T time, C channels, Z depth), or save each image as a "
                 "file",
             )
         asked = found

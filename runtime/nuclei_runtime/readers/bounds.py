@@ -11,6 +11,10 @@ along a row and then down decode little twice."""
 MAX_SEGMENT_BYTES = 1 << 25
 """Largest compressed strip, tile or chunk that still gives access to regions; an image of larger ones is read whole."""
 
+DECODING_COPIES = 3
+"""How many times the pixels are in memory while a format without access to regions is read: the file, the decoded
+data and the array. All channels that are interleaved in the file count, because a codec's predictor needs them all."""
+
 _MAX_EXPANSION = 2000
 """No lossless codec expands the data of a real image more: the limit of deflate is 1032 (technical details of zlib)."""
 

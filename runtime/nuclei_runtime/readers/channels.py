@@ -189,7 +189,7 @@ class Channels:
             return index
         if not names and index is None:
             listed += ", without names; choose one by its index, in a run of its own if other files need the name"
-        raise ImageShapeError(f"there is no channel {asked} in the file ({self.found}); its channels: {listed}")
+        raise ImageShapeError(f"the file has no channel {asked} ({self.found}); its channels: {listed}")
 
 
 def _folded(asked: str | int | None) -> str | None:

@@ -55,7 +55,7 @@ def open_czi(source: BinaryIO | Path, resources: ExitStack) -> Contents:
     for axis, name in _LAYERED.items():
         if directory.sizes.get(axis, 1) > 1:
             raise ImageShapeError(
-                f"the CZI holds {directory.sizes[axis]} {name} of each plane, which belong together; process it in "
+                f"the CZI holds {directory.sizes[axis]} {name} of each plane, which belong together; process them in "
                 f"ZEN, or export the {name[:-1]} to segment as OME-TIFF"
             )
     metadata = _metadata(document)
@@ -130,7 +130,7 @@ def _metadata(document: Any) -> ElementTree.Element:
     """Return the metadata; an empty element if there are none."""
     xml = document.raw_metadata
     if "<!DOCTYPE" in xml or "<!ENTITY" in xml:
-        raise ImageReadError("the metadata of the CZI are refused: they declare a document type")
+        raise ImageReadError("the metadata of the CZI were refused: they declare a document type")
     try:
         return ElementTree.fromstring(xml) if xml.strip() else ElementTree.Element("ImageDocument")
     except ElementTree.ParseError as error:

@@ -50,7 +50,7 @@ def open_dv(source: BinaryIO | Path, resources: ExitStack) -> Stack:
         raise ImageReadError(f"the DV is damaged: its header does not fit its contents ({error})") from error
     header, sizes, dtype = document.hdr, document.sizes, document.dtype
     if header.img_type == _MANY_POSITIONS:
-        raise ImageShapeError("the DV holds several positions, which is not supported; export each as a file")
+        raise ImageShapeError("the DV holds several positions, which is not supported; export each as a separate file")
     height, width = sizes["Y"], sizes["X"]
     lead = {axis: n for axis, n in sizes.items() if axis not in "YX"}
     start, plane_bytes = _HEADER_BYTES + header.ext_hdr_len, height * width * dtype.itemsize

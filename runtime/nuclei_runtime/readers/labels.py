@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import MAX_GIVEN_LABEL, Labels
 from nuclei_runtime.errors import ImageShapeError, ImageValueError
-from nuclei_runtime.readers.bounds import CACHE_BYTES
+from nuclei_runtime.readers.bounds import CACHE_BYTES, DECODING_COPIES
 from nuclei_runtime.readers.channels import UndecidedError
 from nuclei_runtime.readers.opening import open_planes
 from nuclei_runtime.readers.outlines.drawing import Outlines
@@ -25,9 +25,6 @@ from nuclei_runtime.wording import counted
 _OUTLINE_BYTES_PER_FILE_BYTE = 24
 """Memory for reading a file of outlines, per byte of the file: at most 14 were measured for GeoJSON without
 measurements, 5 with them, and 24 for a small zip of ROIs."""
-
-_DECODING_COPIES = 3
-"""How often a plane is in memory while a format without access to regions is read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,16 +96,16 @@ class LabelFile:
         size, expected = (" x ".join(map(str, one.shape[:2])) for one in (labels, plane))
         if size != expected:
             raise ImageShapeError(
-                f"the labels are {size} pixels, the image is {expected}; both must show the same pixels: neither "
-                "cropped, scaled nor turned"
+                f"the labels are {size} pixels, the image is {expected}; both must show the same pixels, "
+                "without cropping, scaling or rotation"
             )
         dtype = np.dtype(labels.dtype)
         if labels.shape[2:] not in ((), (1,)):
             raise ImageShapeError(
-                "the labels are colours, not numbers: this is a picture of them; save the label image itself as TIFF"
+                "this is a colour picture of labels, not a label image; save the label image itself as TIFF"
             )
         n_bytes = labels.shape[0] * labels.shape[1] * dtype.itemsize
-        held = min(n_bytes, CACHE_BYTES) if labels.reads_blocks else n_bytes * _DECODING_COPIES
+        held = min(n_bytes, CACHE_BYTES) if labels.reads_blocks else n_bytes * DECODING_COPIES
         return LabelPlane(lambda rows, columns: _as_labels(labels.read(rows, columns)), held)
 
 
@@ -172,6 +169,6 @@ def _as_labels(found: NDArray[Any]) -> Labels:
     if least < 0 or most > MAX_GIVEN_LABEL:
         raise ImageValueError(
             f"found the label {least if least < 0 else most:.0f}, expected 0 for the background and 1 to "
-            f"{MAX_GIVEN_LABEL} for nuclei; number the nuclei anew"
+            f"{MAX_GIVEN_LABEL} for nuclei; renumber the nuclei"
         )
     return found.astype(np.int32)

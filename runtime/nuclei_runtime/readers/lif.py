@@ -107,7 +107,7 @@ def _channels(series: Any) -> list[_Channel]:
             _Channel(dtype, int(element.get("BytesInc")), int(element.get("ChannelTag")), element.get("LUTName") or "")
         )
     if not found:
-        raise ImageReadError("the LIF states no channel for the series; it may be damaged")
+        raise ImageReadError("the LIF series states no channels; it may be damaged")
     return found
 
 
@@ -116,13 +116,12 @@ def _stack(file: BinaryIO, file_bytes: int, series: Any, dimensions: Sequence[_D
     length = {dimension.name: dimension for dimension in dimensions}
     unknown = [dimension.name for dimension in dimensions if dimension.name not in (*"TZYX", *_WAVELENGTHS)]
     if unknown or len(length) < len(dimensions):
-        found = ", ".join(unknown) or "twice the same"
+        found = ", ".join(unknown) or "one of them twice"
         raise ImageShapeError(f"the LIF series has dimensions that are not understood ({found}); export it as OME-TIFF")
     if not {"Y", "X"} <= length.keys() or 1 in (length["Y"].n, length["X"].n):
         axes = "".join(dimension.name for dimension in dimensions if dimension.n > 1)
         raise ImageShapeError(
-            f"the LIF series is a scan with axes {axes}, not an image in X and Y: a section along the light shows no "
-            "outlines of nuclei, and a line none at all"
+            f"the LIF series is a scan with axes {axes}, not an image in X and Y, so it shows no outlines of nuclei"
         )
     lead = [dimension for dimension in dimensions if dimension.name in "TZ"]
     waves = [dimension for dimension in dimensions if dimension.name in _WAVELENGTHS]
@@ -167,7 +166,7 @@ class _Pixels:
         strides = [(dimension.n, dimension.stride) for dimension in (*lead, self.rows, self.columns)]
         last = max(ends) + sum((n - 1) * stride for n, stride in strides)
         if min(stride for _, stride in strides) < 1 or min(channel.offset for channel in channels) < 0:
-            raise ImageReadError("the LIF is damaged: its dimensions are not apart from each other")
+            raise ImageReadError("the LIF is damaged: its dimensions overlap")
         check_claim("LIF series", self.rows.n * self.columns.n * dtype.itemsize, self.file_bytes)
         if last > block.size or block.offset + last > self.file_bytes:
             raise ImageReadError(f"the LIF is truncated or damaged: pixels end at byte {last} of {block.size}")

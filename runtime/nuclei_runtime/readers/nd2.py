@@ -49,7 +49,7 @@ def open_nd2(source: BinaryIO | Path, resources: ExitStack) -> Contents:
     axes = "".join(axis for axis, _ in loops)
     if any(axis == UNKNOWN and n > 1 for axis, n in loops) or len(set(axes)) < len(axes):
         kinds = ", ".join(loop.type for loop in document.experiment)
-        raise ImageShapeError(f"the ND2 repeats its images in loops of {kinds}, of which not every one is understood")
+        raise ImageShapeError(f"the ND2 repeats its images in loops of {kinds}, not all of which are understood")
     n_positions = dict(loops).get(_POSITION, 1)
     names = _position_names(document.experiment, n_positions)
     return [Scene(name, partial(_stack, document, frames, loops, i)) for i, name in enumerate(names)]
@@ -103,7 +103,9 @@ class _Frames:
         self.n_samples = n_components // self.n_channels
         self.is_compressed = attributes.compressionType is not None
         if attributes.compressionType not in (None, "lossless"):
-            raise ImageReadError(f"the ND2 is compressed as {attributes.compressionType}; save it without loss")
+            raise ImageReadError(
+                f"the ND2 is compressed as {attributes.compressionType}; save it with lossless compression"
+            )
         bits, kind = int(attributes.bitsPerComponentInMemory), attributes.pixelDataType or "unsigned"
         if bits not in (8, 16, 32) or kind not in ("unsigned", "float") or n_components % self.n_channels:
             raise ImageReadError(f"the ND2 holds {n_components} components of {bits} bits, {kind}: not understood")

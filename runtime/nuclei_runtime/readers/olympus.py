@@ -49,12 +49,12 @@ def open_oif(source: BinaryIO | Path, resources: ExitStack) -> Stack:
 
     path = native_path(source, resources, ".oif")
     if path.stat().st_size > _MAX_SETTINGS_BYTES:
-        raise ImageReadError("the OIF is larger than any text of settings; it may be damaged")
+        raise ImageReadError("the OIF is larger than any settings file; it may be damaged")
     settings = oiffile.SettingsFile(path)
     folder = path.with_name(f"{path.name}.files")
     if not folder.is_dir():
         raise ImageReadError(
-            f"the planes of the OIF lie in a folder {folder.name} beside it, which is missing; copy both"
+            f"the planes of the OIF are in the folder {folder.name} beside it, which is missing; copy both"
         )
     return _stack("OIF", settings, [(part.name, partial(_opened, part)) for part in sorted(folder.iterdir())])
 
@@ -169,9 +169,7 @@ def _planes(form: str, files: Sequence[tuple[str, _Opener]]) -> _Planes:
         raise ImageReadError(f"the {form} holds no planes (s_C001.tif and the like); it may be incomplete")
     numbers = {letter: sorted({key[i] for key in found}) for i, letter in enumerate(kinds.pop())}
     if prod(map(len, numbers.values())) != len(found):
-        raise ImageReadError(
-            f"the {form} is incomplete: {len(found)} planes are there, and others between them are not"
-        )
+        raise ImageReadError(f"the {form} is incomplete: it has {len(found)} planes, with gaps between them")
     return _Planes(numbers, found)
 
 
@@ -190,11 +188,10 @@ def _check_axes(form: str, settings: Mapping[str, Any], planes: _Planes) -> None
         if name.startswith("Axis ") and "AxisCode" in section
     }
     if not _LETTERS.fullmatch(order):
-        raise ImageReadError(f"the settings of the {form} do not say the order of its axes; it may be damaged")
+        raise ImageReadError(f"the settings of the {form} do not state the order of its axes; it may be damaged")
     if not order.startswith("XY"):
         raise ImageShapeError(
-            f"the {form} is a scan with axes {order}, not an image in X and Y: a section along the light shows no "
-            "outlines of nuclei, and a line none at all"
+            f"the {form} is a scan with axes {order}, not an image in X and Y, so it shows no outlines of nuclei"
         )
     for axis in dict.fromkeys((*order[2:], *planes.numbers)):
         expected = max(1, claimed.get(axis, 1)) if axis in order else 1

@@ -121,7 +121,9 @@ def _open_contents(source: Source, resources: ExitStack, troubles: list[OSError]
     if not isinstance(source, bytes) and _is_folder(source):
         form = format_of_folder(Path(source))
         if form is None:
-            raise ImageReadError(f"cannot be opened: it is a folder, and not an image of {format_names(folders=True)}")
+            raise ImageReadError(
+                f"cannot be opened: it is a folder that is not an image of {format_names(folders=True)}"
+            )
         return form.open(Path(source), resources)
     file: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else _open(source, troubles)
     resources.enter_context(file)
@@ -130,7 +132,7 @@ def _open_contents(source: Source, resources: ExitStack, troubles: list[OSError]
         return form.open(file, resources)
     if not file.read(1):
         raise ImageReadError("the file is empty (0 bytes)")
-    raise ImageReadError(f"the content is not an image of a known format; expected {format_names(folders=False)}")
+    raise ImageReadError(f"the file is not an image of a known format; expected {format_names(folders=False)}")
 
 
 def _is_folder(path: str | os.PathLike[str]) -> bool:
@@ -193,7 +195,7 @@ def _guarded(read: Read, lock: Lock, troubles: list[OSError], closed: Event) -> 
     def guarded(rows: slice, columns: slice) -> Image:
         with lock, _attributed(troubles):
             if closed.is_set():
-                raise ImageReadError("the file is closed; read its planes within the with statement that opened it")
+                raise ImageReadError("the file is closed; read its planes inside the with statement that opened it")
             return read(rows, columns)
 
     return guarded

@@ -74,7 +74,7 @@ def _opened(file: BinaryIO) -> Iterator[Any]:
     except UnidentifiedImageError:
         raise ImageReadError("the PNG, JPEG or BMP is truncated or damaged: its header cannot be read") from None
     except PillowImage.DecompressionBombError as error:
-        raise ImageReadError(f"refused as too large; if its size is right, save it as TIFF: {error}") from error
+        raise ImageReadError(f"too large; if the size is right, save it as TIFF: {error}") from error
 
 
 def _is_deep_colour_png(start: bytes) -> bool:

@@ -14,9 +14,7 @@ from nuclei_runtime.readers.axes import Stack
 from nuclei_runtime.readers.channels import UndecidedError, told_apart
 from nuclei_runtime.readers.plane import EACH_SCENE, Plane, Selection, raising
 from nuclei_runtime.readers.stack_planes import find_planes
-
-_MAX_LISTED = 12
-"""How many scenes a message names."""
+from nuclei_runtime.wording import listed
 
 _MPP_TOLERANCE = 1.25
 """How much the pixels of a level may be coarser or finer than those asked for. Neighbouring levels differ by a factor
@@ -63,7 +61,7 @@ def choose_planes(contents: Contents, selection: Selection) -> list[Plane]:
     """
     if isinstance(contents, Stack):
         if selection.scene not in (None, EACH_SCENE, 0, "0"):
-            raise ImageShapeError(f"there is no scene {selection.scene} in the file, which holds a single image")
+            raise ImageShapeError(f"the file has no scene {selection.scene}: it holds a single image")
         return _planes_of(contents, selection)
     if not contents:
         raise ImageShapeError("the file holds no image")
@@ -146,13 +144,11 @@ def _index(scenes: Sequence[Scene], asked: str | int | None) -> int:
         index = int(asked)
         if index < len(scenes):
             return index
-    raise ImageShapeError(f"there is no scene {asked} in the file; its scenes: {_listed(scenes)}")
+    raise ImageShapeError(f"the file has no scene {asked}; its scenes: {_listed(scenes)}")
 
 
 def _listed(scenes: Sequence[Scene]) -> str:
-    names = [f"{i} {scene.name}".strip() for i, scene in enumerate(scenes)]
-    more = f", ... {len(scenes) - 1}" if len(names) > _MAX_LISTED else ""
-    return ", ".join(names[:_MAX_LISTED]) + more
+    return listed([f"{i} {scene.name}".strip() for i, scene in enumerate(scenes)])
 
 
 def _levels(stack: Stack, selection: Selection) -> Sequence[Stack]:
@@ -160,18 +156,16 @@ def _levels(stack: Stack, selection: Selection) -> Sequence[Stack]:
     levels = (stack, *stack.coarser)
     if selection.level is not None:
         if selection.level >= len(levels):
-            _refuse_level(f"there is no level {selection.level} in the file", levels)
+            _refuse_level(f"the file has no level {selection.level}", levels)
         return levels[selection.level :]
     if selection.mpp is None:
         return levels
     if any(level.pixel_size_um is None for level in levels):
-        raise ImageShapeError(
-            "the file does not state the size of its pixels, so that --mpp cannot choose; leave it out, or use --level"
-        )
+        raise ImageShapeError("the file does not state its pixel size, which --mpp needs; leave it out, or use --level")
     off = [abs(math.log(_mpp(level) / selection.mpp)) for level in levels]
     nearest = off.index(min(off))
     if off[nearest] > math.log(_MPP_TOLERANCE):
-        _refuse_level(f"no level of the file has pixels of about {selection.mpp:g} um", levels)
+        _refuse_level(f"the file has no level with pixels of about {selection.mpp:g} um", levels)
     return levels[nearest:]
 
 

@@ -95,7 +95,7 @@ class _Channel:
         for time, z in every if stack.taken is None else stack.taken(chosen.indices[0]):
             self.depths.setdefault(time, []).append(z)
         if not self.depths:
-            raise ImageShapeError(f"there is no plane of this channel ({stack.found})")
+            raise ImageShapeError(f"the file has no plane of this channel ({stack.found})")
         self._stack, self._chosen = stack, chosen
         self._leading = [axis for axis, own in zip(axes, stack.axes, strict=True) if own not in "YXS"]
         self._last_read = _LastRead()
@@ -145,7 +145,7 @@ def _check_alike(other: Stack, stack: Stack) -> None:
     found, expected = (" x ".join(str(one.shape[one.axes.index(axis)]) for axis in "YX") for one in (other, stack))
     if found != expected:
         raise ImageShapeError(
-            f"it has {found} pixels, the segmented channel {expected}; measure it in a run that segments it"
+            f"it has {found} pixels, the segmented channel {expected}; to measure it, segment it in another run"
         )
 
 

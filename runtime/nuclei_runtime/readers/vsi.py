@@ -37,7 +37,7 @@ def open_vsi(source: BinaryIO | Path, resources: ExitStack) -> Contents:
     folder = path.parent / f"_{path.stem}_"
     if not folder.is_dir():
         raise ImageReadError(
-            f"the pixels of the VSI lie in a folder {folder.name} beside it, which is missing; copy both"
+            f"the pixels of the VSI are in the folder {folder.name} beside it, which is missing; copy both"
         )
     parts = [part for part in folder.rglob("*") if part.is_file()]
     n_bytes = sum(part.stat().st_size for part in parts)

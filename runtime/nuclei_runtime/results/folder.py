@@ -85,7 +85,7 @@ class ResultsFolder:
         self._shard, self._tables, self._conditions = shard, tables, conditions
         with writing(self.path):
             if self.path.exists() and not self.path.is_dir():
-                raise ResultsExistError(f"{out}: is a file; name a folder for the results")
+                raise ResultsExistError(f"{out}: a file; choose a folder for the results")
             refuse_links(self.path)
             refuse_foreign_tables(self.path)
             refuse_foreign_files(self.path, tables)
@@ -195,7 +195,7 @@ class ResultsFolder:
         if found:
             raise ResultsExistError(
                 f"{self.path}: already contains results ({', '.join(found)}); "
-                "name another folder, continue with --resume, or replace them with --overwrite"
+                "choose another folder, continue with --resume, or replace them with --overwrite"
             )
 
     def _refuse_unknown_records(self) -> None:

@@ -77,7 +77,7 @@ class Joined:
                 "earlier_methods"
             )
         notes += [
-            f"note: {name}: is not in {IMAGES_TABLE} and {NUCLEI_TABLE} because its table or its record is missing or "
+            f"note: {name}: not in {IMAGES_TABLE} and {NUCLEI_TABLE} because its table or its record is missing or "
             "damaged; segment it again with --resume"
             for name in self.left_out
         ]
@@ -107,8 +107,8 @@ def refuse_foreign_tables(out: Path) -> None:
         is_ours = key_columns <= set(header) and (of_any_version or _is_of_this_version(name, header))
         if line.strip(b"\r\n\0") and not is_ours:
             raise ResultsExistError(
-                f"{out / name}: is in the way of the results, and nuclei-infer did not write it; move it away, or "
-                "name another folder"
+                f"{out / name}: is in the way of the results: nuclei-infer did not write it; move it away, or "
+                "choose another folder"
             )
 
 

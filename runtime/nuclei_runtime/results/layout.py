@@ -170,7 +170,7 @@ def refuse_links(out: Path) -> None:
         if leads_out(out, out / name):
             raise ResultsExistError(
                 f"{out / name}: is a link that leads out of the results folder, and nothing is written through such a "
-                "link; remove it, or name another folder"
+                "link; remove it, or choose another folder"
             )
 
 

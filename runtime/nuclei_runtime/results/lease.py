@@ -15,7 +15,6 @@ import errno
 import json
 import os
 import platform
-import re
 import secrets
 import time
 from contextlib import suppress
@@ -33,8 +32,6 @@ STALE_S = 30.0
 """How long a lease must stay the same until its run is taken for dead: several beats, of which some may be slow."""
 
 _LOOK_S = 1.0
-
-_NAME = re.compile(r"\.nuclei-lock-([0-9]+)-of-([0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -100,15 +97,15 @@ class Lease:
     """
 
     def __init__(self, folder: RemoteFolder, shard: Shard) -> None:
-        self.held = HeldLease(folder, f".nuclei-lock-{shard.index}-of-{shard.count}", secrets.token_hex(16))
+        self.held = HeldLease(folder, shard.lock_name, secrets.token_hex(16))
         self._beats, self._stop = 0, Event()
         self._thread = Thread(target=self._renew, name="lease", daemon=True)
         self._take()
         try:
             # After taking one's own: of two runs that start at once, at least one sees the other and gives way.
             for name in folder.entries()[0]:
-                match = _NAME.fullmatch(name)
-                if match is not None and int(match[2]) != shard.count:
+                other = Shard.of_lock(name)
+                if other is not None and other.count != shard.count:
                     _await_end(folder, name)
         except BaseException:
             self.release()

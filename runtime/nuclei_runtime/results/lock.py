@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,8 +18,6 @@ from weakref import finalize
 
 from nuclei_runtime.errors import ResultsInUseError
 from nuclei_runtime.results.shard import Shard
-
-_NAME = re.compile(r"\.nuclei-lock-([0-9]+)-of-([0-9]+)")
 
 _PATIENCE_S = 1.0
 """How long to wait for a process that is about to end."""
@@ -100,7 +97,7 @@ class ResultsLock:
 
 def _open_locked(out: Path, shard: Shard) -> tuple[LockFile, int]:
     """Open and lock the lock file of a shard; return it with its descriptor."""
-    path = out / f".nuclei-lock-{shard.index}-of-{shard.count}"
+    path = out / shard.lock_name
     until = time.monotonic() + _PATIENCE_S
     while True:
         try:
@@ -126,7 +123,7 @@ def _open_locked(out: Path, shard: Shard) -> tuple[LockFile, int]:
         if is_late:
             which = "" if shard.count == 1 else f" for shard {shard.index}/{shard.count}"
             raise ResultsInUseError(
-                f"{out}: another process is using this folder{which}; wait until it ends, or name another folder"
+                f"{out}: another process is using this folder{which}; wait until it ends, or choose another folder"
             )
         time.sleep(0.02)
 
@@ -170,6 +167,6 @@ def _try_lock(descriptor: int) -> bool:
 def _overlapping(out: Path, shard: Shard) -> Iterator[Shard]:
     """Yield each shard of another count for which there is a lock file, held or left behind."""
     for path in out.iterdir():
-        match = _NAME.fullmatch(path.name)
-        if match is not None and int(match[2]) != shard.count:
-            yield Shard(int(match[1]), int(match[2]))
+        other = Shard.of_lock(path.name)
+        if other is not None and other.count != shard.count:
+            yield other

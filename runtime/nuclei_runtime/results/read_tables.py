@@ -149,7 +149,7 @@ def open_table(path: Path, needed: Sequence[str] = ()) -> Iterator[tuple[list[st
         file = path.open(encoding="utf-8-sig", errors="replace", newline="")
     except FileNotFoundError:
         raise InputsError(
-            f"{path.parent}: there is no {path.name} in it; name a results folder of nuclei-infer"
+            f"{path.parent}: there is no {path.name} in it; give a results folder of nuclei-infer"
         ) from None
     with file:
         separator = separator_of(file.readline())

@@ -126,7 +126,7 @@ def parse_record(content: bytes, name: str) -> Record | None:
         if found_format != RECORD_FORMAT:
             raise ResultsExistError(
                 f"{name}: is a record of format {found_format}, and this version of nuclei-edge reads format "
-                f"{RECORD_FORMAT}; use the version that wrote these results, or name another folder"
+                f"{RECORD_FORMAT}; use the version that wrote these results, or choose another folder"
             )
         source = document["source"]
         record = Record(

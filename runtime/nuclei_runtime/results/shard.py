@@ -24,9 +24,20 @@ class Shard:
     index: int
     count: int
 
+    @property
+    def lock_name(self) -> str:
+        """Name of the file or object that marks the shard as in use."""
+        return f".nuclei-lock-{self.index}-of-{self.count}"
+
     def owns(self, token: str) -> bool:
         """Whether the image with this token belongs to the shard; see `nuclei_runtime.results.layout.token_of`."""
         return int(token, 16) % self.count == self.index - 1
+
+    @classmethod
+    def of_lock(cls, name: str) -> Shard | None:
+        """Return the shard with this `lock_name`; None if it is another name."""
+        match = re.fullmatch(r"\.nuclei-lock-([0-9]+)-of-([0-9]+)", name)
+        return None if match is None else cls(int(match[1]), int(match[2]))
 
 
 WHOLE = Shard(1, 1)

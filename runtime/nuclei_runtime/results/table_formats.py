@@ -158,7 +158,7 @@ def refuse_foreign_files(out: Path, options: TableOptions) -> None:
         if TABLE_FORMATS[name].write is not None and path.exists() and not _is_of_a_run(path):
             raise ResultsExistError(
                 f"{path}: is in the way of the results: nuclei-infer did not write it, or somebody has saved it since; "
-                "move it away, or name another folder"
+                "move it away, or choose another folder"
             )
 
 

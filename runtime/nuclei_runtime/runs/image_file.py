@@ -192,7 +192,7 @@ def why_redone(
     if record.labels_from != digest_labels(file, worker):
         return "its labels have changed"
     if record.stem != file.stem:
-        return "its results need another name, because another image has the same name now"
+        return "its results need another name, because another image now has the same name"
     return f"{differing.damaged[0]} is missing or damaged" if differing.damaged else None
 
 

@@ -27,7 +27,8 @@ from nuclei_runtime.stores.remote_files import RemoteFiles
 from nuclei_runtime.wording import counted
 
 _NO_FIELD = (
-    "the index of the plate names no field; it may be of a run that was stopped, or damaged: copy the plate again"
+    "the index of the plate names no field; the acquisition may have been stopped, or the index may be damaged: copy "
+    "the plate again"
 )
 
 
@@ -165,7 +166,7 @@ def _expand(source: str) -> list[Path]:
     if os.path.lexists(source):  # first, because a file name may contain brackets
         return [_resolved(source)]
     if not glob.has_magic(source):
-        raise InputsError(f"{source}: no such file or folder; name images, folders of images, or globs")
+        raise InputsError(f"{source}: no such file or folder; give images, folders of images, or globs")
     matches = glob.glob(source, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
     if not matches:
         raise InputsError(f"{source}: no file or folder matches")
@@ -280,11 +281,11 @@ def _nothing_found(sources: Iterable[str | os.PathLike[str]], search: _Search) -
         parts.append(f"skipped {counted(len(search.skipped), 'other file')} ({', '.join(suffixes)})")
         parts.append("save images in other formats as OME-TIFF")
     if search.earlier:
-        parts.append(f"left out the earlier results in {', '.join(map(str, sorted(search.earlier)))}")
+        parts.append(f"skipped the earlier results in {', '.join(map(str, sorted(search.earlier)))}")
     return "; ".join([*parts, *search.unreadable])
 
 
 def _none_readable(sources: Iterable[str | os.PathLike[str]], obstacles: Iterable[str | None]) -> str:
     counts = Counter(filter(None, obstacles))
     found = [f"{n} found: {obstacle}" for obstacle, n in sorted(counts.items())]
-    return "; ".join([f"{', '.join(map(str, sources))}: holds no image that can be read", *found])
+    return "; ".join([f"{', '.join(map(str, sources))}: contains no image that can be read", *found])

@@ -175,10 +175,10 @@ def find_labels(source: Path, images: Sequence[ImageFile], before: Path | None =
         Nothing is there, or nothing fits an image.
     """
     if before is not None and not is_results_folder(before):
-        raise InputsError(f"{before}: is not a results folder; name the one whose labels were corrected")
+        raise InputsError(f"{before}: not a results folder; give the one whose labels were corrected")
     run_before = None if before is None else RunLabels(before)
     if not source.exists():
-        raise InputsError(f"{source}: no such file or folder; name label images, outlines, or a results folder")
+        raise InputsError(f"{source}: no such file or folder; give label images, outlines, or a results folder")
     if is_results_folder(source):
         results = RunLabels(source)
         return _paired(
@@ -190,7 +190,7 @@ def find_labels(source: Path, images: Sequence[ImageFile], before: Path | None =
     found = [source] if source.is_file() else sorted(_label_files(source))
     images, found = _apart(source, images, found)
     if not found:
-        raise InputsError(f"{source}: holds no label images and no outlines (.geojson, .zip or .roi)")
+        raise InputsError(f"{source}: contains neither label images nor outlines (.geojson, .zip or .roi)")
     if source.is_file() and len(images) == 1:
         return LabelSet(files={images[0].name: {"": source}}, before=run_before, images=tuple(images))
     files: dict[str, dict[str, Path]] = {}

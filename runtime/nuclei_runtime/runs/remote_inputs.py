@@ -52,7 +52,7 @@ def find_remote_images(sources: Sequence[str], *, out: Path | RemoteFolder, choi
     for name in names:
         found = _listed(base, name)
         if not found:
-            raise InputsError(f"{base.at(name)}: no such object or folder; check the name, or name a folder of images")
+            raise InputsError(f"{base.at(name)}: no such object or folder; check the name, or give a folder of images")
         listing |= found
     folders = {parent.as_posix() for name in listing for parent in PurePosixPath(name).parents}
     # An object may be called like a folder. An empty one only marks the folder.
@@ -72,7 +72,9 @@ def find_remote_images(sources: Sequence[str], *, out: Path | RemoteFolder, choi
         files = tuple(_from_store(file, tree, base, listing, sorted_names) for file in inputs.files)
         root = Path(str(inputs.root)).relative_to(tree).as_posix()
         unreadable = [note.replace(str(tree), base.url) for note in inputs.unreadable]
-    notes = (f"{base.at(name)}: has a name that no file beside the others can have; rename it" for name in refused)
+    notes = (
+        f"{base.at(name)}: has a name that is not valid for a file next to the others; rename it" for name in refused
+    )
     root_folder = base if root == "." else base.folder(root)
     return replace(inputs, root=root_folder, files=files, unreadable=(*unreadable, *notes))
 

@@ -260,6 +260,5 @@ def _check_folder(root: Path | RemoteFolder) -> None:
         elif any(root.iterdir()):
             return
     raise RuntimeEnvironmentError(
-        f"{root}: the folder of the images has vanished or was emptied during the run; check its drive or network "
-        f"share; {KEPT}"
+        f"{root}: the image folder has vanished or was emptied during the run; check its drive or network share; {KEPT}"
     )

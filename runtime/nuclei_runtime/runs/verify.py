@@ -55,7 +55,7 @@ def verify(config: RunConfig, cluster: Cluster | None = None) -> Generator[Verif
     """
     with mirrored(config.out, [PROVENANCE_FILE]) as folder:
         if not (folder / PROVENANCE_FILE).is_file():
-            raise InputsError(f"{config.out}: holds no results to verify, because there is no {PROVENANCE_FILE} in it")
+            raise InputsError(f"{config.out}: has no results to verify: it contains no {PROVENANCE_FILE}")
         inputs, labels = find_inputs(config)
         notes: list[str] = []
         config = with_same_view(config, inputs.files, notes.append)

@@ -147,7 +147,7 @@ def watch(config: RunConfig, stop: Event, *, settle_s: float = DEFAULT_SETTLE_S)
     folders = [Path(source) for source in config.sources]
     for folder in folders:
         if not folder.is_dir():
-            raise InputsError(f"{folder}: is not a folder; --watch takes folders")
+            raise InputsError(f"{folder}: not a folder; --watch takes folders")
     worker = load_worker(config)
     root = find_images(folders, out=config.out, may_be_none=True).root
     results, changes = open_results(replace(config, mode="resume"), worker, root)

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from nuclei_runtime.errors import ImageTooLargeError
-from nuclei_runtime.readers.bounds import CACHE_BYTES
+from nuclei_runtime.readers.bounds import CACHE_BYTES, DECODING_COPIES
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.resources import format_memory
 from nuclei_runtime.segmentation.network import Network
@@ -43,10 +43,6 @@ the pixels that are read and those that other nuclei have taken. Nuclei are meas
 WHOLE_BYTES_PER_VALUE = 28
 """Per pixel and channel of an image that a network of fixed size takes in one piece: normalisation in float64, then
 scaling, each with a copy."""
-
-DECODING_COPIES = 3
-"""How many times the pixels are in memory while a format without access to regions is read: the file, the decoded
-data and the array. All channels that are interleaved in the file count, because a codec's predictor needs them all."""
 
 OVERLAY_BYTES_PER_PX = 7
 OVERLAY_BYTES = 160 << 20
@@ -153,7 +149,7 @@ class Budget:
             The plane does not fit.
         """
         self._make_room(self._whole())
-        advice = "this model takes an image in one piece; use a model that takes any size, or "
+        advice = "this model needs the whole image at once; use a model that takes any size, or "
         self._check(lambda _: self._whole(), advice)
 
     def check_window(self, height: int, width: int) -> None:
@@ -166,7 +162,7 @@ class Budget:
         """
         self._check(
             lambda ceiling: self._held(ceiling) + height * width * LABELLING_BYTES_PER_PX,
-            f"something in it that counts as one nucleus needs a window of {height} x {width} pixels; ",
+            f"one of its objects needs a window of {height} x {width} pixels; ",
         )
 
     def tiling(self, tiling: Tiling, window_px: int) -> Tiling:
@@ -191,7 +187,7 @@ class Budget:
         self._make_room(self._in_blocks(tiling, window_px, self._ceiling))
         step = tiling.multiple_of_px
         smallest = replace(tiling, core_px=min(tiling.core_px, max(tiling.halo_px, step)))
-        whole = "this format can only be read in one piece; save the image as a tiled TIFF, or "
+        whole = "this format can only be read as a whole; save the image as a tiled TIFF, or "
         self._check(
             lambda ceiling: self._in_blocks(smallest, window_px, ceiling), "" if self._plane.reads_blocks else whole
         )
@@ -292,7 +288,8 @@ class Budget:
         height, width = self._plane.shape[:2]
         raise ImageTooLargeError(
             f"{height} x {width} pixels of {np.dtype(self._plane.dtype)} need about {format_memory(enough)} of memory, "
-            f"{format_memory(self._ceiling)} may be used: {advice}allow more with --max-memory (max_memory in Python)"
+            f"but only {format_memory(self._ceiling)} may be used: {advice}"
+            "allow more with --max-memory (max_memory in Python)"
         )
 
 

@@ -120,12 +120,12 @@ def load_network(options: SegmenterOptions) -> Network:
         )
     if options.min_score is not None and card.score is None:
         raise ModelError(
-            f"{card.name} has no score, so no nucleus can be left out for it (--min-score, min_score in Python); train "
-            "or fit it with this version of nuclei-edge, or use the bundled model"
+            f"{card.name} does not score nuclei, so none can be left out by score (--min-score, min_score in Python); "
+            "train or fit it with this version of nuclei-edge, or use the bundled model"
         )
     if options.min_quality is not None and card.views is None:
         raise ModelError(
-            f"{card.name} does not say how good its results are, so none can be flagged for it (--min-quality, "
+            f"{card.name} does not estimate the quality of its results, so none can be flagged for it (--min-quality, "
             "min_quality in Python); train or fit it with this version of nuclei-edge, or use the bundled model"
         )
     given = options.sieve, options.tissue_mask, options.min_quality

@@ -130,7 +130,7 @@ def _temporary_file() -> Iterator[None]:
         raise machine_error(
             error,
             "the folder for temporary files",
-            "it holds what does not fit into memory: set TMPDIR to a folder on a disk with free space, "
+            "it holds data that do not fit into memory: set TMPDIR to a folder on a disk with free space, "
             "or allow more memory",
         ) from error
 

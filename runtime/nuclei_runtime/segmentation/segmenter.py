@@ -144,7 +144,7 @@ class Segmenter:
             The segmenter is closed.
         """
         if self._network is None:
-            raise ModelError("the segmenter is closed; make a new one")
+            raise ModelError("the segmenter is closed; create a new one")
         return self._network
 
     @property
@@ -288,7 +288,7 @@ class Segmenter:
         """
         network = self._in_view(view)
         if network.sieve.min_score is not None:
-            raise ImageValueError("the nuclei in maps have no scores, so none can be left out for it; call `segment`")
+            raise ImageValueError("nuclei found in maps have no scores to leave them out by; call `segment`")
         check_maps(maps, len(network.card.output.maps))
         check_pixel_size(pixel_size_um)
         with allocating_for(maps.shape):

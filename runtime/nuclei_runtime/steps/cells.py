@@ -78,7 +78,7 @@ class Expansion:
         """
         if self.unit == "um" and pixel_size_um is None:
             raise ImageValueError(
-                f"the option --expand {self} needs the size of a pixel, which the file does not state: give it with "
+                f"the option --expand {self} needs the pixel size, which the file does not state: give it with "
                 "--pixel-size, or give the distance in pixels"
             )
         spacing = (1.0, 1.0) if self.unit == "px" or pixel_size_um is None else pixel_size_um

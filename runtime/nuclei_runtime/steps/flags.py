@@ -41,7 +41,7 @@ class Flag(StrEnum):
     BLANK = (
         "blank",
         "nothing in the image stands out from its noise, so no nuclei can be found",
-        "if the field is empty, all is well; otherwise check the shutter, the channel and the exposure",
+        "if the field is empty, nothing is wrong; otherwise check the shutter, the channel and the exposure",
     )
     NOTHING_FOUND = (
         "nothing_found",
@@ -50,19 +50,19 @@ class Flag(StrEnum):
     )
     CONTRAST = (
         "contrast",
-        "the brightest parts are far brighter than the range to which the contrast was stretched; if they are nuclei "
+        "the brightest parts lie far above the range of the contrast stretch; if they are nuclei "
         "and not debris, their outlines are too wide",
         "use the image before it was smoothed or denoised, or crop it to the part with nuclei",
     )
     SATURATED = (
         "saturated",
-        "much of the area of the nuclei has the highest or the lowest brightness of the image, which hides their edges",
-        "look at the outlines; take the image again with a shorter exposure, or do not use the intensities",
+        "much of the nuclei's area has the highest or the lowest value in the image, which hides their edges",
+        "look at the outlines; retake the image with a shorter exposure, or do not use the intensities",
     )
     OUT_OF_FOCUS = (
         "out_of_focus",
         "the edges of the nuclei are blurred, so their areas are uncertain",
-        "look at the outlines; focus and take the image again, or leave it out",
+        "look at the outlines; refocus and retake the image, or leave it out",
     )
     NUCLEUS_SIZE = (
         "nucleus_size",
@@ -77,7 +77,7 @@ class Flag(StrEnum):
     )
     LOW_EXPECTED_AP = (
         "low_expected_ap",
-        "the network is less certain of its nuclei than usual, or than --min-quality demands: many may be wrong",
+        "the network is less certain of its nuclei than usual, or than --min-quality requires: many may be wrong",
         "look at the outlines; try --diameter, --stain or --channel, correct the labels, or fine-tune the model",
     )
 

@@ -52,7 +52,7 @@ class Scale:
             factor = getattr(self, name)
             check_argument(is_whole(factor, 1, MAX_FACTOR), name, f"1 to {MAX_FACTOR}, whole", factor)
         if 1 not in (self.enlarged, self.reduced):
-            raise ArgumentError(f"one of enlarged and reduced must be 1, found {self}")
+            raise ArgumentError(f"enlarged or reduced must be 1, found {self}")
 
     def __str__(self) -> str:
         return f"{self.enlarged}/{self.reduced}"

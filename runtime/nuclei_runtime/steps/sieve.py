@@ -45,7 +45,7 @@ def parse_area(text: str) -> Area:
     found = _AREA.fullmatch(text.strip())
     if found is None:
         raise ArgumentError(
-            f"area {text!r}: expected a number with its unit, pixels or square micrometres: 50px or 30um2"
+            f"area {text!r}: expected a number with its unit, pixels or square micrometres, such as 50px or 30um2"
         )
     return Area(float(found[1]), PX if found[2] == PX else UM2)
 
@@ -77,7 +77,9 @@ class Sieve:
     def __post_init__(self) -> None:
         low, high = self.min_area, self.max_area
         if low is not None and high is not None and low.unit == high.unit and low.value > high.value:
-            raise ArgumentError(f"a minimum area of {low} is above a maximum of {high}: no nucleus would be left")
+            raise ArgumentError(
+                f"the minimum area {low} is larger than the maximum area {high}, so no nucleus would be left"
+            )
 
     @property
     def is_open(self) -> bool:
@@ -116,7 +118,7 @@ class Sifting:
         for option, area in (("--min-area", self.sieve.min_area), ("--max-area", self.sieve.max_area)):
             if area is not None and area.unit == UM2 and self.pixel_size_um is None:
                 raise ImageValueError(
-                    f"the option {option} {area} needs the size of a pixel, which nothing states: give it with "
+                    f"the option {option} {area} needs the pixel size, which the file does not state: give it with "
                     "--pixel-size (pixel_size_um in Python), or give the area in pixels"
                 )
 

@@ -37,7 +37,8 @@ def with_number(error: Exception, url: str, system: Any) -> OSError:
     if isinstance(error, PermissionError) or "credential" in type(error).__name__.lower():
         advice = (
             "check the credentials that fsspec finds (for S3 in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in "
-            "~/.aws), and that they allow to list and read the images, and to list, read, write and delete the results"
+            "~/.aws), and that they permit listing and reading the images, and "
+            "listing, reading, writing and deleting the results"
         )
         return PermissionError(errno.EACCES, f"access is denied ({reason}); {advice}", url)
     if isinstance(error, TimeoutError):

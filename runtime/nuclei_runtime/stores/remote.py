@@ -190,7 +190,7 @@ class RemoteFolder:
     def _fetch(self, files: Mapping[str, int | None], folder: Path) -> None:
         for name in files:
             if not is_file_name(name):
-                raise OSError(errno.EILSEQ, "has a name that no file can have; rename it", self.at(name))
+                raise OSError(errno.EILSEQ, "has a name that is not valid for a file; rename it", self.at(name))
         targets = {name: folder / name for name in files}
         for target in targets.values():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -288,7 +288,7 @@ class RemoteFolder:
         except NucleiError:
             raise
         except NotImplementedError as error:
-            raise InputsError(f"{self.at(name)}: fsspec cannot do this with such a URL; name another") from error
+            raise InputsError(f"{self.at(name)}: fsspec does not support this for such a URL; use another") from error
         except Exception as error:  # each store has errors of its own
             raise with_number(error, self.at(name), system) from error
 

@@ -70,6 +70,6 @@ class RemoteFiles:
             raise OSError(
                 errno.EFBIG,
                 f"takes {needed / 2**30:.2f} GiB of disk while it is segmented, and {free / 2**30:.2f} GiB are free in "
-                f"{target.parent}; name another folder in TMPDIR",
+                f"{target.parent}; choose another folder in TMPDIR",
             )
         self.folder.fetch(files, target)

@@ -33,18 +33,18 @@ def checked_url(text: str) -> str:
     """
     match = _URL.fullmatch(text)
     if match is None:
-        raise InputsError(f"{text}: is not a URL such as s3://bucket/folder")
+        raise InputsError(f"{text}: not a URL such as s3://bucket/folder")
     scheme, rest = match.groups()
     if ":" in scheme or "::" in rest or "://" in rest:
-        raise InputsError(f"{scheme}://...: names one store within another; name a single one")
+        raise InputsError(f"{scheme}://...: names one store within another; give a single one")
     if _USER_AND_SECRET.match(rest):
         raise InputsError(
-            f"{scheme}://...: holds a user's name and a secret, which would be written into the results; leave them "
-            "out, and give them to fsspec, for example in the environment"
+            f"{scheme}://...: contains a user name and a secret, which would be written into the results; leave "
+            "them out, and give them to fsspec, for example in the environment"
         )
     if "?" in rest:
         raise InputsError(
-            f"{scheme}://{rest.partition('?')[0]}: is followed by a question mark and parameters, which may be secret "
+            f"{scheme}://{rest.partition('?')[0]}: contains a question mark and parameters, which may be secret "
             "and would be written into the results; leave them out, and give them to fsspec, for example in the "
             "environment; in a pattern, use * instead of ?"
         )

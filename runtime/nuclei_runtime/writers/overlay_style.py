@@ -99,7 +99,7 @@ def _check_column(name: str) -> None:
         numbers = [one.name for one in NUCLEI_COLUMNS if one.kind is not str and CHANNEL not in one.name]
         plain = [one for one in numbers if not one.startswith(("cell_", "ring_"))]
         raise InputsError(
-            f"--overlay colour={name}: is not a column of measurements in nuclei.csv; these are {', '.join(plain)}, "
+            f"--overlay colour={name}: not a column of measurements in nuclei.csv; these are {', '.join(plain)}, "
             "and those of other channels and of cells, such as intensity_mean:GFP and cell_area_px"
         )
 

@@ -232,7 +232,7 @@ def test_options_that_would_change_the_model_are_refused(
 def test_an_export_needs_a_run_and_a_model_and_takes_no_authors(run_main: RunMain) -> None:
     code, _, err = run_main(export_main)
     assert code == 2
-    assert "name the run folder and the ONNX file to write" in err
+    assert "give the run folder and the ONNX file to write" in err
     code, _, err = run_main(export_main, "run", "model.onnx", "--author", "A. Person")
     assert code == 2
     assert "--author requires --bioimageio" in err
@@ -274,7 +274,7 @@ def test_models_that_bioimageio_has_no_words_for(tiny_model: Path, tiled_model: 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     for folder in (tmp_path, tmp_path / "file"):
-        with pytest.raises(ResultsExistError, match="is not an empty folder"):
+        with pytest.raises(ResultsExistError, match="not an empty folder"):
             write_package(PackageConfig(folder))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

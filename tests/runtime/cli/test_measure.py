@@ -37,7 +37,10 @@ def test_resume_keeps_a_correction_and_measure_counts_it(
     before = (results / "labels/a.tif").read_bytes()
     done = run_here("nuclei-infer", images, "--out", results, "--model", tiny_model, "--resume")
     assert (done.returncode, done.stderr) == (1, "kept: a.png: labels/a.tif was changed after the run\n")
-    assert "changed after the run, and kept: results of 1 image; the tables show what was there before" in done.stdout
+    assert (
+        "kept, because somebody changed them after the run: results of 1 image; the tables show what was there before"
+        in done.stdout
+    )
     assert "measure corrected labels with nuclei-measure" in done.stdout
     assert (results / "labels/a.tif").read_bytes() == before
     done = run_script("nuclei-measure", results, images, "--out", out)
@@ -45,7 +48,7 @@ def test_resume_keeps_a_correction_and_measure_counts_it(
     n_nuclei = len(np.unique(tifffile.imread(out / "labels/a.tif"))) + len(
         np.unique(tifffile.imread(out / "labels/b.tif"))
     )
-    assert f"compared with the labels before: 1 removed, {n_nuclei - 2} unchanged" in done.stdout
+    assert f"compared with the labels before the correction: 1 removed, {n_nuclei - 2} unchanged" in done.stdout
     assert (out / "overlays/a.png").is_file()
     done = run_here("nuclei-measure", results, images, "--out", out, "--verify")
     (line,) = done.stdout.splitlines()
@@ -76,5 +79,5 @@ def test_what_is_not_paired_is_named(results: Path, tmp_path: Path, run_here: Ru
 
 def test_the_results_that_were_corrected_are_not_written_over(results: Path, tmp_path: Path, run_here: Run) -> None:
     done = run_here("nuclei-measure", results, tmp_path / "in", "--out", results, "--overwrite")
-    assert (done.returncode, "name another folder" in done.stderr) == (2, True)
+    assert (done.returncode, "choose another folder" in done.stderr) == (2, True)
     assert (results / "labels/a.tif").is_file()

@@ -51,7 +51,7 @@ def test_a_terminal_shows_the_blocks_of_a_large_image_and_the_time_left(monkeypa
         update.report_blocks("[a].tif", 3, 12)
         update.report_blocks("[a].tif", 6, 12)
     shown = terminal.getvalue()
-    assert "continued: [a].tif: 3 of 12 blocks were done before" in shown
+    assert "continued: [a].tif: 3 of 12 blocks were already done" in shown
     assert "[a].tif, blocks" in shown
     assert "6/12" in shown
     assert "-:--:--" in shown or "0:00:" in shown
@@ -69,7 +69,7 @@ def test_without_a_terminal_a_line_says_now_and_then_how_far_a_large_image_is(
             now[0] += 25
         update.report_blocks("b.svs", 0, 3)
     assert stderr.getvalue().splitlines() == [
-        "continued: a.svs: 4 of 12 blocks were done before",
+        "continued: a.svs: 4 of 12 blocks were already done",
         "a.svs: 7 of 12 blocks, about 2 min left",
         "a.svs: 10 of 12 blocks, about 50 s left",
     ]

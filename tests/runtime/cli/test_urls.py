@@ -65,7 +65,7 @@ def test_no_secret_is_printed_or_written(s3: Any, lab: RemoteFolder, run_main: R
         ("s3://another/in", 2, "s3://another/in: no such object or folder"),
         ("s3://lab/denied", 3, "cannot be read: access is denied"),
         ("s3://lab/in/*.tif", 2, "s3://lab/in/*.tif: no file or folder matches"),
-        ("s3://key:secret@lab/in", 2, "s3://...: holds a user's name and a secret"),
+        ("s3://key:secret@lab/in", 2, "s3://...: contains a user name and a secret"),
         ("nosuch://lab/in", 2, "Protocol not known: nosuch"),
     ],
 )

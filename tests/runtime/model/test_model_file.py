@@ -135,7 +135,7 @@ def test_a_pipe_is_not_a_model(tmp_path: Path) -> None:
     if not hasattr(os, "mkfifo"):
         pytest.skip("NOT RUN: this system has no named pipes")
     os.mkfifo(tmp_path / "pipe.onnx")
-    with pytest.raises(ModelNotFoundError, match="no model file there"):
+    with pytest.raises(ModelNotFoundError, match="no such model file"):
         read_model_file(tmp_path / "pipe.onnx")
 
 

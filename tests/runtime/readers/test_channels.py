@@ -176,7 +176,7 @@ def test_a_name_in_a_file_without_names_is_refused_with_the_way_out(tmp_path: Pa
     ):
         way_out = f"channels: {listed}, without names; choose one by its index, in a run of its own"
         with (
-            pytest.raises(ImageShapeError, match=f"there is no channel {name} in the file.*{way_out}"),
+            pytest.raises(ImageShapeError, match=f"the file has no channel {name} .*{way_out}"),
             open_planes(path, Selection(channel=name)),
         ):
             pass

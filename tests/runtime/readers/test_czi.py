@@ -92,7 +92,7 @@ def test_several_scenes_are_chosen_or_refused(scenes: Path) -> None:
         assert np.array_equal(single, STACK[0, 0, 0])
     with open_planes(scenes, Selection(scene=1)) as (plane,):
         assert (plane.suffix, plane.scene_label) == ("_s01", "1")
-    with pytest.raises(ImageShapeError, match="no scene 2 in the file; its scenes: 0, 1"):
+    with pytest.raises(ImageShapeError, match="no scene 2; its scenes: 0, 1"):
         open_planes(scenes, Selection(scene="2")).__enter__()
 
 

@@ -86,7 +86,7 @@ def test_a_format_is_one_module_and_one_row(data: Path, tmp_path: Path) -> None:
     single = CONTENT[:3] + bytes((1, 30, 40)) + IMAGES[0].tobytes()
     assert np.array_equal(read_image(single), IMAGES[0])
     (data / "b.toy").write_bytes(b"TOY" + bytes((255, 255, 255)))
-    with pytest.raises(ImageReadError, match="cannot be decoded, the file may be truncated or damaged"):
+    with pytest.raises(ImageReadError, match="cannot be decoded; the file may be truncated or damaged"):
         read_image(data / "b.toy")
 
 

@@ -50,10 +50,18 @@ def test_labels_of_fiji_and_of_pillow_are_read(tmp_path: Path) -> None:
     [
         (LABELS + np.float32(0.5), ImageValueError, "found the label 0.5, expected whole numbers"),
         (LABELS.astype(np.int16) - 1, ImageValueError, "found the label -1, expected 0 for the background"),
-        (LABELS.astype(np.uint32) << 20, ImageValueError, "found the label 314572800, expected 0 .* number the nuclei"),
-        (np.dstack([LABELS.astype(np.uint8)] * 3), ImageShapeError, "the labels are colours, not numbers"),
+        (
+            LABELS.astype(np.uint32) << 20,
+            ImageValueError,
+            "found the label 314572800, expected 0 .* renumber the nuclei",
+        ),
+        (np.dstack([LABELS.astype(np.uint8)] * 3), ImageShapeError, "this is a colour picture of labels"),
         (LABELS[:-1], ImageShapeError, "the labels are 39 x 50 pixels, the image is 40 x 50"),
-        (LABELS.T.copy(), ImageShapeError, "the labels are 50 x 40 pixels, the image is 40 x 50; .* nor turned"),
+        (
+            LABELS.T.copy(),
+            ImageShapeError,
+            "the labels are 50 x 40 pixels, the image is 40 x 50; .* scaling or rotation",
+        ),
     ],
     ids=["halves", "negative", "large", "colours", "cropped", "turned"],
 )

@@ -113,7 +113,7 @@ def test_a_channel_of_which_nothing_was_taken_is_absent() -> None:
     )
     (plane,) = find_planes(stack, Selection(channel=0, measure=("all",)))
     assert [(one.name, one.absent is None) for one in plane.measured] == [("DAPI", True), ("RFP", True), ("GFP", False)]
-    assert "there is no plane of this channel" in str(plane.measured[-1].absent)
+    assert "the file has no plane of this channel" in str(plane.measured[-1].absent)
 
 
 @pytest.mark.parametrize("measure", [(), ("DAPI", "")])

@@ -219,10 +219,10 @@ HOLED = {name: content for name, content in PLANES.items() if name != "s_C001Z00
     ("main", "files", "error", "message"),
     [
         (settings("XTC", T=10_000), {"s_C001.tif": PLANES["s_C001Z001T001.tif"]}, ImageShapeError, "axes XTC"),
-        (settings(""), PLANES, ImageReadError, "do not say the order of its axes"),
+        (settings(""), PLANES, ImageReadError, "do not state the order of its axes"),
         (settings(), FEWER, ImageReadError, "claims a length of 3 along Z, but its planes have 2"),
         (settings("XYC"), PLANES, ImageReadError, "claims a length of 1 along Z, but its planes have 3"),
-        (settings(), HOLED, ImageReadError, "incomplete: 11 planes are there"),
+        (settings(), HOLED, ImageReadError, "incomplete: it has 11 planes"),
         (settings(), {"s_C001-R001.tif": b""}, ImageReadError, "holds no planes"),
         (settings(), {**PLANES, "s_C001.tif": b""}, ImageReadError, "contradicts that of another plane"),
         (settings(), {"s_C001C002.tif": b""}, ImageReadError, "contradicts that of another plane, or itself"),

@@ -87,7 +87,7 @@ def test_a_scene_is_chosen_by_name_or_index(asked: str | int, index: int) -> Non
     ("names", "asked", "reason"),
     [
         (("A1", "B2"), None, r"holds 2 images; choose with --scene each \(all of them\) or .*: 0 A1, 1 B2"),
-        (("A1", "B2"), "C3", "no scene C3 in the file; its scenes: 0 A1, 1 B2"),
+        (("A1", "B2"), "C3", "no scene C3; its scenes: 0 A1, 1 B2"),
         (("A1", "B2"), 2, "no scene 2"),
         (("A1", "A1"), "a1", "2 scenes are called a1; choose by index: 0 A1, 1 A1"),
         (("A1",), "B2", "no scene B2"),
@@ -105,7 +105,7 @@ def test_an_image_alone_needs_no_scene() -> None:
         assert (plane.suffix, plane.scene_label) == ("", None)
         (plane,) = choose_planes(scenes("A1"), Selection(scene=asked))
         assert (plane.suffix, plane.scene_label) == ("", "A1")
-    with pytest.raises(ImageShapeError, match="no scene 1 in the file, which holds a single image"):
+    with pytest.raises(ImageShapeError, match="no scene 1: it holds a single image"):
         choose_planes(stack(IMAGES[0]), Selection(scene="1"))
 
 
@@ -179,8 +179,8 @@ def test_a_level_is_chosen_by_number_or_by_the_size_of_its_pixels(selection: Sel
             Selection(level=3),
             r"no level 3 in the file; its levels: 0 \(80 x 60 at 0.25 um\), 1 \(40 x 30 at 0.5",
         ),
-        (PYRAMID, Selection(mpp=1), r"no level of the file has pixels of about 1 um; its levels: 0"),
-        (stack(IMAGES[0]), Selection(mpp=1), "does not state the size of its pixels"),
+        (PYRAMID, Selection(mpp=1), r"the file has no level with pixels of about 1 um; its levels: 0"),
+        (stack(IMAGES[0]), Selection(mpp=1), "does not state its pixel size"),
     ],
 )
 def test_a_level_that_is_not_there_is_refused(contents: Stack, selection: Selection, reason: str) -> None:
@@ -240,7 +240,7 @@ def test_a_thumbnail_of_an_image_elsewhere_is_refused(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         writer.write(IMAGES[0], photometric="minisblack", metadata=None, subfiletype=1, subifds=1)
         writer.write(IMAGES[1], photometric="minisblack", metadata=None)
-    with pytest.raises(ImageReadError, match="smaller copies of an image that is not among them"):
+    with pytest.raises(ImageReadError, match="reduced copies of an image that the file lacks"):
         read_image(tmp_path / "a.tif")
 
 

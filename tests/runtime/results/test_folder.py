@@ -378,7 +378,7 @@ def test_an_image_whose_record_is_damaged_is_said_to_be_missing_from_the_tables(
         joined = results.join(["a.png", "b.png", "not_begun.png"], "key")
     assert joined is not None
     assert joined.notes == (
-        "note: a.png: is not in images.csv and nuclei.csv because its table or its record is missing or damaged; "
+        "note: a.png: not in images.csv and nuclei.csv because its table or its record is missing or damaged; "
         "segment it again with --resume",
     )
     assert [row["image"] for row in read_table(tmp_path / "images.csv")] == ["b.png"]

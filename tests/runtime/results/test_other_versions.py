@@ -142,7 +142,7 @@ def test_records_of_another_format_are_refused_with_what_to_do(
     code, _, stderr = run_main(infer_main, tmp_path / "in", "--out", out, "--model", tiny_model, mode)
     assert code == 2
     assert f"{path}: is a record of format 2" in stderr
-    assert "use the version that wrote these results, or name another folder" in stderr
+    assert "use the version that wrote these results, or choose another folder" in stderr
     assert contents(out) == before
 
 

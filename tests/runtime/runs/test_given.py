@@ -298,7 +298,7 @@ def test_labels_that_do_not_fit_fail_alone_and_are_named(run: RunConfig) -> None
     ("make", "message"),
     [
         (lambda _: None, "no such file or folder"),
-        (lambda path: path.mkdir(), "holds no label images and no outlines"),
+        (lambda path: path.mkdir(), "contains neither label images nor outlines"),
         (lambda path: [path.mkdir(), tifffile.imwrite(path / "x.tif", np.ones((4, 4), np.uint8))], "no labels fit any"),
         (
             lambda path: [path.mkdir(), *((path / f"a.{end}").write_bytes(b"II*\0") for end in ("tif", "geojson"))],
@@ -316,5 +316,5 @@ def test_labels_that_cannot_be_paired_are_refused(
 
 
 def test_only_a_results_folder_can_be_what_was_before(run: RunConfig, tmp_path: Path) -> None:
-    with pytest.raises(InputsError, match="is not a results folder"):
+    with pytest.raises(InputsError, match="not a results folder"):
         FolderRun(measuring(run, before=tmp_path / "in"))

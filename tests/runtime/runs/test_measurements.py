@@ -128,7 +128,7 @@ def test_micrometres_without_a_pixel_size_fail_the_image_with_what_to_do(tmp_pat
     tifffile.imwrite(tmp_path / "a.tif", fluorescence_field(3, height=96, width=96, n_nuclei=8)[0])
     outputs = OutputOptions(expansion=Expansion(3, "um"))
     (reason,) = run(tmp_path / "a.tif", tmp_path / "out", tiled_model, outputs=outputs)
-    assert "--expand 3um needs the size of a pixel" in str(reason)
+    assert "--expand 3um needs the pixel size" in str(reason)
     assert "give it with --pixel-size" in str(reason)
     (row,) = read_rows(tmp_path / "out/images.csv")
     assert row["reason"] == reason  # no option begins it, which a spreadsheet would take for a formula
@@ -232,7 +232,7 @@ def test_a_pixel_size_is_for_the_files_of_a_folder_that_state_none(tmp_path: Pat
     plain, other = read_rows(tmp_path / "out/images.csv")
     assert (plain["pixel_height_um"], plain["pixel_width_um"], plain["note"]) == ("0.325", "0.325", "")
     assert (other["pixel_height_um"], other["pixel_width_um"]) == ("0.65", "0.65")
-    assert "not --pixel-size 0.325" in other["note"]
+    assert "--pixel-size 0.325 was not used" in other["note"]
     sizes = {"plain.tif": 0.325, "stated.ome.tif": 0.65}
     rows = rows_of(tmp_path / "out")
     assert {row["image"] for row in rows} == set(sizes)

@@ -134,7 +134,7 @@ def test_maps_are_those_that_were_segmented(stain: str) -> None:
 
 
 def test_a_model_that_expects_nothing_cannot_be_asked_for_a_quality(stem_unet: Path) -> None:
-    with pytest.raises(ModelError, match="does not say how good its results are"):
+    with pytest.raises(ModelError, match="does not estimate the quality of its results"):
         Segmenter(stem_unet, min_quality=0.8)
 
 

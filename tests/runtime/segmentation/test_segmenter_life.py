@@ -244,7 +244,7 @@ def test_a_closed_one_says_so_and_lets_go_of_the_model(tiled_model: Path) -> Non
         lambda: pickle.dumps(segmenter),
     )
     for use in uses:
-        with pytest.raises(ModelError, match="the segmenter is closed; make a new one"):
+        with pytest.raises(ModelError, match="the segmenter is closed; create a new one"):
             use()
 
 

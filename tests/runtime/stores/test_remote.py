@@ -118,7 +118,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_image_larger_than_the_disk_is_refused_before_it_is_fetched(tmp_path: Path) -> None:
     image = RemoteFiles(RemoteFolder("memory://x"), (("a.tif", 2**60),))
-    with pytest.raises(OSError, match=r"takes 1073741824\.00 GiB of disk .* name another folder in TMPDIR"):
+    with pytest.raises(OSError, match=r"takes 1073741824\.00 GiB of disk .* choose another folder in TMPDIR"):
         image.fetch(tmp_path)
 
 

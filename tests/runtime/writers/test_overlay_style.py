@@ -66,7 +66,7 @@ def test_words_and_styles_are_the_same() -> None:
             "colour=size",
             r"in nuclei\.csv; these are time, .*area_um2, .*, solidity, intensity_mean, ",
         ),
-        ("colour=image", "is not a column of measurements"),
+        ("colour=image", "not a column of measurements"),
         ("colour=area_px,range=5:5", "found 'range=5:5'"),
         ("range=1:2", r"add colour=COLUMN"),
         ("natural,stretched", "second word for the same thing"),

@@ -133,7 +133,7 @@ def test_what_is_not_understood_is_refused(tmp_path: Path, make_dsb_zip: MakeZip
         with zipfile.ZipFile(data, "w") as archive:
             if what == "zips in a zip":
                 archive.write(make_dsb_zip(tmp_path / "inner.zip", [0]), "stage1_train.zip")
-    with pytest.raises(DatasetError, match="does not exist; name" if what == "nothing" else "expected") as raised:
+    with pytest.raises(DatasetError, match="does not exist; give" if what == "nothing" else "expected") as raised:
         open_data(data)
     assert str(data) in str(raised.value)
 

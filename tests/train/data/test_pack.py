@@ -154,7 +154,7 @@ def test_the_command_says_what_it_made(data: Path, packed: Path, run_main: RunMa
     assert [path.name for path in tmp_path.iterdir()] == ["again.zip"]
     code, _, err = run_main(pack_main, data, file)
     assert code == 2
-    assert "already exists; name another file, or delete it" in err
+    assert "already exists; choose another file, or delete it" in err
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def spoil(content: bytes) -> Callable[[dict[str, bytes]], None]:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (exchange, f"{IMAGE}' is not what was packed"),
+        (exchange, f"{IMAGE}' not what was packed"),
         (lose, f"{IMAGE}' is missing"),
         (edit(version=2), "version: expected 1, found 2"),
         (edit(samples=[{"image_id": "a"}]), r"samples\[0\].image: missing"),

@@ -284,7 +284,7 @@ def test_split_limits_what_is_scored(data: Path, tiny_model: Path, tmp_path: Pat
     [
         (["--split", "vall"], 2, "no set or split vall; expected one of stage1_test, stage1_train/train"),
         (["--truth", "nowhere.csv"], 2, "nowhere.csv: cannot be read"),
-        (["--model", "nowhere.onnx"], 3, "nowhere.onnx: no model file there"),
+        (["--model", "nowhere.onnx"], 3, "nowhere.onnx: no such model file"),
     ],
 )
 def test_usage_and_model_errors(
@@ -303,13 +303,13 @@ def test_the_output_folder_is_new_or_empty(data: Path, tiny_model: Path, tmp_pat
     split_table = (data / "splits.csv").read_bytes()
     done = run_cli(data, "--model", tiny_model, "--out", data)
     assert done.returncode == 2
-    assert done.stderr == f"error: {data}: is not empty; name a new folder for the results\n"
+    assert done.stderr == f"error: {data}: not empty; choose a new folder for the results\n"
     assert (data / "splits.csv").read_bytes() == split_table
 
     config = EvaluationConfig(data, tmp_path / "out", tiny_model, None, ("val",))
     evaluate(config, ignore, ignore)
     before = (tmp_path / "out" / "evaluation.json").read_bytes()
-    with pytest.raises(ResultsExistError, match="is not empty"):
+    with pytest.raises(ResultsExistError, match="not empty"):
         evaluate(config, ignore, ignore)
     assert (tmp_path / "out" / "evaluation.json").read_bytes() == before
     evaluate(EvaluationConfig(data, tmp_path / "again", tiny_model, None, ("val",)), ignore, ignore)

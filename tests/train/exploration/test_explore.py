@@ -236,7 +236,7 @@ def test_the_tables_are_never_taken_for_the_split_table(data: Path) -> None:
 def test_zips_are_not_unpacked_among_the_data(data: Path, inside: str) -> None:
     moved = data.rename(data.with_name("data"))
     before = sorted(moved.iterdir())
-    with pytest.raises(DatasetError, match=r"would be unpacked into .*, among the data; name another folder"):
+    with pytest.raises(DatasetError, match=r"would be unpacked into .*, among the data; choose another folder"):
         run(moved / inside, moved.parent)
     assert sorted(moved.iterdir()) == before
     assert not (moved.parent / "oddities.csv").exists()
@@ -289,7 +289,7 @@ def test_a_half_unpacked_folder_is_not_taken_for_data(data: Path, tmp_path: Path
     half = tmp_path / "out" / "data" / "stage1_train"
     with zipfile.ZipFile(data / "stage1_train.zip") as archive:
         archive.extractall(half, archive.namelist()[:5])
-    with pytest.raises(DatasetError, match=r"is not what .* unpacks to"):
+    with pytest.raises(DatasetError, match=r"not what .* unpacks to"):
         run(data, tmp_path / "out")
     assert not (tmp_path / "out" / "image_properties.csv").exists()
 

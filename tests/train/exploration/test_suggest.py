@@ -140,7 +140,7 @@ def test_nothing_is_overwritten_and_options_without_suggest_are_refused(
 ) -> None:
     code, _, err = run_main(main, images, suggested, "--suggest", 2)
     assert code == 2
-    assert "is not empty; name a new folder for the suggestions" in err
+    assert "not empty; choose a new folder for the suggestions" in err
     code, _, err = run_main(main, images, tmp_path / "out", "--channel", "1")
     assert code == 2
     assert "need --suggest" in " ".join(err.replace("│", " ").split())

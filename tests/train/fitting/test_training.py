@@ -349,7 +349,7 @@ def test_a_run_folder_is_not_taken_twice(finished_run: Path, training_data: Path
     assert refused.returncode == 2
     assert refused.stdout == ""
     last = refused.stderr.splitlines()[-1]
-    assert last == f"error: {finished_run}: already contains a run; add --resume to resume it, or name a new folder"
+    assert last == f"error: {finished_run}: already contains a run; add --resume to resume it, or choose a new folder"
     assert (finished_run / "run.json").read_bytes() == before
 
 
@@ -383,14 +383,14 @@ def test_a_folder_with_something_else_in_it_is_refused(training_data: Path, run_
     (tmp_path / "thesis.txt").write_text("mine")
     code, _, err = run_main(train_main, training_data, tmp_path)
     assert code == 2
-    assert "not empty and not a run folder; name a new folder" in err
+    assert "not empty and not a run folder; choose a new folder" in err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["nowhere", "run"], "does not exist; name a folder"),
+        (["nowhere", "run"], "does not exist; give a folder"),
         (["nowhere", "run", "--recipe", "souffle"], "found 'souffle', expected one of"),
         (["nowhere", "run", "--epochs", "0"], "--epochs"),
         (["nowhere"], "Missing argument"),

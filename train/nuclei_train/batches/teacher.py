@@ -60,7 +60,7 @@ class Teacher:
             size = "any size" if card.input.tiling is not None else f"{card.input.height} x {card.input.width} pixels"
             raise ModelError(
                 f"{model}: takes images of {size} and gives {', '.join(card.output.maps)}, but a teacher must take any "
-                f"size and give {', '.join(MAPS)}; name a model exported from a run of the recipe native"
+                f"size and give {', '.join(MAPS)}; give a model exported from a run of the recipe native"
             )
         self._segmenter = Segmenter(model, tta=True)
 

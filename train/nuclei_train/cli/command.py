@@ -21,8 +21,8 @@ EXTRAS = {
 DataArgument = Annotated[
     Path,
     typer.Argument(
-        help="The data: a folder with images and their annotations (label images, GeoJSON, ROIs, COCO JSON), a zip of "
-        "one, a folder with such zips, or a file made by nuclei-pack."
+        help="Training data: a folder with images and their annotations (label images, GeoJSON, ROIs, COCO JSON), a "
+        "zip of one, a folder with such zips, or a file made by nuclei-pack."
     ),
 ]
 

@@ -22,17 +22,15 @@ def main() -> None:
 def evaluate(
     data: DataArgument,
     out: Annotated[Path, typer.Option(file_okay=False, help="New folder for the report, the tables and the figures.")],
-    model: Annotated[Path | None, typer.Option(help="ONNX model; the default is the bundled model.")] = None,
+    model: Annotated[Path | None, typer.Option(help="ONNX model. Default: the bundled model.")] = None,
     truth: Annotated[
         Path | None,
-        typer.Option(help="Kaggle's CSV (ImageId, EncodedPixels): the truth for images without masks."),
+        typer.Option(help="Kaggle's CSV (ImageId, EncodedPixels): ground truth for images without masks."),
     ] = None,
     split: Annotated[
-        list[str] | None, typer.Option(help="Score only this data set or split, such as val; may be repeated.")
+        list[str] | None, typer.Option(help="Score only this data set or split, such as val. Repeat for several.")
     ] = None,
-    tta: Annotated[
-        bool, typer.Option("--tta", help="Use test-time augmentation, which takes five times as long.")
-    ] = False,
+    tta: Annotated[bool, typer.Option("--tta", help="Use test-time augmentation, which is five times slower.")] = False,
     diameter: Annotated[
         float | None,
         typer.Option(

@@ -40,7 +40,7 @@ def explore(
         Path | None,
         typer.Option(
             metavar="DATA",
-            help="With --suggest: what is annotated already. Images that look like it are not suggested.",
+            help="With --suggest: data that are annotated already. Similar images are not suggested.",
         ),
     ] = None,
     model: Annotated[

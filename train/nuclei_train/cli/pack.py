@@ -20,7 +20,7 @@ def main() -> None:
 
 def pack(
     data: Annotated[
-        list[Path], typer.Argument(help="The data, as for nuclei-train; several data sets are joined into one.")
+        list[Path], typer.Argument(help="Training data, as for nuclei-train. Several data sets are joined into one.")
     ],
     file: Annotated[Path, typer.Argument(help="The zip to create, outside DATA.")],
     accept_oddities: AcceptOdditiesOption = False,

@@ -39,16 +39,14 @@ def train(
             "with --start."
         ),
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Maximum number of epochs, instead of the recipe's.")
-    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Maximum number of epochs. Default: the recipe's.")] = None,
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", help="Resume the run after its last complete epoch; it keeps the options it began with."
+            "--resume", help="Resume the run after its last complete epoch, with the options that it was started with."
         ),
     ] = False,
-    learning_rate: Annotated[float | None, typer.Option(min=1e-9, help="Instead of the recipe's.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=1e-9, help="Default: the recipe's.")] = None,
     start: Annotated[
         Path | None,
         typer.Option(

@@ -67,9 +67,9 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     except DAMAGE as error:
         last = _last_local_entry(path)
         if last is None:
-            raise ArchiveError(f"{path}: is not a readable zip ({error}); download it again") from error
+            raise ArchiveError(f"{path}: not a readable zip ({error}); download it again") from error
         raise ArchiveError(
-            f"{path}: is truncated, or damaged at its end ({error}): the last entry found is {last!r}; "
+            f"{path}: truncated, or damaged at its end ({error}): the last entry found is {last!r}; "
             "download the zip again"
         ) from error
 
@@ -135,7 +135,7 @@ def extract_zip(path: Path, target: Path) -> bool:
             difference = _first_difference(entries, target)
             if difference is not None:
                 raise DatasetError(
-                    f"{target}: is not what {path} unpacks to (the first difference is {difference}); "
+                    f"{target}: not what {path} unpacks to (the first difference is {difference}); "
                     "delete or rename this folder"
                 )
             return False

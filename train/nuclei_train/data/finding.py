@@ -42,7 +42,7 @@ def open_data(data: Path) -> list[Dataset]:
     """
     if not data.exists():
         raise DatasetError(
-            f"{data}: does not exist; name a folder with images and masks, a folder with zips of them, or one such zip"
+            f"{data}: does not exist; give a folder with images and masks, a folder with zips of them, or one such zip"
         )
     zips = data_zips(data)
     if not zips and not data.is_dir():

@@ -143,7 +143,7 @@ def _check_file(data: Path, file: Path) -> None:
     if file.suffix.lower() != ".zip":
         raise DatasetError(f"{file}: a packed file is a zip; name it {file.name}.zip")
     if file.exists():
-        raise DatasetError(f"{file}: already exists; name another file, or delete it")
+        raise DatasetError(f"{file}: already exists; choose another file, or delete it")
     if data.is_dir() and data.resolve() in file.resolve().parents:
         raise DatasetError(f"{file}: is in {data} and would be taken for part of the data; choose another folder")
     if not file.resolve().parent.is_dir():

@@ -93,7 +93,7 @@ def evaluate(
         See `nuclei_runtime.model.session.load_session`; or the output folder cannot be written to.
     """
     if config.out.is_dir() and any(config.out.iterdir()):
-        raise ResultsExistError(f"{config.out}: is not empty; name a new folder for the results")
+        raise ResultsExistError(f"{config.out}: not empty; choose a new folder for the results")
     masks = read_masks(config.truth) if config.truth is not None else {}
     datasets, table = open_with_splits(config.data, say)
     sets = find_sets(datasets, table, masks, config.splits)

@@ -125,7 +125,7 @@ def _check_out(data: Path, out: Path, datasets: Sequence[Dataset]) -> None:
     if any(dataset.path.is_file() for dataset in datasets):
         if place / DATA_FOLDER in (home, home.parent):
             raise DatasetError(
-                f"{out}: the zips would be unpacked into {out / DATA_FOLDER}, among the data; name another folder"
+                f"{out}: the zips would be unpacked into {out / DATA_FOLDER}, among the data; choose another folder"
             )
         return  # in a folder with zips, only the zips are read
     if home not in place.parents:
@@ -134,7 +134,7 @@ def _check_out(data: Path, out: Path, datasets: Sequence[Dataset]) -> None:
     names = (name for d in datasets for s in d.samples for name in (s.image_name, *s.mask_names))
     if place.name in ROLES or any(name.startswith(below) for name in names):
         raise DatasetError(
-            f"{out}: is a folder of the data, so what is written there would be read as data; name another folder"
+            f"{out}: is a folder of the data, so what is written there would be read as data; choose another folder"
         )
 
 

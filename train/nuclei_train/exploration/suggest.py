@@ -97,7 +97,7 @@ def suggest(
         The model or the machine is at fault.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ResultsExistError(f"{out}: is not empty; name a new folder for the suggestions")
+        raise ResultsExistError(f"{out}: not empty; choose a new folder for the suggestions")
     inputs, _ = find_inputs(config)
     known = _with_truth(open_data(annotated)) if annotated else []
     files: Sequence[ImageFile] = inputs.files

@@ -57,7 +57,7 @@ def without_own(replay: Replay, own: Dataset, say: Callable[[str], None]) -> Rep
     shown = some([sample.image_id for sample in same])
     if not train:
         raise DatasetError(
-            f"{replay.name}: every image to replay is also in {own.path} ({shown}); name the data that the starting "
+            f"{replay.name}: every image to replay is also in {own.path} ({shown}); give the data that the starting "
             "weights were trained on, or leave --replay out"
         )
     say(f"{replay.name}: {counted(len(same), 'image')} not replayed because {own.path} contains the same: {shown}")

@@ -172,7 +172,7 @@ def _existing_checkpoint(path: Path) -> Path:
     checkpoint = checkpoint_of(path)
     if not checkpoint.is_file():
         raise RunFolderError(
-            f"{checkpoint}: there is no such checkpoint; name a run folder that contains one, a .keras or .h5 "
+            f"{checkpoint}: there is no such checkpoint; give a run folder that contains one, a .keras or .h5 "
             f"file, or {BUNDLED} for the bundled model"
         )
     return checkpoint

@@ -35,7 +35,7 @@ def choose_recipe(
     name : str or None
     epochs : int or None
     learning_rate : float or None
-        Instead of the recipe's.
+        Default: the recipe's.
     recorded : mapping
         run.json of the run that is resumed; empty for a new run.
     has_start : bool

@@ -73,7 +73,7 @@ def open_study(config: TrainingConfig, space: Space, own: Mapping[str, float]) -
     }
     exists = (run / STUDY_FILE).is_file()
     if not exists and run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise RunFolderError(f"{run}: not empty and no search; name a new folder")
+        raise RunFolderError(f"{run}: not empty and no search; choose a new folder")
     run.mkdir(parents=True, exist_ok=True)
     trials = _load_study(run).trials if exists else []
     if exists and not any(one.intermediate_values for one in trials):
@@ -81,7 +81,7 @@ def open_study(config: TrainingConfig, space: Space, own: Mapping[str, float]) -
         optuna.delete_study(study_name=_STUDY, storage=_storage(run))
         trials = []
     if trials and not config.resume:
-        raise RunFolderError(f"{run}: already contains a search; add --resume to continue it, or name a new folder")
+        raise RunFolderError(f"{run}: already contains a search; add --resume to continue it, or choose a new folder")
     study = _load_study(
         run,
         direction="minimize" if space.is_loss else "maximize",
@@ -133,5 +133,5 @@ def refuse_other(run: Path, what: str, recorded: Any, asked: Any) -> None:
     if differing:
         raise RunFolderError(
             f"{run}: cannot resume this search, because it differs from this command in {', '.join(differing)}; use "
-            "the data and the options that it was started with, or name a new folder"
+            "the data and the options that it was started with, or choose a new folder"
         )

@@ -38,7 +38,7 @@ def read_geojson(_: str, content: bytes) -> Outlines:
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ImageReadError(f"cannot be decoded as GeoJSON, the file may be truncated: {error}") from error
+        raise ImageReadError(f"cannot be decoded as GeoJSON; the file may be truncated: {error}") from error
     outlines: list[Outline] = []
     annotations: set[int] = set()
     left_out: Counter[str] = Counter()
@@ -93,7 +93,7 @@ def _outline(geometry: dict[str, Any], properties: dict[str, Any], place: int) -
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ImageReadError(f"object {place} of the GeoJSON has no valid polygon: {error}") from error
     if not rings:
-        raise ImageReadError(f"object {place} of the GeoJSON has a polygon without corners")
+        raise ImageReadError(f"object {place} of the GeoJSON has a polygon without vertices")
     plane = geometry.get("plane")
     plane = plane if isinstance(plane, dict) else {}
     name = properties.get("name")
@@ -104,7 +104,7 @@ def _outline(geometry: dict[str, Any], properties: dict[str, Any], place: int) -
 def _ring(ring: Any) -> NDArray[np.float64]:
     points = np.array([position[:2] for position in ring], np.float64)
     if points.ndim != 2 or points.shape[1:] != (2,) or len(points) < 3 or not np.isfinite(points).all():
-        raise ValueError("a ring needs three corners or more, each of two finite numbers")
+        raise ValueError("a ring needs at least three vertices, each of two finite numbers")
     return points[:, ::-1]
 
 

@@ -52,7 +52,7 @@ def read_rois(name: str, content: bytes) -> Outlines:
             continue
         rings = tuple(np.asarray(ring, np.float64)[:, ::-1] for ring in _rings(member, roi) if len(ring) > 2)
         if not rings:
-            raise ImageReadError(f"{member}: the ROI has no corners")
+            raise ImageReadError(f"{member}: the ROI has no vertices")
         outlined = roi.name or Path(member).stem
         outlines.append(Outline(rings, outlined, *_plane_of(roi), _place_in_name(roi, outlined)))
     sentences = (f"left out {counted(n, 'ROI')}: {what}" for what, n in left_out.items())
@@ -89,7 +89,7 @@ def _decoded(name: str, data: bytes) -> Any:
     try:
         return ImagejRoi.frombytes(data)
     except Exception as error:  # damaged bytes make it raise all kinds of exceptions
-        raise ImageReadError(f"{name}: is not a ROI of ImageJ, or is damaged: {error}") from error
+        raise ImageReadError(f"{name}: not an ImageJ ROI, or damaged: {error}") from error
 
 
 def _plane_of(roi: Any) -> tuple[int | None, int | None, int | None]:

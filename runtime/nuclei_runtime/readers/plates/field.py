@@ -12,15 +12,13 @@ from pathlib import Path
 
 from nuclei_runtime.errors import ImageReadError, InputsError
 from nuclei_runtime.readers.scenes import Contents
+from nuclei_runtime.wording import listed
 
 OpenFile = Callable[[Path, ExitStack], Contents]
 """Opens one file of a plate, or a folder that is one image; it is closed with the stack."""
 
 MAX_FIELDS = 100_000
 """More than 1536 wells of 64 fields: an index that names more is damaged or hostile."""
-
-_MAX_LISTED = 12
-"""How many wells or fields a message names."""
 
 
 def field_label(well: str, name: str) -> str:
@@ -128,10 +126,14 @@ class PlateChoice:
             raise InputsError("--well and --field are for plates, and none was found; leave them out")
         for pattern in self.wells or ():
             if not any(_is_well(field.well, pattern) for field in fields):
-                raise InputsError(f"there is no well {pattern}; found {_listed(field.well for field in fields)}")
+                raise InputsError(
+                    f"the plate has no well {pattern}; found {listed(dict.fromkeys(field.well for field in fields))}"
+                )
         for asked in self.fields or ():
             if not any(_is_field(field.name, asked) for field in fields):
-                raise InputsError(f"there is no field {asked}; found {_listed(field.name for field in fields)}")
+                raise InputsError(
+                    f"the plate has no field {asked}; found {listed(dict.fromkeys(field.name for field in fields))}"
+                )
         if not self.of(fields):
             raise InputsError("no well that --well names has a field that --field names")
 
@@ -177,8 +179,3 @@ def _is_well(well: str, pattern: str) -> bool:
 
 def _is_field(name: str, asked: str) -> bool:
     return name == asked or (name.isdecimal() and asked.isdecimal() and name.lstrip("0") == asked.lstrip("0"))
-
-
-def _listed(names: Iterable[str]) -> str:
-    known = list(dict.fromkeys(names))
-    return ", ".join(known[:_MAX_LISTED]) + (f", ... {known[-1]}" if len(known) > _MAX_LISTED else "")

@@ -94,7 +94,7 @@ def _records(file: BinaryIO, names: Collection[str], name: str) -> Iterator[Elem
             open_elements.append(element)
             n_inside += record is not None
             if n_inside > _MAX_ELEMENTS or len(open_elements) > _MAX_DEPTH:
-                raise ImageReadError(f"{name} is damaged: its elements are nested without end")
+                raise ImageReadError(f"{name} is damaged: its elements are nested too deeply")
             if record is None and local_name(element.tag) in names:
                 record, n_inside = element, 0
             continue

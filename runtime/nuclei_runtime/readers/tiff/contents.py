@@ -75,7 +75,7 @@ def _rows_of_pages(file: BinaryIO, tiff: Any, directories: Sequence[Directory]) 
         if not page.is_reduced:
             numbers.setdefault(page.layout, []).append(i)
     if not numbers and _SUB_IFDS in directories[0].codes:
-        raise ImageReadError("the pages of the TIFF are smaller copies of an image that is not among them")
+        raise ImageReadError("the pages of the TIFF are reduced copies of an image that the file lacks")
     rows = list(numbers.values()) or [[0]]
 
     def open_row(row: list[int]) -> Stack:

@@ -70,7 +70,7 @@ def read_ome(xml: str, directories: Sequence[Directory]) -> list[OmeImage]:
     except ElementTree.ParseError as error:
         raise ImageReadError(f"the OME-XML in the file is damaged: {error}; export the image again") from error
     if list(_children(root, "BinaryOnly")):  # an element without children is false
-        raise ImageReadError("the OME-XML of the file is in another file; export the image as a single OME-TIFF")
+        raise ImageReadError("the OME-XML is in another file; export the image as a single OME-TIFF")
     images = [(image, pixels) for image in _children(root, "Image") for pixels in _children(image, "Pixels")]
     split = {element.tag[-1] for element in root.iter() if element.tag.rpartition("}")[2].startswith("ModuloAlong")}
     return [

@@ -154,7 +154,7 @@ class Segments:
             found = min(len(frame.dataoffsets), len(frame.databytecounts))
             raise ImageReadError(f"the TIFF is damaged: it needs {n} strips or tiles but lists {found}")
         if not any(frame.dataoffsets):
-            raise ImageReadError("the TIFF holds no pixels here: none of the strips or tiles was ever written")
+            raise ImageReadError("the TIFF holds no pixels here: none of the strips or tiles were ever written")
 
     def _row_bytes(self) -> int:
         return int(self._width * self._samples * self._page.dtype.itemsize)
@@ -287,4 +287,4 @@ def _webp_shape(data: bytes) -> tuple[int, int]:
         return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
     if kind == b"VP8X":
         return int.from_bytes(data[27:30], "little") + 1, int.from_bytes(data[24:27], "little") + 1
-    raise ImageReadError("the TIFF is truncated or damaged: a strip or tile is not the WebP that it should be")
+    raise ImageReadError("the TIFF is truncated or damaged: a strip or tile is not a valid WebP")

@@ -92,7 +92,7 @@ def _qpi_channels(scan: Any) -> tuple[str, ...]:
 def _scn_areas(xml: str) -> list[tuple[str, PixelSize | None, bool]]:
     """Return the name, the pixel size and whether it is a scan, for each image: the overview shows the whole slide."""
     if "<!DOCTYPE" in xml or "<!ENTITY" in xml:
-        raise ImageReadError("the metadata of the SCN are refused: they declare a document type")
+        raise ImageReadError("the metadata of the SCN were refused: they declare a document type")
     found = []
     for collection in ElementTree.fromstring(xml).iterfind("{*}collection"):
         whole = (collection.get("sizeX"), collection.get("sizeY"))

@@ -219,12 +219,12 @@ def test_outlines_of_another_image_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.geojson", b'{"type": "FeatureColl', "cannot be decoded as GeoJSON, the file may be truncated"),
+        ("a.geojson", b'{"type": "FeatureColl', "cannot be decoded as GeoJSON; the file may be truncated"),
         ("a.geojson", b'{"a": 1}', "is JSON, but not GeoJSON"),
-        ("a.geojson", json.dumps([feature([[[0, 0], [1, 1]]])]).encode(), "a ring needs three corners"),
+        ("a.geojson", json.dumps([feature([[[0, 0], [1, 1]]])]).encode(), "a ring needs at least three vertices"),
         ("a.geojson", json.dumps([feature([[["x", 0], [1, 1], [2, 2]]])]).encode(), "has no valid polygon"),
-        ("a.zip", b"PK\3\4 and no more", "is not a ROI of ImageJ, or is damaged"),
-        ("a.roi", b"Iout", "is not a ROI of ImageJ, or is damaged"),
+        ("a.zip", b"PK\3\4 and no more", "not an ImageJ ROI, or damaged"),
+        ("a.roi", b"Iout", "not an ImageJ ROI, or damaged"),
         ("a.csv", b"x,y", "expected outlines as .geojson, .roi, .zip"),
     ],
 )

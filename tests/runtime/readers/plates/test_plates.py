@@ -223,8 +223,8 @@ class TestHarmony:
             ),
             ("</Images></EvaluationInputData>", "", "damaged"),
             ('encoding="utf-8"', 'encoding="no-such"', "damaged"),
-            ("<Images>", "<a>" * 200 + "</a>" * 200 + "<Images>", "nested without end"),
-            ("<id>x</id>", "<id>x</id>" * 2000, "nested without end"),
+            ("<Images>", "<a>" * 200 + "</a>" * 200 + "<Images>", "nested too deeply"),
+            ("<id>x</id>", "<id>x</id>" * 2000, "nested too deeply"),
             ("?>\n", '?>\n<!DOCTYPE a [<!ENTITY b "c">]>\n', "declares a document type"),
         ],
     )

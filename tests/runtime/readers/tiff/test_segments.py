@@ -363,7 +363,7 @@ def test_strips_and_tiles_that_were_never_written_are_zero(layout: str, photomet
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_page_of_which_nothing_was_written_is_no_black_image(layout: str) -> None:
-    with pytest.raises(ImageReadError, match="none of the strips or tiles was ever written"):
+    with pytest.raises(ImageReadError, match="none of the strips or tiles were ever written"):
         read_image(sparse(ALL, **LAYOUTS[layout]))
 
 

@@ -116,7 +116,7 @@ def list_images(content: bytes, name: str) -> tuple[CocoImage, ...]:
     """
     document = parse_json(content, name)
     if not is_coco(document):
-        raise DatasetError(f"{name}: is not COCO JSON; expected the lists images and annotations")
+        raise DatasetError(f"{name}: not COCO JSON; expected the lists images and annotations")
     annotations: dict[Any, list[Mapping[str, Any]]] = {}
     try:
         for annotation in document["annotations"]:
@@ -129,7 +129,7 @@ def list_images(content: bytes, name: str) -> tuple[CocoImage, ...]:
         ids = [image["id"] for image in document["images"] if by_id[image["id"]] != image]
     except (TypeError, KeyError, AttributeError) as error:
         raise DatasetError(
-            f"{name}: is not COCO JSON: every image needs id and file_name, every annotation image_id ({error!r}); "
+            f"{name}: not COCO JSON: every image needs id and file_name, every annotation image_id ({error!r}); "
             "export it again"
         ) from error
     if ids:
