@@ -1,4 +1,4 @@
-"""What is in a table and in a whole plane, and the bytes of a picture, for tests in several rooms."""
+"""What is in a folder, a table and a whole plane, and the bytes of a picture, for tests in several rooms."""
 
 from __future__ import annotations
 
@@ -10,6 +10,16 @@ import numpy as np
 from PIL import Image
 
 from nuclei_runtime.readers.plane import Plane
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return every file in a folder and its subfolders."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """Return everything in a folder, including its subfolders, even empty ones."""
+    return contents(folder) | {path.relative_to(folder).as_posix(): b"" for path in folder.rglob("*") if path.is_dir()}
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
+from tests.contents import contents
 
 pytest.importorskip("distributed", reason="NOT RUN: the extra dask is not installed")
 
@@ -22,10 +23,6 @@ def images(tmp_path: Path) -> Path:
     for name in ("a", "b"):
         Image.fromarray(fluorescence_field(3, height=64, width=80, n_nuclei=4)[0]).save(tmp_path / f"in/{name}.png")
     return tmp_path / "in"
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_processes_of_this_computer_are_started_and_ended(

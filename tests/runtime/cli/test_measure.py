@@ -72,8 +72,8 @@ def test_what_is_not_paired_is_named(results: Path, tmp_path: Path, run_here: Ru
     done = run_here("nuclei-measure", folder, tmp_path / "in", "--out", tmp_path / "m")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "failed: other.tif: there is no image of this name",
-        "not measured, because there are no labels: b.png",
+        "failed: other.tif: no image has this name",
+        "not measured, because they have no labels: b.png",
     ]
 
 

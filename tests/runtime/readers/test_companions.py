@@ -1,4 +1,4 @@
-"""Formats whose pixels lie in a folder beside the file, and slides that OpenSlide puts together."""
+"""Formats whose pixels are in the folder beside the file, and slides that OpenSlide puts together."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_an_image_has_changed_if_its_companion_has(folder: Path, tmp_path: Path)
 
 def test_without_its_companion_it_is_refused_and_not_its_overview_read(folder: Path) -> None:
     shutil.rmtree(folder / "_a_")
-    with pytest.raises(ImageReadError, match="lie in a folder _a_ beside it, which is missing; copy both"):
+    with pytest.raises(ImageReadError, match="are in the folder _a_ beside it, which is missing; copy both"):
         read_image(folder / "a.vsi")
     with pytest.raises(ImageReadError):
         read_image(folder / "b.mrxs")

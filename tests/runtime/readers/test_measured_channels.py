@@ -78,8 +78,8 @@ def test_a_colour_image_has_its_colours_as_channels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        ("CY5", r"no channel CY5 in the file .*; its channels: 0 DAPI, 1 GFP, 2 RFP$"),
-        ("3", "no channel 3 in the file"),
+        ("CY5", r"no channel CY5 .*; its channels: 0 DAPI, 1 GFP, 2 RFP$"),
+        ("3", "no channel 3"),
     ],
 )
 def test_a_channel_that_is_not_there_costs_only_itself_and_says_what_there_is(
@@ -100,7 +100,7 @@ def test_a_name_that_several_channels_have_is_not_guessed(tmp_path: Path) -> Non
     with open_planes(path, Selection(channel=0, z="max", measure=("gfp", "GFP 1"))) as planes:
         (one, other) = planes[0].measured
         assert (one.name, one.absent, other.name) == ("GFP 1", None, "gfp")
-        assert "no channel gfp in the file" in str(other.absent)
+        assert "no channel gfp" in str(other.absent)
 
 
 def test_a_channel_of_which_nothing_was_taken_is_absent() -> None:

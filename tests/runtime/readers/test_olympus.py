@@ -248,7 +248,7 @@ def test_the_folder_of_an_oif_belongs_to_it(tmp_path: Path) -> None:
     path = oif(tmp_path / "in" / "a.oif", settings(), PLANES)
     assert [file.name for file in find_images([tmp_path / "in"], out=tmp_path / "out").files] == ["a.oif"]
     shutil.rmtree(tmp_path / "in" / "a.oif.files")
-    with pytest.raises(ImageReadError, match=r"lie in a folder a\.oif\.files beside it, which is missing; copy both"):
+    with pytest.raises(ImageReadError, match=r"are in the folder a\.oif\.files beside it, which is missing; copy both"):
         read_image(path)
 
 

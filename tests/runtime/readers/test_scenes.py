@@ -177,7 +177,7 @@ def test_a_level_is_chosen_by_number_or_by_the_size_of_its_pixels(selection: Sel
         (
             PYRAMID,
             Selection(level=3),
-            r"no level 3 in the file; its levels: 0 \(80 x 60 at 0.25 um\), 1 \(40 x 30 at 0.5",
+            r"no level 3; its levels: 0 \(80 x 60 at 0.25 um\), 1 \(40 x 30 at 0.5",
         ),
         (PYRAMID, Selection(mpp=1), r"the file has no level with pixels of about 1 um; its levels: 0"),
         (stack(IMAGES[0]), Selection(mpp=1), "does not state its pixel size"),

@@ -38,7 +38,7 @@ from nuclei_runtime.writers.csv_style import CsvStyle
 from nuclei_runtime.writers.outputs import LABELS, OutputOptions
 from nuclei_runtime.writers.overlay_png import OUTLINE_RGB, draw_overlay
 from nuclei_runtime.writers.plane_files import write_plane_files
-from tests.contents import read_table
+from tests.contents import contents, read_table
 
 
 def file_named(name: str) -> ImageFile:
@@ -89,10 +89,6 @@ def write(out: Path, *names: str, mode: Mode = "new") -> None:
         for name in names:
             add(results, name)
         results.join(names, "key")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def link(path: Path, target: Path) -> None:

@@ -17,7 +17,7 @@ from nuclei_runtime.cli.infer import main as infer_main
 from nuclei_runtime.results.layout import token_of
 from nuclei_runtime.results.outcome import IMAGES_COLUMNS
 from nuclei_runtime.steps.columns import OLD_NAMES
-from tests.contents import read_table
+from tests.contents import contents, read_table
 
 RunMain = Callable[..., tuple[int, str, str]]
 Row = dict[str, str]
@@ -32,10 +32,6 @@ def out(tmp_path: Path, tiny_model: Path, run_main: RunMain) -> Path:
         Image.fromarray(fluorescence_field(seed, height=64, width=80, n_nuclei=5)[0]).save(tmp_path / "in" / name)
     assert run_main(infer_main, tmp_path / "in", "--out", tmp_path / "out", "--model", tiny_model)[0] == 0
     return tmp_path / "out"
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def rewrite_table(path: Path, change: Callable[[Row], Row]) -> None:

@@ -34,6 +34,7 @@ from nuclei_runtime.runs import cluster as cluster_module  # noqa: E402
 from nuclei_runtime.runs import cluster_crew, cluster_worker  # noqa: E402
 from nuclei_runtime.runs.cluster import open_cluster  # noqa: E402
 from nuclei_runtime.runs.cluster_crew import FILES_AHEAD  # noqa: E402
+from tests.contents import everything  # noqa: E402
 
 NAMES = ["a.png", "b.png", "broken.png", "c.png", "plate 1/a.png", "plate 1/d.png"]
 
@@ -54,12 +55,7 @@ def plain(config: RunConfig, tmp_path: Path) -> dict[str, bytes]:
     plain = replace(config, out=tmp_path / "plain")
     with FolderRun(plain) as run:
         list(run.outcomes())
-    return contents(plain.out)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    paths = folder.rglob("*")
-    return {path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b"" for path in paths}
+    return everything(plain.out)
 
 
 def do(config: RunConfig, local: Any, after_first: Callable[[], object] = lambda: None) -> dict[str, FileOutcome]:
@@ -117,10 +113,10 @@ def test_a_cluster_gives_the_results_of_one_machine(local: Any, config: RunConfi
     outcomes = do(config, local)
     assert sorted(outcomes) == NAMES
     assert [name for name, outcome in outcomes.items() if not outcome.is_ok] == ["broken.png"]
-    assert contents(config.out) == plain
+    assert everything(config.out) == plain
     outcomes = do(replace(config, mode="resume"), local)
     assert sorted(name for name, outcome in outcomes.items() if outcome.is_kept) == [*NAMES[:2], *NAMES[3:]]
-    assert contents(config.out) == plain
+    assert everything(config.out) == plain
 
 
 def set_variables(variables: dict[str, str]) -> None:
@@ -160,7 +156,7 @@ def test_a_worker_that_is_killed_loses_nothing(local: Any, config: RunConfig, pl
 
         outcomes = do(config, local, after_first=kill_one)
     assert sorted(outcomes) == NAMES
-    assert contents(config.out) == plain
+    assert everything(config.out) == plain
 
 
 def test_an_outcome_that_is_lost_with_its_worker_stops_nobody(
@@ -171,7 +167,7 @@ def test_an_outcome_that_is_lost_with_its_worker_stops_nobody(
     assert killed
     assert sorted(outcomes) == NAMES
     assert [name for name, outcome in outcomes.items() if not outcome.is_ok] == ["broken.png"]
-    assert contents(config.out) == plain
+    assert everything(config.out) == plain
 
 
 def test_an_image_that_kills_its_worker_fails_alone(
@@ -182,10 +178,10 @@ def test_an_image_that_kills_its_worker_fails_alone(
     assert (outcomes[poisoned].planes[0].reason or "").startswith(
         "the worker that had this image was killed or crashed"
     )
-    assert ".nuclei-partial" not in contents(config.out)
+    assert ".nuclei-partial" not in everything(config.out)
     with FolderRun(replace(config, mode="resume")) as run:
         assert [outcome.redone for outcome in run.outcomes() if outcome.redone] == ["it failed before"] * 2
-    assert contents(config.out) == plain
+    assert everything(config.out) == plain
 
 
 @pytest.mark.usefixtures("plain")
@@ -193,11 +189,11 @@ def test_a_comparison_on_a_cluster_is_that_of_one_machine(local: Any, config: Ru
     earlier = replace(config, out=tmp_path / "plain")
     (earlier.out / "labels/a.tif").write_bytes(b"corrected")
     (earlier.out / "overlays/c.png").unlink()
-    before = contents(earlier.out)
+    before = everything(earlier.out)
     found = compare(earlier, local)
     assert found == {one.name: one.differences for one in verify(earlier)}
     assert sorted(name for name, differences in found.items() if differences) == ["a.png", "c.png"]
-    assert contents(earlier.out) == before
+    assert everything(earlier.out) == before
 
 
 @pytest.mark.usefixtures("plain")
@@ -223,7 +219,7 @@ def test_who_stops_listening_stops_the_workers(local: Any, config: RunConfig, pl
     assert set(map(tuple, left.values())) == {()}
     assert not list(config.out.glob(".nuclei-*"))
     do(replace(config, mode="resume"), local)
-    assert contents(config.out) == plain
+    assert everything(config.out) == plain
 
 
 def test_a_scheduler_that_is_lost_ends_the_run(config: RunConfig, plain: dict[str, bytes]) -> None:
@@ -241,7 +237,7 @@ def test_a_scheduler_that_is_lost_ends_the_run(config: RunConfig, plain: dict[st
         cluster.close()
     with FolderRun(replace(config, mode="resume")) as run:
         assert [outcome for outcome in run.outcomes() if outcome.is_kept]
-    assert contents(config.out) == plain
+    assert everything(config.out) == plain
 
 
 def other_versions() -> dict[str, str]:
@@ -275,7 +271,7 @@ def test_a_worker_that_cannot_take_part_is_named_before_the_run(
         with pytest.raises(RuntimeEnvironmentError, match=expected[fault]) as raised:
             do(config, local)
     assert str(raised.value).count("worker tcp://") == 2
-    assert contents(config.out) == {}
+    assert everything(config.out) == {}
     with FolderRun(config) as run:  # neither locked nor taken for a run
         list(run.outcomes())
 

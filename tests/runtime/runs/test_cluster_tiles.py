@@ -35,6 +35,7 @@ zarr = pytest.importorskip("zarr", reason="NOT RUN: the extra zarr is not instal
 
 from nuclei_runtime.runs import cluster_tiles  # noqa: E402
 from nuclei_runtime.runs.cluster import open_cluster  # noqa: E402
+from tests.contents import contents  # noqa: E402
 
 SHAPE = (600, 4300)
 
@@ -72,10 +73,6 @@ def plain(config: RunConfig) -> dict[str, bytes]:
 def own(config: RunConfig, tmp_path: Path) -> RunConfig:
     """The same, with a results folder for one test."""
     return replace(config, out=tmp_path / "out")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def do(config: RunConfig, local: Any) -> FileOutcome:

@@ -21,12 +21,9 @@ from nuclei_runtime.runs.config import RunConfig
 from nuclei_runtime.runs.run import FolderRun
 from nuclei_runtime.segmentation.kept_blocks import KeptBlocks
 from nuclei_runtime.segmentation.options import SegmenterOptions
+from tests.contents import contents
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 @pytest.fixture(scope="module")

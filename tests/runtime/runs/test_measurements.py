@@ -148,7 +148,7 @@ def test_files_with_other_channels_share_a_table_and_one_without_them_fails_alon
     selection = Selection(channel="DAPI", measure=("1",))
     reasons = run(tmp_path / "in", tmp_path / "out", tiled_model, selection=selection)
     assert reasons[:2] == [None, None]
-    assert "there is no channel DAPI in the file" in str(reasons[2])
+    assert "the file has no channel DAPI" in str(reasons[2])
     rows = rows_of(tmp_path / "out")
     for row in rows:
         has, lacks = ("GFP", "RFP") if row["image"] == "a.ome.tif" else ("RFP", "GFP")
@@ -171,7 +171,7 @@ def test_images_that_lack_a_measured_channel_keep_their_nuclei(tmp_path: Path, t
     options = {"selection": Selection(channel=0, measure=("RFP", "GFP"))}
     assert run(tmp_path / "in", tmp_path / "out", tiled_model, **options) == [None] * 3
     notes = {row["image"]: row["note"] for row in read_rows(tmp_path / "out/images.csv")}
-    assert notes["a.ome.tif"].startswith("channel GFP was not measured: there is no channel GFP in the file (shape ")
+    assert notes["a.ome.tif"].startswith("channel GFP was not measured: the file has no channel GFP (shape ")
     assert notes["a.ome.tif"].endswith("; its channels: 0 DAPI, 1 RFP")
     assert notes["b.ome.tif"] == ""
     assert [part.partition(" was ")[0] for part in notes["c.tif"].split("; channel ")] == ["channel RFP", "GFP"]
@@ -194,8 +194,8 @@ def test_a_channel_that_no_image_has_is_refused_before_anything_is_segmented(tmp
     for asked, expected in {
         (
             "GPF",
-        ): r"--measure GPF: no image that can be opened has this channel; a\.ome\.tif: there is no channel GPF in "
-        r"the file \(shape .*\); its channels: 0 DAPI, 1 RFP$",
+        ): r"--measure GPF: no image that can be opened has this channel; a\.ome\.tif: the file has no channel GPF "
+        r"\(shape .*\); its channels: 0 DAPI, 1 RFP$",
         ("GFP", "2", "RFP", "CY5"): "--measure 2,CY5: no image that can be opened has one of these channels; a.ome.tif",
     }.items():
         with pytest.raises(InputsError, match=expected):

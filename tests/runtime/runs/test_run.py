@@ -31,6 +31,7 @@ from nuclei_runtime.runs.run import FolderRun
 from nuclei_runtime.runs.verify import verify
 from nuclei_runtime.segmentation.options import SegmenterOptions
 from nuclei_runtime.writers.outputs import OutputOptions
+from tests.contents import everything
 
 NAMES = ["a.png", "b.png", "plate 1/a.png", "plate 1/a.tif", "plate 1/c.png", "z.png"]
 
@@ -63,12 +64,6 @@ def do(config: RunConfig, stop_after: int | None = None) -> dict[str, FileOutcom
     return outcomes
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """Return everything in a folder, including empty folders."""
-    paths = folder.rglob("*")
-    return {path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b"" for path in paths}
-
-
 def test_a_run_that_was_stopped_and_resumed_leaves_what_an_undisturbed_one_leaves(config: RunConfig) -> None:
     do(config)
     resumed = replace(config, out=config.out.with_name("resumed"), mode="resume")
@@ -80,17 +75,17 @@ def test_a_run_that_was_stopped_and_resumed_leaves_what_an_undisturbed_one_leave
     assert {name: outcome.redone for name, outcome in outcomes.items() if outcome.redone} == {
         "broken.png": "it failed before"
     }
-    assert contents(resumed.out) == contents(config.out)
+    assert everything(resumed.out) == everything(config.out)
 
 
 def test_resuming_touches_nothing_that_is_complete(config: RunConfig) -> None:
     do(config)
     times = {path: path.stat().st_mtime_ns for path in config.out.glob("labels/**/*.tif")}
-    before = contents(config.out)
+    before = everything(config.out)
     outcomes = do(replace(config, mode="resume"))
     assert [name for name, outcome in outcomes.items() if not outcome.is_kept] == ["broken.png"]
     assert {path: path.stat().st_mtime_ns for path in times} == times
-    assert contents(config.out) == before
+    assert everything(config.out) == before
 
 
 def cut(path: Path) -> None:
@@ -108,14 +103,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_what_is_skipped_is_verified(config: RunConfig, damage: str) -> None:
     do(config)
-    before = contents(config.out)
+    before = everything(config.out)
     harm, reason = DAMAGES[damage]
     harm(config.out)
-    assert contents(config.out) != before
+    assert everything(config.out) != before
     outcomes = do(replace(config, mode="resume"))
     assert outcomes["a.png"].redone == reason
     assert [name for name, outcome in outcomes.items() if not outcome.is_kept] == ["a.png", "broken.png"]
-    assert contents(config.out) == before
+    assert everything(config.out) == before
 
 
 def correct(path: Path) -> bytes:
@@ -129,7 +124,7 @@ def correct(path: Path) -> bytes:
 @pytest.mark.parametrize("reason", ["none", "other options", "another image"])
 def test_labels_that_a_person_corrected_are_never_replaced(config: RunConfig, tmp_path: Path, reason: str) -> None:
     do(config)
-    before = contents(config.out)
+    before = everything(config.out)
     corrected = correct(config.out / "labels/a.tif")
     resumed = replace(config, mode="resume")
     if reason == "other options":
@@ -179,26 +174,26 @@ def test_a_correction_that_is_no_label_image_is_kept_too(config: RunConfig, save
 
 def test_a_corrected_label_image_is_replaced_on_request_alone(config: RunConfig) -> None:
     do(config)
-    before = contents(config.out)
+    before = everything(config.out)
     correct(config.out / "labels/a.tif")
     do(replace(config, mode="resume"))
     (config.out / "labels/a.tif").unlink()
     assert do(replace(config, mode="resume"))["a.png"].redone == "labels/a.tif is missing or damaged"
-    assert contents(config.out) == before
+    assert everything(config.out) == before
     correct(config.out / "labels/a.tif")
     do(replace(config, mode="overwrite"))
-    assert contents(config.out) == before
+    assert everything(config.out) == before
 
 
 def test_a_correction_that_is_taken_back_leaves_no_trace(config: RunConfig) -> None:
     do(config)
-    before = contents(config.out)
+    before = everything(config.out)
     correct(config.out / "labels/a.tif")
     assert do(replace(config, mode="resume"))["a.png"].changed
     (config.out / "labels/a.tif").write_bytes(before["labels/a.tif"])
     outcome = do(replace(config, mode="resume"))["a.png"]
     assert (outcome.is_kept, outcome.changed) == (True, ())
-    assert contents(config.out) == before
+    assert everything(config.out) == before
 
 
 def test_an_image_that_changed_is_done_again(config: RunConfig, tmp_path: Path) -> None:
@@ -207,7 +202,7 @@ def test_an_image_that_changed_is_done_again(config: RunConfig, tmp_path: Path) 
     assert do(replace(config, mode="resume"))["a.png"].redone == "the image has changed"
     fresh = replace(config, out=tmp_path / "fresh")
     do(fresh)
-    assert contents(config.out) == contents(fresh.out)
+    assert everything(config.out) == everything(fresh.out)
 
 
 @pytest.fixture
@@ -228,14 +223,14 @@ def on_drive(config: RunConfig, tmp_path: Path) -> RunConfig:
 def test_an_image_that_is_out_of_reach_fails_and_keeps_its_results(
     on_drive: RunConfig, tmp_path: Path, options: str
 ) -> None:
-    before = contents(on_drive.out)
+    before = everything(on_drive.out)
     (tmp_path / "in").rename(tmp_path / "not mounted")
     resumed = on_drive if options == "the same" else replace(on_drive, selection=Selection(pixel_size_um=0.5))
     for outcome in do(resumed).values():
         (plane,) = outcome.planes
         assert (plane.status, outcome.is_kept, outcome.redone) == ("failed", False, None)
         assert plane.reason == "cannot be read: No such file or directory; its earlier results are kept"
-    after = contents(on_drive.out)
+    after = everything(on_drive.out)
     changed = {name for name in before | after if before.get(name) != after.get(name)}
     assert {name for name in changed if not name.startswith("records/")} <= {"provenance.json"}
     assert {one.name: one.differences for one in verify(on_drive) if one.name == "a.png"} == {
@@ -243,13 +238,13 @@ def test_an_image_that_is_out_of_reach_fails_and_keeps_its_results(
     }
     (tmp_path / "not mounted").rename(tmp_path / "in")
     assert all(outcome.is_kept for outcome in do(on_drive).values())
-    assert contents(on_drive.out) == before
+    assert everything(on_drive.out) == before
 
 
 def test_an_image_that_goes_out_of_reach_while_it_is_read_keeps_its_results(
     on_drive: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = contents(on_drive.out)
+    before = everything(on_drive.out)
     digested = image_file_module.differing_results
 
     def then_unmount(*arguments: Any) -> Any:
@@ -261,25 +256,25 @@ def test_an_image_that_goes_out_of_reach_while_it_is_read_keeps_its_results(
     resumed = optioned(replace(on_drive, selection=Selection(pixel_size_um=0.5)), threads=1)
     for outcome in do(resumed).values():
         assert (outcome.planes[0].reason or "").endswith("; its earlier results are kept")
-    assert contents(on_drive.out)["labels/a.tif"] == before["labels/a.tif"]
+    assert everything(on_drive.out)["labels/a.tif"] == before["labels/a.tif"]
 
 
 def test_an_image_that_fails_with_other_options_keeps_its_results(config: RunConfig) -> None:
     """A slip in an option must not cost the results of a whole folder."""
     do(config)
-    before = contents(config.out)
+    before = everything(config.out)
     outcomes = do(replace(config, selection=Selection(channel="DAPI2"), mode="resume"))
     assert not any(outcome.is_ok for outcome in outcomes.values())
     reason = outcomes["a.png"].planes[0].reason or ""
-    assert reason.startswith("there is no channel DAPI2")
+    assert reason.startswith("the file has no channel DAPI2")
     assert reason.endswith("; its earlier results are kept")
-    after = contents(config.out)
+    after = everything(config.out)
     changed = {name for name in before | after if before.get(name) != after.get(name)}
     assert not {name for name in changed if name.startswith(("labels", "overlays", "tables", "nuclei.csv"))}
     assert {name: outcome.is_kept for name, outcome in do(replace(config, mode="resume")).items()} == {
         name: name != "broken.png" for name in outcomes
     }
-    assert contents(config.out) == before
+    assert everything(config.out) == before
 
 
 def test_a_file_of_the_users_in_the_way_of_a_new_result_does_not_cost_the_others(config: RunConfig) -> None:
@@ -305,33 +300,33 @@ def test_an_image_that_was_replaced_by_a_broken_one_loses_its_results(config: Ru
 @pytest.mark.parametrize("mode", ["resume", "overwrite"])
 def test_results_whose_record_is_damaged_stand_in_nobodys_way(config: RunConfig, mode: Mode) -> None:
     do(config)
-    before = contents(config.out)
+    before = everything(config.out)
     (config.out / "records" / f"{token_of('a.png')}.json").write_bytes(b"")
     assert do(replace(config, mode=mode))["a.png"].is_ok
-    assert contents(config.out) == before
+    assert everything(config.out) == before
 
 
 def test_an_image_with_a_damaged_record_that_is_out_of_reach_can_be_done_later(
     on_drive: RunConfig, tmp_path: Path
 ) -> None:
-    before = contents(on_drive.out)
+    before = everything(on_drive.out)
     (on_drive.out / "records" / f"{token_of('a.png')}.json").write_bytes(b"")
     (tmp_path / "in").rename(tmp_path / "not mounted")
     assert not do(on_drive)["a.png"].is_ok
     (tmp_path / "not mounted").rename(tmp_path / "in")
     assert do(on_drive)["a.png"].redone == "its record is damaged"
-    assert contents(on_drive.out) == before
+    assert everything(on_drive.out) == before
 
 
 def test_images_that_are_not_named_again_keep_their_rows(config: RunConfig, tmp_path: Path) -> None:
     do(config)
-    before = contents(config.out)
+    before = everything(config.out)
     one = replace(config, sources=(str(tmp_path / "in/b.png"),), mode="resume")
     assert do(one)["b.png"].is_kept
-    assert contents(config.out) == before
+    assert everything(config.out) == before
     (tmp_path / "in/a.png").rename(tmp_path / "taken away.png")
     do(replace(config, mode="resume"))
-    assert contents(config.out) == before
+    assert everything(config.out) == before
     assert {one.name: one.differences for one in verify(config) if one.differences} == {}
 
 
@@ -341,7 +336,7 @@ def test_an_image_that_was_mended_is_done(config: RunConfig, tmp_path: Path) -> 
     assert do(replace(config, mode="resume"))["broken.png"].is_ok
     fresh = replace(config, out=tmp_path / "fresh")
     do(fresh)
-    assert contents(config.out) == contents(fresh.out)
+    assert everything(config.out) == everything(fresh.out)
 
 
 def test_another_model_and_other_parameters_do_all_again(config: RunConfig, tmp_path: Path, tiled_model: Path) -> None:
@@ -354,7 +349,7 @@ def test_another_model_and_other_parameters_do_all_again(config: RunConfig, tmp_
         assert all("another model, other options" in str(outcome.redone) for outcome in outcomes.values())
     fresh = optioned(replace(config, out=tmp_path / "fresh"), model=tiled_model)
     do(fresh)
-    assert contents(config.out) == contents(fresh.out)
+    assert everything(config.out) == everything(fresh.out)
 
 
 def test_a_name_that_a_second_image_takes_moves_the_firsts_results(config: RunConfig, tmp_path: Path) -> None:
@@ -365,7 +360,7 @@ def test_a_name_that_a_second_image_takes_moves_the_firsts_results(config: RunCo
     assert not (config.out / "labels/z.tif").exists()
     fresh = replace(config, out=tmp_path / "fresh")
     do(fresh)
-    assert contents(config.out) == contents(fresh.out)
+    assert everything(config.out) == everything(fresh.out)
 
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
@@ -379,9 +374,10 @@ def test_shares_make_what_one_run_makes_and_the_last_joins_the_tables(
         done += do(optioned(replace(shared, shard=Shard(index, 2)), threads=index))
         assert (shared.out / "images.csv").exists() == (count == 2)
     assert sorted(done) == sorted([*NAMES, "broken.png"])
-    different = {name for name, content in contents(shared.out).items() if content != contents(config.out).get(name)}
+    plain = everything(config.out)
+    different = {name for name, content in everything(shared.out).items() if content != plain.get(name)}
     assert different <= {"provenance.json"}  # its section on the machine names the threads
-    assert contents(shared.out).keys() == contents(config.out).keys()
+    assert everything(shared.out).keys() == plain.keys()
 
 
 def test_a_share_that_was_lost_is_made_up_by_a_last_run_without_shares(config: RunConfig, tmp_path: Path) -> None:
@@ -390,7 +386,7 @@ def test_a_share_that_was_lost_is_made_up_by_a_last_run_without_shares(config: R
     do(replace(shared, shard=Shard(1, 2)))
     assert not (shared.out / "images.csv").exists()
     do(replace(shared, mode="resume"))
-    assert contents(shared.out) == contents(config.out)
+    assert everything(shared.out) == everything(config.out)
 
 
 def test_a_share_refuses_only_its_own_earlier_results(config: RunConfig) -> None:
@@ -405,7 +401,7 @@ def test_threads_do_not_change_a_bit(config: RunConfig, tmp_path: Path, tiled_mo
     for run in runs:
         do(run)
         (run.out / "provenance.json").unlink()  # names the threads
-    assert contents(runs[0].out) == contents(runs[1].out) == contents(runs[2].out)
+    assert everything(runs[0].out) == everything(runs[1].out) == everything(runs[2].out)
     assert np.asarray(Image.open(runs[0].out / "overlays/a.png")).any()
 
 
@@ -440,7 +436,7 @@ def test_who_stops_listening_stops_what_is_in_hand(config: RunConfig) -> None:
     do(resumed)
     fresh = replace(config, out=config.out.with_name("fresh"))
     do(fresh)
-    assert contents(config.out) == contents(fresh.out)
+    assert everything(config.out) == everything(fresh.out)
 
 
 def test_a_folder_of_images_that_vanishes_stops_the_run(config: RunConfig, tmp_path: Path) -> None:
@@ -456,7 +452,7 @@ def test_a_folder_of_images_that_vanishes_stops_the_run(config: RunConfig, tmp_p
     do(replace(config, mode="resume"))
     fresh = replace(config, out=tmp_path / "fresh")
     do(fresh)
-    assert contents(config.out) == contents(fresh.out)
+    assert everything(config.out) == everything(fresh.out)
 
 
 def test_a_results_folder_that_vanishes_stops_the_run(config: RunConfig, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from nuclei_runtime.runs import saving
 from nuclei_runtime.runs.saving import SAVED, parse_saved
 from nuclei_runtime.writers.csv_style import CsvStyle
 from nuclei_runtime.writers.outputs import OutputOptions
+from tests.contents import contents
 
 INFER = shutil.which("nuclei-infer", path=str(Path(sys.executable).parent)) or "nuclei-infer"
 PLANES = ("a", "series.ome_t000", "series.ome_t001")
@@ -41,10 +42,6 @@ def infer(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [INFER, *map(str, arguments)], capture_output=True, text=True, encoding="utf-8", env=environment, check=False
     )
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")

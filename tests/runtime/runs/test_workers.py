@@ -16,6 +16,7 @@ from nuclei_runtime.runs.config import RunConfig
 from nuclei_runtime.runs.run import FolderRun
 from nuclei_runtime.runs.workers import Worker
 from nuclei_runtime.segmentation.options import SegmenterOptions
+from tests.contents import everything
 
 PROCESSES = """
 import os, sys
@@ -52,11 +53,6 @@ if __name__ == "__main__":
 """
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    paths = folder.rglob("*")
-    return {path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b"" for path in paths}
-
-
 @pytest.fixture
 def config(tmp_path: Path, tiled_model: Path) -> RunConfig:
     for seed, name in enumerate(["a.png", "b.png", "plate 1/c.png", "plate 1/d.png", "plate 2/e.png"]):
@@ -82,7 +78,7 @@ def test_processes_give_the_results_that_threads_give(tmp_path: Path, config: Ru
     out = tmp_path / "processes"
     printed = in_processes(tmp_path, config, out, "new")
     assert printed == [f"False {name} {status} False" for name, status in expected]
-    assert contents(out) == contents(config.out)
+    assert everything(out) == everything(config.out)
     # One process may empty and remove a folder that another is about to write to.
     for name in ("plate 1/c.png", "plate 1/d.png", "plate 2/e.png"):
         Image.fromarray(fluorescence_field(50, height=96, width=120, n_nuclei=8)[0]).save(tmp_path / "in" / name)
@@ -90,7 +86,7 @@ def test_processes_give_the_results_that_threads_give(tmp_path: Path, config: Ru
     assert [line for line in printed if line.endswith("True")] == ["False a.png ok True", "False b.png ok True"]
     with FolderRun(replace(config, mode="resume")) as run:
         list(run.outcomes())
-    assert contents(out) == contents(config.out)
+    assert everything(out) == everything(config.out)
 
 
 def test_a_worker_that_would_give_other_results_is_refused(tiny_model: Path, config: RunConfig) -> None:

@@ -95,7 +95,7 @@ def _check(outlines: Sequence[Outline], planes: Sequence[Plane], *, is_of_all: b
     ]
     if lost:
         raise ImageValueError(
-            f"{counted(len(lost), 'outline')} of {len(outlines)} lie on planes that the image does not have: "
+            f"{len(lost)} of {counted(len(outlines), 'outline')} drawn on planes that the image does not have: "
             f"{_place_of(lost[0])}; were they drawn on another image?"
         )
 

@@ -111,7 +111,9 @@ def test_a_place_in_a_stack_of_two_dimensions_is_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize("at", [{"position": 3}, {"t": 3}, {"t": 7, "z": 0}], ids=str)
 def test_an_outline_on_a_plane_that_the_image_lacks_is_refused(tmp_path: Path, at: dict[str, int]) -> None:
     path = rois(tmp_path, {"t": 0}, at)
-    with pytest.raises(ImageValueError, match="1 outline of 2 on planes that the image does not have: the outline 2"):
+    with pytest.raises(
+        ImageValueError, match="1 of 2 outlines drawn on planes that the image does not have: the outline 2"
+    ):
         found(path, TIMES)
 
 

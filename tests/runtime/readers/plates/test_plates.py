@@ -206,7 +206,10 @@ class TestHarmony:
             assert "it has 12 x 16 pixels, the segmented channel 24 x 32" in str(by_name["b"].absent)
         with open_planes(field, Selection(channel="rgb")) as (plane,), pytest.raises(ImageReadError, match=r"differ$"):
             whole(plane)
-        with pytest.raises(ImageShapeError, match="does not state the size"), open_planes(field, Selection(mpp=1.3)):
+        with (
+            pytest.raises(ImageShapeError, match="does not state its pixel size"),
+            open_planes(field, Selection(mpp=1.3)),
+        ):
             pass
 
     @pytest.mark.parametrize(
