@@ -132,7 +132,7 @@ def test_a_session_starts_no_more_threads_than_asked(tiny_model: Path) -> None:
 
 
 def test_a_missing_model_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError, match=r"absent\.onnx: no such model file; name an ONNX file"):
+    with pytest.raises(ModelNotFoundError, match=r"absent\.onnx: no such model file; give an ONNX file"):
         load_session(tmp_path / "absent.onnx")
     with pytest.raises(FileNotFoundError, match="no such model file"):
         load_session(tmp_path)

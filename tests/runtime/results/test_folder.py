@@ -196,7 +196,7 @@ def test_a_folder_with_other_things_and_empty_folders_is_fine(tmp_path: Path) ->
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(ResultsExistError, match="is a file"):
+    with pytest.raises(ResultsExistError, match="out: a file"):
         ResultsFolder(tmp_path / "out")
     assert (tmp_path / "out").read_text() == "mine"
 

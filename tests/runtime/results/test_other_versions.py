@@ -150,5 +150,5 @@ def test_a_table_of_the_users_own_is_refused_though_it_has_columns_of_these_name
     (tmp_path / "out/images.csv").write_text("image,status,mine\n")
     code, _, stderr = run_main(infer_main, tmp_path / "a.png", "--out", tmp_path / "out", "--model", tiny_model)
     assert code == 2
-    assert "images.csv: is in the way of the results, and nuclei-infer did not write it" in stderr
+    assert "images.csv: is in the way of the results: nuclei-infer did not write it" in stderr
     assert list(contents(tmp_path / "out")) == ["images.csv"]

@@ -237,7 +237,7 @@ def spoil(content: bytes) -> Callable[[dict[str, bytes]], None]:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (exchange, f"{IMAGE}' not what was packed"),
+        (exchange, f"{IMAGE}' is not what was packed"),
         (lose, f"{IMAGE}' is missing"),
         (edit(version=2), "version: expected 1, found 2"),
         (edit(samples=[{"image_id": "a"}]), r"samples\[0\].image: missing"),
