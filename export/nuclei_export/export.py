@@ -116,7 +116,7 @@ def _compare(run: Path, keras_model: Any, model: Path) -> list[parity.Comparison
     precision, tolerance = session.card.provenance["precision"], session.card.tolerance
     if worst.difference > tolerance:
         raise ParityError(
-            f"{run}: ONNX Runtime in {precision} and Keras differ by {worst.difference:.2g} on {worst.batch} "
+            f"{run}: ONNX Runtime and Keras differ by {worst.difference:.2g} in {precision} on {worst.batch} "
             f"{worst.shape}, more than the declared tolerance of {tolerance:g}; nothing was written"
             + ("; export in fp32" if precision != Precision.FP32 else "")
         )
