@@ -163,7 +163,7 @@ class OwnTiles:
 
 
 class Helpers(Protocol):
-    """Others that can compute tiles of a plane; see `nuclei_runtime.runs.cluster_blocks`."""
+    """Others that can compute tiles of a plane; see `nuclei_runtime.runs.cluster_tiles`."""
 
     def tiles(
         self, plan: Sequence[Tile], task_of: Callable[[Tile], TileTask], network: Network
