@@ -92,6 +92,7 @@ class LabelFile:
                 f"the labels have {counted(len(self.planes), 'plane')}, the image {len(suffixes)}; save the labels of "
                 "all planes in one file, or of each plane in a file of its own, named as in the results folder"
             )
+        _check_order(self.planes, planes or (plane,))
         labels = self.planes[suffixes.index(plane.suffix)]
         size, expected = (" x ".join(map(str, one.shape[:2])) for one in (labels, plane))
         if size != expected:
@@ -107,6 +108,17 @@ class LabelFile:
         n_bytes = labels.shape[0] * labels.shape[1] * dtype.itemsize
         held = min(n_bytes, CACHE_BYTES) if labels.reads_blocks else n_bytes * DECODING_COPIES
         return LabelPlane(lambda rows, columns: _as_labels(labels.read(rows, columns)), held)
+
+
+def _check_order(labels: Sequence[Plane], planes: Sequence[Plane]) -> None:
+    """Refuse labels with other times and depths than the image, though as many; one dimension may go by either name."""
+    for one, of_image in zip(labels, planes, strict=True):
+        found, expected = (one.time, one.z), (of_image.time, of_image.z)
+        if found != expected and None not in (*found, *expected):
+            raise ImageShapeError(
+                f"the labels have a plane of time {found[0]} and Z {found[1]} where the image has one of time "
+                f"{expected[0]} and Z {expected[1]}, counted from 0; save them with the dimensions of the image"
+            )
 
 
 @contextmanager

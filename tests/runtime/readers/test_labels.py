@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,19 @@ def test_what_is_no_label_image_of_this_image_is_refused(
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb" if stored.ndim == 3 else "minisblack")
     with pytest.raises(error, match=message):
         read(tmp_path / "a.tif")
+
+
+def test_labels_with_times_and_depths_swapped_are_refused(tmp_path: Path) -> None:
+    """There are as many of them, and the second would count as the labels of another plane."""
+    stack = np.stack([LABELS * number for number in range(1, 7)]).reshape(3, 2, *LABELS.shape)
+    planes = [replace(plane_of(stack[t, z]), time=t, z=z) for t in range(3) for z in range(2)]
+    for axes, labels in (("TZYX", stack), ("ZTYX", np.moveaxis(stack, 0, 1))):
+        tifffile.imwrite(tmp_path / "a.ome.tif", labels, metadata={"axes": axes})
+        for plane in planes:
+            np.testing.assert_array_equal(read(tmp_path / "a.ome.tif", plane, planes), stack[plane.time, plane.z])  # type: ignore[index]
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata={"axes": "ZTYX"})
+    with pytest.raises(ImageShapeError, match="a plane of time 0 and Z 2 where the image has one of time 1 and Z 0"):
+        read(tmp_path / "a.ome.tif", planes[0], planes)
 
 
 def test_a_stack_of_labels_belongs_to_the_planes_in_their_order(tmp_path: Path) -> None:
