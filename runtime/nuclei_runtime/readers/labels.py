@@ -84,6 +84,7 @@ class LabelFile:
         """
         if self.outlines is not None:
             outlines, remarks = outlines_of_plane(self.outlines, plane, planes)
+            outlines = outlines.at(plane.downsample)
             outlines.check(plane.shape)
             return LabelPlane(outlines.read, self.held_bytes, outlines.numbers, (*outlines.left_out, *remarks))
         suffixes = [one.suffix for one in planes or (plane,)]

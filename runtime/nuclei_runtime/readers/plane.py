@@ -181,6 +181,8 @@ class Plane:
     in_hyperstack : bool
         Whether the file holds several planes along more than one of time, depth and channel. ImageJ then gives a plane
         by its time and its depth, otherwise by its place in the stack.
+    downsample : (float, float)
+        How high and wide a pixel is in pixels of the finest resolution that the file stores.
     coarser : tuple of Plane
         The same plane at lower resolutions, from fine to coarse, if the file stores them.
     glass : (rows, columns) ndarray of bool, optional
@@ -207,6 +209,7 @@ class Plane:
     channel: str | None = None
     measured: tuple[MeasuredChannel, ...] = ()
     in_hyperstack: bool = False
+    downsample: tuple[float, float] = (1.0, 1.0)
     coarser: tuple[Plane, ...] = ()
     glass: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()

@@ -98,10 +98,24 @@ def _planes_of(stack: Stack, selection: Selection) -> list[Plane]:
     # A pyramid may halve Z too: its levels then have other planes.
     smaller = [find_planes(one, stated) for one in coarser if _planes_in(one) == _planes_in(level)]
     in_hyperstack = sum(n > 1 for axis, n in _planes_in(level) if axis != "S") > 1
+    downsample = _downsample(level, stack, "Y"), _downsample(level, stack, "X")
     return [
-        replace(plane, in_hyperstack=in_hyperstack, coarser=tuple(planes[i] for planes in smaller))
+        replace(
+            plane,
+            in_hyperstack=in_hyperstack,
+            downsample=downsample,
+            coarser=tuple(planes[i] for planes in smaller),
+        )
         for i, plane in enumerate(find_planes(level, selection))
     ]
+
+
+def _downsample(level: Stack, finest: Stack, axis: str) -> float:
+    """Return how many pixels of the finest level a pixel of another one stands for."""
+    n, n_finest = (one.shape[one.axes.index(axis)] for one in (level, finest))
+    whole = max(1, round(n_finest / n))
+    # Most pyramids divide by a whole number, and leave out or fill up what remains.
+    return float(whole) if n in (n_finest // whole, -(-n_finest // whole)) else n_finest / n
 
 
 def _planes_in(level: Stack) -> list[tuple[str, int]]:

@@ -8,6 +8,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nuclei_runtime.readers.plane import Plane
 from nuclei_runtime.segmentation.blocks import Block
 from nuclei_runtime.steps.measure import Measures
@@ -18,11 +21,16 @@ _NAMESPACE = uuid.UUID("5f0f4c54-93a5-5a0f-9d3a-0d7a4bd0a4a5")
 """Of the identifiers of nuclei: QuPath wants a UUID for each object, and equal results need equal ones."""
 
 
+_DECIMALS = 3
+"""Of coordinates where levels are not apart by a whole factor: far less than the half pixel that would move a pixel."""
+
+
 class GeoJsonWriter(PlaneWriter):
     """Writes a FeatureCollection, one line per nucleus, as QuPath 0.4 and newer export and import it.
 
     Coordinates are (x, y) in pixels from the upper left corner of the image: whole numbers are corners of pixels, in
-    QuPath as here. QuPath's PathObjectTypeAdapter (io/QuPathTypeAdapters.java) takes measurements that are numbers
+    QuPath as here. They are pixels of the finest resolution of the file, whichever was segmented: QuPath knows no
+    others. QuPath's PathObjectTypeAdapter (io/QuPathTypeAdapters.java) takes measurements that are numbers
     only, and the time and Z of an object from the member ``plane`` of its geometry.
     """
 
@@ -40,7 +48,7 @@ class GeoJsonWriter(PlaneWriter):
             feature = {
                 "type": "Feature",
                 "id": str(uuid.uuid5(_NAMESPACE, f"{self.image}{self.plane.suffix}#{label}")),
-                "geometry": self._geometry([[ring[:, ::-1].tolist() for ring in rings] for rings in polygons]),
+                "geometry": self._geometry([[self._corners(ring) for ring in rings] for rings in polygons]),
                 "properties": {
                     "objectType": "detection",
                     "name": str(label),
@@ -57,6 +65,10 @@ class GeoJsonWriter(PlaneWriter):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _corners(self, ring: NDArray[np.intp]) -> list[list[float]]:
+        at_finest = ring if self.plane.downsample == (1, 1) else np.round(ring * self.plane.downsample, _DECIMALS)
+        return at_finest[:, ::-1].tolist()  # type: ignore[no-any-return]
 
     def _geometry(self, polygons: list[list[Any]]) -> dict[str, Any]:
         one = len(polygons) == 1

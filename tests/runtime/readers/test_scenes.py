@@ -55,6 +55,26 @@ def test_the_tables_call_no_two_scenes_alike(names: tuple[str, ...], labels: lis
 
 
 @pytest.mark.parametrize(
+    ("finest", "level", "expected"),
+    [
+        ((100, 200), (100, 200), (1.0, 1.0)),
+        ((2967, 2220), (741, 555), (4.0, 4.0)),  # of an SVS, without what remains
+        ((2967, 2220), (742, 1110), (4.0, 2.0)),
+        ((100, 100), (40, 67), (2.5, 100 / 67)),
+        ((1, 5), (1, 1), (1.0, 5.0)),
+    ],
+)
+def test_a_level_says_how_large_its_pixels_are(
+    finest: tuple[int, int], level: tuple[int, int], expected: tuple[float, float]
+) -> None:
+    coarser = stack(np.zeros(level, np.uint8))
+    (plane,) = choose_planes(stack(np.zeros(finest, np.uint8), coarser=[coarser]), Selection(level=1))
+    assert plane.downsample == expected
+    (plane,) = choose_planes(stack(np.zeros(finest, np.uint8), coarser=[coarser]), Selection())
+    assert plane.downsample == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
     ("axes", "asked", "expected"),
     [
         ("TYX", {}, False),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import pytest
 import shapely
 from numpy.typing import NDArray
 
+from nuclei_runtime.readers.labels import open_labels
+from nuclei_runtime.readers.outlines.opening import read_outlines
+from nuclei_runtime.readers.plane import plane_of
 from nuclei_runtime.steps.columns import describe_column
 
 
@@ -42,6 +46,22 @@ def test_the_outlines_are_those_of_the_labels_pixel_by_pixel(
     assert kinds.count("MultiPolygon") == 1
     assert kinds.index("MultiPolygon") == odd_labels.max() - 2
     assert [feature["properties"]["name"] for feature in features] == [str(n) for n in range(1, len(features) + 1)]
+
+
+def test_of_a_coarser_level_they_lie_on_the_finest(
+    write_output: Callable[..., Path], odd_labels: NDArray[np.int32]
+) -> None:
+    """QuPath counts the pixels of the finest level, whichever was segmented."""
+    path = write_output("geojson", odd_labels, downsample=(4.0, 2.0))
+    finest = np.repeat(np.repeat(odd_labels, 4, axis=0), 2, axis=1)
+    np.testing.assert_array_equal(painted(json.loads(path.read_text())["features"], finest.shape), finest)
+    np.testing.assert_array_equal(read_outlines(path).at((4.0, 2.0)).labels(odd_labels.shape), odd_labels)
+    path = write_output("geojson", odd_labels, downsample=(2967 / 700, 2220 / 601))
+    plane = replace(plane_of(odd_labels), downsample=(2967 / 700, 2220 / 601))
+    with open_labels(path) as file:
+        height, width = odd_labels.shape
+        read = file.of(plane).read(slice(0, height), slice(0, width))
+    np.testing.assert_array_equal(read, odd_labels)
 
 
 def test_qupath_takes_them_for_detections_with_measurements(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 
@@ -95,11 +95,26 @@ class Outlines:
         One sentence for each kind of object in the file that is no nucleus.
     n_without_area : int
         How many of these are points, lines or other objects without an area, which may mark nuclei nobody outlined.
+    of_finest : bool
+        Whether the outlines are in pixels of the finest resolution that the image is stored at, and not in those of the
+        one that they were drawn on.
     """
 
     outlines: tuple[Outline, ...]
     left_out: tuple[str, ...] = ()
     n_without_area: int = 0
+    of_finest: bool = False
+
+    def at(self, downsample: tuple[float, float]) -> Outlines:
+        """Return the outlines in pixels of a resolution that is this much lower than the finest in height and width."""
+        if not self.of_finest or downsample == (1, 1):
+            return self
+        return replace(
+            self,
+            outlines=tuple(
+                replace(outline, rings=tuple(ring / downsample for ring in outline.rings)) for outline in self.outlines
+            ),
+        )
 
     @property
     def n_outlines(self) -> int:

@@ -1,8 +1,9 @@
 """Outlines in GeoJSON, as QuPath exports its objects.
 
-QuPath counts pixels as `Outline` does: whole numbers are corners. A cell has its nucleus beside its own outline
-(``nucleusGeometry``). What QuPath's own measurements ignore is ignored here too: classes whose names end in ``*``.
-QuPath states the plane of each object except on the first plane of a stack (ROITypeAdapter in io/ROITypeAdapters.java).
+QuPath counts pixels as `Outline` does: whole numbers are corners. They are those of the finest resolution. A cell has
+its nucleus beside its own outline (``nucleusGeometry``). What QuPath's own measurements ignore is ignored here too:
+classes whose names end in ``*``. QuPath states the plane of each object except on the first plane of a stack
+(ROITypeAdapter in io/ROITypeAdapters.java).
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def read_geojson(_: str, content: bytes) -> Outlines:
         outlines = [replace(outline, time=outline.time or 0, z=outline.z or 0) for outline in outlines]
     kept = tuple(outline for index, outline in enumerate(outlines) if index not in regions)
     sentences = (f"left out {counted(n, 'object')}: {what}" for what, n in left_out.items() if n)
-    return Outlines(kept, tuple(sentences), n_without_area)
+    return Outlines(kept, tuple(sentences), n_without_area, of_finest=True)
 
 
 def _features(document: Any) -> Iterator[dict[str, Any]]:
