@@ -79,11 +79,13 @@ class Pictures:
             record = record_of(self._out, name)
             if record is None or record.source is None or digest_source(file) != record.source:
                 return {}
+            pictures = {}
             with open_planes(file.source, self._selection) as planes:
-                return {
-                    _key(name, plane): self._webp(PillowImage.fromarray(draw_plane(plane, overlay_scale(plane.shape))))
-                    for plane in planes
-                }
+                for plane in planes:
+                    with suppress(ImageError, FileNotFoundError):  # a plane that failed costs no other its picture
+                        drawn = PillowImage.fromarray(draw_plane(plane, overlay_scale(plane.shape)))
+                        pictures[_key(name, plane)] = self._webp(drawn)
+            return pictures
         except (ImageError, InputsError, FileNotFoundError):
             return {}
 

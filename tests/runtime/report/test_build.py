@@ -125,6 +125,23 @@ def test_an_image_that_has_changed_is_not_shown(results: Path, copied: Path) -> 
     assert (found["plate 1/A01.tif"], found["plate 2/A01.tif"]) == ("overlay", "image")
 
 
+def test_a_frame_that_cannot_be_read_costs_no_other_its_picture(tmp_path: Path, tiny_model: Path) -> None:
+    frames = np.stack([fluorescence_field(seed, height=64, width=80, n_nuclei=5)[0] for seed in range(3)])
+    frames = frames.astype(np.float32)
+    frames[1, 0, 0] = np.nan
+    tifffile.imwrite(tmp_path / "series.tif", frames, photometric="minisblack", metadata={"axes": "TYX"})
+    config = RunConfig((str(tmp_path / "series.tif"),), tmp_path / "out", SegmenterOptions(tiny_model))
+    with FolderRun(config) as run:
+        list(run.outcomes())
+    write_report(tmp_path / "out")
+    images = document(tmp_path / "out")["images"]
+    assert [(image["row"]["status"], image["picture"]) for image in images] == [
+        ("ok", "image"),
+        ("failed", None),
+        ("ok", "image"),
+    ]
+
+
 def test_the_fields_of_a_plate_are_shown_without_the_outlines_of_their_overlays(
     tmp_path: Path, plates: Any, tiny_model: Path
 ) -> None:

@@ -21,7 +21,7 @@ async function showCharts() {
   if (!name) return;
   const groupOf = {
     condition: (image) => image.condition || "no condition",
-    folder: (image) => (image.folder === "." ? report.title : image.folder),
+    folder: (image) => (image.folder === "." ? "the folder itself" : image.folder),
     well: (image) => (image.well ? [plateNames.length > 1 && image.well[0], image.well[3]].filter(Boolean).join("/") : "no well"),
     image: (image) => image.row.image,
     all: () => "all",
