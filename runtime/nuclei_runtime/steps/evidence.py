@@ -6,7 +6,7 @@ It is measured in what the network is shown, so that neither the exposure nor th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -47,6 +47,8 @@ class Evidence:
         Share of the pixels of the nuclei that have no contrast left, 0 to 1: all their colours are clipped.
     sharpness : float, optional
         How steep the edges of the nuclei are; see `sharpness_of`.
+    flatness : float, optional
+        Share of neighbouring pixels that are equal, 0 to 1; see `flatness_of`.
     """
 
     contrast: Contrast | None = None
@@ -56,6 +58,7 @@ class Evidence:
     size: float | None = None
     saturation: float | None = None
     sharpness: float | None = None
+    flatness: float | None = None
 
 
 NO_EVIDENCE = Evidence()
@@ -97,6 +100,7 @@ def evidence_of(
         look.diameter_px * scale / known_px if look.n_nuclei else None,
         saturation_of(parts),
         sharpness_of(parts, scale),
+        flatness_of(shown for shown, _ in parts),
     )
 
 
@@ -144,6 +148,22 @@ def sharpness_of(parts: Shown, scale: float) -> float | None:
                 across = pixels.take(before, axis=0) - pixels.take(after, axis=0)
                 sums[index] += (sign * across).sum(dtype=np.float64)
     return float(sums[0] / sums[1]) if sums[1] else None
+
+
+def flatness_of(parts: Iterable[NDArray[np.float32]]) -> float:
+    """Return the share of neighbours, along rows and columns, that are equal in all colours.
+
+    Only pixels that are neither black nor white count: those may be clipped. If there are no others, it is 1.
+    """
+    n_pairs = n_equal = 0
+    for shown in parts:
+        colours = shown.reshape(*shown.shape[:2], -1)
+        counts = (colours.max(axis=-1) > 0) & (colours.min(axis=-1) < 1)
+        for lines, counted in ((colours, counts), (colours.swapaxes(0, 1), counts.T)):
+            pairs = counted[1:] & counted[:-1]
+            n_pairs += int(np.count_nonzero(pairs))
+            n_equal += int(np.count_nonzero(pairs & (lines[1:] == lines[:-1]).all(axis=-1)))
+    return n_equal / n_pairs if n_pairs else 1.0
 
 
 def _pixels(shown: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -48,6 +48,11 @@ class Flag(StrEnum):
         "the image contains more than noise, but no nuclei were found in it",
         "look at it; if there are nuclei, check the channel, or give their --diameter",
     )
+    FLAT = (
+        "flat",
+        "nearly all neighbouring pixels are equal, as in a mask or a label image and in no image of a microscope",
+        "keep masks and label images out of the folder of the images; of a real image, use the one before filtering",
+    )
     CONTRAST = (
         "contrast",
         "the brightest parts lie far above the range of the contrast stretch; if they are nuclei "
@@ -80,6 +85,11 @@ class Flag(StrEnum):
         "the network is less certain of its nuclei than usual, or than --min-quality requires: many may be wrong",
         "look at the outlines; try --diameter, --stain or --channel, correct the labels, or fine-tune the model",
     )
+
+
+MAX_FLATNESS = 0.95
+"""`Evidence.flatness` was at least 0.99 for 12 label images of other laboratories, 1 for masks made from these, and at
+most 0.77 for 60 images of `train`, `val` and other laboratories."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +133,7 @@ def flags_of(evidence: Evidence, limits: FlagLimits | None, min_quality: float |
     if min_quality is None and limits is not None:
         min_quality = limits.min_expected_ap
     raised = {
+        Flag.FLAT: _is_above(evidence.flatness, MAX_FLATNESS),
         Flag.CONTRAST: evidence.contrast is not None and evidence.contrast.is_exceeded,
         Flag.LOW_EXPECTED_AP: _is_above(min_quality, evidence.expected_ap),
     }
@@ -149,7 +160,7 @@ def complete_flags(flags: tuple[Flag, ...], n_found: int) -> tuple[Flag, ...]:
     check_argument(is_whole(n_found), "n_found", "the number of nuclei", n_found)
     if n_found or Flag.BLANK in flags:
         return flags
-    return (Flag.NOTHING_FOUND, *(flag for flag in flags if flag in (Flag.CONTRAST, Flag.UNFAMILIAR)))
+    return (Flag.NOTHING_FOUND, *(flag for flag in flags if flag in (Flag.FLAT, Flag.CONTRAST, Flag.UNFAMILIAR)))
 
 
 def _is_above(value: float | None, limit: float | None) -> bool:

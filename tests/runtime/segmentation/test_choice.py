@@ -247,6 +247,13 @@ def test_what_is_known_of_an_image_is_said_of_every_view(bundled: Segmenter) -> 
     assert (blank.evidence.appearance, blank.evidence.size, blank.flags) == (None, None, (Flag.BLANK,))
 
 
+def test_a_label_image_and_a_mask_are_no_images(bundled: Segmenter) -> None:
+    labels = fluorescence_field(0, height=160, width=192)[1]
+    assert Flag.FLAT in bundled.segment(labels.astype(np.uint16)).flags
+    assert Flag.FLAT in bundled.segment(np.where(labels > 0, np.uint8(255), np.uint8(0))).flags
+    assert Flag.FLAT not in bundled.segment(FIELD).flags
+
+
 def test_a_poor_image_is_flagged_and_so_is_one_without_nuclei(bundled: Segmenter) -> None:
     demanding = Segmenter(threads=1, min_quality=1.0)
     assert Flag.LOW_EXPECTED_AP in demanding.segment(FIELD).flags

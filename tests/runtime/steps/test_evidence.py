@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nuclei_runtime.steps.evidence import evidence_of, saturation_of, sharpness_of
+from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.steps.evidence import evidence_of, flatness_of, saturation_of, sharpness_of
 from nuclei_runtime.steps.novelty import N_NUMBERS, Appearance, Familiar, appearance_of
 from nuclei_runtime.steps.view import Look, Signs
 
@@ -49,6 +50,19 @@ def test_the_edges_are_those_of_rows_and_columns_one_by_one() -> None:
                 after = shown[row + step * down, column + step * right]
                 differences[step] += float((before - after).sum()) * (1 if mask[row, column] else -1)
     assert sharpness_of([(shown, mask)], 1.0) == pytest.approx(differences[2] / differences[6], rel=1e-4)
+
+
+def test_neighbours_are_equal_in_label_images_alone() -> None:
+    grey = np.array([[0, 0.2, 0.2, 0.4], [1, 0.2, 0.3, 0.4]], np.float32)  # 3 of 7 pairs without black and white
+    assert flatness_of([grey]) == pytest.approx(3 / 7)
+    colours = np.repeat(grey[..., np.newaxis], 3, axis=2)
+    assert flatness_of([colours, colours]) == pytest.approx(3 / 7)
+    colours[0, 1, 2] = 0.9  # equal in two colours
+    assert flatness_of([colours]) == pytest.approx(1 / 7)
+    assert flatness_of([disk(0)[0]]) == 1  # a mask
+    assert flatness_of([np.zeros((1, 1), np.float32)]) == 1
+    shown = fluorescence_field(3, height=128, width=128)[0] / 255
+    assert flatness_of([shown.astype(np.float32)]) < 0.7
 
 
 def test_a_grey_part_is_one_with_three_equal_channels() -> None:

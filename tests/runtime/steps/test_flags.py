@@ -40,6 +40,7 @@ ORDINARY = Evidence(
     size=1.0,
     saturation=0.01,
     sharpness=0.7,
+    flatness=0.77,
 )
 
 
@@ -55,6 +56,7 @@ def test_an_ordinary_image_has_no_flag() -> None:
         ({"contrast": Contrast(0.0, 0.0, 0.0)}, "blank"),
         ({"contrast": Contrast(7.0, 7.0)}, "blank"),
         ({"contrast": Contrast(0.0, 100.0, 0.5, brightest=601.0)}, "contrast"),
+        ({"flatness": 0.96}, "flat"),
         ({"saturation": 0.21}, "saturated"),
         ({"sharpness": 0.39}, "out_of_focus"),
         ({"size": 2.01}, "nucleus_size"),
@@ -85,7 +87,7 @@ def test_without_limits_only_what_holds_for_every_network_is_flagged() -> None:
 def test_where_nothing_is_found_the_flags_of_nuclei_are_replaced() -> None:
     every = tuple(flag for flag in Flag if flag is not Flag.BLANK)
     assert complete_flags(every, 1) == every
-    assert complete_flags(every, 0) == (Flag.NOTHING_FOUND, Flag.CONTRAST, Flag.UNFAMILIAR)
+    assert complete_flags(every, 0) == (Flag.NOTHING_FOUND, Flag.FLAT, Flag.CONTRAST, Flag.UNFAMILIAR)
     assert complete_flags((), 0) == (Flag.NOTHING_FOUND,)
     assert complete_flags((Flag.BLANK,), 0) == (Flag.BLANK,)
 
