@@ -194,7 +194,7 @@ def choose(
     known_px : float
         Diameter of the training nuclei.
     look : callable
-        Returns what the network finds in a view, or None if the view is not different from another one.
+        Returns what the network finds in a view, or None if the view is not different from an earlier one.
 
     Returns
     -------
@@ -206,10 +206,11 @@ def choose(
     promises: dict[View, float] = {}
     looks: dict[View, Look] = {}
 
-    def see(view: View) -> None:
+    def see(view: View) -> bool:
         seen = look(view)
         if seen is not None:
             looks[view], promises[view] = seen, choice.expected_ap(seen.signs)
+        return seen is not None
 
     def size(view: View) -> float:
         return looks[view].diameter_px * view.scale.factor / known_px
@@ -230,11 +231,9 @@ def choose(
             continue
         # Further only where the nuclei still look large or small. If in doubt, they may be pieces of larger ones.
         if view.scale.factor < first.scale.factor:
-            if is_doubtful or size(reduced) > LOOKS_LARGE:
-                see(view)
+            if (is_doubtful or size(reduced) > LOOKS_LARGE) and see(view):
                 reduced = view
-        elif size(enlarged) < smaller:
-            see(view)
+        elif size(enlarged) < smaller and see(view):
             enlarged = view
     needed = promises[first] + choice.margin
     if looks[first].n_nuclei < MIN_NUCLEI:

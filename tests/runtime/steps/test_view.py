@@ -80,6 +80,11 @@ def test_a_stain_of_a_grey_image_is_no_view() -> None:
     assert looked({AS_IT_IS: seen(0.3), **looks})[0] == AS_IT_IS
 
 
+def test_scales_at_which_the_network_sees_the_same_are_no_views() -> None:
+    looks: dict[View, Look | None] = dict.fromkeys(other_views(stain="rgb"))
+    assert looked({AS_IT_IS: seen(0.0, 0, 0), **looks})[:2] == (AS_IT_IS, 0.0)
+
+
 def test_another_view_must_promise_more_by_the_margin() -> None:
     assert looked({AS_IT_IS: seen(0.5), View(HALF): seen(0.51)})[:2] == (AS_IT_IS, 0.5)
     assert looked({AS_IT_IS: seen(0.5), View(HALF): seen(0.53)})[0] == View(HALF)
