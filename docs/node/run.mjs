@@ -193,7 +193,11 @@ const STEPS = {
   structure_normalisation: structureNormalisation,
 };
 
-function toImage({ values, shape: [height, width, samples = 1] }) {
+function toImage({ values, shape }) {
+  const [height, width, samples = 1] = shape;
+  if (![2, 3].includes(shape.length) || ![1, 3, 4].includes(samples) || values.length === 0)
+    throw new Error(`found an array of shape (${shape.join(", ")}), expected (H, W), (H, W, 3) or (H, W, 4)`);
+  if (!values.every(Number.isFinite)) throw new Error("found values that are NaN or infinite; replace them first");
   const channels = samples === 4 ? 3 : samples; // without alpha
   const data = new values.constructor(height * width * channels);
   for (let i = 0; i < data.length; i++) data[i] = values[Math.floor(i / channels) * samples + (i % channels)];

@@ -127,6 +127,24 @@ def test_an_image_without_contrast_gives_what_python_gives(run_node: Run, tiled_
     np.testing.assert_array_equal(maps_of_node(run_node, tiled_model, tmp_path / "flat.npy", tmp_path), expected)
 
 
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (np.zeros((9, 8, 2), np.uint8), "found an array of shape (9, 8, 2), expected (H, W)"),
+        (np.zeros((0, 8), np.uint8), "found an array of shape (0, 8), expected (H, W)"),
+        (np.full((9, 8), np.nan, np.float32), "found values that are NaN or infinite"),
+    ],
+)
+def test_what_python_refuses_is_refused(
+    run_node: Run, tiled_model: Path, tmp_path: Path, image: np.ndarray, reason: str
+) -> None:
+    np.save(tmp_path / "image.npy", image)
+    done = run_node(tiled_model, tmp_path / "image.npy", tmp_path / "maps.npy")
+    assert done.returncode != 0
+    assert reason in done.stderr
+    assert not (tmp_path / "maps.npy").exists()
+
+
 def test_a_model_without_a_card_is_an_error(
     run_node: Run, tmp_path: Path, make_tiny_model: Callable[..., Path]
 ) -> None:
