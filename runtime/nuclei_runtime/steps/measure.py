@@ -6,6 +6,7 @@ two.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,6 +28,10 @@ Benkrid and Crookes, "Design and FPGA implementation of a perimeter estimator", 
 _PERIMETER[[5, 7, 15, 17, 25, 27]] = 1
 _PERIMETER[[21, 33]] = np.sqrt(2)
 _PERIMETER[[13, 23]] = (1 + np.sqrt(2)) / 2
+
+
+_MAX_EXPONENT = 480
+"""Values up to 2^480 can be squared and summed up over 2^60 pixels."""
 
 
 @dataclass(frozen=True)
@@ -139,16 +144,28 @@ def measure_intensities(regions: Regions, image: Image) -> Measures:
         Arrays by the keys of `nuclei_runtime.steps.columns.STATISTICS`, with one value per nucleus, in the units of
         the image.
     """
-    values = image.reshape(image.shape[0] * image.shape[1], -1)[regions.places, :3].mean(axis=1, dtype=np.float64)
+    colours: NDArray[Any] = image.reshape(image.shape[0] * image.shape[1], -1)[regions.places, :3]
+    unit = _unit_of(colours)
+    values = (colours if unit == 1 else colours / unit).mean(axis=1, dtype=np.float64)
     total = regions.sums(values)
     mean = total / regions.sizes
-    return {
+    measures = {
         "mean": mean,
         "sum": total,
         "min": np.minimum.reduceat(values, regions.starts),
         "max": np.maximum.reduceat(values, regions.starts),
         "sd": np.sqrt(regions.sums((values - regions.spread(mean)) ** 2) / regions.sizes),
     }
+    with np.errstate(over="ignore"):  # a sum may be beyond all floats
+        return {name: found * unit for name, found in measures.items()}
+
+
+def _unit_of(values: NDArray[Any]) -> float:
+    """Return a power of two in which values are small enough to be squared and summed up: 1 for all but huge ones."""
+    if values.dtype.kind != "f" or values.dtype.itemsize < 8:
+        return 1.0
+    _, exponent = math.frexp(float(np.abs(values).max(initial=0)))
+    return float(2.0 ** max(exponent - _MAX_EXPONENT, 0))
 
 
 def areas_of(labels: Labels) -> NDArray[np.intp]:

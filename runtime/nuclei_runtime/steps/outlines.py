@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Labels
+from nuclei_runtime.errors import ImageValueError
 
 _AHEAD = (
     # Step to the next corner, then the pixels ahead on the right and on the left, relative to the corner's own pixel.
@@ -37,10 +38,21 @@ def trace_outlines(labels: Labels) -> list[NDArray[np.float64]]:
         For each nucleus 1..N, the (row, column) of its corners, clockwise on the screen. The last corner repeats the
         first. As in ``centroid_row_px`` and ``centroid_column_px``, whole numbers are the centres of pixels, so
         corners lie at half-integers, from -0.5 to H - 0.5 and W - 0.5.
+
+    Raises
+    ------
+    ImageValueError
+        A number is missing.
     """
     from scipy import ndimage
 
     boxes = ndimage.find_objects(labels)
+    if None in boxes:
+        missing = boxes.index(None) + 1
+        raise ImageValueError(
+            f"found labels up to {len(boxes)} without {missing}, expected all numbers from 1; number them anew, as "
+            "skimage.segmentation.relabel_sequential does"
+        )
     return [
         _trace(labels[rows, columns] == number, (rows.start, columns.start))
         for number, (rows, columns) in enumerate(boxes, 1)

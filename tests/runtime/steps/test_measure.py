@@ -127,6 +127,21 @@ def test_colours_count_alike_and_alpha_not_at_all(channels: int) -> None:
         np.testing.assert_allclose(found[name.removeprefix("intensity_")], values, rtol=1e-12)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_huge_intensities_are_measured_like_others(channels: tuple[int, ...]) -> None:
+    """Their squares, and the sum of three colours, are beyond float64."""
+    labels = random_labels(3)
+    image = np.random.default_rng(3).uniform(-1, 1, (*labels.shape, *channels))
+    unit = 2.0**1023
+    expected, found = (measure_intensities(Regions.of(labels), one) for one in (image, image * unit))
+    for name in ("mean", "min", "max", "sd"):
+        np.testing.assert_allclose(found[name], expected[name] * unit, rtol=1e-12)
+    is_finite = np.abs(expected["sum"]) < 1
+    assert is_finite.any()
+    np.testing.assert_allclose(found["sum"][is_finite], expected["sum"][is_finite] * unit, rtol=1e-12)
+
+
 def test_numbers_beyond_sixteen_bits() -> None:
     labels = np.zeros((3, 9), np.int32)
     labels[0, :4], labels[2, 3:], labels[0, 8] = 70_001, 5, 200_000

@@ -16,6 +16,7 @@ from shapely.validation import explain_validity
 from skimage.draw import polygon2mask
 
 from nuclei_runtime.checks.synthetic import fluorescence_field
+from nuclei_runtime.errors import ImageValueError
 from nuclei_runtime.steps.outlines import trace_outlines, trace_polygons
 
 ENCLOSED = np.ones((3, 3), int)
@@ -87,6 +88,11 @@ def test_coordinates_are_those_of_centroids() -> None:
     (outline,) = trace_outlines(drawn("....", "..11"))
     assert outline.dtype == np.float64
     assert outline.tolist() == [[0.5, 1.5], [0.5, 3.5], [1.5, 3.5], [1.5, 1.5], [0.5, 1.5]]
+
+
+def test_labels_with_a_gap_are_refused() -> None:
+    with pytest.raises(ImageValueError, match="found labels up to 7 without 1, expected all numbers from 1"):
+        trace_outlines(np.array([[0, 5], [7, 0]], np.int32))
 
 
 def test_no_nuclei_have_no_outlines() -> None:
