@@ -161,7 +161,7 @@ def calls(segmenter: Segmenter, folder: Path) -> Iterator[tuple[str, Callable[[A
     yield "stain", lambda value: View(stain=value), (None, *NO_TEXTS, "pas")
     yield "enlarged", lambda value: Scale(enlarged=value), (None, *NO_COUNTS, 0, 33)
     yield "reduced", lambda value: Scale(reduced=value), (None, *NO_COUNTS, 0, 33)
-    yield "one of", lambda value: Scale(value, value), (2,)
+    yield "enlarged", lambda value: Scale(value, value), (2,)
 
 
 def check(name: str, call: Callable[[Any], Any], value: Any) -> None:
