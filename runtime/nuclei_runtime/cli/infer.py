@@ -101,8 +101,8 @@ def infer(
         bool,
         typer.Option(
             "--tta",
-            help="Test-time augmentation: usually better for small touching nuclei, but the network takes five times "
-            "as long.",
+            help="Test-time augmentation: also shows the network the image enlarged, unless its nuclei are large. "
+            "Usually better for small touching nuclei, but up to five times slower.",
         ),
     ] = False,
     diameter: Annotated[

@@ -30,6 +30,7 @@ _MEANINGS = {
     "overlay_scale": ("", "how many times smaller the overlay is than the image, along each side"),
     "scale": ("", "factor by which the image was enlarged for the network, along each side"),
     "stain": ("", "what the network saw: rgb (the image as it is, colour or grey), or the stain he or hdab"),
+    "tta": ("", "true if the network was also shown the image enlarged (--tta), otherwise false"),
     "estimated_diameter_px": ("px", "median diameter of the nuclei, as disks of equal area"),
     "expected_ap": (
         "",

@@ -102,6 +102,8 @@ class PlaneOutcome:
         How many times larger than the plane the network saw it, along each side.
     stain : str, optional
         As which stain; see `nuclei_runtime.steps.view.View`.
+    tta : bool, optional
+        Whether the network was also shown the plane twice as large as `scale` says.
     estimated_diameter_px : float, optional
         Median diameter of disks with the areas of the nuclei.
     expected_ap : float, optional
@@ -153,6 +155,7 @@ class PlaneOutcome:
         lambda found: None if found.corrections is not None else round(found.written.view.scale.factor, 3)
     )
     stain: str | None = _column(lambda found: None if found.corrections is not None else found.written.view.stain)
+    tta: bool | None = _column(lambda found: None if found.corrections is not None else found.written.view.tta)
     estimated_diameter_px: float | None = _column(lambda found: _rounded(found.written.diameter_px))
     expected_ap: float | None = _column(lambda found: _rounded(found.written.evidence.expected_ap))
     flags: str | None = _column(lambda found: None if found.corrections is not None else joined(found.written.flags))

@@ -52,7 +52,7 @@ def describe_method(segmenter: Segmenter, selection: Selection, outputs: OutputO
         "scale": str(segmenter.network.view.scale),
         "stain": segmenter.network.view.stain,
         "other_views": [str(view) for view in segmenter.network.others],
-        "test_time_augmentation": segmenter.network.tta,
+        "test_time_augmentation": segmenter.network.view.tta,
         "tissue_mask": segmenter.network.skips_glass,
         "selection": asdict(selection),
         "preprocessing": [asdict(step) for step in card.preprocessing],

@@ -106,13 +106,13 @@ def choose_view(plane: Plane, network: Network, budget: Budget, whole_px: int) -
         choice,
         (network.view, *network.others),
         network.card.training_nucleus_diameter_px,
-        lambda view: eye.look_first(choice) if view == network.view else eye.look(view),
+        lambda view: eye.look_first(choice) if view == eye.first else eye.look(view),
     )
-    return replace(eye.shown(view), evidence=eye.evidence(view, expected_ap))
+    return replace(eye.shown(view), evidence=eye.evidence(replace(view, tta=False), expected_ap))
 
 
 class Eye:
-    """Looks at a plane in several views. What they share is computed once.
+    """Looks at a plane in several views, none of which is averaged. What they share is computed once.
 
     Parameters
     ----------
@@ -124,7 +124,9 @@ class Eye:
     """
 
     def __init__(self, plane: Plane, network: Network, budget: Budget, whole_px: int) -> None:
-        self._plane, self._network, self._budget = as_grey(plane), network, budget
+        self.first = replace(network.view, tta=False)
+        """The network's own view, which is looked at first."""
+        self._plane, self._network, self._budget = as_grey(plane), replace(network, view=self.first), budget
         self._inputs: dict[str, PlaneInput] = {}
         self._last: tuple[str, Region, NDArray[np.float32]] | None = None
         self._found: dict[View, Found] = {}
@@ -143,9 +145,8 @@ class Eye:
 
     def shown(self, view: View) -> Shown:
         """Return the plane in a view, with its nuclei if they were found while looking."""
-        found = None if self._network.tta else self._found.get(view)
-        plane_input = self._input(view.stain)
-        return Shown(replace(self._network, view=view, others=()), plane_input, Evidence(plane_input.contrast), found)
+        plane_input, network = self._input(view.stain), replace(self._network, view=view, others=())
+        return Shown(network, plane_input, Evidence(plane_input.contrast), self._found.get(view))
 
     def find(self, view: View) -> list[tuple[Maps, Labels]]:
         """Return the maps and the nuclei of each of the parts."""
@@ -171,7 +172,7 @@ class Eye:
 
         If it promises little, it is looked at in the same parts as in the other views, so that they can be compared.
         """
-        view = self._network.view
+        view = self.first
         if not self._is_one_block or self.parts == [self._whole]:
             return self.look(view)
         maps, labels = self._find_whole(view)
@@ -189,7 +190,7 @@ class Eye:
 
     def _shown_parts(self) -> list[NDArray[np.float32]]:
         """What the network is shown of the parts in the first view, at the plane's own scale."""
-        return [self._shown(self._network.view.stain, part) for part in self.parts]
+        return [self._shown(self.first.stain, part) for part in self.parts]
 
     def _shown(self, stain: str, region: Region) -> NDArray[np.float32]:
         """What the network is shown of a region: mostly that, or what lies in it, is what is asked for next."""
@@ -220,7 +221,7 @@ class Eye:
         height, width = self._plane.shape[:2]
         if max(height, width) <= SQUARE_PX:
             return [self._whole]
-        contrast = self._input(self._network.view.stain).contrast
+        contrast = self._input(self.first.stain).contrast
         n_squares = min(max(height * width // PX_PER_SQUARE, 1), MAX_SQUARES)
         if contrast is None or contrast.blocks is None:
             if self._is_one_block:
@@ -247,7 +248,7 @@ class Eye:
 
     def _find(self, view: View, part: Region) -> tuple[Maps, Labels]:
         """Return the maps and the nuclei of a part of the plane, as if it were an image of its own."""
-        network = replace(self._network, view=view, others=(), tta=False)
+        network = replace(self._network, view=view, others=())
         rows, columns = part
         shape = rows.stop - rows.start, columns.stop - columns.start
         budget = self._budget.of(network, shape)

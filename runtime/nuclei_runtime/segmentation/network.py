@@ -31,11 +31,10 @@ class Network:
     ----------
     session : Session
     view : View
-        How the network is shown an image, apart from what test-time augmentation adds.
-    tta : bool
-        Whether the network's output is averaged over two scales.
+        How the network is shown an image.
     others : tuple of View
-        Further views. If there are any, one is chosen for each image; see `nuclei_runtime.segmentation.choice`.
+        Further views, without `View.tta`. If there are any, one is chosen for each image, and whether it is averaged;
+        see `nuclei_runtime.segmentation.choice`.
     sieve : Sieve
         Which of the nuclei found are kept.
     skips_glass : bool
@@ -46,7 +45,6 @@ class Network:
 
     session: Session
     view: View
-    tta: bool
     others: tuple[View, ...] = ()
     sieve: Sieve = field(default_factory=Sieve)
     skips_glass: bool = True
@@ -60,7 +58,7 @@ class Network:
     @property
     def magnification(self) -> float:
         """How much larger than the image, along each side, is the largest input that the network gets for it."""
-        return self.view.scale.factor * (MAGNIFICATION if self.tta else 1)
+        return self.view.scale.factor * (MAGNIFICATION if self.view.tta else 1)
 
     @property
     def tiling(self) -> Tiling | None:
@@ -74,8 +72,9 @@ class Network:
         return self.view.scale.method(self.card.postprocessing)
 
     def fixed(self) -> tuple[Network, ...]:
-        """Return the network with each of its views, from which it then chooses no more."""
-        return tuple(replace(self, view=view, others=()) for view in (self.view, *self.others))
+        """Return the network with each view that it may choose and that needs the most memory; it chooses no more."""
+        views = (replace(view, tta=self.view.tta) for view in (self.view, *self.others))
+        return tuple(replace(self, view=view, others=()) for view in views)
 
     def unstained(self) -> Network:
         """Return the network with its views as they are for a plane without colours."""
@@ -92,7 +91,7 @@ class Network:
         ImageValueError
             The network's output is not finite.
         """
-        run = average_scales(self.session.run) if self.tta else self.session.run
+        run = average_scales(self.session.run) if self.view.tta else self.session.run
         maps = self.view.scale.run(run)(batch)
         if not np.isfinite(maps).all():  # every comparison with NaN is false: there would be no nuclei and no error
             raise ImageValueError("the model gives NaN or infinite probabilities for it; export the model again")
@@ -130,9 +129,9 @@ def load_network(options: SegmenterOptions) -> Network:
         )
     given = options.sieve, options.tissue_mask, options.min_quality
     if options.view is not None:
-        return Network(session, options.view, options.tta, (), *given)
+        return Network(session, replace(options.view, tta=options.view.tta or options.tta), (), *given)
     known_px = card.training_nucleus_diameter_px
     scale = None if options.diameter_px is None else scale_for(options.diameter_px, known_px)
-    view = View(scale or Scale(), options.stain or AS_IS)
+    view = View(scale or Scale(), options.stain or AS_IS, options.tta)
     others = () if card.views is None else other_views(scale, options.stain)
-    return Network(session, view, options.tta, others, *given)
+    return Network(session, view, others, *given)

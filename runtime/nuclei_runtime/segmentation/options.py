@@ -62,7 +62,8 @@ class SegmenterOptions:
     threads : int, optional
         Threads for one call. Without it, as many as the container or the machine grants.
     tta : bool
-        Test-time augmentation; see `nuclei_runtime.steps.tta`.
+        Test-time augmentation; see `nuclei_runtime.steps.tta`. If the view is chosen for each image, those whose
+        nuclei look large are not averaged; see `nuclei_runtime.steps.view.choose`.
     diameter_px : float, optional
         Median diameter of the nuclei in the images, in pixels, which fixes the scale; see
         `nuclei_runtime.steps.scale`.

@@ -48,7 +48,8 @@ class Segmenter:
     threads : int, optional
         Threads for one call. Without it, as many as the container or the machine grants.
     tta : bool
-        Test-time augmentation: mostly more accurate, five times slower; see `nuclei_runtime.steps.tta`.
+        Test-time augmentation: mostly more accurate. Images whose nuclei are not large take five times as long, and
+        so does every image if the view is fixed; see `nuclei_runtime.steps.tta`.
     diameter_px : float, optional
         Median diameter of the nuclei, 4 to 400 pixels, which fixes the scale; see `nuclei_runtime.steps.scale`.
     stain : str, optional

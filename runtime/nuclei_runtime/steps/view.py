@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,10 @@ SCALES = (Scale(), Scale(1, 2), Scale(1, 3), Scale(1, 4), Scale(2, 1), Scale(4, 
 LOOKS_LARGE, LOOKS_SMALL = 1.7, 0.5
 """Of an image that is not doubtful, only the scales are tried that the size of the nuclei suggests: that at which they
 are seen, relative to the training nuclei. Looking at it twice as large costs as much as looking at four images; on the
-validation images, nuclei of more than half the size gained nothing by it."""
+validation images, nuclei of more than half the size gained nothing by it.
+
+Nor is test-time augmentation of use to an image whose nuclei look large in the view that was chosen: enlarged, they
+look larger still."""
 
 MIN_NUCLEI = 3
 """Fewer nuclei may be specks or noise: a view that shows so few must promise as much as an image that is not looked at
@@ -58,32 +61,37 @@ class View:
     stain : str
         ``rgb`` for the image's own colours or grey, or a key of `nuclei_runtime.steps.stains.STAINS`, which changes
         images with colours only.
+    tta : bool
+        Test-time augmentation: whether the network's output is averaged with that for the image twice as large as
+        `scale` says; see `nuclei_runtime.steps.tta`.
 
     Raises
     ------
     ArgumentError
-        This is no scale, or no stain.
+        This is no scale or no stain, or `tta` is neither True nor False.
     """
 
     scale: Scale = field(default_factory=Scale)
     stain: str = AS_IS
+    tta: bool = False
 
     def __post_init__(self) -> None:
         check_argument(isinstance(self.scale, Scale), "scale", "a Scale, such as Scale(reduced=2)", self.scale)
         check_argument(is_one_of(STAIN_NAMES, self.stain), "stain", f"one of {', '.join(STAIN_NAMES)}", self.stain)
+        check_argument(isinstance(self.tta, bool), "tta", "True or False", self.tta)
 
     def __str__(self) -> str:
-        return f"{self.scale},{self.stain}"
+        return f"{self.scale},{self.stain}" + (f",{_TTA_TEXT}" if self.tta else "")
 
 
 AS_IT_IS = View()
 
-_AS_IS_TEXT = "as-is"
-_VIEW_TEXT = re.compile(r"(\d{1,2})/(\d{1,2}),(\w+)")
+_AS_IS_TEXT, _TTA_TEXT = "as-is", "tta"
+_VIEW_TEXT = re.compile(rf"(\d{{1,2}})/(\d{{1,2}}),(\w+)(,{_TTA_TEXT})?")
 
 
 def parse_view(text: str) -> View:
-    """Return the view that a text names: ``as-is``, or a scale and a stain, as `View` is written.
+    """Return the view that a text names: ``as-is``, or a scale, a stain and perhaps ``tta``, as `View` is written.
 
     Raises
     ------
@@ -95,10 +103,10 @@ def parse_view(text: str) -> View:
     found = _VIEW_TEXT.fullmatch(text)
     if found is not None:
         with suppress(ValueError):
-            return View(Scale(int(found[1]), int(found[2])), found[3])
+            return View(Scale(int(found[1]), int(found[2])), found[3], tta=found[4] is not None)
     raise InputsError(
         f"view {text!r}: expected {_AS_IS_TEXT}, or a scale and a stain such as 1/2,he; the scale is 1/N or N/1 with N "
-        f"from 1 to {MAX_FACTOR}, and the stain one of {', '.join(STAIN_NAMES)}"
+        f"from 1 to {MAX_FACTOR}, and the stain one of {', '.join(STAIN_NAMES)}; ,{_TTA_TEXT} may follow"
     )
 
 
@@ -190,18 +198,29 @@ def choose(
     ----------
     choice : ViewChoice
     views : sequence of View
-        The first is the image as it is.
+        The first is the image as it is. If its `tta` is set, the view that is chosen is averaged, unless there were
+        others and the nuclei look larger in it than `LOOKS_LARGE`. The others have no `tta`.
     known_px : float
         Diameter of the training nuclei.
     look : callable
-        Returns what the network finds in a view, or None if the view is not different from an earlier one.
+        Returns what the network finds in a view without `tta`, or None if it sees in it what it has seen earlier.
 
     Returns
     -------
     view : View
     expected_ap : float
-        What it promises, 0 to 1.
+        What it promises without `tta`, 0 to 1.
     """
+    first, *others = views
+    view, expected_ap, size = _most_promising(choice, (replace(first, tta=False), *others), known_px, look)
+    is_averaged = first.tta and (not others or size <= LOOKS_LARGE)
+    return replace(view, tta=is_averaged), expected_ap
+
+
+def _most_promising(
+    choice: ViewChoice, views: Sequence[View], known_px: float, look: Callable[[View], Look | None]
+) -> tuple[View, float, float]:
+    """Return a view, what it promises, and how large the nuclei look in it, relative to the training nuclei."""
     first = views[0]
     promises: dict[View, float] = {}
     looks: dict[View, Look] = {}
@@ -217,7 +236,7 @@ def choose(
 
     see(first)
     if promises[first] >= choice.trigger:
-        return first, promises[first]
+        return first, promises[first], size(first)
     if promises[first] < choice.doubt:
         for view in views[1:]:
             if view.scale == first.scale:
@@ -242,7 +261,7 @@ def choose(
     best = max(credible, key=promises.__getitem__, default=first)
     if promises[best] <= needed:
         best = first
-    return best, promises[best]
+    return best, promises[best], size(best)
 
 
 def look_at(parts: Sequence[tuple[Maps, Labels]]) -> Look:

@@ -74,6 +74,21 @@ def test_each_image_has_its_own_view_unless_all_are_to_have_one(
     assert again.count("segmented again") == 1  # the broken one
 
 
+def test_either_all_images_of_one_view_are_averaged_or_none(tmp_path: Path, run_main: RunMain) -> None:
+    (tmp_path / "in").mkdir()
+    for name, times in {"a": 1, "b": 1, "large": 2}.items():
+        save(tmp_path / f"in/{name}.png", times)
+    tta = {}
+    for options in (("--tta",), ("--tta", "--same-view")):
+        out = tmp_path / str(len(options))
+        code, _, printed = run_main(infer_main, tmp_path / "in", "--out", out, *options)
+        assert code == 0
+        tta[options] = [row["tta"] for row in table(out).values()]
+    assert tta["--tta",] == ["true", "true", "false"]
+    assert tta["--tta", "--same-view"] == ["true"] * 3
+    assert printed.partition("--view ")[2].split()[0] == "1/1,rgb,tta"
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

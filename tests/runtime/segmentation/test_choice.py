@@ -69,8 +69,8 @@ def test_nuclei_as_in_training_are_shown_as_they_are(bundled: Segmenter) -> None
     np.testing.assert_array_equal(found.labels, Segmenter(threads=1, view=View()).segment(FIELD).labels)
 
 
-def six_times_as_large(field: NDArray[np.uint8], truth: Labels) -> tuple[NDArray[np.uint8], Labels]:
-    shape = [6 * length for length in field.shape]
+def magnified(field: NDArray[np.uint8], truth: Labels, times: int) -> tuple[NDArray[np.uint8], Labels]:
+    shape = [times * length for length in field.shape]
     large = np.rint(resize(field / 255, shape, order=1) * 255).astype(np.uint8)
     return large, resize(truth, shape, order=0, anti_aliasing=False, preserve_range=True).astype(np.int32)
 
@@ -78,14 +78,14 @@ def six_times_as_large(field: NDArray[np.uint8], truth: Labels) -> tuple[NDArray
 @pytest.mark.parametrize("seed", [1, 5, 7])
 def test_one_or_two_large_nuclei_are_found(bundled: Segmenter, seed: int) -> None:
     """Shown as they are, the network is not sure of them, or finds only pieces."""
-    large, truth = six_times_as_large(*fluorescence_field(seed, height=100, width=100, n_nuclei=2))
+    large, truth = magnified(*fluorescence_field(seed, height=100, width=100, n_nuclei=2), 6)
     found = bundled.segment(large)
     assert found.view.scale.reduced > 1
     assert match(truth, found.labels).ap()[0] == 1
 
 
 def test_large_nuclei_are_shown_smaller(bundled: Segmenter) -> None:
-    large, truth = six_times_as_large(FIELD, TRUTH)
+    large, truth = magnified(FIELD, TRUTH, 6)
     found = bundled.segment(large)
     assert found.view.scale.reduced > 1
     assert match(truth, found.labels).ap()[0] > 0.85
@@ -148,6 +148,23 @@ def test_maps_are_those_that_were_segmented(stain: str) -> None:
     for view in (None, found.view):
         (maps,) = fixed.predict([blue], view=view)
         np.testing.assert_array_equal(fixed.find_instances(maps).labels, found.labels)
+
+
+def test_of_small_and_large_nuclei_the_small_ones_are_also_shown_enlarged(bundled: Segmenter) -> None:
+    averaging = Segmenter(threads=1, tta=True)
+    once, found = bundled.segment(FIELD), averaging.segment(FIELD)
+    assert (once.view, found.view) == (AS_IT_IS, View(tta=True))
+    assert found.evidence == once.evidence
+    assert not np.array_equal(found.labels, once.labels)
+    (maps,) = bundled.predict([FIELD], view=found.view)
+    np.testing.assert_array_equal(bundled.find_instances(maps, view=found.view).labels, found.labels)
+    large = magnified(FIELD, TRUTH, 2)[0]
+    once, found = bundled.segment(large), averaging.segment(large)
+    assert found.view == once.view == AS_IT_IS
+    np.testing.assert_array_equal(found.labels, once.labels)
+    fixed = Segmenter(threads=1, tta=True, view=View()).segment(large)
+    assert fixed.view == View(tta=True)
+    np.testing.assert_array_equal(fixed.labels, Segmenter(threads=1, view=fixed.view).segment(large).labels)
 
 
 def test_a_model_that_expects_nothing_cannot_be_asked_for_a_quality(stem_unet: Path) -> None:

@@ -48,7 +48,7 @@ def test_both_answers_count_alike_and_lie_where_they_belong() -> None:
 def test_a_segmenter_averages_on_demand(tiled_model: Path) -> None:
     image = fluorescence_field(3, height=90, width=70, n_nuclei=6)[0]
     plain, averaged = Segmenter(tiled_model), Segmenter(tiled_model, tta=True)
-    assert (plain.network.tta, averaged.network.tta) == (False, True)
+    assert (plain.network.view.tta, averaged.network.view.tta) == (False, True)
     assert (plain.network.magnification, averaged.network.magnification) == (1, 2)
     (maps,) = averaged.predict([image])
     np.testing.assert_array_equal(averaged.segment(image).labels, averaged.find_instances(maps).labels)

@@ -105,6 +105,17 @@ def test_where_nothing_is_found_another_view_must_be_beyond_doubt() -> None:
     assert looked({AS_IT_IS: seen(0.1), View(HALF): seen(0.2)})[0] == View(HALF)
 
 
+def test_an_image_whose_nuclei_look_large_in_its_view_is_not_averaged() -> None:
+    """Every look is without test-time augmentation."""
+    views = (View(tta=True), *other_views())
+    assert looked({AS_IT_IS: seen(0.8, 34)}, views) == (View(tta=True), 0.8, ["1/1,rgb"])
+    assert looked({AS_IT_IS: seen(0.8, 35)}, views) == (AS_IT_IS, 0.8, ["1/1,rgb"])
+    large = {AS_IT_IS: seen(0.7, 60), View(HALF): seen(0.79, 60)}
+    assert looked(large, views) == (View(HALF, tta=True), 0.79, ["1/1,rgb", "1/2,rgb"])
+    assert looked({**large, View(HALF): seen(0.71, 60)}, views)[0] == AS_IT_IS
+    assert looked({AS_IT_IS: seen(0.9, 60)}, (View(tta=True),))[0] == View(tta=True)  # nothing is left to choose
+
+
 def test_a_fixed_scale_leaves_the_stains_and_a_fixed_stain_the_scales() -> None:
     assert [str(view) for view in other_views(HALF)] == ["1/2,he", "1/2,hdab"]
     assert {view.stain for view in other_views(stain="he")} == {"he"}
@@ -141,7 +152,7 @@ def test_an_empty_field_has_no_signs_of_nuclei() -> None:
     assert nothing == Look(Signs(0, 0, 0, 0, 0), 0, 0)
 
 
-@pytest.mark.parametrize("view", [AS_IT_IS, *other_views(), View(Scale(reduced=32), "hdab")])
+@pytest.mark.parametrize("view", [AS_IT_IS, *other_views(), View(Scale(reduced=32), "hdab", tta=True)])
 def test_a_view_is_read_as_it_is_written(view: View) -> None:
     assert parse_view(str(view)) == view
 

@@ -30,7 +30,7 @@ def evaluate(
     split: Annotated[
         list[str] | None, typer.Option(help="Score only this data set or split, such as val. Repeat for several.")
     ] = None,
-    tta: Annotated[bool, typer.Option("--tta", help="Use test-time augmentation, which is five times slower.")] = False,
+    tta: Annotated[bool, typer.Option("--tta", help="Use test-time augmentation, as nuclei-infer does.")] = False,
     diameter: Annotated[
         float | None,
         typer.Option(

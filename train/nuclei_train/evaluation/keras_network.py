@@ -41,7 +41,7 @@ def keras_network(model: keras.Model, card: ModelCard) -> Network:
     The model's weights may change between two images.
     """
     session = Session(card, "Keras", cpu_count(), "", _KerasInference(model))
-    return Network(session, AS_IT_IS, tta=False, others=() if card.views is None else other_views())
+    return Network(session, AS_IT_IS, () if card.views is None else other_views())
 
 
 def find_nuclei(image: Image, network: Network) -> Labels:
