@@ -1,13 +1,14 @@
 """Train the recipe `native` without one ingredient at a time, to measure what each contributes on `val`.
 
-    python benchmarks/ablations.py DATA OUT [--steps N] [--only NAME]... [--leave-out MODALITY]...
+    python benchmarks/ablations.py DATA OUT [--steps N] [--only NAME]... [--leave-out MODALITY[,MODALITY]...]...
+        [--start CHECKPOINT --learning-rate RATE]
 
-All variants have the same short schedule and, except for one, the same seed. Each has a run folder in OUT: an
+All variants have the same short schedule and, except for one, the same seed. With --start, all begin with the same
+weights. Each has a run folder in OUT: an
 interrupted run is resumed, and a finished one is not trained again. As in every training, the parameters of instance
 segmentation are chosen on `val`, and the scores are those of that search. With --leave-out, two more variants are
-trained without any image of a modality of the split table, with and without augmentation of stains (inversion,
-conversion to grey and mixed channels), and are scored on the images of that modality in `train` and `val`. No other
-split is ever read.
+trained without any image of some modalities of the split table, with and without augmentation of stains, and are
+scored on the images of these modalities in `train` and `val`. No other split is ever read.
 
 The tables are printed and written to OUT/ablations.md.
 """
@@ -69,11 +70,11 @@ def variants(reference: Native) -> dict[str, Native]:
     }
 
 
-def without(reference: Native, modality: str) -> dict[str, Native]:
-    """Return the two variants that never see a certain modality."""
-    unseen = replace(reference, leave_out=(modality,))
+def without(reference: Native, modalities: Sequence[str]) -> dict[str, Native]:
+    """Return the two variants that never see certain modalities."""
+    unseen, name = replace(reference, leave_out=tuple(modalities)), f"without {' and '.join(modalities)}"
     no_stain = replace(unseen, augmentation=replace(unseen.augmentation, stain=False))
-    return {f"without {modality}": unseen, f"without {modality}, no stain": no_stain}
+    return {name: unseen, f"{name}, no stain": no_stain}
 
 
 class PrintingReporter(Reporter):
@@ -83,7 +84,7 @@ class PrintingReporter(Reporter):
         print(sentence, file=sys.stderr)
 
 
-def train_once(data: Path, folder: Path, recipe: Native) -> dict[str, Any]:
+def train_once(data: Path, folder: Path, recipe: Native, start: Path | None) -> dict[str, Any]:
     """Train, resume or reuse a finished run; return its run.json."""
     import keras
 
@@ -95,17 +96,17 @@ def train_once(data: Path, folder: Path, recipe: Native) -> dict[str, Any]:
         if run["status"] == "complete" and run["recipe"] == json.loads(json.dumps(asdict(recipe))):
             return run
     keras.backend.clear_session()
-    train(TrainingConfig(data, folder, recipe, resume=True), PrintingReporter())
+    train(TrainingConfig(data, folder, recipe, resume=True, start=start), PrintingReporter())
     return read_run(folder)
 
 
-def score_on(data: Path, folder: Path, recipe: Native, modality: str) -> dict[str, float]:
-    """Score a finished run on the images of a modality in `train` and `val`."""
+def score_on(data: Path, folder: Path, recipe: Native) -> dict[str, float]:
+    """Score a finished run on the images of `train` and `val` that it left out."""
     import keras
 
     dataset, table = open_for_training(data, lambda _sentence: None)  # the training has already mentioned it
     assert table is not None  # or the training without the modality would have failed
-    samples = [sample for sample in select(dataset, table) if table.modality[sample.image_id] == modality]
+    samples = [sample for sample in select(dataset, table) if table.modality[sample.image_id] in recipe.leave_out]
     images = load_labelled(samples, table.modality, recipe.normalisation, lambda: None)
     card = read_run(folder)["export"]["card"]
     tiling, postprocessing = Tiling(**card["input"]["tiling"]), Step(**card["postprocessing"])
@@ -144,24 +145,31 @@ def table_of_variants(runs: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 
 def table_of_unseen(rows: Iterable[tuple[str, dict[str, float]]]) -> Iterator[str]:
-    """Yield a Markdown table of runs and their scores on a modality that they never saw."""
-    yield "| variant, scored on the modality that it never saw | images | nuclei | mean AP | AP@0.5 | AP@0.5 pooled |"
+    """Yield a Markdown table of runs and their scores on the modalities that they never saw."""
+    yield "| variant, scored on what it never saw | images | nuclei | mean AP | AP@0.5 | AP@0.5 pooled |"
     yield "|---|---|---|---|---|---|"
     for name, s in rows:
         shown = " | ".join(f"{s[metric]:.4f}" for metric in ("mean AP", "AP@0.5", "AP@0.5 pooled"))
         yield f"| {name} | {s['images']} | {s['nuclei']:,} | {shown} |"
 
 
-def ablate(data: Path, out: Path, reference: Native, only: Sequence[str], left_out: Sequence[str]) -> str:
-    """Train all or the named variants, and those without a modality; return the tables."""
+def ablate(
+    data: Path,
+    out: Path,
+    reference: Native,
+    only: Sequence[str],
+    left_out: Sequence[Sequence[str]],
+    start: Path | None = None,
+) -> str:
+    """Train all or the named variants, and those without some modalities; return the tables."""
     chosen = {name: recipe for name, recipe in variants(reference).items() if not only or name in only}
-    runs = {name: train_once(data, run_folder_of(out, name), recipe) for name, recipe in chosen.items()}
+    runs = {name: train_once(data, run_folder_of(out, name), recipe, start) for name, recipe in chosen.items()}
     unseen = []
-    for modality in left_out:
-        for name, recipe in without(reference, modality).items():
+    for modalities in left_out:
+        for name, recipe in without(reference, modalities).items():
             folder = run_folder_of(out, name)
-            train_once(data, folder, recipe)
-            unseen.append((name, score_on(data, folder, recipe, modality)))
+            train_once(data, folder, recipe, start)
+            unseen.append((name, score_on(data, folder, recipe)))
     lines = [*table_of_variants(runs)]
     if unseen:
         lines += ["", *table_of_unseen(unseen)]
@@ -175,12 +183,18 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=STEPS, help=f"steps per training (default: {STEPS})")
     parser.add_argument("--only", action="append", choices=names, default=[], help="may be repeated")
-    parser.add_argument("--leave-out", action="append", default=[], metavar="MODALITY", help="may be repeated")
+    parser.add_argument("--leave-out", action="append", default=[], metavar="MODALITY[,MODALITY]...")
+    parser.add_argument("--start", type=Path, metavar="CHECKPOINT", help="whose weights all trainings begin with")
+    parser.add_argument("--learning-rate", type=float, metavar="RATE", help="default: that of the recipe")
     asked = parser.parse_args()
+    reference = shortened(Native(), asked.steps)
+    if asked.learning_rate is not None:
+        reference = replace(reference, learning_rate=asked.learning_rate)
+    left_out = [modalities.split(",") for modalities in asked.leave_out]
     with quiet_tensorflow():
         import nuclei_train.fitting.fit  # noqa: F401
     try:
-        text = ablate(asked.data, asked.out, shortened(Native(), asked.steps), asked.only, asked.leave_out)
+        text = ablate(asked.data, asked.out, reference, asked.only, left_out, asked.start)
     except NucleiError as error:
         sys.exit(f"error: {error}")
     asked.out.mkdir(parents=True, exist_ok=True)

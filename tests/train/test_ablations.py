@@ -37,7 +37,7 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 def test_each_variant_differs_in_what_its_name_says(ablations: ModuleType) -> None:
     reference = ablations.shortened(Native(), 300)
-    variants = ablations.variants(reference) | ablations.without(reference, "purple")
+    variants = ablations.variants(reference) | ablations.without(reference, ["purple"])
     assert {name: differences(asdict(reference), asdict(recipe)) for name, recipe in variants.items()} == {
         "reference": [],
         "another seed": ["seed"],
