@@ -27,7 +27,8 @@ from nuclei_runtime.errors import NucleiError
 from nuclei_runtime.segmentation.segmenter import Segmenter
 from nuclei_runtime.steps.flags import FlagLimits
 from nuclei_runtime.steps.score import ScoreModel
-from nuclei_runtime.steps.view import AS_IT_IS, ViewChoice
+from nuclei_runtime.steps.view import AS_IT_IS
+from nuclei_runtime.steps.view_choice import ViewChoice
 from nuclei_train.fitting.quiet_tensorflow import quiet_tensorflow
 from nuclei_train.recipes.flag_fit import fit_flags
 from nuclei_train.recipes.score_fit import blurred, fit_score

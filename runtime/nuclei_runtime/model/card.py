@@ -21,7 +21,7 @@ from nuclei_runtime.steps.preprocess import CHANNELS, STEPS
 from nuclei_runtime.steps.score import ScoreModel, take_score_model
 from nuclei_runtime.steps.step import MAX_SIDE_PX, InstanceMethod, PreprocessingStep, Step
 from nuclei_runtime.steps.tiling import Tiling
-from nuclei_runtime.steps.view import ViewChoice, take_view_choice
+from nuclei_runtime.steps.view_choice import ViewChoice, take_view_choice
 
 METADATA_KEY = "nuclei.model_card"
 SCHEMA_VERSION = 1

@@ -21,7 +21,8 @@ from nuclei_runtime.segmentation.glass import without_glass
 from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.steps.stains import AS_IS
-from nuclei_runtime.steps.view import Look, View, choose, look_at
+from nuclei_runtime.steps.view import View
+from nuclei_runtime.steps.view_choice import Look, choose, look_at
 
 MAX_FILES = 16
 """Number of files that are looked at, evenly spaced in their order; of each, the plane in the middle."""

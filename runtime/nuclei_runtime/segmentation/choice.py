@@ -1,9 +1,10 @@
 """Chooses the view of a plane: the network looks at a part of it in several views, and the most promising one is taken.
 
-What a view promises, and which ones are tried, is decided in `nuclei_runtime.steps.view`. Here is where the network
-looks. A plane of one block is seen as a whole as it is, and in most cases that is its result. Everything else is looked
-at in the squares with the most structure; if the model's contrast does not look for structure, in squares that are
-spread over the plane. Where they lie depends on the plane alone, so the choice does not depend on memory or threads.
+What a view promises, and which ones are tried, is decided in `nuclei_runtime.steps.view_choice`. Here is where the
+network looks. A plane of one block is seen as a whole as it is, and in most cases that is its result. Everything else
+is looked at in the squares with the most structure; if the model's contrast does not look for structure, in squares
+that are spread over the plane. Where they lie depends on the plane alone, so the choice does not depend on memory or
+threads.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ from nuclei_runtime.steps.preprocess import as_input
 from nuclei_runtime.steps.score import NO_SIGNS, Scores, nucleus_signs
 from nuclei_runtime.steps.stains import AS_IS
 from nuclei_runtime.steps.structure import BLOCK_PX
-from nuclei_runtime.steps.view import Look, View, ViewChoice, choose, look_at
+from nuclei_runtime.steps.view import View
+from nuclei_runtime.steps.view_choice import Look, ViewChoice, choose, look_at
 
 SQUARE_PX = 512
 """Side of the squares that are looked at: a multiple of `BLOCK_PX`, and less than a tile of the bundled model."""

@@ -63,7 +63,7 @@ class SegmenterOptions:
         Threads for one call. Without it, as many as the container or the machine grants.
     tta : bool
         Test-time augmentation; see `nuclei_runtime.steps.tta`. If the view is chosen for each image, those whose
-        nuclei look large are not averaged; see `nuclei_runtime.steps.view.choose`.
+        nuclei look large are not averaged; see `nuclei_runtime.steps.view_choice.choose`.
     diameter_px : float, optional
         Median diameter of the nuclei in the images, in pixels, which fixes the scale; see
         `nuclei_runtime.steps.scale`.
@@ -72,7 +72,7 @@ class SegmenterOptions:
         `nuclei_runtime.steps.stains.STAINS`.
     view : View, optional
         How the network is shown every image: `View()` is as they are. Without it, what neither `diameter_px` nor
-        `stain` fixes is chosen for each image, if the model's card says how; see `nuclei_runtime.steps.view`.
+        `stain` fixes is chosen for each image, if the model's card says how; see `nuclei_runtime.steps.view_choice`.
     exclude_border : bool
         Leave out nuclei with a pixel on the edge of the image.
     min_area, max_area : str, optional

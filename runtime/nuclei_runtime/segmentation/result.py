@@ -78,7 +78,7 @@ class Segmentation:
         """The share of nuclei that are expected to be right, 0 to 1, as the AP@0.5 on validation images.
 
         None if nothing stands out in a large image, or if the model's card does not tell; see
-        `nuclei_runtime.steps.view`.
+        `nuclei_runtime.steps.view_choice`.
         """
         return self.evidence.expected_ap
 

@@ -48,15 +48,14 @@ class Segmenter:
     threads : int, optional
         Threads for one call. Without it, as many as the container or the machine grants.
     tta : bool
-        Test-time augmentation: mostly more accurate. Images whose nuclei are not large take five times as long, and
-        so does every image if the view is fixed; see `nuclei_runtime.steps.tta`.
+        Test-time augmentation: mostly more accurate, up to five times slower; see `nuclei_runtime.steps.tta`.
     diameter_px : float, optional
         Median diameter of the nuclei, 4 to 400 pixels, which fixes the scale; see `nuclei_runtime.steps.scale`.
     stain : str, optional
         Which stain of colour images is shown: a key of `nuclei_runtime.steps.stains.STAINS`, or ``rgb`` for none.
     view : View, optional
         How the network is shown every image: `View()` is as they are. Not together with `diameter_px` or `stain`.
-        Without it, what these two leave open is chosen for each image; see `nuclei_runtime.steps.view`.
+        Without it, what these two leave open is chosen for each image; see `nuclei_runtime.steps.view_choice`.
     exclude_border : bool
         Leave out nuclei with a pixel on the edge of the image.
     min_area, max_area : str, optional

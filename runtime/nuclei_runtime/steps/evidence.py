@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.steps.contrast import Contrast
 from nuclei_runtime.steps.novelty import Appearance, Familiar, appearance_of
-from nuclei_runtime.steps.view import Look
+from nuclei_runtime.steps.view_choice import Look
 
 Shown = Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]]
 """Parts of an image: what the network is shown of each, (h, w) or (h, w, 3) in [0, 1], and where in it there are
@@ -35,7 +35,7 @@ class Evidence:
     ----------
     contrast : Contrast, optional
     expected_ap : float, optional
-        The share of nuclei that are expected to be right, 0 to 1; see `nuclei_runtime.steps.view`.
+        The share of nuclei that are expected to be right, 0 to 1; see `nuclei_runtime.steps.view_choice`.
     appearance : Appearance, optional
         What it looks like; None if nothing stands out, or if it is tiny.
     novelty : float, optional

@@ -1,7 +1,7 @@
 """The score of a nucleus: the probability that it is right, that is, matches a true nucleus with an IoU above 0.5.
 
-The maps tell for each nucleus what they tell for an image (see `nuclei_runtime.steps.view`): in a true nucleus the
-distance reaches 1 and the foreground is certain; where two share an outline, the cut between them may be wrong. A
+The maps tell for each nucleus what they tell for an image (see `nuclei_runtime.steps.view_choice`): in a true nucleus
+the distance reaches 1 and the foreground is certain; where two share an outline, the cut between them may be wrong. A
 logistic regression of such `NucleusSigns`, and of the AP@0.5 that is expected of the whole image, is fitted on
 validation images.
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.arrays import Labels, Maps
 from nuclei_runtime.json_fields import Fields
-from nuclei_runtime.steps.view import FOREGROUND, MAX_WEIGHT
+from nuclei_runtime.steps.view_choice import FOREGROUND, MAX_WEIGHT
 
 Scores = NDArray[np.float64]
 """(n,) scores, 0 to 1, in the order of the numbers of the nuclei."""

@@ -32,7 +32,7 @@ from nuclei_runtime.model.session import CPU_PROVIDER, import_onnxruntime
 from nuclei_runtime.steps.score import ScoreModel, ScoreWeights
 from nuclei_runtime.steps.step import Step
 from nuclei_runtime.steps.tiling import Tiling
-from nuclei_runtime.steps.view import Signs, ViewChoice
+from nuclei_runtime.steps.view_choice import Signs, ViewChoice
 
 CARDS = Path(__file__).with_name("cards")
 VALID = (CARDS / "valid.json").read_text(encoding="utf-8")

@@ -24,7 +24,8 @@ from nuclei_runtime.segmentation.memory import Budget
 from nuclei_runtime.segmentation.network import Network
 from nuclei_runtime.segmentation.plane_input import has_colours
 from nuclei_runtime.steps.flags import Flag
-from nuclei_runtime.steps.view import AS_IT_IS, Signs, ViewChoice, other_views
+from nuclei_runtime.steps.view import AS_IT_IS, other_views
+from nuclei_runtime.steps.view_choice import Signs, ViewChoice
 
 FIELD, TRUTH = fluorescence_field(7, height=180, width=160, n_nuclei=25)
 CURIOUS = ViewChoice(0.0, Signs(0.0, 0.0, 0.0, 0.0, 0.01), 1.0, 1.0, 0.0)

@@ -21,7 +21,8 @@ from nuclei_runtime.model.card import METADATA_KEY, parse_card
 from nuclei_runtime.segmentation import memory
 from nuclei_runtime.segmentation.block_search import Grid
 from nuclei_runtime.steps.score import ScoreModel, ScoreWeights, nucleus_signs
-from nuclei_runtime.steps.view import AS_IT_IS, Signs, ViewChoice
+from nuclei_runtime.steps.view import AS_IT_IS
+from nuclei_runtime.steps.view_choice import Signs, ViewChoice
 from tests.contents import read_table
 
 FIELD, _ = fluorescence_field(5, height=230, width=290, n_nuclei=50)

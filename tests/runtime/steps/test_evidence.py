@@ -10,7 +10,7 @@ from scipy import ndimage
 from nuclei_runtime.checks.synthetic import fluorescence_field
 from nuclei_runtime.steps.evidence import evidence_of, flatness_of, saturation_of, sharpness_of
 from nuclei_runtime.steps.novelty import N_NUMBERS, Appearance, Familiar, appearance_of
-from nuclei_runtime.steps.view import Look, Signs
+from nuclei_runtime.steps.view_choice import Look, Signs
 
 
 def disk(blur: float, *, radius: float = 10.0) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

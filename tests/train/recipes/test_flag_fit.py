@@ -11,7 +11,7 @@ import pytest
 from nuclei_runtime.steps.evidence import Evidence
 from nuclei_runtime.steps.flags import Flag, FlagLimits, flags_of
 from nuclei_runtime.steps.novelty import N_NUMBERS, Appearance, appearance_of
-from nuclei_runtime.steps.view import Signs, ViewChoice
+from nuclei_runtime.steps.view_choice import Signs, ViewChoice
 from nuclei_train.recipes.flag_fit import DOUBTFUL_SHARE, UNLIKE_SHARE, evidence_as_it_is, fit_flags
 from nuclei_train.recipes.novelty_fit import MIN_IMAGES
 from tests.train.recipes.conftest import METHOD

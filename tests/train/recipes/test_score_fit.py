@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.steps.instances import find_instances
 from nuclei_runtime.steps.score import nucleus_signs
-from nuclei_runtime.steps.view import Signs, ViewChoice, look_at
+from nuclei_runtime.steps.view_choice import Signs, ViewChoice, look_at
 from nuclei_train.recipes.score_fit import MIN_OF_EACH, are_right, blurred, fit_score
 from tests.train.recipes.conftest import METHOD
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from nuclei_runtime.metrics import match
 from nuclei_runtime.steps.instances import find_instances
-from nuclei_runtime.steps.view import look_at
+from nuclei_runtime.steps.view_choice import look_at
 from nuclei_train.recipes.view_fit import DOUBT_PERCENT, MARGIN, MIN_IMAGES, TRIGGER_PERCENT, fit_views
 from tests.train.recipes.conftest import METHOD
 

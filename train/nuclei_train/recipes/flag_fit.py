@@ -13,7 +13,7 @@ from nuclei_runtime.steps.evidence import NO_EVIDENCE, Evidence, evidence_of
 from nuclei_runtime.steps.flags import FlagLimits
 from nuclei_runtime.steps.instances import find_instances
 from nuclei_runtime.steps.step import Step
-from nuclei_runtime.steps.view import ViewChoice, look_at
+from nuclei_runtime.steps.view_choice import ViewChoice, look_at
 from nuclei_train.recipes.novelty_fit import fit_familiar
 
 UNLIKE_SHARE = 0.03

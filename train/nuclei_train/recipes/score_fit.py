@@ -18,7 +18,7 @@ from nuclei_runtime.metrics import IOU_THRESHOLDS, iou_matrix
 from nuclei_runtime.steps.instances import find_instances
 from nuclei_runtime.steps.score import ScoreModel, ScoreWeights, nucleus_signs, score_terms
 from nuclei_runtime.steps.step import Step
-from nuclei_runtime.steps.view import ViewChoice, look_at
+from nuclei_runtime.steps.view_choice import ViewChoice, look_at
 
 T = TypeVar("T", bound=np.generic)
 

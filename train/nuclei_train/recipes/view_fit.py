@@ -1,4 +1,4 @@
-"""How the runtime may choose a view of an image, fitted on the validation images; see `nuclei_runtime.steps.view`."""
+"""Fits, on the validation images, how the runtime may choose a view; see `nuclei_runtime.steps.view_choice`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nuclei_runtime.arrays import Labels, Maps
 from nuclei_runtime.metrics import match
 from nuclei_runtime.steps.instances import find_instances
 from nuclei_runtime.steps.step import Step
-from nuclei_runtime.steps.view import Signs, ViewChoice, look_at
+from nuclei_runtime.steps.view_choice import Signs, ViewChoice, look_at
 
 MIN_IMAGES = 20
 """With fewer validation images, six numbers cannot be fitted, and the images are shown as they are."""
