@@ -51,7 +51,7 @@ ViewOption = Annotated[
     str | None,
     typer.Option(
         "--view",
-        metavar="as-is|SCALE,STAIN",
+        metavar="as-is|SCALE,STAIN[,tta]",
         help="Use the same view for every image: as-is, or a scale and a stain, such as 1/2,he.",
     ),
 ]
