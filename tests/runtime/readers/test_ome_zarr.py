@@ -270,7 +270,7 @@ def test_levels_are_chosen_and_one_that_was_not_copied_is_left_out(tmp_path: Pat
     zarr.open_group(LocalStore(folder), zarr_format=2).create_array("coarse", data=half)
     with open_planes(folder, Selection(level=1)) as (plane,):
         assert np.array_equal(plane.read(slice(0, half.shape[0]), slice(0, half.shape[1])), half)
-    with pytest.raises(ImageShapeError, match="no level 2 in the file; its levels: 0"):
+    with pytest.raises(ImageShapeError, match="the file has no level 2; its levels: 0"):
         open_planes(folder, Selection(level=2)).__enter__()
 
 

@@ -54,7 +54,7 @@ def test_a_plane_of_a_closed_file_says_so_and_not_that_it_is_damaged(tmp_path: P
     Image.fromarray(GREY).save(tmp_path / "a.tif")
     with open_planes(tmp_path / "a.tif", Selection()) as (plane,):
         pass
-    with pytest.raises(ImageReadError, match=r"^the file is closed; read its planes within the with statement"):
+    with pytest.raises(ImageReadError, match=r"^the file is closed; read its planes inside the with statement"):
         plane.read(slice(0, 9), slice(0, 9))
 
 

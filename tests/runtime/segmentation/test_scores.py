@@ -117,7 +117,7 @@ def test_nuclei_below_a_minimum_score_are_left_out(scoring: Path) -> None:
 
 def test_a_model_without_a_score_says_so(tiled_model: Path) -> None:
     assert Segmenter(tiled_model, threads=1).segment(FIELD).scores is None
-    with pytest.raises(ModelError, match=r"tiled has no score, .*--min-score"):
+    with pytest.raises(ModelError, match=r"tiled does not score nuclei, .*--min-score"):
         Segmenter(tiled_model, threads=1, min_score=0.5)
 
 

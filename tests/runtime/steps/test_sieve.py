@@ -77,7 +77,7 @@ def test_an_area_without_a_known_unit_is_refused(text: str) -> None:
 
 
 def test_a_range_without_an_area_and_micrometres_without_a_size_are_refused() -> None:
-    with pytest.raises(ArgumentError, match="60px is above a maximum of 50px"):
+    with pytest.raises(ArgumentError, match="minimum area 60px is larger than the maximum area 50px"):
         Sieve(min_area=Area(60, "px"), max_area=Area(50, "px"))
     with pytest.raises(ImageValueError, match=r"--max-area 30um2 needs .* --pixel-size"):
         Sifting(Sieve(max_area=Area(30, "um2")), (9, 9), None)
