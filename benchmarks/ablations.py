@@ -4,11 +4,11 @@
         [--start CHECKPOINT --learning-rate RATE]
 
 All variants have the same short schedule and, except for one, the same seed. With --start, all begin with the same
-weights. Each has a run folder in OUT: an
-interrupted run is resumed, and a finished one is not trained again. As in every training, the parameters of instance
-segmentation are chosen on `val`, and the scores are those of that search. With --leave-out, two more variants are
-trained without any image of some modalities of the split table, with and without augmentation of stains, and are
-scored on the images of these modalities in `train` and `val`. No other split is ever read.
+weights. Each has a run folder in OUT: an interrupted run is resumed, and a finished one is not trained again. As in
+every training, the parameters of instance segmentation are chosen on `val`, and the scores are those of that search.
+With --leave-out, two more variants are trained without any image of some modalities of the split table, with and
+without augmentation of stains, and are scored on the images of these modalities in `train` and `val`. No other split is
+ever read.
 
 The tables are printed and written to OUT/ablations.md.
 """

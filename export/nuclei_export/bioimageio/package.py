@@ -79,7 +79,7 @@ def write_package(config: PackageConfig) -> None:
     """
     folder = config.folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ResultsExistError(f"{folder}: not an empty folder; name a new one for the package")
+        raise ResultsExistError(f"{folder}: not an empty folder; choose a new one for the package")
     session = load_session(config.model)
     is_bundled = session.sha256 == hashlib.sha256(BUNDLED_MODEL.read_bytes()).hexdigest()
     tiling = _check_can_be_described(session.card, config.model)

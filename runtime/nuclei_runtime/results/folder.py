@@ -117,8 +117,9 @@ class ResultsFolder:
         """
         with writing(self.path), self.store.new_workspace("provenance") as work:
             if self._conditions is not None:
-                write_through(work / PurePath(CONDITIONS_FILE).name, self._conditions.to_csv())
-                move(work / PurePath(CONDITIONS_FILE).name, self.path / CONDITIONS_FILE)
+                conditions = work / PurePath(CONDITIONS_FILE).name
+                write_through(conditions, self._conditions.to_csv())
+                move(conditions, self.path / CONDITIONS_FILE)
             (work / PROVENANCE_FILE).write_text(text, encoding="utf-8", newline="\n")
             move(work / PROVENANCE_FILE, self.path / PROVENANCE_FILE)
 

@@ -165,7 +165,7 @@ class Eye:
         if view.stain != AS_IS and not self.is_colour:
             return None
         contrast = self._input(view.stain).contrast
-        if view.scale != self._network.view.scale and contrast is not None and contrast.is_blank:
+        if view.scale != self.first.scale and contrast is not None and contrast.is_blank:
             return None
         return self._look(view, self.find(view))
 

@@ -72,7 +72,7 @@ class Network:
         return self.view.scale.method(self.card.postprocessing)
 
     def fixed(self) -> tuple[Network, ...]:
-        """Return the network with each view that it may choose and that needs the most memory; it chooses no more."""
+        """Return the network with each view that it may choose, averaged if any may be; these choose no more."""
         views = (replace(view, tta=self.view.tta) for view in (self.view, *self.others))
         return tuple(replace(self, view=view, others=()) for view in views)
 

@@ -9,7 +9,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from nuclei_runtime.arguments import check_argument, is_one_of
+from nuclei_runtime.arguments import check_argument, is_flag, is_one_of
 from nuclei_runtime.errors import InputsError
 from nuclei_runtime.steps.scale import MAX_FACTOR, Scale
 from nuclei_runtime.steps.stains import AS_IS, STAIN_NAMES, STAINS
@@ -45,7 +45,8 @@ class View:
     def __post_init__(self) -> None:
         check_argument(isinstance(self.scale, Scale), "scale", "a Scale, such as Scale(reduced=2)", self.scale)
         check_argument(is_one_of(STAIN_NAMES, self.stain), "stain", f"one of {', '.join(STAIN_NAMES)}", self.stain)
-        check_argument(isinstance(self.tta, bool), "tta", "True or False", self.tta)
+        check_argument(is_flag(self.tta), "tta", "True or False", self.tta)
+        object.__setattr__(self, "tta", bool(self.tta))  # JSON knows no NumPy bool
 
     def __str__(self) -> str:
         return f"{self.scale},{self.stain}" + (f",{_TTA_TEXT}" if self.tta else "")

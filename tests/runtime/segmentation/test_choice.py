@@ -163,7 +163,8 @@ def test_of_small_and_large_nuclei_the_small_ones_are_also_shown_enlarged(bundle
     once, found = bundled.segment(large), averaging.segment(large)
     assert found.view == once.view == AS_IT_IS
     np.testing.assert_array_equal(found.labels, once.labels)
-    fixed = Segmenter(threads=1, tta=True, view=View()).segment(large)
+    fixed = Segmenter(threads=1, tta=np.True_, view=View()).segment(large)
+    assert fixed.view.tta is True
     assert fixed.view == View(tta=True)
     np.testing.assert_array_equal(fixed.labels, Segmenter(threads=1, view=fixed.view).segment(large).labels)
 
