@@ -50,8 +50,8 @@ class Flag(StrEnum):
     )
     FLAT = (
         "flat",
-        "nearly all neighbouring pixels are equal, as in a mask or a label image and in no image of a microscope",
-        "keep masks and label images out of the folder of the images; of a real image, use the one before filtering",
+        "nearly all neighbouring pixels are equal, as in masks and label images, but not in microscope images",
+        "keep masks and label images in another folder; if this is an image, use it as it was before filtering",
     )
     CONTRAST = (
         "contrast",
